@@ -1,0 +1,1 @@
+"""How methods are compared: data, training loop, attacks, evaluation, records and boards."""

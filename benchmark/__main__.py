@@ -1,0 +1,24 @@
+"""`python -m benchmark`: turns a user's mistake into one sentence on stderr and exit code 2."""
+
+from __future__ import annotations
+
+import sys
+
+from benchmark.cli import app
+from benchmark.errors import UserError
+
+
+def main() -> None:
+    """Run the command line."""
+    try:
+        app(prog_name="python -m benchmark")
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("\nstopped; the same command goes on where it was", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

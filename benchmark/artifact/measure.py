@@ -1,0 +1,112 @@
+"""Counts weights and bits of an exported network, and refuses one that breaks its target. Trusts no method."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from benchmark.models import convolutions
+from methods.allocation import weight_budget
+from methods.base import Target
+
+FLOAT_BITS = 32
+
+
+class BadExport(RuntimeError):
+    """An exported network is not what its target asks for."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Counts of an exported network."""
+
+    prunable_weights: int
+    all_parameters: int  # prunable weights and every other trained or running value
+    budget: int
+    kept_weights: int  # prunable weights that are not zero
+    size_bytes: int  # entropy bound, see `entropy_bound_bits`
+
+    @property
+    def density(self) -> float:
+        """Kept over prunable weights."""
+        return self.kept_weights / self.prunable_weights
+
+    @property
+    def density_all(self) -> float:
+        """Nonzero over all values, the unpruned ones included."""
+        return (self.all_parameters - self.prunable_weights + self.kept_weights) / self.all_parameters
+
+
+def measure_export(network: nn.Module, prunable: Mapping[str, int], target: Target) -> Measured:
+    """Check an exported network against its target and count what it holds.
+
+    Args:
+        network: the plain network a method exported.
+        prunable: weights per convolution by name, as the architecture defines them.
+        target: what the method was asked for.
+
+    Raises:
+        BadExport: if convolutions are missing or added, a value is not finite, more weights are kept than budgeted,
+            or a layer of a binary network has more than two nonzero values.
+    """
+    layers = convolutions(network)
+    sizes = {name: conv.weight.numel() for name, conv in layers.items()}
+    if sizes != dict(prunable):
+        wrong = sorted(set(sizes.items()) ^ set(prunable.items()))
+        raise BadExport(f"exported convolutions differ from the architecture's: {wrong[:4]}")
+    for name, value in network.state_dict().items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise BadExport(f"exported tensor {name} holds values that are not finite")
+    total, budget = sum(sizes.values()), weight_budget(sum(sizes.values()), target.keep_ratio)
+    kept = sum(int(conv.weight.count_nonzero()) for conv in layers.values())
+    if kept > budget:
+        raise BadExport(f"exported {kept:,} weights, budget is {budget:,}")
+    if target.weights == "binary":
+        for name, conv in layers.items():
+            levels = _nonzero_levels(conv)
+            if levels > 2:
+                raise BadExport(f"exported layer {name} has {levels} nonzero values, a binary layer has at most 2")
+    return Measured(
+        prunable_weights=total,
+        all_parameters=total + _other_values(network),
+        budget=budget,
+        kept_weights=kept,
+        size_bytes=math.ceil(entropy_bound_bits(network, binary=target.weights == "binary") / 8),
+    )
+
+
+def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
+    """Return the bits an ideal coder needs for the network.
+
+    Per convolution: log2 C(n, m) for which m of n weights are kept, plus one bit per kept weight and 32 per level
+    (binary), or 32 bits per kept weight. Everything else (batch-norm statistics and parameters) counts 32 bits per
+    value; the fixed input normalisation and step counters count nothing.
+    """
+    bits = float(FLOAT_BITS * _other_values(network))
+    for conv in convolutions(network).values():
+        size, kept = conv.weight.numel(), int(conv.weight.count_nonzero())
+        bits += _log2_binomial(size, kept)
+        bits += kept + FLOAT_BITS * _nonzero_levels(conv) if binary else FLOAT_BITS * kept
+    return bits
+
+
+def _other_values(network: nn.Module) -> int:
+    """Count values outside the convolutions that training determined."""
+    owned = {f"{name}.weight" for name in convolutions(network)}
+    return sum(
+        value.numel()
+        for name, value in network.state_dict().items()
+        if name not in owned and value.is_floating_point() and not name.startswith("normalize.")
+    )
+
+
+def _nonzero_levels(conv: nn.Conv2d) -> int:
+    return len(conv.weight[conv.weight != 0].unique())
+
+
+def _log2_binomial(n: int, k: int) -> float:
+    return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)

@@ -1,0 +1,76 @@
+"""Linf PGD as pure functions. Used by the training objectives and by the evaluation; knows nothing about methods."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@contextmanager
+def input_gradients_only(model: nn.Module) -> Iterator[None]:
+    """Freeze every parameter inside the block, so that an attack pays for the input's gradient alone."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trainable:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for parameter in trainable:
+            parameter.requires_grad_(True)
+
+
+def project(adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
+    """Return the point of the epsilon ball around `images`, within [0, 1], that is nearest to `adversarial`."""
+    return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
+
+
+def random_point(images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+    """Draw uniformly from the epsilon ball around each image, then clip to [0, 1]."""
+    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return project(images + epsilon * (2.0 * noise - 1.0), images, epsilon)
+
+
+def ascent_step(
+    model: nn.Module, adversarial: Tensor, images: Tensor, labels: Tensor, *, epsilon: float, step_size: float
+) -> tuple[Tensor, Tensor]:
+    """Take one signed gradient step up the cross-entropy and project it back.
+
+    Returns:
+        The next point (B, C, H, W), and the logits (B, classes) at the point the step started from.
+    """
+    with torch.enable_grad():
+        point = adversarial.detach().requires_grad_(True)
+        logits = model(point)
+        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
+        (gradient,) = torch.autograd.grad(loss, point)
+    return project(point.detach() + step_size * gradient.sign(), images, epsilon), logits.detach()
+
+
+def pgd(
+    model: nn.Module,
+    images: Tensor,  # (B, C, H, W) in [0, 1]
+    labels: Tensor,  # (B,) int64
+    *,
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+    random_start: bool,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return the last point of a PGD attack (Madry et al. 2018); mode and precision of `model` are the caller's.
+
+    Exactly `num_steps` forward and backward passes are made; the returned point itself is not evaluated.
+    DEVIATION: the paper's released code returns the worst of the first `num_steps` points instead of the last.
+
+    Returns:
+        (B, C, H, W) images within epsilon of `images` and within [0, 1], detached.
+    """
+    adversarial = random_point(images, epsilon, generator) if random_start else images
+    with input_gradients_only(model):
+        for _ in range(num_steps):
+            adversarial, _ = ascent_step(model, adversarial, images, labels, epsilon=epsilon, step_size=step_size)
+    return adversarial

@@ -1,0 +1,164 @@
+"""The command line. Thin: it parses, calls, prints. Imports torch only inside the commands that need it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from benchmark.grid import Planned
+
+app = typer.Typer(
+    name="benchmark",
+    help="Trains, compresses, attacks and ranks neural networks that must be small and adversarially robust.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+SuiteArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="A suite in configs/ by name, or a path to a YAML file. Default: the suite named after --dataset, "
+        "or quickstart.",
+        show_default=False,
+    ),
+]
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="'all' (built-in and plug-ins), or names and path/to/file.py:Class separated by commas. "
+        "Default: the suite's.",
+        show_default=False,
+    ),
+]
+DatasetOption = Annotated[str | None, typer.Option(help="Data set. Default: the suite's.", show_default=False)]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Scale the schedule: paper, short or smoke.", show_default=False)
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option("--seeds", "--seed", help="Training seeds, separated by commas.", show_default=False),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting, as in --set training.epochs=5. May be repeated."),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option(help="Folder with the data set's files. Default: data", show_default=False)
+]
+OutOption = Annotated[Path, typer.Option(help="Output folder: records, board pages, and work/ for what is under way.")]
+
+
+@app.command()
+def run(
+    suite: SuiteArgument = None,
+    methods: MethodsOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    seeds: SeedsOption = None,
+    overrides: SetOption = None,
+    data_dir: DataDirOption = None,
+    out: OutOption = Path("runs"),
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Experiments side by side. Default: one per two cores, at least two; one on a GPU."),
+    ] = None,
+) -> None:
+    """Train, compress and attack every experiment that is not done yet, then print the boards."""
+    from benchmark.session import Request, run_suite
+
+    request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
+    if run_suite(request, device=device, jobs=jobs, command=_command(), say=_say):
+        raise typer.Exit(1)
+
+
+@app.command()
+def plan(
+    suite: SuiteArgument = None,
+    methods: MethodsOption = None,
+    dataset: DatasetOption = None,
+    preset: PresetOption = None,
+    seeds: SeedsOption = None,
+    overrides: SetOption = None,
+    data_dir: DataDirOption = None,
+    out: OutOption = Path("runs"),
+) -> None:
+    """Print every experiment of a suite with its cost and state; run nothing."""
+    from benchmark.session import Request, plan_suite
+
+    request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
+    planned = plan_suite(request)
+    for item in planned:
+        _print_planned(item)
+    states = [item.state for item in planned]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    typer.echo(f"{len(planned)} experiments: {counts}")
+
+
+@app.command(name="list")
+def list_() -> None:
+    """Show methods, data sets, architectures, presets, suites and boards."""
+    from benchmark.catalogue import catalogue
+
+    for title, lines in catalogue().items():
+        typer.echo(f"{title}")
+        width = max((len(name) for name, _ in lines), default=0)
+        for name, about in lines:
+            typer.echo(f"  {name:<{width}}  {about}".rstrip())
+        typer.echo()
+
+
+@app.command()
+def leaderboard(
+    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written next to it.")] = Path(
+        "leaderboards"
+    ),
+    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
+) -> None:
+    """Render the records to Markdown and CSV, one board per protocol."""
+    from benchmark.errors import UserError
+    from benchmark.leaderboard.render import check_pages, write_pages
+
+    if not out.is_dir():
+        raise UserError(f"there is no folder {out}; give --out the folder that holds records/")
+    if check:
+        problems = check_pages(out)
+        for problem in problems:
+            typer.echo(problem, err=True)
+        if problems:
+            raise typer.Exit(1)
+        typer.echo(f"{out}: all pages agree with their records")
+        return
+    changed = write_pages(out)
+    for path in changed:
+        typer.echo(f"wrote {path}")
+    typer.echo(f"{out}: {len(changed)} pages changed")
+
+
+def _print_planned(item: Planned) -> None:
+    experiment = item.experiment
+    images = f"{experiment.train_images:,}" if experiment.train_images else "all"
+    typer.echo(
+        f"{item.state:<8}{experiment.run}  {experiment.training.epochs} epochs, "
+        f"{item.passes_per_image:,} passes over {images} training images"
+    )
+    for note in (item.reason, item.warning and f"warning: {item.warning}"):
+        if note:
+            typer.echo(f"        {note}")
+
+
+def _say(line: str) -> None:
+    typer.echo(line)
+
+
+def _command() -> str:
+    """Return what the user typed, without the path of the interpreter's script."""
+    import shlex
+
+    return shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])

@@ -1,0 +1,241 @@
+"""Loads a data set into memory: `load_training` for training, `load_test` for the evaluation afterwards.
+
+The two share no result, so that nothing of the test part can reach training. Images stay uint8; whoever uses
+them divides by 255.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from benchmark.data.catalog import KNOWN, KnownDataset
+from benchmark.data.readers.part import RawPart
+from benchmark.data.source import find_reader
+from benchmark.data.splits import order_of_test, training_split
+from benchmark.errors import UserError
+
+
+@dataclass(frozen=True)
+class Images:
+    """Labelled images.
+
+    Attributes:
+        images: uint8, (N, C, H, W), values 0..255.
+        labels: int64, (N,), values 0..num_classes - 1.
+    """
+
+    images: Tensor
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def to(self, device: torch.device | str) -> Images:
+        """Return the same images on another device."""
+        return Images(self.images.to(device), self.labels.to(device))
+
+
+@dataclass(frozen=True)
+class ImageInfo:
+    """What either part says about its data set.
+
+    Attributes:
+        name: name of the data set.
+        num_classes: number of classes, whether or not all occur.
+        channels: 1 or 3.
+        height: pixels.
+        width: pixels.
+        epsilon: usual radius as text such as "8/255"; None for a set that is not in the catalog.
+        class_names: one name per class; the class numbers where the files name none.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    height: int
+    width: int
+    epsilon: str | None
+    class_names: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class DataInfo(ImageInfo):
+    """What training needs to know beyond `ImageInfo`.
+
+    Attributes:
+        mean: mean of each channel, pixels in [0, 1].
+        std: standard deviation of each channel, likewise.
+        flip: whether a mirrored image keeps its class.
+        crop_padding: pixels of padding for random crops; 0 for no crops.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    flip: bool
+    crop_padding: int
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """The training part.
+
+    Attributes:
+        info: facts about the data set.
+        train: the images to train on.
+        validation: 2 % of the training part, always the same images and disjoint from `train`.
+        sha256: of the whole decoded training part: shape, pixels and labels.
+    """
+
+    info: DataInfo
+    train: Images
+    validation: Images
+    sha256: str
+
+
+@dataclass(frozen=True)
+class TestData:
+    """The test part, which knows no mean and std: a network brings the normalisation it was trained with.
+
+    Attributes:
+        info: facts about the data set.
+        test: the images to test on.
+        sha256: of the whole decoded test part, even if `test` is a subset.
+        index: int64, (N,); the row of each image of `test` in the whole part.
+    """
+
+    __test__: ClassVar[bool] = False  # or pytest would collect it for its name
+
+    info: ImageInfo
+    test: Images
+    sha256: str
+    index: Tensor
+
+
+def load_training(name: str, data_dir: Path | None, *, limit: int | None = None) -> TrainingData:
+    """Load the training part and divide it into training and validation images. Never reads the test part.
+
+    Args:
+        name: a data set of the catalog, or any other name for one of the user's own in `data_dir`.
+        data_dir: folder that holds the files; None for `data` in the current folder. Ignored for digits.
+        limit: number of training images to keep; None for all. The validation images stay the same.
+
+    Raises:
+        UserError: if the data are missing or broken, or `limit` is not between 1 and the number of images.
+    """
+    reader = find_reader(name, data_dir)
+    part = reader.read("train")
+    shape = _checked_info(name, part, reader.class_names())
+    if len(part.labels) < 2:
+        raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
+    train_rows, validation_rows = training_split(name, len(part.labels))
+    kept = train_rows[: _checked_limit(limit, len(train_rows), f"{name} has", "training images")]
+    known = KNOWN.get(name)
+    mean, std = (known.mean, known.std) if known else _statistics(part.images, train_rows)
+    info = DataInfo(
+        **vars(shape),
+        mean=mean,
+        std=std,
+        flip=known.flip if known else True,
+        crop_padding=known.crop_padding if known else min(shape.height, shape.width) // 8,
+    )
+    return TrainingData(info, _select(part, kept), _select(part, validation_rows), _sha256(part))
+
+
+def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> TestData:
+    """Load the test part, or the fixed subset of `limit` images; a smaller subset lies in a larger one.
+
+    Args:
+        name: as for `load_training`.
+        data_dir: as for `load_training`.
+        limit: number of test images to keep; None for all.
+
+    Raises:
+        UserError: if the data are missing or broken, or `limit` is not between 1 and the number of images.
+    """
+    reader = find_reader(name, data_dir)
+    part = reader.read("test")
+    info = _checked_info(name, part, reader.class_names())
+    rows = order_of_test(name, len(part.labels))
+    kept = rows[: _checked_limit(limit, len(rows), f"{name} has", "test images")]
+    return TestData(info, _select(part, kept), _sha256(part), torch.from_numpy(kept.copy()))
+
+
+def _checked_info(name: str, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
+    """Describe a part, after checking that its size and labels fit the data set."""
+    if not len(part.labels):
+        raise UserError(f"{part.files[0][0]} holds no images.")
+    known = KNOWN.get(name)
+    num_classes = known.num_classes if known else len(class_names)
+    if class_names and len(class_names) != num_classes:
+        raise UserError(f"{part.files[0][0].parent} names {len(class_names)} classes, but {name} has {num_classes}.")
+    _, channels, height, width = part.images.shape
+    if known:
+        _check_size(known, part)
+    wrong = np.flatnonzero((part.labels < 0) | (part.labels >= num_classes))
+    if wrong.size:
+        row = int(wrong[0])
+        raise UserError(f"{part.where(row)} has label {part.labels[row]}; {name} has labels 0 to {num_classes - 1}.")
+    return ImageInfo(
+        name=name,
+        num_classes=num_classes,
+        channels=channels,
+        height=height,
+        width=width,
+        epsilon=known.epsilon if known else None,
+        class_names=class_names or tuple(str(number) for number in range(num_classes)),
+    )
+
+
+def _check_size(known: KnownDataset, part: RawPart) -> None:
+    got = part.images.shape[1:]
+    want = (known.channels, known.size, known.size)
+    if got != want:
+        raise UserError(
+            f"{part.where(0)} has {got[0]} channels of {got[1]}x{got[2]} pixels, but {known.name} has "
+            f"{want[0]} of {want[1]}x{want[2]}; give a data set of your own another name."
+        )
+
+
+def _checked_limit(limit: int | None, available: int, owner: str, what: str) -> int:
+    if limit is None:
+        return available
+    if not 1 <= limit <= available:
+        raise UserError(f"the limit of {limit} does not fit: {owner} {available} {what}, so 1 to {available}.")
+    return limit
+
+
+def _select(part: RawPart, rows: NDArray[np.int64]) -> Images:
+    return Images(torch.from_numpy(part.images[rows]), torch.from_numpy(part.labels[rows]))
+
+
+def _statistics(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of each channel over some rows, in [0, 1], rounded to 4 decimals."""
+    channels = images.shape[1]
+    counts = np.zeros((channels, 256))
+    # From histograms, which are exact and need no copy of the images as floats.
+    for start in range(0, len(rows), 1024):
+        chunk = images[rows[start : start + 1024]]
+        for channel in range(channels):
+            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
+    share = counts / counts.sum(axis=1, keepdims=True)
+    values = np.arange(256) / 255
+    mean = share @ values
+    variance = (share * (values - mean[:, np.newaxis]) ** 2).sum(axis=1)
+    # A constant channel must not make the normalisation divide by zero.
+    std = np.maximum(np.sqrt(variance), 1 / 255)
+    return tuple(round(float(value), 4) for value in mean), tuple(round(float(value), 4) for value in std)
+
+
+def _sha256(part: RawPart) -> str:
+    digest = hashlib.sha256(f"{part.images.shape}".encode())
+    digest.update(np.ascontiguousarray(part.images).data)
+    digest.update(part.labels.astype("<i8").tobytes())
+    return digest.hexdigest()

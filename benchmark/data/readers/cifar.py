@@ -1,0 +1,72 @@
+"""CIFAR-10 and CIFAR-100 as extracted from the official archives, the layout torchvision also uses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.data.readers.part import Part, RawPart, join, label_array
+from benchmark.data.readers.safe_pickle import entry, image_rows, load_dict, text
+from benchmark.errors import UserError
+
+
+@dataclass(frozen=True)
+class CifarReader:
+    """Reads one extracted folder; any number of images per file.
+
+    Attributes:
+        folder: `cifar-10-batches-py` or `cifar-100-python`.
+        files: file names of each part.
+        label_key: entry of the labels in those files.
+        names_file: file with the class names; may be missing.
+        names_key: entry of the class names in it.
+    """
+
+    folder: Path
+    files: dict[Part, tuple[str, ...]]
+    label_key: str
+    names_file: str
+    names_key: str
+
+    def read(self, part: Part) -> RawPart:
+        """Read all files of a part; images are uint8, (N, 3, 32, 32)."""
+        return join([self._read_file(self.folder / name) for name in self.files[part]])
+
+    def class_names(self) -> tuple[str, ...]:
+        """Return the names from the meta file, () without one."""
+        file = self.folder / self.names_file
+        if not file.exists():
+            return ()
+        names = entry(load_dict(file), self.names_key, file)
+        if not isinstance(names, list):
+            raise UserError(f"{file}: '{self.names_key}' must be a list, got {type(names).__name__}.")
+        return tuple(text(name) for name in names)
+
+    def _read_file(self, file: Path) -> RawPart:
+        if not file.exists():
+            needed = [name for names in self.files.values() for name in names]
+            raise UserError(f"{file} is missing; the folder must hold {', '.join(needed)}. Extract the archive again.")
+        content = load_dict(file)
+        images = image_rows(entry(content, "data", file), file)
+        labels = label_array(entry(content, self.label_key, file), len(images), file)
+        return RawPart(images, labels, ((file, len(images)),))
+
+
+def find_cifar10(folder: Path) -> CifarReader | None:
+    """Return a reader if `folder` is or holds `cifar-10-batches-py`."""
+    batches = tuple(f"data_batch_{number}" for number in range(1, 6))
+    found = _find(folder, "cifar-10-batches-py")
+    files: dict[Part, tuple[str, ...]] = {"train": batches, "test": ("test_batch",)}
+    return CifarReader(found, files, "labels", "batches.meta", "label_names") if found else None
+
+
+def find_cifar100(folder: Path) -> CifarReader | None:
+    """Return a reader if `folder` is or holds `cifar-100-python`."""
+    found = _find(folder, "cifar-100-python")
+    files: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test",)}
+    return CifarReader(found, files, "fine_labels", "meta", "fine_label_names") if found else None
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    candidates = [folder / name, folder] if folder.name == name else [folder / name]
+    return next((candidate for candidate in candidates if candidate.is_dir()), None)

@@ -1,0 +1,91 @@
+"""What every reader returns, and the helpers that turn a decoder's failure into one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.errors import UserError
+
+Part = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class RawPart:
+    """One decoded part of a data set.
+
+    Attributes:
+        images: uint8, (N, C, H, W).
+        labels: int64, (N,); the range is checked by `benchmark.data.load`, which knows the number of classes.
+        files: the files that were read with the number of images in each, in order; the counts add up to N.
+    """
+
+    images: NDArray[np.uint8]
+    labels: NDArray[np.int64]
+    files: tuple[tuple[Path, int], ...]
+
+    def where(self, row: int) -> str:
+        """Name the file of a row, and the row inside it if the file holds several."""
+        return where(self.files, row)
+
+
+class Reader(Protocol):
+    """A data set that was found on disk."""
+
+    def read(self, part: Part) -> RawPart:
+        """Decode one part and touch no file of the other; raises UserError naming what is broken."""
+        ...
+
+    def class_names(self) -> tuple[str, ...]:
+        """Name all classes without decoding images; () if the files name none (known data sets only)."""
+        ...
+
+
+def where(files: tuple[tuple[Path, int], ...], row: int) -> str:
+    """Name the file of a row, and the row inside it if the file holds several; see `RawPart.where`."""
+    for file, count in files:
+        if row < count:
+            return f"{file}, row {row}" if count > 1 else str(file)
+        row -= count
+    raise AssertionError(f"row lies {row} beyond the last file")
+
+
+@contextmanager
+def reading(file: Path, kind: str) -> Iterator[None]:
+    """Turn whatever a decoder raises into a UserError naming the file.
+
+    Catches every Exception: on corrupt bytes pickle, numpy, pillow and the rest raise almost anything.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
+        raise UserError(f"{file} could not be read as {kind}: {reason.rstrip('.')}.") from error
+
+
+def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
+    """Convert labels to int64, (num_images,); raises UserError if they are not that many integers."""
+    with reading(file, "a list of labels"):
+        array = np.asarray(labels)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise UserError(f"{file} must hold one integer label per image, got {array.dtype} of shape {array.shape}.")
+    if len(array) != num_images:
+        raise UserError(f"{file} has {len(array)} labels for {num_images} images.")
+    return array.astype(np.int64)
+
+
+def join(parts: list[RawPart]) -> RawPart:
+    """Put the files of one part together; their images must have one size."""
+    return RawPart(
+        images=np.concatenate([part.images for part in parts]),
+        labels=np.concatenate([part.labels for part in parts]),
+        files=tuple(file for part in parts for file in part.files),
+    )

@@ -1,0 +1,16 @@
+"""The one exception for mistakes a user can mend. The command line turns it into one sentence and exit code 2."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave: says what, what was got, what is allowed and the next step."""
+
+
+def suggestion(got: str, known: Iterable[str]) -> str:
+    """Return ' Did you mean X?' for the known word closest to `got`, or an empty string."""
+    close = difflib.get_close_matches(got, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {close[0]}?" if close else ""

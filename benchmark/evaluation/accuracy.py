@@ -1,0 +1,92 @@
+"""Clean and PGD verdicts per image. Used by the evaluation and by model selection during training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.attacks import ascent_step, input_gradients_only, random_point
+from benchmark.data.load import Images
+from benchmark.seeding import generator_for
+
+
+def as_float_images(images: Tensor) -> Tensor:
+    """Turn (B, C, H, W) uint8 pixels into float32 in [0, 1]."""
+    return images.float() / 255.0
+
+
+@contextmanager
+def frozen_eval(model: nn.Module) -> Iterator[None]:
+    """Put the network into eval mode inside the block, with gradients for inputs only."""
+    before = model.training
+    model.eval()
+    try:
+        with input_gradients_only(model):
+            yield
+    finally:
+        model.train(before)
+
+
+@torch.no_grad()
+def clean_verdicts(model: nn.Module, data: Images, *, batch_size: int) -> Tensor:
+    """Return a (N,) bool tensor on the CPU: whether the unperturbed image is classified right."""
+    with frozen_eval(model):
+        verdicts = [
+            model(as_float_images(images)).argmax(1) == labels
+            for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
+        ]
+    return torch.cat(verdicts).cpu()
+
+
+def pgd_verdicts(
+    model: nn.Module,
+    data: Images,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+    restarts: int,
+    seed: int,
+    batch_size: int,
+) -> Tensor:
+    """Attack with PGD and return, per image, whether every point the attack visited is classified right.
+
+    The clean image counts as visited, so PGD accuracy never exceeds clean accuracy. Random starts are drawn for all
+    images at once: the verdicts do not depend on the batch size.
+
+    Args:
+        model: network on [0, 1] images; evaluated in eval mode.
+        data: N images.
+        epsilon: radius of the Linf ball, in (0, 1) pixels.
+        step_size: of one signed step, in pixels.
+        steps: gradient steps per restart.
+        restarts: independent random starts.
+        seed: of the random starts.
+        batch_size: images per forward pass.
+
+    Returns:
+        (N,) bool tensor on the CPU.
+    """
+    robust = clean_verdicts(model, data, batch_size=batch_size)
+    device = data.images.device
+    with frozen_eval(model):
+        for restart in range(restarts):
+            generator = generator_for(torch.device("cpu"), "pgd", seed, restart)
+            starts = random_point(as_float_images(data.images.cpu()), epsilon, generator)
+            for rows in robust.nonzero().flatten().split(batch_size):
+                place = rows.to(device)
+                images, labels = as_float_images(data.images[place]), data.labels[place]
+                adversarial = starts[rows].to(device)
+                right = torch.ones_like(labels, dtype=torch.bool)
+                for _ in range(steps):
+                    adversarial, logits = ascent_step(
+                        model, adversarial, images, labels, epsilon=epsilon, step_size=step_size
+                    )
+                    right &= logits.argmax(1) == labels
+                with torch.no_grad():
+                    right &= model(adversarial).argmax(1) == labels
+                robust[rows] &= right.cpu()
+    return robust

@@ -1,0 +1,159 @@
+"""One experiment, fully resolved: what to train, how, and how to measure it. A suite expands to a list of these."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from fractions import Fraction
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from benchmark.architectures import get_shape
+from benchmark.errors import suggestion
+from benchmark.results.protocol import default_pgd_step, exact_epsilon
+
+Precision = Literal["fp32", "bf16", "bf16-attack"]
+ExactFraction = Annotated[str, AfterValidator(exact_epsilon)]  # "8/255", kept exact for the protocol id
+
+
+class Strict(BaseModel):
+    """A frozen settings model that refuses unknown keys and says which one was probably meant."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _refuse_unknown_keys(cls, given: Any) -> Any:
+        if isinstance(given, dict):
+            for key in given:
+                if key not in cls.model_fields:
+                    known = ", ".join(cls.model_fields)
+                    raise ValueError(f"{key!r} is not a field.{suggestion(str(key), cls.model_fields)} Known: {known}")
+        return given
+
+
+class ArchitectureSpec(Strict):
+    """A residual network."""
+
+    name: Annotated[str, AfterValidator(lambda name: get_shape(name) and name)] = "resnet34"
+    width: float = Field(default=1.0, gt=0, le=4)  # multiplier on all channels
+    last_norm: bool = True  # LBN: batch norm on the logits
+
+    def __str__(self) -> str:
+        width = "" if self.width == 1.0 else f"-w{self.width:g}"
+        return f"{self.name}{width}{'-lbn' if self.last_norm else ''}"
+
+
+class AttackSpec(Strict):
+    """The Linf PGD attack inside training; epsilon is the experiment's."""
+
+    num_steps: int = Field(default=10, ge=1)
+    step_size: ExactFraction | None = None  # in [0, 1] pixels; None means epsilon / 4
+    random_start: bool = True
+    batch_norm: Literal["train", "eval"] = "train"  # the paper's runs attack in train mode
+
+
+class TrainingSpec(Strict):
+    """Schedule, batch and precision of training. Learning rates belong to the methods."""
+
+    epochs: int = Field(default=400, ge=1)
+    batch_size: int = Field(default=256, ge=2)
+    precision: Precision = "fp32"  # bf16-attack: only the attack's passes run under bfloat16 autocast
+    attack: AttackSpec = AttackSpec()
+    selection_steps: int = Field(default=10, ge=1)  # PGD steps of the per-epoch validation attack
+
+
+class PgdSpec(Strict):
+    """The PGD attack of the evaluation: an image counts as robust only if every visited point is classified right."""
+
+    steps: int = Field(default=50, ge=1)
+    restarts: int = Field(default=1, ge=1)
+    step_size: ExactFraction | None = None  # None means epsilon / 4
+
+
+class AutoAttackSpec(Strict):
+    """AutoAttack standard. Its result depends on seed and batch size, so both are fixed and recorded."""
+
+    seed: int = Field(default=0, ge=0)
+    batch_size: int = Field(default=500, ge=1)
+
+
+class EvaluationSpec(Strict):
+    """What is measured on the exported network, in float32."""
+
+    images: int | None = Field(default=None, ge=1)  # at most so many fixed test images; None means all
+    pgd: PgdSpec = PgdSpec()
+    autoattack: AutoAttackSpec = AutoAttackSpec()
+
+
+class MethodSpec(Strict):
+    """Which method, with which hyper-parameters."""
+
+    name: str
+    target: str  # module:Class, or path/to/file.py:Class
+    options: dict[str, Any] = {}  # the fields that differ from the class's defaults
+    source_sha256: str | None = None  # of a file given on the command line: an edited file is another experiment
+
+
+class Experiment(Strict):
+    """One cell of a suite's grid for one seed."""
+
+    suite: str
+    preset: Literal["paper", "short", "smoke", "own"]
+    dataset: str
+    train_images: int | None = Field(default=None, ge=2)  # at most so many; None means all
+    epsilon: ExactFraction
+    architecture: ArchitectureSpec
+    method: MethodSpec
+    weights: Literal["fp", "binary"]
+    keep_ratio: float
+    allocation: float | Literal["global"]
+    objective: Literal["pgd"] = "pgd"
+    training: TrainingSpec
+    evaluation: EvaluationSpec
+    seed: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _steps_fit_epsilon(self) -> Self:
+        for step in (self.training.attack.step_size, self.evaluation.pgd.step_size):
+            if step is not None and Fraction(step) > 2 * Fraction(self.epsilon):
+                raise ValueError(f"step_size {step} leaves the epsilon ball of {self.epsilon} at every step")
+        return self
+
+    @property
+    def run_hash(self) -> str:
+        """Twelve hex digits that identify what is trained; evaluation settings do not enter.
+
+        Only fields that differ from their default enter, so that a field added later orphans no result.
+        """
+        identity = self.model_dump(exclude_defaults=True, exclude={"suite": True, "evaluation": True})
+        del identity["method"]["target"]  # a path differs between machines
+        return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def cell(self) -> str:
+        """Readable name of the grid cell, the same for every seed."""
+        strategy = "" if self.keep_ratio == 1.0 else f"-{strategy_label(self.allocation)}"
+        form = f"{self.weights}-keep{self.keep_ratio:g}{strategy}-{self.objective}"
+        return f"{self.dataset}/{self.architecture}/{self.method.name}/{form}"
+
+    @property
+    def run(self) -> str:
+        """Readable unique name of the training run."""
+        return f"{self.cell}/seed{self.seed}-{self.run_hash[:6]}"
+
+    @property
+    def attack_step(self) -> str:
+        """Step size of the training attack as an exact fraction."""
+        return self.training.attack.step_size or default_pgd_step(self.epsilon)
+
+    @property
+    def pgd_step(self) -> str:
+        """Step size of the evaluation attack as an exact fraction."""
+        return self.evaluation.pgd.step_size or default_pgd_step(self.epsilon)
+
+
+def strategy_label(allocation: float | str) -> str:
+    """Spell an allocation strategy: 'global' or 'p0.1'."""
+    return "global" if allocation == "global" else f"p{allocation:g}"

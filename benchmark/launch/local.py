@@ -1,0 +1,111 @@
+"""Runs work orders side by side on this machine and relays what the workers say."""
+
+from __future__ import annotations
+
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO
+
+from benchmark.launch.order import WorkOrder
+
+
+@dataclass
+class _Job:
+    order: WorkOrder
+    process: subprocess.Popen[str]
+    started: float
+
+
+def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], None]) -> list[WorkOrder]:
+    """Run every order in a process of its own, `jobs` at a time, and return those that failed.
+
+    The workers end with this process, however it ends; running again resumes them.
+
+    Args:
+        orders: what to run, in order.
+        jobs: processes side by side.
+        say: receives one line of progress at a time.
+    """
+    lines: queue.Queue[tuple[WorkOrder, str | None]] = queue.Queue()
+    waiting, running, failed = list(orders), {}, []  # type: list[WorkOrder], dict[str, _Job], list[WorkOrder]
+    finished_seconds: list[float] = []
+    try:
+        while waiting or running:
+            while waiting and len(running) < jobs:
+                order = waiting.pop(0)
+                say(f"start  {order.experiment.run}")
+                running[order.experiment.run] = _start(order, lines)
+            order, line = lines.get()
+            if line is not None:
+                say(f"  {_short_name(order)}  {line}")
+                continue
+            job = running.pop(order.experiment.run)
+            code = job.process.wait()
+            seconds = time.monotonic() - job.started
+            finished_seconds.append(seconds)
+            left = _time_left(finished_seconds, len(waiting) + len(running), jobs)
+            count = f"{len(finished_seconds)}/{len(orders)}"
+            if code == 0:
+                say(f"done   {order.experiment.run}  {seconds:.0f}s  [{count}, {left}]")
+            else:
+                failed.append(order)
+                say(f"FAILED {order.experiment.run}: {_reason(order, code)}  [{count}, {left}]")
+    finally:
+        for job in running.values():
+            job.process.terminate()
+    return failed
+
+
+def _start(order: WorkOrder, lines: queue.Queue[tuple[WorkOrder, str | None]]) -> _Job:
+    path = order.save()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(order.threads), "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmark.launch.worker", str(path), "--with-parent"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None, "stdout is a pipe"
+    threading.Thread(target=_relay, args=(order, process.stdout, lines), daemon=True).start()
+    return _Job(order, process, time.monotonic())
+
+
+def _relay(order: WorkOrder, output: IO[str], lines: queue.Queue[tuple[WorkOrder, str | None]]) -> None:
+    """Copy a worker's output into its log and to the queue; None marks the end."""
+    with (order.folder / "log.txt").open("a", encoding="utf-8") as log:
+        for line in output:
+            log.write(line)
+            log.flush()
+            lines.put((order, line.rstrip()))
+    lines.put((order, None))
+
+
+def _reason(order: WorkOrder, code: int) -> str:
+    """Return the last line of the traceback, or how the process ended if it could not write one."""
+    path = order.folder / "failed.txt"
+    if not path.exists():
+        path.write_text(f"the process ended with code {code} without a word; see log.txt\n", encoding="utf-8")
+    last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
+    return f"{last} (see {path})"
+
+
+def _time_left(seconds: Sequence[float], experiments: int, jobs: int) -> str:
+    if not experiments:
+        return "all finished"
+    left = sum(seconds) / len(seconds) * -(-experiments // jobs)
+    return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f}s left"
+
+
+def _short_name(order: WorkOrder) -> str:
+    """Return the part of the run's name that tells experiments of one suite apart."""
+    _, architecture, method, form, seed = order.experiment.run.split("/")
+    norm = "lbn" if architecture.endswith("-lbn") else "no-lbn"
+    return f"{method}/{form}/{norm}/{seed.partition('-')[0]}"

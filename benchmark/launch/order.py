@@ -1,0 +1,42 @@
+"""A work order: everything a worker process needs to run one experiment, written to its work folder as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from benchmark.experiment import Experiment, Strict
+from benchmark.results.store import write_atomic
+
+
+class WorkOrder(Strict):
+    """One experiment with the circumstances that do not change its result."""
+
+    experiment: Experiment
+    out: Path  # records go to out/records, everything else to out/work
+    data_dir: Path | None
+    device: Literal["cpu", "cuda"]
+    threads: int  # torch threads; float sums depend on it, so a resumed run keeps its first value
+    command: str  # what the user typed
+
+    @property
+    def folder(self) -> Path:
+        """Where checkpoint, history, log and traceback of this run lie."""
+        return work_folder(self.out, self.experiment)
+
+    def save(self) -> Path:
+        """Write the order into the work folder and return its path."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / "order.json"
+        write_atomic(path, self.model_dump_json(indent=2) + "\n")
+        return path
+
+
+def work_folder(out: Path, experiment: Experiment) -> Path:
+    """Return the work folder of an experiment's run."""
+    return out / "work" / experiment.run
+
+
+def load_order(path: Path) -> WorkOrder:
+    """Read a work order."""
+    return WorkOrder.model_validate_json(path.read_bytes())

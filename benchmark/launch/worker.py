@@ -1,0 +1,243 @@
+"""Runs one experiment in its own process: data, training, export checks, evaluation, record.
+
+    python -m benchmark.launch.worker path/to/order.json [--with-parent]
+
+With --with-parent the process ends when its standard input closes, hence with the process that started it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import JsonValue
+from safetensors.torch import save_file
+
+from benchmark.artifact.measure import Measured, measure_export
+from benchmark.data.load import TestData, TrainingData, load_test, load_training
+from benchmark.errors import UserError
+from benchmark.evaluation.evaluate import evaluate
+from benchmark.experiment import Experiment
+from benchmark.hashing import tensors_sha256
+from benchmark.launch.order import WorkOrder, load_order
+from benchmark.launch.provenance import device_name, git_state, python_version
+from benchmark.models import network_plan, prunable_sizes
+from benchmark.registry import ResolvedMethod
+from benchmark.results.protocol import protocol_id
+from benchmark.results.record import (
+    ArchitecturePart,
+    CompressionPart,
+    DatasetPart,
+    EvaluationPart,
+    MethodPart,
+    ProvenancePart,
+    Record,
+    TrainingPart,
+)
+from benchmark.results.store import save_record, write_atomic
+from benchmark.training.loop import Trained, train
+from methods import load_method_class
+from methods.base import Phase, Target
+
+
+def report(line: str) -> None:
+    """Send a progress line to the parent process and the log."""
+    print(line, flush=True)
+
+
+def run_order(order: WorkOrder) -> Record:
+    """Run an experiment to its end and write its record last.
+
+    Raises:
+        UserError: for mistakes in what the user gave (data, plug-in).
+        TrainingFailed, BadExport: if the method breaks its contract.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    experiment, device = order.experiment, torch.device(order.device)
+    torch.set_num_threads(order.threads)
+    found = ResolvedMethod(load_method_class(experiment.method.target), experiment.method.target)
+    method = found.create(experiment.method.options, experiment.run)
+    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+
+    data = load_training(experiment.dataset, order.data_dir, limit=experiment.train_images)
+    trained = train(experiment, method, data, order.folder, device=device, report=report)
+    plan = network_plan(experiment.architecture, data.info)
+    measured = measure_export(trained.network, prunable_sizes(plan), target)
+
+    # The test part is read only now, when nothing can be chosen any more.
+    test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
+    evaluation = evaluate(trained.network, test, experiment, device=device, report=report)
+    weights = {name: value.contiguous() for name, value in trained.network.cpu().state_dict().items()}
+    save_file(weights, order.folder / "network.safetensors")
+
+    commit, dirty = git_state()
+    provenance = ProvenancePart(
+        config=_portable_config(experiment),
+        command=order.command,
+        git_commit=commit,
+        git_dirty=dirty,
+        python=python_version(),
+        torch=torch.__version__,
+        platform=platform.platform(),
+        device=device_name(device),
+        threads=order.threads,
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(time.perf_counter() - clock, 3),
+    )
+    record = _record(order, found, data, test, trained, measured, evaluation, tensors_sha256(weights), provenance)
+    save_record(record, order.out)
+    (order.folder / "checkpoint.pt").unlink()
+    return record
+
+
+def _record(
+    order: WorkOrder,
+    found: ResolvedMethod,
+    data: TrainingData,
+    test: TestData,
+    trained: Trained,
+    measured: Measured,
+    evaluation: EvaluationPart,
+    weights_sha256: str,
+    provenance: ProvenancePart,
+) -> Record:
+    experiment, info = order.experiment, data.info
+    return Record(
+        schema_version=1,
+        protocol_version=1,
+        run=experiment.run,
+        run_hash=experiment.run_hash,
+        protocol=protocol_id(
+            experiment.dataset,
+            experiment.epsilon,
+            evaluation.n_images,
+            evaluation.pgd.steps,
+            evaluation.pgd.restarts,
+            evaluation.pgd.step_size,
+        ),
+        suite=experiment.suite,
+        preset=experiment.preset,
+        seed=experiment.seed,
+        dataset=DatasetPart(
+            name=experiment.dataset,
+            num_classes=info.num_classes,
+            image_shape=(info.channels, info.height, info.width),
+            train_images=len(data.train),
+            validation_images=len(data.validation),
+            test_images=len(test.test),
+            train_sha256=data.sha256,
+            test_sha256=test.sha256,
+        ),
+        architecture=ArchitecturePart(
+            name=experiment.architecture.name,
+            width=experiment.architecture.width,
+            last_norm=experiment.architecture.last_norm,
+            prunable_weights=measured.prunable_weights,
+            all_parameters=measured.all_parameters,
+        ),
+        method=MethodPart(
+            name=experiment.method.name,
+            target=_portable(experiment.method.target),
+            options=experiment.method.options,
+            objective=experiment.objective,
+            deviations=found.deviations(),
+            source_sha256=found.source_sha256(),
+        ),
+        compression=CompressionPart(
+            weights=experiment.weights,
+            keep_ratio=experiment.keep_ratio,
+            allocation=experiment.allocation,
+            budget=measured.budget,
+            kept_weights=measured.kept_weights,
+            density=measured.density,
+            density_all=measured.density_all,
+            size_bytes=measured.size_bytes,
+            size_kind="entropy bound",
+        ),
+        training=TrainingPart(
+            epochs=experiment.training.epochs,
+            batch_size=experiment.training.batch_size,
+            passes=float(trained.passes),
+            seconds=round(trained.seconds, 3),
+            phases=[_phase_fields(phase) for phase in trained.phases],
+            selected_epoch=trained.selected_epoch,
+            validation_robust_accuracy=trained.validation_robust_accuracy,
+            frozen_parts_unchanged=trained.frozen_parts_unchanged,
+        ),
+        evaluation=evaluation,
+        weights_sha256=weights_sha256,
+        provenance=provenance,
+    )
+
+
+def _phase_fields(phase: Phase) -> dict[str, JsonValue]:
+    return {**vars(phase), "trains": [*sorted(phase.trains)], "milestones": [*phase.milestones]}
+
+
+def _portable(target: str) -> str:
+    """Drop the folders of a file target: they mean nothing on another machine."""
+    path, _, name = target.rpartition(":")
+    return f"{Path(path).name}:{name}"
+
+
+def _portable_config(experiment: Experiment) -> dict[str, Any]:
+    config = experiment.model_dump(mode="json")
+    config["method"]["target"] = _portable(experiment.method.target)
+    return config
+
+
+def _exit_with_parent() -> None:
+    """End this process when the parent does, even by kill -9: the parent's end of standard input closes then."""
+
+    def watch() -> None:
+        # Not sys.stdin: its lock would be held at interpreter shutdown.
+        while os.read(0, 1024):
+            pass
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+@contextmanager
+def _only_worker(folder: Path) -> Iterator[None]:
+    """Hold a lock that the system drops with the process, so that two workers never share a work folder."""
+    with (folder / "lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"another process is working in {folder}; wait for it or end it") from None
+        yield
+
+
+def main(order_path: Path) -> int:
+    """Run the order at `order_path`; return 0, or 2 for a user's mistake, or 1 for any other failure."""
+    order = load_order(order_path)
+    failure = order.folder / "failed.txt"
+    try:
+        with _only_worker(order.folder):
+            failure.unlink(missing_ok=True)
+            run_order(order)
+    except UserError as error:
+        write_atomic(failure, f"{error}\n")
+        return 2
+    except Exception:
+        write_atomic(failure, traceback.format_exc())
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    if "--with-parent" in sys.argv[2:]:
+        _exit_with_parent()
+    sys.exit(main(Path(sys.argv[1])))

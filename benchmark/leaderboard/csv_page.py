@@ -1,0 +1,99 @@
+"""A board as CSV: raw fractions, one line a row, `kind` tells measured, reported and refused rows apart."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.tables import Board, Row
+from benchmark.leaderboard.text import printable
+
+CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins
+_STATS = ("clean", "pgd", "autoattack", "robust")
+_COLUMNS = (
+    *(
+        "kind",
+        "protocol",
+        "preset",
+        "rank",
+        "method",
+        "target",
+        "weights",
+        "last_norm",
+        "architecture",
+        "width",
+    ),
+    *("keep_ratio", "allocation", "objective", "options"),
+    *(column for stat in _STATS for column in (stat, f"{stat}_std")),
+    *("robust_low", "robust_high", "density", "density_all", "size_bytes", "size_kind", "passes"),
+    *("n_seeds", "seeds", "n_images", "runs", "note"),
+)
+
+_Cells = dict[str, str | int | float | None]
+
+
+def to_csv(board: Board) -> str:
+    """Return the board as CSV with a header line; fractions in [0, 1] unrounded, empty where unknown."""
+    lines = [_measured(row, board) for row in board.rows]
+    lines += [_reported(row, board) for row in board.reported]
+    lines += [_measured(row, board) for row in board.refused]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        writer.writerow({key: printable(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
+    return text.getvalue()
+
+
+def _measured(row: Row, board: Board) -> _Cells:
+    cells: _Cells = {
+        "kind": "refused" if row.reasons else "measured",
+        "protocol": board.protocol,
+        "preset": row.preset,
+        "rank": row.rank,
+        "method": row.method,
+        "target": row.target,
+        "weights": row.weights,
+        "last_norm": str(row.last_norm).lower(),
+        "architecture": row.architecture,
+        "width": row.width,
+        "keep_ratio": row.keep_ratio,
+        "allocation": row.allocation,
+        "objective": row.objective,
+        "options": row.options,
+        "density": row.density,
+        "density_all": row.density_all,
+        "size_bytes": row.size_bytes,
+        "size_kind": row.size_kind,
+        "passes": row.passes,
+        "n_seeds": len(row.seeds),
+        "seeds": " ".join(str(seed) for seed in row.seeds),
+        "n_images": board.n_images,
+        "runs": " ".join(row.runs),
+        "note": "; ".join(row.reasons) or " ".join(board.footnotes[number - 1] for number in row.footnotes),
+    }
+    for name in _STATS:
+        stat = getattr(row, name)
+        cells |= {name: stat.mean, f"{name}_std": stat.std}
+    if row.interval:
+        cells |= {"robust_low": row.interval[0], "robust_high": row.interval[1]}
+    return cells
+
+
+def _reported(row: ReportedRow, board: Board) -> _Cells:
+    return {
+        "kind": "reported",
+        "protocol": board.protocol,
+        "method": row.method,
+        "weights": row.weights,
+        "last_norm": str(row.last_norm).lower(),
+        "architecture": row.architecture,
+        "width": 1.0,
+        "keep_ratio": row.keep_ratio,
+        "allocation": row.allocation,
+        "objective": row.objective,
+        "clean": row.clean,
+        "autoattack": row.robust,
+        "note": row.note,
+    }

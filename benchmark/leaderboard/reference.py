@@ -1,0 +1,91 @@
+"""Numbers that the paper's authors reported; shown beside the measured rows, never ranked among them."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal
+
+from benchmark.errors import UserError
+
+_DATASETS = {"c10": ("cifar10", "8/255"), "c100": ("cifar100", "4/255")}
+_WEIGHTS: dict[str, Literal["fp", "binary"]] = {"fp": "fp", "bin": "binary"}
+_METHODS = {
+    "AT": ("at", "pgd"),
+    "HYDRA": ("hydra", "pgd"),
+    "ATMC": ("atmc", "pgd"),
+    "Ours": ("edge_popup", "pgd"),
+    "Ours(Fast)": ("edge_popup", "fast"),
+}
+_ALLOCATIONS: dict[str, float | Literal["global"] | None] = {
+    "-": None,
+    "Global": "global",
+    "p=0.1": 0.1,
+    "p=1.0": 1.0,
+}
+_TRANSPOSED = ("HYDRA", "RN34-LBN", "c100", "fp")
+_TRANSPOSED_NOTE = (
+    "As printed, the p=1.0 row of this pair is more accurate under attack than without, which is impossible; "
+    "the robust numbers of its p=0.1 and p=1.0 rows are probably swapped."
+)
+
+
+@dataclass(frozen=True)
+class ReportedRow:
+    """A published result. Accuracies are fractions in [0, 1]; `robust` is AutoAttack on all test images."""
+
+    dataset: str
+    epsilon: str
+    method: str
+    objective: str
+    architecture: str
+    last_norm: bool
+    allocation: float | Literal["global"] | None  # None: a dense network
+    keep_ratio: float  # kept over prunable weights, 1 for a dense network
+    weights: Literal["fp", "binary"]
+    clean: float
+    robust: float
+    note: str | None  # a doubt about the number
+
+
+def load_reported(path: Path) -> list[ReportedRow]:
+    """Read the published table, one row for each filled pair of robust and clean cells, in file order.
+
+    Raises:
+        UserError: if the file cannot be read or a cell is not understood.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file))
+        return [
+            _row(line, data, precision)
+            for line in lines
+            for data in _DATASETS
+            for precision in _WEIGHTS
+            if line[f"{data}_{precision}_rob"]
+        ]
+    except (OSError, KeyError, InvalidOperation) as error:
+        raise UserError(f"{path}: not a table of reported results ({error!r}). Restore it from git.") from None
+
+
+def _row(line: dict[str, str], data: str, precision: str) -> ReportedRow:
+    method, objective = _METHODS[line["method"]]
+    dataset, epsilon = _DATASETS[data]
+    architecture = {"RN34": "resnet34", "RN34-LBN": "resnet34"}[line["arch"]]
+    return ReportedRow(
+        dataset=dataset,
+        epsilon=epsilon,
+        method=method,
+        objective=objective,
+        architecture=architecture,
+        last_norm=line["arch"].endswith("-LBN"),
+        allocation=_ALLOCATIONS[line["strategy"]],
+        # Decimal, because 1 - 0.99 and 43.26 / 100 are not the nearest floats to 0.01 and 0.4326.
+        keep_ratio=1.0 if line["rate"] == "-" else float(1 - Decimal(line["rate"])),
+        weights=_WEIGHTS[precision],
+        clean=float(Decimal(line[f"{data}_{precision}_clean"]) / 100),
+        robust=float(Decimal(line[f"{data}_{precision}_rob"]) / 100),
+        note=_TRANSPOSED_NOTE if (line["method"], line["arch"], data, precision) == _TRANSPOSED else None,
+    )

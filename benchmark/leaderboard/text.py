@@ -1,0 +1,48 @@
+"""How numbers and names look on every page; records and tables hold raw numbers only."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+# Entities rather than backslashes: they mean the same in a table cell, in a list and in a heading.
+_ENTITIES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|[]`*\\"})
+
+
+def printable(text: str) -> str:
+    """Replace control characters, line breaks included, by blanks: foreign text must not shape the page."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def markdown(text: str) -> str:
+    """Make text from a record harmless inside GitHub Markdown: no markup, no cell borders, no new lines."""
+    return printable(text).translate(_ENTITIES)
+
+
+def percent(fraction: float) -> str:
+    """Write a fraction in [0, 1] as percent with two decimals and no sign: 0.4506 is 45.06."""
+    return f"{100 * fraction:.2f}"
+
+
+def short(value: float) -> str:
+    """Write a ratio, density or exponent with four significant digits at most."""
+    return f"{value:.4g}"
+
+
+def amount(value: float, unit: str = "") -> str:
+    """Write a quantity >= 0 with a decimal prefix: 850604 is "850.6 k", 27100 bytes "B" are "27.1 kB"."""
+    if value < 1000:
+        return f"{value:.4g} {unit}".strip()
+    prefix, divisor = ("k", 1e3) if value < 1e6 else ("M", 1e6) if value < 1e9 else ("G", 1e9)
+    return f"{value / divisor:.1f} {prefix}{unit}"
+
+
+def architecture(name: str, width: float) -> str:
+    """Name a network, with its width factor unless that is 1."""
+    return name if width == 1 else f"{name} width {short(width)}"
+
+
+def allocation(keep_ratio: float, p: float | Literal["global"] | None) -> str:
+    """Write the exponent of the layer budgets, or "-" for a dense network, which needs none."""
+    if keep_ratio == 1 or p is None:
+        return "-"
+    return p if isinstance(p, str) else short(p)

@@ -1,0 +1,108 @@
+"""Finds methods, built-in or not, and turns configuration into configured method objects."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import inspect
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from benchmark.errors import UserError, suggestion
+from benchmark.experiment import MethodSpec
+from methods import BUILT_IN, is_file_target, load_method_class, method_targets, source_file
+from methods.base import Method
+
+
+@dataclass(frozen=True)
+class ResolvedMethod:
+    """A method class that was found, and where."""
+
+    cls: type[Method]
+    target: str  # module:Class, or path/to/file.py:Class
+
+    def create(self, options: dict[str, Any], where: str) -> Method:
+        """Return the method with these hyper-parameters.
+
+        Raises:
+            UserError: if an option is not a field of the method, or has a wrong type or value.
+        """
+        known = [field.name for field in dataclasses.fields(self.cls)]  # type: ignore[arg-type]
+        for name in options:
+            if name not in known:
+                raise UserError(
+                    f"{where}: options.{name} is not a field of {self.cls.name}.{suggestion(name, known)} "
+                    f"Known: {', '.join(known) or 'none'}"
+                )
+        try:
+            return TypeAdapter(self.cls).validate_python(options)
+        except ValidationError as error:
+            problem = error.errors(include_url=False)[0]
+            place = ".".join(["options", *(str(part) for part in problem["loc"][:1])])
+            message = problem["msg"].removeprefix("Value error, ")
+            raise UserError(f"{where}: {place}: {message}, got {options}") from None
+
+    def spec(self, options: dict[str, Any], where: str) -> MethodSpec:
+        """Return what identifies the configured method: the options that differ from the defaults."""
+        method = self.create(options, where)
+        changed = {
+            field.name: getattr(method, field.name)
+            for field in dataclasses.fields(method)  # type: ignore[arg-type]
+            if field.default is dataclasses.MISSING or getattr(method, field.name) != field.default
+        }
+        digest = self.source_sha256() if is_file_target(self.target) else None
+        return MethodSpec(name=self.cls.name, target=self.target, options=changed, source_sha256=digest)
+
+    def source_sha256(self) -> str:
+        """Return the SHA-256 of the file that defines the method."""
+        path = source_file(self.target)
+        assert path is not None, "a loaded class has a source file"
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+
+    def deviations(self) -> list[str]:
+        """Return the DEVIATION paragraphs of the method's module, one line each."""
+        text = inspect.getdoc(inspect.getmodule(self.cls)) or ""
+        paragraphs = re.findall(r"^DEVIATION: (.+(?:\n(?!DEVIATION:|\n).+)*)", text, flags=re.MULTILINE)
+        return [" ".join(paragraph.split()) for paragraph in paragraphs]
+
+
+def resolve(method: str) -> ResolvedMethod:
+    """Find a method by registered name or as path/to/file.py:Class.
+
+    Raises:
+        UserError: if there is no such method, or it does not keep the contract's form.
+    """
+    try:
+        if is_file_target(method):
+            target = f"{Path(method.rpartition(':')[0]).resolve()}:{method.rpartition(':')[2]}"
+        else:
+            targets = method_targets()
+            if method not in targets:
+                raise UserError(
+                    f"unknown method {method!r}.{suggestion(method, targets)} Known: {', '.join(sorted(targets))}; "
+                    "or give path/to/file.py:Class. See `python -m benchmark list`"
+                )
+            target = targets[method]
+        cls = load_method_class(target)
+    except UserError:
+        raise
+    except Exception as error:  # a plug-in's module may raise anything at import
+        raise UserError(f"method {method!r} cannot be loaded: {type(error).__name__}: {error}") from error
+    _check_form(cls, target)
+    return ResolvedMethod(cls, target)
+
+
+def _check_form(cls: type[Method], target: str) -> None:
+    name = getattr(cls, "name", None)
+    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
+        raise UserError(f"{target}: `name` must be lower-case letters, digits and underscores, got {name!r}")
+    if not dataclasses.is_dataclass(cls):
+        raise UserError(f"{target}: a method is a frozen dataclass; add @dataclass(frozen=True) above the class")
+    if inspect.isabstract(cls):
+        raise UserError(f"{target}: {cls.__name__} lacks {', '.join(sorted(cls.__abstractmethods__))}")
+    if BUILT_IN.get(name, target) != target:
+        raise UserError(f"{target}: {name!r} is the name of a built-in method; choose another `name`")

@@ -1,0 +1,86 @@
+"""Records on disk: folder/records/<protocol>/<run>.json, one file a record, written at once or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmark.errors import UserError
+from benchmark.results.record import Record
+
+# A part starts with a letter or digit, hence neither ".." nor an empty part passes.
+_PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
+
+
+def record_path(folder: Path, protocol: str, run: str) -> Path:
+    """Return where the record of `run` lies: folder/records/<protocol>/<run, "/" written as "__">.json.
+
+    Raises:
+        UserError: if a name could lead outside the folder or could be mistaken for another run.
+    """
+    for what, name, parts in (("protocol", protocol, [protocol]), ("run", run, run.split("/"))):
+        # "__" is the separator of the file name, so that no part may contain it.
+        if not all(_PART.fullmatch(part) and "__" not in part for part in parts):
+            raise UserError(
+                f"the {what} name {name!r} cannot be a file name: its parts start with a letter or digit "
+                f"and continue with letters, digits and . _ = + -, without '__'."
+            )
+    path = folder / "records" / protocol / f"{run.replace('/', '__')}.json"
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path} leads outside {folder}: remove the link.")
+    return path
+
+
+def save_record(record: Record, folder: Path) -> Path:
+    """Write a record below `folder`, replacing an older one of the same run, and return its path.
+
+    Raises:
+        UserError: if the record's protocol or run cannot be a file name.
+    """
+    path = record_path(folder, record.protocol, record.run)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
+    return path
+
+
+def load_records(folder: Path) -> list[Record]:
+    """Read all records below `folder`, ordered by protocol and run; an absent folder holds none.
+
+    Raises:
+        UserError: if a file is not a valid record or does not lie where its content says.
+    """
+    records = [_load(path, folder) for path in sorted((folder / "records").rglob("*.json"))]
+    return sorted(records, key=lambda record: (record.protocol, record.run))
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write UTF-8 text so that `path` holds either its old content or all of the new, even after a crash."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _load(path: Path, folder: Path) -> Record:
+    try:
+        record = Record.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}. Delete the file or repeat the run.") from None
+    try:
+        expected = record_path(folder, record.protocol, record.run)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if path != expected:
+        raise UserError(f"{path}: its content belongs to {expected}. Move the file back or delete it.")
+    return record

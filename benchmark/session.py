@@ -1,0 +1,193 @@
+"""From a user's request to finished records: the two commands `plan` and `run` without their printing."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from benchmark.catalogue import CONFIGS
+from benchmark.data.load import load_test, load_training
+from benchmark.errors import UserError, suggestion
+from benchmark.experiment import Experiment
+from benchmark.grid import Planned, plan
+from benchmark.launch.local import run_local
+from benchmark.launch.order import WorkOrder
+from benchmark.leaderboard.render import to_terminal, write_pages
+from benchmark.leaderboard.tables import boards
+from benchmark.presets import PRESETS, PresetName
+from benchmark.registry import ResolvedMethod, resolve
+from benchmark.results.store import load_records
+from benchmark.suite import MethodEntry, Suite, expand, load_suite
+from methods import is_file_target, method_targets
+
+CORES_PER_JOB = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for, as typed."""
+
+    suite: str | None
+    methods: str | None
+    dataset: str | None
+    preset: str | None
+    seeds: str | None
+    overrides: tuple[str, ...]
+    data_dir: Path | None
+    out: Path
+
+
+def plan_suite(request: Request) -> list[Planned]:
+    """Resolve a request to its experiments and their states.
+
+    Raises:
+        UserError: for any mistake in the request.
+    """
+    suite = _suite(request)
+    entries = _entries(suite, request.methods)
+    experiments = expand(suite, entries, seeds=_seeds(request, suite), preset=_preset(request, suite))
+    methods = {found.target: found for _, found in entries}
+    return plan(experiments, methods, request.out)
+
+
+def run_suite(request: Request, *, device: str, jobs: int | None, command: str, say: Callable[[str], None]) -> bool:
+    """Run what is missing, write the pages, print the boards; return whether an experiment failed.
+
+    Raises:
+        UserError: for any mistake in the request or the data, before anything is run.
+    """
+    planned = plan_suite(request)
+    place = _device(device)
+    for item in planned:
+        if item.state == "refused":
+            say(f"skip   {item.experiment.run}: {item.reason}")
+        elif item.warning:
+            say(f"note   {item.experiment.run}: {item.warning}")
+    todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
+    done = sum(item.state == "done" for item in planned)
+    cores = os.cpu_count() or 1
+    jobs = jobs or (1 if place == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
+    say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
+    failed: Sequence[WorkOrder] = []
+    if todo:
+        _check_data(todo[0], request.data_dir)
+        threads = max(1, cores // jobs)
+        orders = [
+            WorkOrder(
+                experiment=experiment,
+                out=request.out,
+                data_dir=request.data_dir,
+                device=place,
+                threads=threads,
+                command=command,
+            )
+            for experiment in todo
+        ]
+        failed = run_local(orders, jobs=jobs, say=say)
+    write_pages(request.out)
+    _print_boards(request.out, {item.experiment.run for item in planned}, say)
+    return bool(failed)
+
+
+def _suite(request: Request) -> Suite:
+    path = _suite_path(request)
+    suite = load_suite(path, request.overrides)
+    if request.dataset is None or request.dataset == suite.dataset:
+        return suite
+    # The suite's epsilon belongs to its own data set; another one brings its default.
+    asked = any(override.startswith("epsilon=") for override in request.overrides)
+    return suite.model_copy(update={"dataset": request.dataset, "epsilon": suite.epsilon if asked else None})
+
+
+def _suite_path(request: Request) -> Path:
+    known = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    if request.suite is None:
+        if request.dataset is None:
+            return known["quickstart"]
+        return known.get(request.dataset, known["default"])
+    if request.suite in known:
+        return known[request.suite]
+    path = Path(request.suite)
+    if path.suffix in (".yaml", ".yml") or path.exists():
+        return path
+    raise UserError(
+        f"there is no suite {request.suite!r}.{suggestion(request.suite, known)} Known: {', '.join(known)}; "
+        "or give a path to a YAML file"
+    )
+
+
+def _entries(suite: Suite, methods: str | None) -> list[tuple[MethodEntry, ResolvedMethod]]:
+    """Choose the suite's entries by method; a method without one gets the suite's plain grid."""
+    if methods is None:
+        return [(entry, resolve(entry.method)) for entry in suite.methods]
+    wanted = [name.strip() for name in methods.split(",") if name.strip()]
+    if not wanted:
+        raise UserError("--methods is empty; give 'all' or names separated by commas")
+    if "all" in wanted:
+        own_files = [entry.method for entry in suite.methods if is_file_target(entry.method)]
+        named = [name for name in wanted if name != "all"]
+        wanted = [*method_targets(), *own_files, *named]
+    chosen: list[tuple[MethodEntry, ResolvedMethod]] = []
+    for name in dict.fromkeys(wanted):
+        found = resolve(name)
+        entries = [entry for entry in suite.methods if entry.method == name] or [MethodEntry(method=name)]
+        chosen += [(entry, found) for entry in entries]
+    return chosen
+
+
+def _seeds(request: Request, suite: Suite) -> list[int]:
+    if request.seeds is None:
+        return suite.seeds
+    parts = [part.strip() for part in request.seeds.split(",")]
+    if not all(part.isdecimal() for part in parts):
+        raise UserError(f"--seeds takes whole numbers from 0, separated by commas; got {request.seeds!r}")
+    return list(dict.fromkeys(int(part) for part in parts))
+
+
+def _preset(request: Request, suite: Suite) -> PresetName | None:
+    name = request.preset
+    if name is None:
+        return None
+    for known in PRESETS:
+        if name == known:
+            if known == "paper" and suite.preset != "paper":
+                raise UserError(
+                    f"--preset paper contradicts suite {suite.name}, whose schedule is not the paper's; "
+                    "leave the option out, or use cifar10 or cifar100"
+                )
+            return known
+    raise UserError(f"unknown preset {name!r}.{suggestion(name, PRESETS)} Known: {', '.join(PRESETS)}")
+
+
+def _device(name: str) -> Literal["cpu", "cuda"]:
+    available = torch.cuda.is_available()
+    if name == "auto":
+        return "cuda" if available else "cpu"
+    if name == "cuda" and not available:
+        raise UserError("--device cuda: this torch sees no CUDA device; use --device cpu or auto")
+    if name == "cuda":
+        return "cuda"
+    if name == "cpu":
+        return "cpu"
+    raise UserError(f"--device takes auto, cpu or cuda; got {name!r}")
+
+
+def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
+    """Read the data once before anything starts, so that a mistake in them is told once."""
+    load_training(experiment.dataset, data_dir)
+    load_test(experiment.dataset, data_dir)
+
+
+def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:
+    records = load_records(out)
+    protocols = {record.protocol for record in records if record.run in runs}
+    for protocol, board in boards(records).items():
+        if protocol in protocols:
+            say("")
+            say(to_terminal(board).rstrip())
+            say(f"page: {out / f'{protocol}.md'}")

@@ -1,0 +1,253 @@
+"""YAML suites in `configs/`: read, override, validate, and expand to experiments."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from benchmark.data.catalog import KNOWN
+from benchmark.errors import UserError
+from benchmark.experiment import (
+    ArchitectureSpec,
+    EvaluationSpec,
+    ExactFraction,
+    Experiment,
+    Strict,
+    TrainingSpec,
+)
+from benchmark.presets import PresetName, apply_preset
+from benchmark.registry import ResolvedMethod
+
+T = TypeVar("T")
+OneOrMany = Annotated[list[T], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
+
+WeightForm = Literal["fp", "binary"]
+KeepRatio = Annotated[float, Field(gt=0, le=1)]
+Strategy = Literal["global"] | Annotated[float, Field(ge=0, le=1)]
+ObjectiveName = Literal["pgd"]
+
+
+class Axes(Strict):
+    """The axes of the grid; each is a value or a list. An entry's axis replaces the suite's."""
+
+    weights: OneOrMany[WeightForm] | None = None
+    keep_ratio: OneOrMany[KeepRatio] | None = None
+    allocation: OneOrMany[Strategy] | None = None
+    last_norm: OneOrMany[bool] | None = None
+    objective: OneOrMany[ObjectiveName] | None = None
+
+
+class MethodEntry(Axes):
+    """One method with the part of the grid it is run on."""
+
+    method: str
+    options: dict[str, Any] = {}  # fields of the method; a list makes one more axis
+    training: dict[str, Any] = {}  # replaces parts of the suite's training settings
+    architecture: dict[str, Any] = {}  # replaces parts of the suite's architecture
+
+
+class Suite(Strict):
+    """A grid of experiments on one data set."""
+
+    name: str
+    about: str = ""
+    preset: Literal["paper", "own"] = "own"  # own: the schedule is the suite's, not the paper's
+    dataset: str
+    train_images: int | None = Field(default=None, ge=2)
+    epsilon: ExactFraction | None = None  # None means the data set's default
+    architecture: ArchitectureSpec = ArchitectureSpec()
+    grid: Axes = Axes()
+    methods: list[MethodEntry] = Field(min_length=1)
+    training: TrainingSpec = TrainingSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seeds: OneOrMany[Annotated[int, Field(ge=0)]] = [0]
+
+
+GRID_DEFAULTS: dict[str, list[Any]] = {
+    "weights": ["fp", "binary"],
+    "keep_ratio": [0.01],
+    "allocation": [0.1],
+    "last_norm": [True],
+    "objective": ["pgd"],
+}
+
+
+def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read a YAML suite and apply `key.subkey=value` overrides.
+
+    An override of `training` or `architecture` also wins over what single methods set there.
+
+    Raises:
+        UserError: if the file is missing, is not YAML, or does not describe a suite.
+    """
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"there is no suite {path}; see `python -m benchmark list` for those that come along") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path} must hold a mapping with name, dataset and methods; got {type(document).__name__}")
+    for override in overrides:
+        _override(document, override)
+    return validated(Suite, document, str(path))
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], document: Any, where: str) -> M:
+    """Validate settings, turning the first problem into one sentence.
+
+    Raises:
+        UserError: naming the place, the problem and what was got.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Describe the first validation problem as 'place: message, got value'."""
+    problem = error.errors(include_url=False)[0]
+    parts = [part for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part))]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    if message.endswith(got):
+        got = ""
+    return f"{place}: {message}{got}" if place else f"{message}{got}"
+
+
+def _override(document: dict[str, Any], text: str) -> None:
+    """Set one dotted key of the raw document; list positions are written as numbers."""
+    key, separator, value = text.partition("=")
+    path = key.strip().split(".")
+    if not separator or not all(path):
+        raise UserError(f"--set takes key.subkey=value, got {text!r}; for example --set training.epochs=5")
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        raise UserError(f"--set {key}: {value!r} is not a YAML value") from None
+    node: Any = document
+    for step in path[:-1]:
+        node = _descend(node, step, text)
+    if isinstance(node, list):
+        node[_position(node, path[-1], text)] = parsed
+    else:
+        node[path[-1]] = parsed
+    if path[0] in ("training", "architecture"):
+        for entry in document.get("methods") or []:
+            _forget(entry, path)
+
+
+def _descend(node: Any, step: str, text: str) -> Any:
+    if isinstance(node, list):
+        return node[_position(node, step, text)]
+    child = node.setdefault(step, {})
+    if child is None:
+        child = node[step] = {}
+    if not isinstance(child, dict | list):
+        raise UserError(f"--set {text}: {step!r} holds a single value and has no parts")
+    return child
+
+
+def _position(node: list[Any], step: str, text: str) -> int:
+    if not step.isdecimal() or int(step) >= len(node):
+        raise UserError(f"--set {text}: {step!r} must be a position from 0 to {len(node) - 1}")
+    return int(step)
+
+
+def _forget(entry: Any, path: Sequence[str]) -> None:
+    """Drop an entry's own value of a setting that the command line overrides."""
+    for step in path[:-1]:
+        entry = entry.get(step) if isinstance(entry, dict) else None
+    if isinstance(entry, dict):
+        entry.pop(path[-1], None)
+
+
+def expand(
+    suite: Suite,
+    entries: Sequence[tuple[MethodEntry, ResolvedMethod]],
+    *,
+    seeds: Sequence[int],
+    preset: PresetName | None,
+) -> list[Experiment]:
+    """Turn the grid into experiments, in the order of the entries, without repeats.
+
+    Raises:
+        UserError: if a method's options are wrong, or the data set has no default epsilon and none is given.
+    """
+    experiments: dict[str, Experiment] = {}
+    for number, (entry, method) in enumerate(entries):
+        where = f"{suite.name}: methods[{number}] ({entry.method})"
+        for cell in _cells(suite, entry, method):
+            for seed in seeds:
+                experiment = _experiment(suite, entry, method, cell, seed, where)
+                if preset is not None:
+                    experiment = apply_preset(experiment, preset)
+                experiments.setdefault(experiment.run, experiment)
+    return list(experiments.values())
+
+
+def _cells(suite: Suite, entry: MethodEntry, method: ResolvedMethod) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the axes, method options included, as keyword values."""
+    axes = {
+        name: getattr(entry, name) or getattr(suite.grid, name) or default for name, default in GRID_DEFAULTS.items()
+    }
+    if method.cls.dense_only and entry.keep_ratio is None:
+        axes["keep_ratio"], axes["allocation"] = [1.0], [1.0]
+    options = {
+        f"options.{name}": value if isinstance(value, list) else [value] for name, value in entry.options.items()
+    }
+    names = [*axes, *options]
+    for values in itertools.product(*axes.values(), *options.values()):
+        yield dict(zip(names, values, strict=True))
+
+
+def _experiment(
+    suite: Suite, entry: MethodEntry, method: ResolvedMethod, cell: dict[str, Any], seed: int, where: str
+) -> Experiment:
+    options = {name.removeprefix("options."): value for name, value in cell.items() if name.startswith("options.")}
+    epsilon = suite.epsilon or (KNOWN[suite.dataset].epsilon if suite.dataset in KNOWN else None)
+    if epsilon is None:
+        raise UserError(
+            f"{suite.name}: data set {suite.dataset!r} has no default epsilon; "
+            "write `epsilon: 8/255` or give --set epsilon=8/255"
+        )
+    allocation = cell["allocation"] if cell["keep_ratio"] < 1 else 1.0  # a dense network is split in one way
+    settings = {
+        "suite": suite.name,
+        "preset": suite.preset,
+        "dataset": suite.dataset,
+        "train_images": suite.train_images,
+        "epsilon": epsilon,
+        "architecture": {
+            **_merged(suite.architecture.model_dump(exclude_unset=True), entry.architecture),
+            "last_norm": cell["last_norm"],
+        },
+        "method": method.spec(options, where).model_dump(),
+        "weights": cell["weights"],
+        "keep_ratio": cell["keep_ratio"],
+        "allocation": allocation,
+        "objective": cell["objective"],
+        "training": _merged(suite.training.model_dump(exclude_unset=True), entry.training),
+        "evaluation": suite.evaluation.model_dump(exclude_unset=True),
+        "seed": seed,
+    }
+    return validated(Experiment, settings, where)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,40 @@
+"""Random crops and flips of whole batches on the device. Used by the objectives."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def random_crop_flip(
+    images: Tensor,  # (B, C, H, W)
+    *,
+    padding: int,
+    flip: bool,
+    generator: torch.Generator,
+    fill: float = 0.0,
+) -> Tensor:
+    """Pad every image by `padding` pixels of `fill`, crop it back at a random place, and mirror half of them.
+
+    Args:
+        images: any float tensor of images.
+        padding: pixels added on each side; 0 leaves positions alone.
+        flip: mirror an image left to right with probability one half.
+        generator: source of randomness, on the images' device.
+        fill: value of the padding.
+    """
+    batch, channels, height, width = images.shape
+    device = images.device
+    if padding:
+        canvas = F.pad(images, (padding,) * 4, value=fill)
+        offsets = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=device)
+        rows = offsets[0] + torch.arange(height, device=device)  # (B, H)
+        columns = offsets[1] + torch.arange(width, device=device)  # (B, W)
+        batch_index = torch.arange(batch, device=device).view(-1, 1, 1, 1)
+        channel_index = torch.arange(channels, device=device).view(1, -1, 1, 1)
+        images = canvas[batch_index, channel_index, rows[:, None, :, None], columns[:, None, None, :]]
+    if flip:
+        mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
+        images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
+    return images

@@ -1,0 +1,43 @@
+"""The per-epoch history: one JSON object per line, never more lines than finished epochs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class EpochLine:
+    """What is known at the end of an epoch; accuracies are fractions of the validation part."""
+
+    epoch: int  # over all phases, from 1
+    phase: str
+    lr: float
+    loss: float  # mean training loss
+    validation_clean_accuracy: float  # of the exported network
+    validation_robust_accuracy: float
+    kept_weights: int
+    seconds: float  # of training so far
+
+    def text(self, total_epochs: int) -> str:
+        """Return the fixed-width log line; `total_epochs` gives the time left."""
+        left = self.seconds / self.epoch * (total_epochs - self.epoch)
+        return (
+            f"{self.phase:<9}{self.epoch:>4}/{total_epochs:<4} lr {self.lr:.4f}  loss {self.loss:.3f}  "
+            f"val clean {100 * self.validation_clean_accuracy:4.1f}  "
+            f"val pgd {100 * self.validation_robust_accuracy:4.1f}  "
+            f"kept {self.kept_weights:,}  {self.seconds:.0f}s  training ends in {left:.0f}s"
+        )
+
+
+def append(path: Path, line: EpochLine) -> None:
+    """Add one epoch to the file."""
+    with path.open("a", encoding="utf-8") as file:
+        file.write(json.dumps(asdict(line)) + "\n")
+
+
+def truncate(path: Path, epochs: int) -> None:
+    """Keep the first `epochs` lines: later ones belong to epochs that a kill made void."""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    path.write_text("".join(lines[:epochs]), encoding="utf-8")

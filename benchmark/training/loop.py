@@ -1,0 +1,282 @@
+"""The one training loop: phases, schedules, model selection, history and resume, the same for every method."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.load import TrainingData
+from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
+from benchmark.experiment import Experiment
+from benchmark.hashing import tensors_sha256
+from benchmark.models import convolutions, network_plan
+from benchmark.seeding import derive_seed
+from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.training.history import EpochLine, append, truncate
+from benchmark.training.objectives import make_objective
+from benchmark.training.schedule import learning_rate, make_optimizer
+from methods.base import Batch, Method, Phase, Target
+from methods.layers import parameters_by_role
+
+VALIDATION_BATCH = 500
+PROGRESS_SECONDS = 20.0
+
+
+class TrainingFailed(RuntimeError):
+    """Training cannot go on: the loss is not finite, or the method broke its own rules."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The selected network and how it came about."""
+
+    network: nn.Module  # plain, on the training device
+    selected_epoch: int  # counted over all phases, from 1
+    validation_robust_accuracy: float
+    phases: tuple[Phase, ...]
+    passes: int  # images sent forward and backward
+    seconds: float
+    frozen_parts_unchanged: bool | None  # None if every parameter was trained in every phase
+
+
+@dataclass
+class _State:
+    """What a checkpoint holds beside the network and the optimiser."""
+
+    phase: int = 0  # index of the current phase
+    epoch: int = 0  # finished epochs of the current phase
+    step: int = 0  # finished updates of the current phase
+    seconds: float = 0.0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    frozen_digest: str | None = None  # of the current phase's frozen parameters, None if there are none
+
+
+def train(
+    experiment: Experiment,
+    method: Method,
+    data: TrainingData,
+    folder: Path,
+    *,
+    device: torch.device,
+    report: Callable[[str], None],
+) -> Trained:
+    """Train one network, resuming from `folder/checkpoint.pt` if there is one.
+
+    A run that is killed and resumed does the same arithmetic as one that is not: every epoch draws from streams of
+    its own, and the checkpoint is written whole at the end of each epoch.
+
+    Args:
+        experiment: what to train.
+        method: the configured method.
+        data: training and validation images; test images cannot be reached from here.
+        folder: holds checkpoint.pt and history.jsonl.
+        device: where images and network live.
+        report: receives one line per epoch, and one every few seconds within long epochs.
+
+    Raises:
+        TrainingFailed: if the loss stops being finite or the method trains what it declared frozen.
+        UserError: if the checkpoint is damaged or belongs to another run.
+    """
+    return _Run(experiment, method, data, folder, device, report).train()
+
+
+class _Run:
+    """The loop's working memory; lives for one call of `train`."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        method: Method,
+        data: TrainingData,
+        folder: Path,
+        device: torch.device,
+        report: Callable[[str], None],
+    ) -> None:
+        self.experiment, self.method, self.folder, self.report = experiment, method, folder, report
+        self.device = device
+        self.training, self.validation = data.train.to(device), data.validation.to(device)
+        self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+        self.phases = tuple(method.phases(experiment.training.epochs, self.target))
+        planned = sum(phase.epochs for phase in self.phases)
+        if planned != experiment.training.epochs:
+            raise TrainingFailed(f"{method.name} plans {planned} epochs, the budget is {experiment.training.epochs}")
+        self.generator = torch.Generator(device=device)
+        self.objective = make_objective(experiment, data.info, self.generator)
+        torch.manual_seed(derive_seed(experiment.seed, "build"))
+        plan = network_plan(experiment.architecture, data.info)
+        self.model = method.build(plan, self.target).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.best: dict[str, Tensor] = {}
+        self.state = _State()
+
+    def train(self) -> Trained:
+        checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        truncate(self.folder / "history.jsonl", self._epochs_before(self.state.phase) + self.state.epoch)
+        for index in range(self.state.phase, len(self.phases)):
+            resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
+            self._train_phase(index, resumed)
+        network = self.method.export(self.model)
+        network.load_state_dict(self.best)
+        frozen = [role for phase in self.phases for role in self._frozen(phase)]
+        images = len(self.training) * self.objective.passes_per_image
+        return Trained(
+            network,
+            self.state.best_epoch,
+            self.state.best_accuracy,
+            self.phases,
+            images * self.experiment.training.epochs,
+            self.state.seconds,
+            True if frozen else None,  # `_check_frozen` has raised otherwise
+        )
+
+    def _train_phase(self, index: int, resumed: Mapping[str, Any] | None) -> None:
+        phase = self.phases[index]
+        roles = parameters_by_role(self.model)
+        for role, parameters in roles.items():
+            for parameter in parameters.values():
+                parameter.requires_grad_(role in phase.trains)
+        if resumed is None:
+            torch.manual_seed(derive_seed(self.experiment.seed, "begin", index))
+            self.method.begin_phase(self.model, phase)
+            self.state.phase, self.state.epoch, self.state.step = index, 0, 0
+            self.state.frozen_digest = self._digest(phase)
+        trained = [parameter for role in sorted(phase.trains) for parameter in roles[role].values()]
+        if not trained:
+            raise TrainingFailed(f"phase {phase.name} trains {sorted(phase.trains)}, but the network has none of these")
+        optimizer = make_optimizer(phase, trained)
+        if resumed is not None:
+            optimizer.load_state_dict(resumed["optimizer"])
+        for epoch in range(self.state.epoch, phase.epochs):
+            started = time.perf_counter()
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate(phase, epoch)
+            loss = self._train_epoch(phase, index, epoch, optimizer)
+            network = self.method.export(self.model)
+            clean, robust = self._validate(network)
+            last_phase = index == len(self.phases) - 1  # only the last phase's networks are compressed as asked
+            if last_phase and robust >= self.state.best_accuracy:
+                self.state.best_accuracy, self.state.best_epoch = (
+                    robust,
+                    self._epochs_before(index) + epoch + 1,
+                )
+                self.best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
+            self.state.epoch = epoch + 1
+            self.state.seconds += time.perf_counter() - started
+            self._check_frozen(phase)
+            self._log(phase, epoch, loss, clean, robust, network)
+            self._save(optimizer)
+
+    def _train_epoch(self, phase: Phase, index: int, epoch: int, optimizer: torch.optim.Optimizer) -> float:
+        """Run one epoch and return its mean loss."""
+        seed = derive_seed(self.experiment.seed, "epoch", index, epoch)
+        torch.manual_seed(seed)
+        self.generator.manual_seed(seed)
+        self.model.train()
+        order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
+        # Batches of nearly equal size: every image is used, and no batch is too small for batch norm.
+        batches = order.tensor_split(math.ceil(len(order) / self.experiment.training.batch_size))
+        total = torch.zeros((), device=self.device)
+        started = shown = time.perf_counter()
+        for number, rows in enumerate(batches):
+            index_on_device = rows.to(self.device)
+            images = as_float_images(self.training.images[index_on_device])
+            batch = Batch(
+                images.contiguous(memory_format=torch.channels_last),
+                self.training.labels[index_on_device],
+                index_on_device,
+            )
+            optimizer.zero_grad(set_to_none=True)
+            loss = self.method.loss(self.model, phase, batch, self.objective)
+            loss.backward()
+            optimizer.step()
+            self.method.after_step(self.model, phase, self.state.step)
+            self.state.step += 1
+            total += loss.detach()
+            now = time.perf_counter()
+            if now - shown > PROGRESS_SECONDS:
+                shown = now
+                left = (now - started) / (number + 1) * (len(batches) - number - 1)
+                self.report(
+                    f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4} batch {number + 1}/{len(batches)}  "
+                    f"epoch ends in {left:.0f}s"
+                )
+        mean = float(total) / len(batches)
+        if not math.isfinite(mean):
+            raise TrainingFailed(
+                f"the loss is {mean} in epoch {epoch + 1} of phase {phase.name}; lower the learning rate"
+            )
+        return mean
+
+    def _validate(self, network: nn.Module) -> tuple[float, float]:
+        """Return clean and PGD accuracy of the exported network on the validation part."""
+        epsilon = float(Fraction(self.experiment.epsilon))
+        robust = pgd_verdicts(
+            network,
+            self.validation,
+            epsilon=epsilon,
+            step_size=epsilon / 4,
+            steps=self.experiment.training.selection_steps,
+            restarts=1,
+            seed=0,
+            batch_size=VALIDATION_BATCH,
+        )
+        clean = clean_verdicts(network, self.validation, batch_size=VALIDATION_BATCH)
+        return float(clean.float().mean()), float(robust.float().mean())
+
+    def _frozen(self, phase: Phase) -> dict[str, nn.Parameter]:
+        """Return the parameters a phase promises to leave alone."""
+        roles = parameters_by_role(self.model)
+        return {name: value for role, part in roles.items() if role not in phase.trains for name, value in part.items()}
+
+    def _digest(self, phase: Phase) -> str | None:
+        frozen = self._frozen(phase)
+        return tensors_sha256(frozen) if frozen else None
+
+    def _check_frozen(self, phase: Phase) -> None:
+        if self._digest(phase) != self.state.frozen_digest:
+            raise TrainingFailed(f"{self.method.name} changed parameters that phase {phase.name} declares frozen")
+
+    def _epochs_before(self, index: int) -> int:
+        return sum(phase.epochs for phase in self.phases[:index])
+
+    def _log(self, phase: Phase, epoch: int, loss: float, clean: float, robust: float, network: nn.Module) -> None:
+        kept = sum(int(conv.weight.count_nonzero()) for conv in convolutions(network).values())
+        line = EpochLine(
+            epoch=self._epochs_before(self.state.phase) + epoch + 1,
+            phase=phase.name,
+            lr=learning_rate(phase, epoch),
+            loss=loss,
+            validation_clean_accuracy=clean,
+            validation_robust_accuracy=robust,
+            kept_weights=kept,
+            seconds=round(self.state.seconds, 3),
+        )
+        append(self.folder / "history.jsonl", line)
+        self.report(line.text(self.experiment.training.epochs))
+
+    def _save(self, optimizer: torch.optim.Optimizer) -> None:
+        state = {
+            "run_hash": self.experiment.run_hash,
+            "state": vars(self.state),
+            "model": self.model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "best": self.best,
+        }
+        save_checkpoint(self.folder / "checkpoint.pt", state)
+
+    def _restore(self, checkpoint: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(checkpoint["model"])
+        self.state = _State(**checkpoint["state"])
+        self.best = checkpoint["best"]
+        done = self._epochs_before(self.state.phase) + self.state.epoch
+        self.report(f"resumed after epoch {done}/{self.experiment.training.epochs}")

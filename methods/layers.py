@@ -1,0 +1,214 @@
+"""The one compressible layer, and the functions every method needs on a network made of it.
+
+A layer keeps a weight, optionally scores, and optionally a boolean mask. `effective_weight` is what the network
+computes with; `to_plain` turns it into an ordinary convolution for export.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
+
+from methods.allocation import allocate, weight_budget
+from methods.base import Target, Trainable
+from methods.projections import joint_top_k_masks
+
+
+class _StraightThroughMask(torch.autograd.Function):
+    """Forward: the mask as numbers. Backward: as if it were the score magnitudes themselves."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, magnitudes: Tensor, mask: Tensor) -> Tensor:
+        return mask.to(magnitudes.dtype)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
+        return grads[0], None
+
+
+class _StraightThroughSign(torch.autograd.Function):
+    """Forward: +1 where the value is >= 0, else -1. Backward: identity (BinaryConnect, Courbariaux et al. 2015)."""
+
+    @staticmethod
+    def forward(ctx: FunctionCtx, values: Tensor) -> Tensor:
+        return binary_sign(values)
+
+    @staticmethod
+    def backward(ctx: FunctionCtx, *grads: Tensor) -> Tensor:
+        return grads[0]
+
+
+def binary_sign(values: Tensor) -> Tensor:
+    """Return +1 where a value is >= 0 and -1 elsewhere; unlike torch.sign it has no third level."""
+    return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
+
+
+class CompressedConv2d(nn.Module):
+    """A bias-free convolution whose weight may be binarised and masked.
+
+    Args:
+        in_channels, out_channels, kernel_size, stride, padding: as in torch.nn.Conv2d.
+        binary: compute with the sign of `weight` instead of its value.
+        scored: own a `scores` parameter of the weight's shape, and a `mask` chosen from it.
+
+    The mask is a buffer, hence part of every checkpoint. How many weights it keeps is set once by `set_budgets`;
+    loading a checkpoint made with another budget raises.
+    """
+
+    weight: nn.Parameter  # (out, in, k, k)
+    scores: nn.Parameter | None  # (out, in, k, k)
+    mask: Tensor | None  # (out, in, k, k) bool
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
+        *,
+        stride: int = 1,
+        padding: int = 0,
+        binary: bool = False,
+        scored: bool = False,
+    ) -> None:
+        super().__init__()
+        template = nn.Conv2d(in_channels, out_channels, kernel_size, bias=False)
+        self.weight = nn.Parameter(template.weight.detach())  # torch's default initialisation
+        shape = self.weight.shape
+        self.register_parameter("scores", nn.Parameter(torch.zeros(shape)) if scored else None)
+        self.register_buffer("mask", torch.ones(shape, dtype=torch.bool) if scored else None)
+        self.stride, self.padding, self.binary = stride, padding, binary
+        self.budget_group = 0  # layers of one group share `keep_count`
+        self.keep_count = self.weight.numel()
+        self._held: Tensor | None = None
+
+    @property
+    def fan_in(self) -> int:
+        """Inputs per output unit: in_channels * kernel_size ** 2."""
+        return self.weight[0].numel()
+
+    def effective_weight(self) -> Tensor:
+        """Return the weight the network computes with, differentiable in `weight` and `scores`.
+
+        Scores receive dL/d(effective) * weight * sign(score), kept or not (edge-popup, Ramanujan et al. 2020).
+        """
+        weight: Tensor = self.weight
+        if self.binary:
+            weight = _StraightThroughSign.apply(weight)  # type: ignore[no-untyped-call]
+        if self.mask is None:
+            return weight
+        mask: Tensor = self.mask
+        if self.scores is not None and self.scores.requires_grad:
+            mask = _StraightThroughMask.apply(self.scores.abs(), self.mask)  # type: ignore[no-untyped-call]
+        return weight * mask
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Convolve (B, in, H, W) feature maps with the effective weight."""
+        weight = self._held
+        if weight is None:
+            weight = self.effective_weight()
+        elif not (self.weight.requires_grad or (self.scores is not None and self.scores.requires_grad)):
+            weight = weight.detach()  # frozen for an attack: only the input's gradient is wanted
+        return F.conv2d(images, weight, stride=self.stride, padding=self.padding)
+
+    def get_extra_state(self) -> dict[str, int]:
+        """Return the budget, so that it travels with the state dict."""
+        return {"budget_group": self.budget_group, "keep_count": self.keep_count}
+
+    def set_extra_state(self, state: Any) -> None:
+        """Refuse a state dict made for another budget.
+
+        Raises:
+            ValueError: if the saved budget is not this layer's.
+        """
+        if state != self.get_extra_state():
+            raise ValueError(f"checkpoint was made with budget {state}, this network has {self.get_extra_state()}")
+
+
+def compressed_layers(model: nn.Module) -> list[CompressedConv2d]:
+    """Return the compressible layers in module order."""
+    return [module for module in model.modules() if isinstance(module, CompressedConv2d)]
+
+
+def set_budgets(model: nn.Module, target: Target) -> None:
+    """Give every compressible layer its exact weight budget.
+
+    Raises:
+        ValueError: if the target leaves a layer without a weight.
+    """
+    layers = compressed_layers(model)
+    sizes = [layer.weight.numel() for layer in layers]
+    if target.allocation == "global":
+        for layer in layers:
+            layer.budget_group, layer.keep_count = 0, weight_budget(sum(sizes), target.keep_ratio)
+        return
+    for group, (layer, count) in enumerate(
+        zip(layers, allocate(sizes, target.keep_ratio, target.allocation), strict=True)
+    ):
+        layer.budget_group, layer.keep_count = group, count
+
+
+@torch.no_grad()
+def refresh_masks(model: nn.Module) -> None:
+    """Set every mask to the largest score magnitudes of its budget group; call it when scores have changed."""
+    groups: dict[int, list[CompressedConv2d]] = {}
+    for layer in compressed_layers(model):
+        groups.setdefault(layer.budget_group, []).append(layer)
+    for layers in groups.values():
+        magnitudes = [layer.scores.abs() for layer in layers if layer.scores is not None]
+        masks = joint_top_k_masks(magnitudes, layers[0].keep_count)
+        for layer, mask in zip(layers, masks, strict=True):
+            assert layer.mask is not None, "a scored layer has a mask"
+            layer.mask.copy_(mask)
+
+
+@contextmanager
+def held_effective_weights(model: nn.Module) -> Iterator[None]:
+    """Compute every effective weight once and let all forward passes inside the block share it.
+
+    Weights and scores must not change inside. The gradient of the update still flows back to them.
+    """
+    layers = compressed_layers(model)
+    try:
+        for layer in layers:
+            layer._held = layer.effective_weight()
+        yield
+    finally:
+        for layer in layers:
+            layer._held = None
+
+
+def parameters_by_role(model: nn.Module) -> dict[Trainable, dict[str, nn.Parameter]]:
+    """Sort a network's parameters into scores, normalisation and weights (all the rest), by qualified name."""
+    roles: dict[Trainable, dict[str, nn.Parameter]] = {"weights": {}, "scores": {}, "norm": {}}
+    for prefix, module in model.named_modules():
+        for name, parameter in module.named_parameters(prefix, recurse=False):
+            if name.rpartition(".")[2] == "scores":
+                roles["scores"][name] = parameter
+            elif isinstance(module, nn.modules.batchnorm._NormBase | nn.GroupNorm | nn.LayerNorm):
+                roles["norm"][name] = parameter
+            else:
+                roles["weights"][name] = parameter
+    return roles
+
+
+@torch.no_grad()
+def to_plain(model: nn.Module) -> nn.Module:
+    """Return a deep copy in which every compressible layer is an ordinary torch.nn.Conv2d; `model` is unchanged."""
+    plain = copy.deepcopy(model)
+    for parent in list(plain.modules()):
+        for name, layer in list(parent.named_children()):
+            if isinstance(layer, CompressedConv2d):
+                out_channels, in_channels, size, _ = layer.weight.shape
+                conv = nn.Conv2d(
+                    in_channels, out_channels, size, layer.stride, layer.padding, bias=False, device="meta"
+                )
+                conv.weight = nn.Parameter(layer.effective_weight().detach().clone(), requires_grad=False)
+                setattr(parent, name, conv)
+    return plain.requires_grad_(False).eval()

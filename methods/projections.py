@@ -1,0 +1,60 @@
+"""Pure functions that map real tensors onto constraint sets: exact top-k masks. No state, no modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def top_k_mask(magnitudes: Tensor, count: int) -> Tensor:
+    """Mark the `count` largest entries; among equal values the earlier position wins.
+
+    The tie rule matters: scores that start from +-1 weights, or that live in half precision, are full of ties, and
+    an unstable selection would make the network depend on the machine.
+
+    Args:
+        magnitudes: any shape, finite or infinite, no NaN.
+        count: number of entries to keep, in [0, magnitudes.numel()].
+
+    Returns:
+        A boolean tensor of the same shape with exactly `count` entries set.
+
+    Raises:
+        ValueError: if `count` is out of range.
+    """
+    flat = magnitudes.detach().flatten()
+    if not 0 <= count <= flat.numel():
+        raise ValueError(f"count must be between 0 and {flat.numel()}, got {count}")
+    if count in (0, flat.numel()):
+        return torch.full_like(magnitudes, count > 0, dtype=torch.bool)
+    threshold = _kth_largest(flat, count)
+    mask = flat > threshold
+    # Ties at the threshold fill the open places in order of position.
+    tied = flat == threshold
+    mask |= tied & (tied.cumsum(0) <= count - mask.sum())
+    return mask.view_as(magnitudes)
+
+
+def joint_top_k_masks(magnitudes: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Mark the `count` largest entries over all tensors together; ties as in `top_k_mask`, by tensor order.
+
+    Returns:
+        One boolean mask per tensor; the masks together have exactly `count` entries set.
+    """
+    if len(magnitudes) == 1:
+        return [top_k_mask(magnitudes[0], count)]
+    joint = top_k_mask(torch.cat([tensor.detach().flatten() for tensor in magnitudes]), count)
+    parts = joint.split([tensor.numel() for tensor in magnitudes])
+    return [part.view_as(tensor) for part, tensor in zip(parts, magnitudes, strict=True)]
+
+
+def _kth_largest(flat: Tensor, count: int) -> Tensor:
+    """Return the `count`-th largest value of a vector as a 0-d tensor on its device."""
+    if flat.device.type == "cpu":
+        # numpy's introselect is about three times as fast as torch's topk and kthvalue on a CPU.
+        position = flat.numel() - count
+        return torch.from_numpy(np.partition(flat.numpy(), position))[position]
+    return torch.topk(flat, count, sorted=False).values.min()

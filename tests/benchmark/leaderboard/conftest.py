@@ -1,0 +1,9 @@
+"""The maker of records, shared with the tests of the results."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+# Test folders are no packages (importmode=importlib), hence no import.
+make_record = runpy.run_path(str(Path(__file__).parents[1] / "results" / "conftest.py"))["make_record"]

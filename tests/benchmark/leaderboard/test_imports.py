@@ -1,0 +1,18 @@
+"""Boards can be made and checked where no deep-learning framework is installed."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+
+def test_results_and_leaderboard_leave_torch_alone():
+    modules = [
+        "benchmark.results",
+        "benchmark.results.store",
+        "benchmark.leaderboard",
+        "benchmark.leaderboard.render",
+        "benchmark.leaderboard.tables",
+    ]
+    code = f"import sys, {', '.join(modules)}; sys.exit(bool({{'torch', 'pandas'}} & set(sys.modules)))"
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

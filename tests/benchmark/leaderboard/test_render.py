@@ -1,0 +1,188 @@
+"""Pages: the same bytes from the same records, nothing foreign gets through, every difference is noticed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+
+from benchmark.leaderboard.render import check_pages, pages, to_csv, to_markdown, to_terminal, write_pages
+from benchmark.leaderboard.tables import boards
+from benchmark.results.store import save_record
+
+REFERENCE = Path(__file__).parents[3] / "leaderboards" / "reference"
+PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
+
+
+def only_board(*records):
+    (board,) = boards(records).values()
+    return board
+
+
+@pytest.fixture
+def folder(make_record, tmp_path):
+    """Make a folder with four records on two boards, the reported numbers and up-to-date pages."""
+    for record in some_records(make_record):
+        save_record(record, tmp_path)
+    shutil.copytree(REFERENCE, tmp_path / "reference")
+    write_pages(tmp_path)
+    return tmp_path
+
+
+def some_records(make_record):
+    return [
+        make_record(seed=0),
+        make_record(seed=1, right=(82, 52, 46)),
+        make_record(method="masked", right=(80, 45, 46)),
+        make_record(dataset="svhn", preset="smoke"),
+    ]
+
+
+def sections(text):
+    """Map each second-level heading to its body."""
+    return dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
+
+
+def test_pages_are_the_two_of_each_board_and_the_index(folder):
+    svhn = PROTOCOL.replace("cifar10", "svhn")
+    assert sorted(pages(folder)) == sorted(
+        ["boards.md", f"{PROTOCOL}.md", f"{PROTOCOL}.csv", f"{svhn}.md", f"{svhn}.csv"]
+    )
+    assert all((folder / name).read_text(encoding="utf-8") == text for name, text in pages(folder).items())
+
+
+def test_the_order_of_saving_does_not_change_a_byte(make_record, tmp_path):
+    for name, order in (("one", 1), ("two", -1)):
+        for record in some_records(make_record)[::order]:
+            save_record(record, tmp_path / name)
+        write_pages(tmp_path / name)
+    for page in pages(tmp_path / "one"):
+        assert (tmp_path / "one" / page).read_bytes() == (tmp_path / "two" / page).read_bytes()
+
+
+def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
+    text = to_markdown(only_board(make_record()))
+    assert (
+        "| 1 | edge_popup<sup>1,2</sup> | binary | yes | resnet34 | 0.01 | 0.1 | pgd "
+        "| 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
+        "| 0.01 | 27.1 kB (entropy bound) | 215.6 M | 1 | paper |"
+    ) in text
+    assert "1. edge_popup clips earlier.\n2. Shared deviation.\n" in text
+    assert "100 test images, 10 classes (chance 10.00%)" in text
+
+
+def test_several_seeds_show_mean_and_deviation(make_record):
+    text = to_markdown(only_board(make_record(seed=0), make_record(seed=1, right=(82, 52, 46))))
+    assert "| 81.00 | 51.00 | 45.50 | 45.50 | ± 0.71 |" in text
+
+
+def test_a_dense_network_has_no_strategy_and_a_narrow_one_shows_its_width(make_record):
+    text = to_markdown(only_board(make_record(compression__keep_ratio=1.0, architecture__width=0.25)))
+    assert "| resnet34 width 0.25 | 1 | - | pgd |" in text
+
+
+def test_reported_numbers_stand_in_their_own_section_and_never_in_the_ranking(folder):
+    parts = sections((folder / f"{PROTOCOL}.md").read_text(encoding="utf-8"))
+    reported = parts["Reported by the paper's authors (not measured here)"]
+    assert reported.count("| resnet34 |") == 28
+    assert "| 76.59 | 45.06 |" in reported
+    assert "76.59" not in parts["Ranking (full preset of the paper)"]
+    assert "Reported" not in (folder / f"{PROTOCOL.replace('cifar10', 'svhn')}.md").read_text(encoding="utf-8")
+
+
+def test_a_refused_record_is_shown_with_its_reason(folder):
+    refused = sections((folder / f"{PROTOCOL}.md").read_text(encoding="utf-8"))["Refused"]
+    assert "masked" in refused
+    assert "exceeds PGD accuracy" in refused
+
+
+def test_foreign_text_shapes_no_page(make_record):
+    evil = "a|b<script>x</script>[y](z)`*\\\n# heading\x1b[2J"
+    record = make_record(
+        method__name=evil, method__deviations=[evil], method__objective=evil, compression__size_kind=evil
+    )
+    broken = make_record(architecture__name=evil, right=(80, 45, 46), method="masked")
+    board = only_board(record, broken)
+    text = to_markdown(board)
+    assert "<script>" not in text
+    assert "&#124;" in text
+    assert "\x1b" not in text + to_csv(board) + to_terminal(board)
+    assert "# heading" not in [line.strip() for line in text.splitlines()]
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("| ") and "paper" in line}
+    assert widths == {18 + 1}
+    assert len(list(csv.reader(io.StringIO(to_csv(board))))) == 3
+
+
+def test_the_csv_holds_raw_fractions_and_the_kind_of_each_row(folder):
+    with (folder / f"{PROTOCOL}.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["kind"] for row in rows] == ["measured"] + ["reported"] * 28 + ["refused"]
+    assert (rows[0]["robust"], rows[0]["seeds"], rows[0]["n_seeds"]) == ("0.455", "0 1", "2")
+    assert rows[0]["options"] == '{"layers": [1, 2], "scale": 0.01}'
+    assert (rows[1]["autoattack"], rows[1]["rank"], rows[1]["pgd"]) == ("0.4326", "", "")
+    assert "exceeds PGD" in rows[-1]["note"]
+
+
+def test_check_is_silent_after_writing_and_writing_again_changes_nothing(folder):
+    assert check_pages(folder) == []
+    assert write_pages(folder) == []
+
+
+@pytest.mark.parametrize("page", ["boards.md", f"{PROTOCOL}.md", f"{PROTOCOL}.csv"])
+def test_an_edited_cell_is_noticed_and_mended(folder, page):
+    path = folder / page
+    path.write_text(path.read_text(encoding="utf-8").replace("1", "2", 1), encoding="utf-8")
+    assert check_pages(folder) == [f"{page} differs from its records: run `python -m benchmark leaderboard`"]
+    assert write_pages(folder) == [path]
+    assert check_pages(folder) == []
+
+
+def test_a_missing_page_is_noticed(folder):
+    (folder / "boards.md").unlink()
+    assert check_pages(folder) == ["boards.md is missing: run `python -m benchmark leaderboard`"]
+
+
+def test_a_deleted_record_is_noticed(folder):
+    next((folder / "records" / PROTOCOL).glob("*seed1*")).unlink()
+    assert [problem.split()[0] for problem in check_pages(folder)] == [f"{PROTOCOL}.csv", f"{PROTOCOL}.md"]
+    write_pages(folder)
+    assert check_pages(folder) == []
+
+
+def test_pages_whose_records_are_gone_are_removed_and_hand_written_files_stay(folder):
+    (folder / "README.md").write_text("# By hand\n", encoding="utf-8")
+    (folder / "notes.csv").write_text("kind,remark\n", encoding="utf-8")
+    shutil.rmtree(folder / "records" / PROTOCOL)
+    stale = [f"{PROTOCOL}.csv", f"{PROTOCOL}.md"]
+    assert check_pages(folder) == [
+        "boards.md differs from its records: run `python -m benchmark leaderboard`",
+        *(f"{name} has no records: run `python -m benchmark leaderboard`" for name in stale),
+    ]
+    assert write_pages(folder) == [folder / "boards.md", *(folder / name for name in stale)]
+    assert not any((folder / name).exists() for name in stale)
+    assert (folder / "README.md").exists() and (folder / "notes.csv").exists()
+    assert check_pages(folder) == []
+
+
+def test_an_empty_folder_gets_an_index_that_says_so(tmp_path):
+    write_pages(tmp_path / "new")
+    assert "There are no records yet." in (tmp_path / "new" / "boards.md").read_text(encoding="utf-8")
+
+
+def test_the_terminal_names_every_network_and_fits_its_width(make_record):
+    records = [
+        make_record(),
+        make_record(method="hydra", architecture__name="resnet18", architecture__width=0.25, preset="smoke"),
+        make_record(method="a_method_with_an_unusually_long_name", right=(70, 30, 20)),
+        make_record(method="masked", right=(80, 45, 46)),
+    ]
+    text = to_terminal(only_board(*records))
+    assert f"{PROTOCOL}, resnet34, paper preset, 100 images, chance 10.00%" in text
+    assert f"{PROTOCOL}, resnet18 width 0.25, smoke preset" in text
+    assert "edge_popup               binary  yes pgd" in text
+    assert "size: entropy bound" in text
+    assert "refused: cifar10/resnet34-lbn/masked" in text
+    assert max(len(line) for line in text.splitlines()) <= 118

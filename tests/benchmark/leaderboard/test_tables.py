@@ -1,0 +1,193 @@
+"""Who is ranked against whom: by robust accuracy, within one preset, over all seeds, never if in doubt."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import statistics
+
+import pytest
+
+from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.tables import PRESETS, boards
+
+REPORTED = ReportedRow(
+    "cifar10", "8/255", "at", "pgd", "resnet34", True, None, 1.0, "fp", clean=0.8099, robust=0.4326, note=None
+)
+
+
+def only_board(records, reported=()):
+    (board,) = boards(records, reported).values()
+    return board
+
+
+def ranking(board):
+    return [(row.rank, row.method) for row in board.rows]
+
+
+def test_rows_are_ranked_by_robust_then_clean_then_name_and_ties_share_a_rank(make_record):
+    scores = {"d": (80, 50, 45), "c": (80, 50, 45), "b": (81, 50, 45), "a": (99, 50, 40), "e": (60, 50, 46)}
+    board = only_board([make_record(method=name, right=right) for name, right in scores.items()])
+    assert ranking(board) == [(1, "e"), (2, "b"), (2, "c"), (2, "d"), (5, "a")]
+
+
+def test_equal_means_tie_whatever_their_number_of_seeds(make_record):
+    """Neither 0.1 + 0.2 over two seeds nor 0.8 over three is exact in binary."""
+    several = [make_record(method="b", seed=seed, right=(80, 50, count)) for seed, count in enumerate((10, 20))]
+    thrice = [make_record(method="c", seed=seed, right=(80, 50, 15)) for seed in range(3)]
+    board = only_board([*several, *thrice, make_record(method="a", right=(80, 50, 15))])
+    assert ranking(board) == [(1, "a"), (1, "b"), (1, "c")]
+
+
+def test_rows_are_ranked_by_what_survives_all_attacks_not_by_autoattack(make_record):
+    tricky = make_record(
+        method="tricky",
+        right=(100, 60, 50),
+        evaluation__verdicts=make_record(right=(100, 60, 50)).evaluation.verdicts
+        | {"pgd": make_record(right=(60, 60, 50)).evaluation.verdicts["pgd"]},
+    )
+    board = only_board([tricky, make_record(method="plain", right=(80, 60, 51))])
+    assert ranking(board) == [(1, "plain"), (2, "tricky")]
+
+
+def test_seeds_of_one_setting_share_a_row_with_mean_and_sample_deviation(make_record):
+    robust = [40, 45, 44]
+    board = only_board([make_record(seed=seed, right=(80, 50, count)) for seed, count in enumerate(robust)])
+    (row,) = board.rows
+    assert row.seeds == (0, 1, 2)
+    assert row.robust.mean == pytest.approx(0.43)
+    assert row.robust.std == pytest.approx(statistics.stdev(robust) / 100)
+    assert row.clean == dataclasses.replace(row.clean, mean=0.8, std=0.0)
+    assert row.interval is None
+
+
+def test_a_single_seed_has_an_interval_and_no_deviation(make_record):
+    (row,) = only_board([make_record(right=(80, 50, 45))]).rows
+    assert row.robust.std is None
+    z, p, n = 1.959964, 0.45, 100
+    centre, half = p + z * z / (2 * n), z * (p * (1 - p) / n + (z / (2 * n)) ** 2) ** 0.5
+    assert row.interval == pytest.approx([(centre + sign * half) / (1 + z * z / n) for sign in (-1, 1)], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"method__options": {"scale": 0.1}},
+        {"method__objective": "fast"},
+        {"method__source_sha256": "e" * 64},
+        {"architecture__last_norm": False},
+        {"architecture__width": 0.5},
+        {"compression__weights": "fp"},
+        {"compression__keep_ratio": 0.1},
+        {"compression__allocation": "global"},
+        {"training__epochs": 40},
+        {"dataset__train_images": 10},
+        {"evaluation__autoattack__seed": 7},
+        {"preset": "own"},
+        {"provenance__config": {"seed": 1, "training": {"epochs": 400}, "epsilon": "4/255"}},
+    ],
+    ids=str,
+)
+def test_runs_with_different_settings_never_share_a_row(make_record, change):
+    board = only_board([make_record(seed=0), make_record(seed=1, **change)])
+    assert [row.seeds for row in board.rows].count((0, 1)) == 0
+    assert len(board.rows) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"suite": "other"},
+        {"provenance__device": "cuda"},
+        {"training__seconds": 1.0},
+        {"compression__size_bytes": 5},
+        {"method__target": "other/path.py:Method"},
+    ],
+    ids=str,
+)
+def test_what_was_measured_or_where_it_ran_does_not_split_a_row(make_record, change):
+    (row,) = only_board([make_record(seed=0), make_record(seed=1, **change)]).rows
+    assert row.seeds == (0, 1)
+
+
+def test_the_same_setting_and_seed_counts_once(make_record):
+    copy = make_record(run="cifar10/copy/seed0-3f9a1c")
+    board = only_board([make_record(), copy])
+    assert [row.runs for row in board.rows] == [(copy.run,)]
+    assert board.refused[0].reasons == (f"same setting and seed as {copy.run}",)
+
+
+def test_presets_are_ranked_apart_with_the_paper_first(make_record):
+    counts = {"smoke": 48, "own": 47, "short": 46, "paper": 45}
+    board = only_board([make_record(preset=name, right=(80, 50, count)) for name, count in counts.items()])
+    assert [(row.preset, row.rank) for row in board.rows] == [(preset, 1) for preset in PRESETS]
+    assert [row.preset for row in board.section("paper")] == ["paper"]
+
+
+def test_a_record_that_breaks_an_invariant_is_refused_with_its_reason_and_not_ranked(make_record):
+    board = only_board([make_record(method="masked", right=(80, 45, 46)), make_record(method="honest")])
+    assert ranking(board) == [(1, "honest")]
+    (refused,) = board.refused
+    assert (refused.method, refused.rank) == ("masked", None)
+    assert "exceeds PGD" in refused.reasons[0]
+
+
+def test_a_refused_seed_does_not_enter_the_mean(make_record):
+    board = only_board([make_record(seed=0, right=(80, 50, 40)), make_record(seed=1, right=(80, 45, 46))])
+    assert [(row.seeds, row.robust.mean) for row in board.rows] == [((0,), 0.4)]
+
+
+def test_a_record_measured_on_other_test_images_is_refused(make_record):
+    records = [make_record(seed=seed) for seed in range(2)]
+    odd = make_record(seed=2, method="odd", dataset__test_sha256="0" * 64)
+    board = only_board([odd, *records])
+    assert [row.seeds for row in board.rows] == [(0, 1)]
+    assert [(row.method, row.reasons) for row in board.refused] == [
+        ("odd", ("the test data differ from those of the other records of this board",))
+    ]
+
+
+def test_different_protocols_never_meet(make_record):
+    found = boards([make_record(), make_record(n=200), make_record(epsilon="4/255"), make_record(dataset="svhn")])
+    assert list(found) == sorted(found)
+    assert [len(board.rows) for board in found.values()] == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("dataset", "epsilon", "shown"),
+    [
+        ("cifar10", "8/255", 1),
+        ("cifar10", "4/255", 0),
+        ("cifar10-jpeg", "8/255", 0),
+        ("cifar100", "8/255", 0),
+    ],
+)
+def test_reported_rows_appear_only_on_the_board_of_their_data_and_epsilon(make_record, dataset, epsilon, shown):
+    board = only_board([make_record(dataset=dataset, epsilon=epsilon)], [REPORTED])
+    assert len(board.reported) == shown
+    assert ranking(board) == [(1, "edge_popup")]
+
+
+def test_deviations_are_numbered_once_in_the_order_of_the_rows(make_record):
+    board = only_board([make_record(method="b", right=(80, 50, 44)), make_record(method="a")])
+    assert board.footnotes == ("a clips earlier.", "Shared deviation.", "b clips earlier.")
+    assert [row.footnotes for row in board.rows] == [(1, 2), (2, 3)]
+
+
+def test_the_order_of_the_records_does_not_matter(make_record):
+    records = [
+        make_record(
+            method=name,
+            seed=seed,
+            preset=preset,
+            right=(80, 50, 40 + seed),
+            run=f"{preset}/{name}/seed{seed}-3f9a1c",
+        )
+        for name in ("at", "hydra", "atmc")
+        for seed in range(3)
+        for preset in PRESETS
+    ]
+    expected = boards(records)
+    for trial in range(5):
+        random.Random(trial).shuffle(records)
+        assert boards(records) == expected

@@ -1,0 +1,144 @@
+"""Makes valid records; the leaderboard's tests use the same maker."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from benchmark.results.protocol import protocol_id
+from benchmark.results.record import Record, pack_verdicts
+
+RecordFields = Callable[..., dict[str, Any]]
+
+
+def record_fields(
+    *,
+    method: str = "edge_popup",
+    dataset: str = "cifar10",
+    epsilon: str = "8/255",
+    preset: str = "paper",
+    seed: int = 0,
+    right: tuple[int, int, int] = (80, 50, 45),
+    n: int = 100,
+    **changes: Any,
+) -> dict[str, Any]:
+    """Return the fields of a record; the first right[i] of n images survive clean, PGD and AutoAttack.
+
+    A change such as compression__keep_ratio=0.5 replaces a nested field after everything else was derived.
+    """
+    pgd_step = {"8/255": "2/255", "4/255": "1/255"}[epsilon]
+    clean, pgd, auto = right
+    verdicts = {
+        name: pack_verdicts([index < count for index in range(n)])
+        for name, count in zip(("clean", "pgd", "autoattack"), right, strict=True)
+    }
+    fields: dict[str, Any] = {
+        "schema_version": 1,
+        "protocol_version": 1,
+        "run": f"{dataset}/resnet34-lbn/{method}/binary-keep0.01-p0.1-pgd/seed{seed}-3f9a1c",
+        "run_hash": "3f9a1c000000",
+        "protocol": protocol_id(dataset, epsilon, n, 50, 1, pgd_step),
+        "suite": "main",
+        "preset": preset,
+        "seed": seed,
+        "dataset": {
+            "name": dataset,
+            "num_classes": 10,
+            "image_shape": (3, 32, 32),
+            "train_images": 49_000,
+            "validation_images": 1_000,
+            "test_images": 10_000,
+            "train_sha256": "a" * 64,
+            "test_sha256": "b" * 64,
+        },
+        "architecture": {
+            "name": "resnet34",
+            "width": 1.0,
+            "last_norm": True,
+            "prunable_weights": 10_000,
+            "all_parameters": 10_100,
+        },
+        "method": {
+            "name": method,
+            "target": f"methods.{method}:Method",
+            "options": {"scale": 0.01, "layers": [1, 2]},
+            "objective": "pgd",
+            "deviations": [f"{method} clips earlier.", "Shared deviation."],
+            "source_sha256": "c" * 64,
+        },
+        "compression": {
+            "weights": "binary",
+            "keep_ratio": 0.01,
+            "allocation": 0.1,
+            "budget": 100,
+            "kept_weights": 100,
+            "density": 0.01,
+            "density_all": 0.02,
+            "size_bytes": 27_100,
+            "size_kind": "entropy bound",
+        },
+        "training": {
+            "epochs": 400,
+            "batch_size": 256,
+            "passes": 215_600_000.0,
+            "seconds": 3600.5,
+            "phases": [{"name": "train", "epochs": 400}],
+            "selected_epoch": 390,
+            "validation_robust_accuracy": 0.47,
+            "frozen_parts_unchanged": True,
+        },
+        "evaluation": {
+            "n_images": n,
+            "epsilon": epsilon,
+            "norm": "linf",
+            "clean_accuracy": clean / n,
+            "pgd": {"steps": 50, "restarts": 1, "step_size": pgd_step, "accuracy": pgd / n},
+            "autoattack": {
+                "version": "standard",
+                "package": "pyautoattack",
+                "package_version": "0.2.0",
+                "seed": 0,
+                "batch_size": 500,
+                "accuracy": auto / n,
+                "attacks": {"apgd-ce": max(pgd, auto) / n, "square": auto / n},
+                "seconds": 60.0,
+            },
+            "best_known_accuracy": min(right) / n,
+            "verdicts": verdicts,
+        },
+        "weights_sha256": "d" * 64,
+        "provenance": {
+            "config": {"suite": "main", "seed": seed, "epsilon": epsilon, "training": {"epochs": 400}},
+            "command": "python -m benchmark run main",
+            "git_commit": "0" * 40,
+            "git_dirty": False,
+            "python": "3.11.9",
+            "torch": "2.6.0",
+            "platform": "Linux",
+            "device": "cpu",
+            "threads": 2,
+            "started": "2025-01-01T00:00:00+00:00",
+            "seconds": 3700.0,
+        },
+    }
+    for dotted, value in changes.items():
+        *parents, last = dotted.split("__")
+        part = fields
+        for name in parents:
+            part = part[name]
+        part[last] = value
+    return fields
+
+
+@pytest.fixture
+def fields() -> RecordFields:
+    """Return the maker of fields, valid unless a change breaks them."""
+    return record_fields
+
+
+@pytest.fixture
+def make_record() -> Callable[..., Record]:
+    """Return the maker of records."""
+    return lambda **changes: Record(**record_fields(**changes))

@@ -1,0 +1,115 @@
+"""A record that contradicts itself cannot exist; one that breaks an invariant may not be ranked."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmark.results.record import Record, pack_verdicts, unpack_verdicts, violations
+
+
+def test_a_record_survives_its_json_unchanged(make_record):
+    record = make_record()
+    assert Record.model_validate_json(record.model_dump_json()) == record
+
+
+def test_a_record_cannot_be_changed(make_record):
+    with pytest.raises(ValidationError, match="frozen"):
+        make_record().seed = 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"compression__kept_weights": 101}, "exceeds the budget"),
+        ({"compression__density": 0.011}, "density is"),
+        ({"architecture__prunable_weights": 99}, "kept <= prunable"),
+        ({"architecture__all_parameters": 9_999}, "kept <= prunable"),
+        ({"evaluation__clean_accuracy": 0.81}, "clean accuracy"),
+        ({"evaluation__pgd__accuracy": 0.51}, "pgd accuracy"),
+        ({"evaluation__autoattack__accuracy": 0.44}, "autoattack accuracy"),
+        ({"evaluation__best_known_accuracy": 0.44}, "best known accuracy"),
+        ({"evaluation__verdicts__pgd": pack_verdicts([True] * 96)}, "not one bit for each"),
+        ({"evaluation__verdicts__pgd": "no base64!"}, "not base64"),
+        ({"evaluation__verdicts": {}}, "verdicts are"),
+        ({"evaluation__verdicts__square": ""}, "verdicts are"),
+        ({"dataset__test_images": 99}, "exceeds the 99 test images"),
+        ({"protocol": "cifar10-linf-4_255-aa-standard-100"}, "the settings are those of"),
+        ({"seed": 0, "run": "cifar10/at/seed1-3f9a1c"}, "does not end in"),
+        ({"evaluation__epsilon": "16/510"}, "write '8/255'"),
+        ({"evaluation__clean_accuracy": float("nan")}, "finite"),
+        ({"evaluation__clean_accuracy": "0.8"}, "valid number"),
+        ({"evaluation__clean_accuracy": 80.0}, "less than or equal to 1"),
+        ({"compression__keep_ratio": 0.0}, "greater than 0"),
+        ({"compression__size_bytes": 0}, "greater than or equal to 1"),
+        ({"compression__allocation": "local"}, "allocation"),
+        ({"training__epochs": 4.0}, "valid integer"),
+        ({"training__seconds": float("inf")}, "finite"),
+        ({"method__options": {"a": [{"b": float("inf")}]}}, "finite"),
+        ({"method__target": "methods.at"}, "match pattern"),
+        ({"run_hash": "xyz"}, "match pattern"),
+        ({"preset": "quick"}, "paper"),
+        ({"schema_version": 2}, "schema_version"),
+        ({"provenance__started": "2025-01-01T00:00:00"}, "UTC"),
+        ({"provenance__started": "yesterday"}, "isoformat"),
+        ({"training__speed": 1}, "Extra inputs"),
+    ],
+    ids=str,
+)
+def test_a_contradictory_record_is_refused(fields, changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Record(**fields(**changes))
+
+
+def test_best_known_counts_images_that_every_attack_left_right(fields):
+    """PGD breaks the first half, AutoAttack the second: each alone leaves half, together none."""
+    halves = {
+        "pgd": [False] * 50 + [True] * 50,
+        "autoattack": [True] * 50 + [False] * 50,
+        "clean": [True] * 100,
+    }
+    changes = {
+        "right": (100, 50, 50),
+        "evaluation__verdicts": {name: pack_verdicts(bits) for name, bits in halves.items()},
+    }
+    with pytest.raises(ValidationError, match="best known"):
+        Record(**fields(**changes))
+    record = Record(**fields(**changes, evaluation__best_known_accuracy=0.0))
+    assert violations(record) == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "reasons"),
+    [
+        ({}, []),
+        ({"right": (80, 45, 45)}, []),
+        ({"training__frozen_parts_unchanged": None}, []),
+        ({"compression__allocation": "global"}, []),
+        ({"right": (80, 45, 46)}, ["AutoAttack accuracy 0.4600 exceeds PGD"]),
+        ({"right": (45, 50, 40)}, ["PGD accuracy 0.5000 exceeds clean"]),
+        ({"right": (40, 50, 45)}, ["PGD accuracy", "AutoAttack accuracy 0.4500 exceeds clean"]),
+        ({"evaluation__autoattack__version": "custom"}, ["AutoAttack version is custom"]),
+        ({"evaluation__autoattack__attacks": {"square": 0.4}}, ["not the lowest of its cascade"]),
+        ({"training__frozen_parts_unchanged": False}, ["frozen have changed"]),
+    ],
+    ids=str,
+)
+def test_a_broken_invariant_is_told_as_a_reason(make_record, changes, reasons):
+    found = violations(make_record(**changes))
+    assert len(found) == len(reasons)
+    assert all(part in text for part, text in zip(reasons, found, strict=True))
+
+
+@given(st.lists(st.booleans(), min_size=1, max_size=40))
+def test_packed_verdicts_come_back_bit_by_bit(bits):
+    assert unpack_verdicts(pack_verdicts(bits), len(bits)) == bits
+    assert pack_verdicts(np.array(bits)) == pack_verdicts(bits)
+
+
+@pytest.mark.parametrize(("text", "n"), [("/w==", 7), ("gA==", 9), ("gAA=", 8), ("", 1), ("%", 8)])
+def test_verdicts_of_the_wrong_length_are_refused(text, n):
+    with pytest.raises(ValueError, match="verdicts"):
+        unpack_verdicts(text, n)
