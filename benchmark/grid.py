@@ -19,7 +19,6 @@ from methods.base import Target
 
 State = Literal["todo", "done", "failed", "refused"]
 NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass anything on
-CROWDED = 0.5  # a layer that keeps more than this leaves little to choose
 
 
 @dataclass(frozen=True)
@@ -87,18 +86,20 @@ def _refusal(experiment: Experiment, found: ResolvedMethod) -> str:
 
 
 def target_warning(experiment: Experiment) -> str:
-    """Warn when a target leaves layers (nearly) whole, with nothing to choose, or nearly empty."""
+    """Warn when a target leaves layers whole, with nothing to choose, or nearly empty."""
     if experiment.keep_ratio == 1.0 or experiment.allocation == "global":
         return ""
     sizes = _sizes(experiment)
     kept = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
-    crowded = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count > CROWDED * size]
+    whole = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count == size]
     starved = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count < min(NEARLY_EMPTY, size)]
     parts = []
-    if crowded:
-        parts.append(f"keeps more than half of {_some(crowded)}: little to choose there, try a larger p")
+    if whole:
+        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; a larger p takes from small layers")
     if starved:
-        parts.append(f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}: try a smaller p")
+        parts.append(
+            f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; a smaller p gives small layers more"
+        )
     return "; ".join(parts)
 
 

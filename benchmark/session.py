@@ -63,19 +63,20 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
     """
     planned = plan_suite(request)
     place = _device(device)
+    todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
+    if todo:
+        _check_data(todo[0], request.data_dir)
     for item in planned:
         if item.state == "refused":
             say(f"skip   {item.experiment.run}: {item.reason}")
         elif item.warning:
             say(f"note   {item.experiment.run}: {item.warning}")
-    todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
     done = sum(item.state == "done" for item in planned)
     cores = os.cpu_count() or 1
     jobs = jobs or (1 if place == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
     say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
     failed: Sequence[WorkOrder] = []
     if todo:
-        _check_data(todo[0], request.data_dir)
         threads = max(1, cores // jobs)
         orders = [
             WorkOrder(

@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from benchmark.data.catalog import KNOWN
-from benchmark.errors import UserError
+from benchmark.errors import UserError, suggestion
 from benchmark.experiment import (
     ArchitectureSpec,
     EvaluationSpec,
@@ -218,8 +218,8 @@ def _experiment(
     epsilon = suite.epsilon or (KNOWN[suite.dataset].epsilon if suite.dataset in KNOWN else None)
     if epsilon is None:
         raise UserError(
-            f"{suite.name}: data set {suite.dataset!r} has no default epsilon; "
-            "write `epsilon: 8/255` or give --set epsilon=8/255"
+            f"{suite.dataset!r} is not a known data set and has no default epsilon."
+            f"{suggestion(suite.dataset, KNOWN)} For one of your own, give --data-dir and --set epsilon=8/255"
         )
     allocation = cell["allocation"] if cell["keep_ratio"] < 1 else 1.0  # a dense network is split in one way
     settings = {

@@ -125,10 +125,10 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
     Args:
         name: a data set of the catalog, or any other name for one of the user's own in `data_dir`.
         data_dir: folder that holds the files; None for `data` in the current folder. Ignored for digits.
-        limit: number of training images to keep; None for all. The validation images stay the same.
+        limit: keep at most so many training images, at least 1; None for all. The validation images stay the same.
 
     Raises:
-        UserError: if the data are missing or broken, or `limit` is not between 1 and the number of images.
+        UserError: if the data are missing or broken.
     """
     reader = find_reader(name, data_dir)
     part = reader.read("train")
@@ -136,7 +136,7 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
     if len(part.labels) < 2:
         raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
     train_rows, validation_rows = training_split(name, len(part.labels))
-    kept = train_rows[: _checked_limit(limit, len(train_rows), f"{name} has", "training images")]
+    kept = train_rows[:limit]
     known = KNOWN.get(name)
     mean, std = (known.mean, known.std) if known else _statistics(part.images, train_rows)
     info = DataInfo(
@@ -155,16 +155,16 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
     Args:
         name: as for `load_training`.
         data_dir: as for `load_training`.
-        limit: number of test images to keep; None for all.
+        limit: keep at most so many test images, at least 1; None for all.
 
     Raises:
-        UserError: if the data are missing or broken, or `limit` is not between 1 and the number of images.
+        UserError: if the data are missing or broken.
     """
     reader = find_reader(name, data_dir)
     part = reader.read("test")
     info = _checked_info(name, part, reader.class_names())
     rows = order_of_test(name, len(part.labels))
-    kept = rows[: _checked_limit(limit, len(rows), f"{name} has", "test images")]
+    kept = rows[:limit]
     return TestData(info, _select(part, kept), _sha256(part), torch.from_numpy(kept.copy()))
 
 
@@ -202,14 +202,6 @@ def _check_size(known: KnownDataset, part: RawPart) -> None:
             f"{part.where(0)} has {got[0]} channels of {got[1]}x{got[2]} pixels, but {known.name} has "
             f"{want[0]} of {want[1]}x{want[2]}; give a data set of your own another name."
         )
-
-
-def _checked_limit(limit: int | None, available: int, owner: str, what: str) -> int:
-    if limit is None:
-        return available
-    if not 1 <= limit <= available:
-        raise UserError(f"the limit of {limit} does not fit: {owner} {available} {what}, so 1 to {available}.")
-    return limit
 
 
 def _select(part: RawPart, rows: NDArray[np.int64]) -> Images:

@@ -12,6 +12,7 @@ from benchmark.data.load import TestData
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
 from benchmark.evaluation.autoattack import PACKAGE, autoattack, package_version
 from benchmark.experiment import Experiment
+from benchmark.results.protocol import autoattack_version
 from benchmark.results.record import AutoAttackPart, EvaluationPart, PgdPart, pack_verdicts
 
 PGD_SEED = 0
@@ -75,7 +76,7 @@ def evaluate(
             accuracy=_share(pgd),
         ),
         autoattack=AutoAttackPart(
-            version="standard",
+            version=autoattack_version(data.info.num_classes),
             package=PACKAGE,
             package_version=package_version(),
             seed=settings.autoattack.seed,

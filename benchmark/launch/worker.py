@@ -25,7 +25,7 @@ from pydantic import JsonValue
 from safetensors.torch import save_file
 
 from benchmark.artifact.measure import Measured, measure_export
-from benchmark.data.load import TestData, TrainingData, load_test, load_training
+from benchmark.data.load import ImageInfo, TestData, TrainingData, load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.experiment import Experiment
@@ -34,7 +34,6 @@ from benchmark.launch.order import WorkOrder, load_order
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.models import network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
-from benchmark.results.protocol import protocol_id
 from benchmark.results.record import (
     ArchitecturePart,
     CompressionPart,
@@ -77,6 +76,7 @@ def run_order(order: WorkOrder) -> Record:
 
     # The test part is read only now, when nothing can be chosen any more.
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
+    _check_same_kind(data, test)
     evaluation = evaluate(trained.network, test, experiment, device=device, report=report)
     weights = {name: value.contiguous() for name, value in trained.network.cpu().state_dict().items()}
     save_file(weights, order.folder / "network.safetensors")
@@ -101,6 +101,17 @@ def run_order(order: WorkOrder) -> Record:
     return record
 
 
+def _check_same_kind(data: TrainingData, test: TestData) -> None:
+    def kind(info: ImageInfo) -> tuple[int, int, int, int]:
+        return info.num_classes, info.channels, info.height, info.width
+
+    if kind(data.info) != kind(test.info):
+        raise UserError(
+            f"test images of {data.info.name} differ from its training images: (classes, channels, height, width) "
+            f"are {kind(test.info)} and {kind(data.info)}"
+        )
+
+
 def _record(
     order: WorkOrder,
     found: ResolvedMethod,
@@ -113,32 +124,26 @@ def _record(
     provenance: ProvenancePart,
 ) -> Record:
     experiment, info = order.experiment, data.info
+    dataset = DatasetPart(
+        name=experiment.dataset,
+        num_classes=info.num_classes,
+        image_shape=(info.channels, info.height, info.width),
+        train_images=len(data.train),
+        validation_images=len(data.validation),
+        test_images=len(test.test),
+        train_sha256=data.sha256,
+        test_sha256=test.sha256,
+    )
     return Record(
         schema_version=1,
         protocol_version=1,
         run=experiment.run,
         run_hash=experiment.run_hash,
-        protocol=protocol_id(
-            experiment.dataset,
-            experiment.epsilon,
-            evaluation.n_images,
-            evaluation.pgd.steps,
-            evaluation.pgd.restarts,
-            evaluation.pgd.step_size,
-        ),
+        protocol=evaluation.protocol(dataset),
         suite=experiment.suite,
         preset=experiment.preset,
         seed=experiment.seed,
-        dataset=DatasetPart(
-            name=experiment.dataset,
-            num_classes=info.num_classes,
-            image_shape=(info.channels, info.height, info.width),
-            train_images=len(data.train),
-            validation_images=len(data.validation),
-            test_images=len(test.test),
-            train_sha256=data.sha256,
-            test_sha256=test.sha256,
-        ),
+        dataset=dataset,
         architecture=ArchitecturePart(
             name=experiment.architecture.name,
             width=experiment.architecture.width,

@@ -44,7 +44,7 @@ def to_markdown(board: Board) -> str:
         f"# {markdown(board.protocol)}",
         f"Data set {markdown(board.dataset)}, {board.n_images} test images, {board.num_classes} classes "
         f"(chance {percent(1 / board.num_classes)}%). L-infinity, epsilon {board.epsilon}. "
-        f"PGD: {board.pgd_steps} steps of {board.pgd_step}, {restarts}. AutoAttack: standard.",
+        f"PGD: {board.pgd_steps} steps of {board.pgd_step}, {restarts}. AutoAttack: {board.autoattack}.",
         _LEGEND,
     ]
     for preset in PRESETS:
@@ -97,9 +97,10 @@ def _measured(row: Row) -> list[str]:
     else:
         spread = f"± {percent(row.robust.std or 0.0)}"
     method, *setting = _setting(row)
+    options = f" ({markdown(row.options_text)})" if row.options_text else ""
     return [
         str(row.rank),
-        f"{method}<sup>{notes}</sup>" if notes else method,
+        f"{method}<sup>{notes}</sup>{options}" if notes else f"{method}{options}",
         *setting,
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack, row.robust)),
         spread,

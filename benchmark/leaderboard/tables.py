@@ -10,7 +10,9 @@ from statistics import mean, stdev
 from typing import Literal
 
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.results.record import Record, violations
+from benchmark.results.invariants import violations
+from benchmark.results.protocol import autoattack_version
+from benchmark.results.record import Record
 
 # The order of a board's sections. Rows of different presets are never ranked against each other.
 PRESETS = ("paper", "short", "own", "smoke")
@@ -32,7 +34,7 @@ class Row:
     preset: str
     method: str
     target: str
-    options: str  # the method's settings as JSON
+    options: str  # the method's settings that differ from its defaults, as JSON
     weights: Literal["fp", "binary"]
     last_norm: bool
     architecture: str
@@ -55,6 +57,11 @@ class Row:
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
 
+    @property
+    def options_text(self) -> str:
+        """The method's settings as 'name=value, name=value'."""
+        return ", ".join(f"{name}={value}" for name, value in json.loads(self.options).items())
+
 
 @dataclass(frozen=True)
 class Board:
@@ -68,6 +75,7 @@ class Board:
     pgd_steps: int
     pgd_restarts: int
     pgd_step: str
+    autoattack: str  # version
     rows: tuple[Row, ...]
     refused: tuple[Row, ...]
     reported: tuple[ReportedRow, ...]
@@ -126,6 +134,7 @@ def _board(records: list[Record], reported: Sequence[ReportedRow]) -> Board:
         pgd_steps=first.evaluation.pgd.steps,
         pgd_restarts=first.evaluation.pgd.restarts,
         pgd_step=first.evaluation.pgd.step_size,
+        autoattack=autoattack_version(data[1]),
         rows=tuple(rows),
         refused=tuple(refused),
         reported=tuple(
@@ -149,15 +158,18 @@ def _setting(record: Record) -> str:
             "preset": True,
             "dataset": True,
             "architecture": True,
-            "method": {"name", "options", "objective", "deviations", "source_sha256"},  # paths may differ
+            "method": {"name", "options", "objective"},
             "compression": {"weights", "keep_ratio", "allocation", "budget", "size_kind"},
             "training": {"epochs", "batch_size"},
             "evaluation": {"autoattack": {"package", "package_version", "seed"}},
         },
     )
-    # The resolved experiment holds what the parts above do not, such as the attack inside training.
+    # The resolved experiment holds what the parts above do not, such as the attack inside training. Of the method
+    # only the hash of a user's own file counts: a built-in method stays itself when a comment in it changes.
     told = {"seed", "suite", "method", "evaluation"}
     config = {key: value for key, value in record.provenance.config.items() if key not in told}
+    method = record.provenance.config.get("method")
+    config["source"] = method.get("source_sha256") if isinstance(method, dict) else None
     return json.dumps([chosen, config], sort_keys=True)
 
 

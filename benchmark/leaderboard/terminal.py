@@ -10,7 +10,7 @@ from benchmark.leaderboard.text import allocation, amount, architecture, percent
 
 WIDTH = 118
 # Header and width of each column; the words of a row stand left, its numbers right.
-_WORDS = (("method", 24), ("weights", 7), ("LBN", 3), ("objective", 12))
+_WORDS = (("method", 16), ("weights", 7), ("LBN", 3), ("objective", 9))
 _NUMBERS = (
     ("keep", 7),
     ("p", 6),
@@ -38,8 +38,8 @@ def _block(board: Board, preset: str, network: str) -> str:
     chance = percent(1 / board.num_classes)
     title = f"{board.protocol}, {network}, {preset} preset, {board.n_images} images, chance {chance}%"
     sizes = ", ".join(sorted({row.size_kind for row in rows}))
-    header = _line([name for name, _ in _WORDS], [name for name, _ in _NUMBERS])
-    lines = [_line(*_cells(row)) for row in rows]
+    header = _line([name for name, _ in _WORDS], [name for name, _ in _NUMBERS], "options")
+    lines = [_line(*_cells(row), row.options_text) for row in rows]
     return "\n".join([_wrapped(title), header, *lines, _wrapped(f"size: {sizes}")])
 
 
@@ -56,10 +56,11 @@ def _cells(row: Row) -> tuple[list[str], list[str]]:
     return words, numbers
 
 
-def _line(words: Iterable[str], numbers: Iterable[str]) -> str:
+def _line(words: Iterable[str], numbers: Iterable[str], rest: str) -> str:
     left = [printable(text)[:width].ljust(width) for text, (_, width) in zip(words, _WORDS, strict=True)]
     right = [text.rjust(width) for text, (_, width) in zip(numbers, _NUMBERS, strict=True)]
-    return " ".join(left + right)
+    line = " ".join([*left, *right, " " + printable(rest)]).rstrip()
+    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 
 def _network(row: Row) -> str:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from benchmark.errors import UserError
 
-STANDARD_TARGETS = 9  # target classes of the targeted attacks in AutoAttack standard
+STANDARD_TARGETS = 9  # target classes of the targeted attacks of AutoAttack standard
 MIN_CLASSES = 4  # the targeted DLR loss needs as many logits
 DEFAULT_PGD_STEPS = 50
 DEFAULT_PGD_RESTARTS = 1
@@ -54,13 +54,28 @@ def default_pgd_step(epsilon: str | float) -> str:
     return _text(Fraction(exact_epsilon(epsilon)) / DEFAULT_PGD_STEPS_PER_EPSILON)
 
 
+def autoattack_version(num_classes: int) -> str:
+    """Name the AutoAttack that a number of classes allows: below ten, fewer targets are left than the standard's nine.
+
+    >>> autoattack_version(10), autoattack_version(8)
+    ('standard', 'standard-t7')
+    """
+    targets = min(STANDARD_TARGETS, num_classes - 1)
+    return "standard" if targets == STANDARD_TARGETS else f"standard-t{targets}"
+
+
 def protocol_id(
-    dataset: str, epsilon: str | float, n: int, pgd_steps: int, pgd_restarts: int, pgd_step: str | float
+    dataset: str,
+    epsilon: str | float,
+    n: int,
+    pgd_steps: int,
+    pgd_restarts: int,
+    pgd_step: str | float,
+    num_classes: int,
 ) -> str:
     """Name the evaluation protocol: data set, norm, epsilon, attacks and number of images.
 
-    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show; AutoAttack is always
-    the standard version.
+    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show.
 
     Args:
         dataset: name of the data set with its variant, such as "cifar10" or "cifar10-jpeg".
@@ -69,6 +84,7 @@ def protocol_id(
         pgd_steps: PGD steps per restart.
         pgd_restarts: PGD restarts.
         pgd_step: PGD step size, as `exact_epsilon` takes it.
+        num_classes: decides how many targets AutoAttack has, see `autoattack_version`.
 
     Returns:
         The id, which is also a folder name.
@@ -76,9 +92,9 @@ def protocol_id(
     Raises:
         UserError: if epsilon or the step size is not strictly between 0 and 1.
 
-    >>> protocol_id("cifar10", "8/255", 10000, 50, 1, "2/255")
+    >>> protocol_id("cifar10", "8/255", 10000, 50, 1, "2/255", 10)
     'cifar10-linf-8_255-aa-standard-10000'
-    >>> protocol_id("digits", "32/255", 128, 20, 1, "4/255")
+    >>> protocol_id("digits", "32/255", 128, 20, 1, "4/255", 10)
     'digits-linf-32_255-pgd20x1-step4_255-aa-standard-128'
     """
     radius, step = exact_epsilon(epsilon), exact_epsilon(pgd_step)
@@ -88,7 +104,7 @@ def protocol_id(
         parts.append(f"pgd{pgd_steps}x{pgd_restarts}")
     if not usual_step:
         parts.append(f"step{step}")
-    return "-".join([*parts, "aa-standard", str(n)]).replace("/", "_")
+    return "-".join([*parts, f"aa-{autoattack_version(num_classes)}", str(n)]).replace("/", "_")
 
 
 def _text(exact: Fraction) -> str:

@@ -158,6 +158,13 @@ class EvaluationPart(_Part):
     best_known_accuracy: Share  # right on the clean image and under every attack
     verdicts: dict[str, str]
 
+    def protocol(self, dataset: DatasetPart) -> str:
+        """Return the protocol id of this evaluation on a data set."""
+        pgd = self.pgd
+        return protocol_id(
+            dataset.name, self.epsilon, self.n_images, pgd.steps, pgd.restarts, pgd.step_size, dataset.num_classes
+        )
+
     @model_validator(mode="after")
     def _verdicts_agree(self) -> Self:
         if sorted(self.verdicts) != sorted(VERDICTS):
@@ -231,30 +238,7 @@ class Record(_Part):
             raise ValueError(f"density is {self.compression.density}, but {kept} / {prunable} weights are kept")
         if self.evaluation.n_images > self.dataset.test_images:
             raise ValueError(f"n_images {self.evaluation.n_images} exceeds the {self.dataset.test_images} test images")
-        ev = self.evaluation
-        expected = protocol_id(
-            self.dataset.name, ev.epsilon, ev.n_images, ev.pgd.steps, ev.pgd.restarts, ev.pgd.step_size
-        )
+        expected = self.evaluation.protocol(self.dataset)
         if self.protocol != expected:
             raise ValueError(f"protocol is {self.protocol!r}, but the settings are those of {expected!r}")
         return self
-
-
-def violations(record: Record) -> list[str]:
-    """Return the reasons, as sentences, for which a valid record may not be ranked; empty if it may."""
-    clean, attack = record.evaluation.clean_accuracy, record.evaluation.autoattack
-    pgd, auto = record.evaluation.pgd.accuracy, attack.accuracy
-    found = []
-    if pgd > clean:
-        found.append(f"PGD accuracy {pgd:.4f} exceeds clean accuracy {clean:.4f}")
-    if auto > clean:
-        found.append(f"AutoAttack accuracy {auto:.4f} exceeds clean accuracy {clean:.4f}")
-    if auto > pgd:
-        found.append(f"AutoAttack accuracy {auto:.4f} exceeds PGD accuracy {pgd:.4f}: the weaker attack did more")
-    if attack.version != "standard":
-        found.append(f"AutoAttack version is {attack.version}, the protocol asks for standard")
-    if attack.attacks and abs(min(attack.attacks.values()) - auto) > TOLERANCE:
-        found.append(f"AutoAttack accuracy {auto:.4f} is not the lowest of its cascade")
-    if record.training.frozen_parts_unchanged is False:
-        found.append("parameters that the method declares frozen have changed")
-    return found

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import scipy.io
 
+from benchmark.data.readers.mat_file import read_mat
 from benchmark.data.readers.part import Part, RawPart, label_array, reading
 from benchmark.errors import UserError
 
@@ -24,7 +24,7 @@ class SvhnReader:
         if not file.exists():
             raise UserError(f"{file} is missing; get it from http://ufldl.stanford.edu/housenumbers/.")
         with reading(file, "a MATLAB file"):
-            content = scipy.io.loadmat(file, variable_names=["X", "y"])
+            content = read_mat(file)
             if missing := {"X", "y"} - content.keys():
                 raise UserError(f"{file} has no variable {' and no '.join(sorted(missing))}.")
             images, labels = content["X"], content["y"].reshape(-1)

@@ -66,7 +66,7 @@ def test_the_order_of_saving_does_not_change_a_byte(make_record, tmp_path):
 def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
     text = to_markdown(only_board(make_record()))
     assert (
-        "| 1 | edge_popup<sup>1,2</sup> | binary | yes | resnet34 | 0.01 | 0.1 | pgd "
+        "| 1 | edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) | binary | yes | resnet34 | 0.01 | 0.1 | pgd "
         "| 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
         "| 0.01 | 27.1 kB (entropy bound) | 215.6 M | 1 | paper |"
     ) in text
@@ -182,7 +182,7 @@ def test_the_terminal_names_every_network_and_fits_its_width(make_record):
     text = to_terminal(only_board(*records))
     assert f"{PROTOCOL}, resnet34, paper preset, 100 images, chance 10.00%" in text
     assert f"{PROTOCOL}, resnet18 width 0.25, smoke preset" in text
-    assert "edge_popup               binary  yes pgd" in text
+    assert "edge_popup       binary  yes pgd" in text
     assert "size: entropy bound" in text
     assert "refused: cifar10/resnet34-lbn/masked" in text
     assert max(len(line) for line in text.splitlines()) <= 118

@@ -74,7 +74,7 @@ def test_a_single_seed_has_an_interval_and_no_deviation(make_record):
     [
         {"method__options": {"scale": 0.1}},
         {"method__objective": "fast"},
-        {"method__source_sha256": "e" * 64},
+        {"provenance__config": {"seed": 1, "method": {"source_sha256": "e" * 64}}},
         {"architecture__last_norm": False},
         {"architecture__width": 0.5},
         {"compression__weights": "fp"},

@@ -39,7 +39,7 @@ def record_fields(
         "protocol_version": 1,
         "run": f"{dataset}/resnet34-lbn/{method}/binary-keep0.01-p0.1-pgd/seed{seed}-3f9a1c",
         "run_hash": "3f9a1c000000",
-        "protocol": protocol_id(dataset, epsilon, n, 50, 1, pgd_step),
+        "protocol": protocol_id(dataset, epsilon, n, 50, 1, pgd_step, 10),
         "suite": "main",
         "preset": preset,
         "seed": seed,

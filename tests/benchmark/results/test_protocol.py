@@ -74,4 +74,4 @@ def test_the_usual_pgd_step_is_a_quarter_of_epsilon(epsilon, step):
     ],
 )
 def test_only_an_unusual_pgd_shows_in_the_protocol_id(settings, expected):
-    assert protocol_id(*settings) == expected
+    assert protocol_id(*settings, 10) == expected

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from benchmark.results.record import Record, pack_verdicts, unpack_verdicts, violations
+from benchmark.results.invariants import violations
+from benchmark.results.record import Record, pack_verdicts, unpack_verdicts
 
 
 def test_a_record_survives_its_json_unchanged(make_record):

@@ -1,0 +1,66 @@
+# Each target sets up its own virtual environment in .venv; nothing needs to be installed beforehand but Python.
+
+PYTHON ?= python3
+WORKERS ?= 2
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+
+# The stamps say that an installation went through to its end, and redo it when one of these files has changed.
+REQUIREMENTS := pyproject.toml constraints.txt
+INSTALLED := $(VENV)/.installed
+INSTALLED_DEV := $(VENV)/.installed-dev
+
+.PHONY: run test lint types pytest bench format leaderboard clean
+
+run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
+	$(BIN)/python -m benchmark run quickstart
+
+test: lint types pytest  ## Everything a change must pass.
+
+lint: $(INSTALLED_DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(INSTALLED_DEV)
+	$(BIN)/mypy
+
+# One torch thread per worker: more would only fight over the cores.
+pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip --doctest-modules methods benchmark tests
+
+bench: $(INSTALLED_DEV)  ## Timings, one at a time, on an otherwise idle machine.
+	$(BIN)/python -m pytest -p no:xdist --benchmark-only tests/benchmarks
+
+format: $(INSTALLED_DEV)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ anew from their records.
+	$(BIN)/python -m benchmark leaderboard
+
+clean:  ## Remove the environment and all caches; results in runs/ and leaderboards/ stay.
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
+	find benchmark methods tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): $(REQUIREMENTS)
+	$(venv)
+	$(INSTALL) -e .
+	@touch $@
+
+$(INSTALLED_DEV): $(REQUIREMENTS)
+	$(venv)
+	$(INSTALL) -e '.[dev]'
+	@touch $(INSTALLED) $@
+
+# Makes the environment unless there is one that works (not half made, not left behind by another Python).
+define venv
+@$(BIN)/python -m pip --version >/dev/null 2>&1 || { \
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "error: Python 3.11 or newer is needed, and $(PYTHON) is missing or older;" \
+			"name another one, as in: make PYTHON=python3.12" >&2; \
+		exit 1; \
+	}; \
+	echo "making $(VENV)" && $(PYTHON) -m venv --clear $(VENV); \
+}
+endef

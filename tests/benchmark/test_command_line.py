@@ -1,0 +1,267 @@
+"""The command line as a user meets it: real processes, tiny networks, and an epsilon that leaves AutoAttack no work."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+SUITE = """
+name: tiny
+dataset: digits
+train_images: 48
+epsilon: 200/255
+architecture: {name: resnet10, width: 0.0625}
+grid: {weights: [binary], keep_ratio: 0.3, allocation: 1.0}
+methods:
+  - method: at
+  - method: edge_popup
+training: {epochs: 3, batch_size: 16, attack: {num_steps: 2}, selection_steps: 2}
+evaluation: {images: 8, pgd: {steps: 5}}
+"""
+
+
+def command(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "benchmark", *arguments],
+        cwd=options.pop("cwd", ROOT),
+        capture_output=True,
+        text=True,
+        timeout=120,
+        **options,
+    )
+
+
+@pytest.fixture
+def suite(tmp_path):
+    path = tmp_path / "tiny.yaml"
+    path.write_text(SUITE)
+    return path
+
+
+def records(out):
+    return {path.stem: json.loads(path.read_text()) for path in sorted((out / "records").rglob("*.json"))}
+
+
+def test_a_suite_runs_to_a_board_and_a_second_run_has_nothing_to_do(tmp_path, suite):
+    out = tmp_path / "out"
+
+    first = command("run", str(suite), "--out", str(out))
+    second = command("run", str(suite), "--out", str(out))
+
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "digits-linf-200_255-pgd5x1-aa-standard-8" in first.stdout
+    assert len(records(out)) == 2
+    assert "2 done, 0 to run" in second.stdout
+    assert command("leaderboard", "--check", "--out", str(out)).returncode == 0
+    for record in records(out).values():
+        evaluation = record["evaluation"]
+        assert evaluation["autoattack"]["accuracy"] <= evaluation["pgd"]["accuracy"] <= evaluation["clean_accuracy"]
+    edge_popup = next(record for name, record in records(out).items() if "edge_popup" in name)
+    assert edge_popup["training"]["frozen_parts_unchanged"] is True
+    assert edge_popup["compression"]["kept_weights"] == edge_popup["compression"]["budget"]
+
+
+def test_kill_nine_in_training_then_the_same_command_gives_the_same_record(tmp_path, suite):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    arguments = ["run", str(suite), "--methods", "edge_popup", "--set", "training.epochs=6", "--out"]
+    assert command(*arguments, str(whole)).returncode == 0
+
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmark", *arguments, str(broken)], cwd=ROOT, stdout=subprocess.DEVNULL
+    )
+    _wait_for(lambda: any(len(path.read_text().splitlines()) >= 2 for path in broken.rglob("history.jsonl")))
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    _wait_for(lambda: not _worker_is_alive(broken))
+    assert not records(broken)
+    again = command(*arguments, str(broken))
+
+    assert "resumed after epoch" in again.stdout
+    ((_, expected),), ((_, got),) = records(whole).items(), records(broken).items()
+    assert got["weights_sha256"] == expected["weights_sha256"]
+    for part in (got, expected):
+        del part["evaluation"]["autoattack"]["seconds"]
+    assert got["evaluation"] == expected["evaluation"]
+
+
+def _wait_for(condition):
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline, "waited too long"
+        time.sleep(0.05)
+
+
+def _worker_is_alive(out):
+    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    return any("benchmark.launch.worker" in line and str(out) in line for line in listing.splitlines())
+
+
+def test_one_failing_experiment_leaves_the_others_alone_and_is_retried(tmp_path, suite):
+    out = tmp_path / "out"
+    spoiled = ["--set", "methods.0.weights=fp", "--set", "methods.0.options.lr=1e30"]
+
+    failed = command("run", str(suite), "--out", str(out), *spoiled)
+    plan = command("plan", str(suite), "--out", str(out), *spoiled)
+
+    assert failed.returncode == 1
+    assert "FAILED digits/resnet10-w0.0625-lbn/at" in failed.stdout
+    assert len(records(out)) == 1
+    assert "failed  digits/resnet10-w0.0625-lbn/at" in plan.stdout
+    assert "lower the learning rate" in plan.stdout
+    assert "Traceback" in next(out.rglob("failed.txt")).read_text()
+
+
+def test_plan_runs_nothing_and_names_refused_experiments(tmp_path, suite):
+    plan = command("plan", str(suite), "--set", "methods.0.keep_ratio=0.5", "--out", str(tmp_path / "out"))
+
+    assert plan.returncode == 0
+    assert "refused digits/resnet10-w0.0625-lbn/at" in plan.stdout
+    assert "at trains dense networks: keep_ratio must be 1, got 0.5" in plan.stdout
+    assert "2 experiments: 1 refused, 1 todo" in plan.stdout
+    assert not (tmp_path / "out").exists()
+
+
+PLUGIN = """
+from dataclasses import dataclass
+from typing import ClassVar
+from methods.edge_popup import EdgePopup
+
+
+@dataclass(frozen=True)
+class Mine(EdgePopup):
+    \"\"\"A method of my own.\"\"\"
+
+    name: ClassVar[str] = "mine"
+"""
+
+
+def test_a_class_from_a_file_runs_like_a_built_in_method(tmp_path, suite):
+    (tmp_path / "mine.py").write_text(PLUGIN)
+
+    finished = command("run", str(suite), "--methods", "mine.py:Mine", "--out", "out", cwd=tmp_path)
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    ((name, record),) = records(tmp_path / "out").items()
+    assert "__mine__" in name
+    assert record["method"]["target"] == "mine.py:Mine"
+    assert str(tmp_path) not in json.dumps(record["provenance"]["config"])
+
+
+def test_a_method_of_an_installed_package_is_listed_and_runs(tmp_path, suite):
+    """An entry point needs no change here; the package is a folder on the path with its metadata."""
+    (tmp_path / "mine.py").write_text(PLUGIN)
+    metadata = tmp_path / "mine-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[robust_compression.methods]\nmine = mine:Mine\n")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+    listed = command("list", env=environment)
+    finished = command("run", str(suite), "--methods", "mine", "--out", str(tmp_path / "out"), env=environment)
+
+    assert "mine        A method of my own." in listed.stdout
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert len(records(tmp_path / "out")) == 1
+
+
+@pytest.fixture
+def cifar100(tmp_path):
+    """Write a small set of random images in CIFAR-100's own on-disk format."""
+    folder = tmp_path / "data" / "cifar-100-python"
+    folder.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    for part, count in (("train", 64), ("test", 20)):
+        content = {
+            "data": generator.integers(0, 256, (count, 3072), dtype=np.uint8),
+            "fine_labels": [int(label) for label in generator.integers(0, 100, count)],
+            "coarse_labels": [0] * count,
+        }
+        (folder / part).write_bytes(pickle.dumps(content))
+    names = {"fine_label_names": [f"class {number}" for number in range(100)]}
+    (folder / "meta").write_bytes(pickle.dumps(names))
+    return folder.parent
+
+
+def test_the_cifar100_suite_runs_at_four_over_255_on_files_in_its_format(tmp_path, cifar100):
+    out = tmp_path / "out"
+
+    finished = command(
+        *("run", "--methods", "edge_popup", "--dataset", "cifar100", "--preset", "smoke"),
+        *("--data-dir", str(cifar100), "--out", str(out)),
+    )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert {record["protocol"].split("-pgd")[0] for record in records(out).values()} == {
+        "cifar100-linf-4_255-aa-standard-16"
+    }
+    assert {record["preset"] for record in records(out).values()} == {"smoke"}
+
+
+def test_cifar100_without_data_or_network_says_in_one_sentence_what_to_do(tmp_path):
+    refused = command("run", "--methods", "all", "--dataset", "cifar100", cwd=tmp_path)
+
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+    assert "cifar-100-python" in refused.stderr and "--data-dir" in refused.stderr
+    assert "Traceback" not in refused.stderr + refused.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+MISTAKES = [
+    (["run", "--methods", "edge_popop"], "Did you mean edge_popup?"),
+    (["run", "nosuch"], "there is no suite 'nosuch'"),
+    (["run", "--dataset", "cifar1O0"], "Did you mean cifar10?"),
+    (["run", "--preset", "tiny"], "Known: paper, short, smoke"),
+    (["run", "--preset", "paper"], "contradicts suite quickstart"),
+    (["run", "--seeds", "one"], "--seeds takes whole numbers"),
+    (["run", "--device", "tpu"], "--device takes auto, cpu or cuda"),
+    (["run", "--set", "training.epoch=5"], "Did you mean epochs?"),
+    (["run", "--set", "training"], "--set takes key.subkey=value"),
+    (["run", "--set", "grid.keep_ratio=0"], "grid.keep_ratio"),
+    (["run", "--set", "grid.keep_ratio=1.5"], "grid.keep_ratio"),
+    (["run", "--set", "grid.allocation=2"], "grid.allocation"),
+    (["run", "--set", "epsilon=8"], "strictly between 0 and 1"),
+    (["run", "--set", "methods.1.options.score_scal=1"], "Did you mean score_scale?"),
+    (["run", "--set", "methods.1.options.score_scale=-1"], "score_scale must be positive"),
+    (["run", "--set", "architecture.name=resnet43"], "architecture 'resnet43' is not known"),
+    (["run", "--methods", "missing.py:Class"], "there is no file"),
+    (["leaderboard", "--out", "nosuch"], "there is no folder nosuch"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
+def test_a_mistake_gives_one_sentence_and_exit_code_two(tmp_path, arguments, sentence):
+    refused = command(*arguments, cwd=tmp_path)
+
+    assert refused.returncode == 2
+    assert sentence in refused.stderr
+    assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"]], ids=" ".join)
+def test_help_and_list_answer_without_importing_torch(arguments):
+    """Torch takes seconds to import; a plain look at the tool must not pay for it."""
+    script = textwrap.dedent(f"""
+        import sys
+        from benchmark.cli import app
+        try:
+            app({arguments!r})
+        except SystemExit as end:
+            assert not end.code
+        assert "torch" not in sys.modules and "scipy" not in sys.modules
+    """)
+    finished = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr

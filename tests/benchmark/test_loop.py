@@ -1,0 +1,162 @@
+"""The training loop: resume is bit-identical, frozen parts stay frozen, selection uses the exported network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import ClassVar
+
+import pytest
+import torch
+
+from benchmark.data.load import load_training
+from benchmark.errors import UserError
+from benchmark.experiment import ArchitectureSpec, AttackSpec, EvaluationSpec, Experiment, MethodSpec, TrainingSpec
+from benchmark.hashing import tensors_sha256
+from benchmark.training.loop import TrainingFailed, train
+from methods.at import AT
+from methods.base import Phase
+from methods.edge_popup import EdgePopup
+
+CPU = torch.device("cpu")
+
+
+def experiment(method, **changes):
+    settings = {
+        "suite": "test",
+        "preset": "own",
+        "dataset": "digits",
+        "epsilon": "32/255",
+        "architecture": ArchitectureSpec(name="resnet10", width=0.0625),
+        "method": MethodSpec(name=method.name, target="x:Y"),
+        "weights": "binary",
+        "keep_ratio": 1.0 if method.dense_only else 0.3,
+        "allocation": 1.0,
+        "training": TrainingSpec(epochs=3, batch_size=16, attack=AttackSpec(num_steps=2), selection_steps=2),
+        "evaluation": EvaluationSpec(images=8),
+        "seed": 0,
+    }
+    return Experiment(**{**settings, **changes})
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_training("digits", None, limit=48)
+
+
+class Stopped(Exception):
+    """Stands for a kill: raised from the progress report."""
+
+
+def stop_after(epochs):
+    seen = []
+
+    def report(line):
+        if "loss" in line:
+            seen.append(line)
+            if len(seen) == epochs:
+                raise Stopped
+
+    return report
+
+
+def ignore(line):
+    pass
+
+
+@pytest.mark.parametrize("method", [AT(), EdgePopup()], ids=lambda method: method.name)
+@pytest.mark.parametrize("weights", ["fp", "binary"])
+@pytest.mark.parametrize("killed_in", [1, 2])
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, method, weights, killed_in):
+    setting = experiment(method, weights=weights)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+
+    unkilled = train(setting, method, digits, whole, device=CPU, report=ignore)
+    with pytest.raises(Stopped):  # before the checkpoint of epoch `killed_in` is written
+        train(setting, method, digits, broken, device=CPU, report=stop_after(killed_in))
+    resumed = train(setting, method, digits, broken, device=CPU, report=ignore)
+
+    assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
+    assert resumed.validation_robust_accuracy == unkilled.validation_robust_accuracy
+    assert resumed.selected_epoch == unkilled.selected_epoch
+    losses = [
+        [json.loads(line)["loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
+        for folder in (whole, broken)
+    ]
+    assert losses[0] == losses[1] and len(losses[0]) == 3
+
+
+def test_different_seeds_give_different_networks(tmp_path, digits):
+    hashes = set()
+    for seed in (0, 1):
+        folder = tmp_path / str(seed)
+        folder.mkdir()
+        trained = train(experiment(AT(), seed=seed), AT(), digits, folder, device=CPU, report=ignore)
+        hashes.add(tensors_sha256(trained.network.state_dict()))
+    assert len(hashes) == 2
+
+
+def test_a_checkpoint_of_another_experiment_is_refused(tmp_path, digits):
+    with pytest.raises(Stopped):
+        train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=stop_after(2))
+    with pytest.raises(UserError, match="belongs to run"):
+        train(experiment(AT(), seed=5), AT(), digits, tmp_path, device=CPU, report=ignore)
+
+
+def test_the_selected_network_is_the_best_exported_one_not_the_last(tmp_path, digits):
+    """The history and the selection agree; ties go to the later epoch."""
+    trained = train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=ignore)
+    lines = [json.loads(line) for line in (tmp_path / "history.jsonl").read_text().splitlines()]
+    best = max(lines, key=lambda line: (line["validation_robust_accuracy"], line["epoch"]))
+    assert trained.selected_epoch == best["epoch"]
+    assert trained.validation_robust_accuracy == best["validation_robust_accuracy"]
+
+
+def test_passes_count_every_forward_and_backward_of_a_training_image(tmp_path, digits):
+    trained = train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
+    assert trained.passes == 48 * 3 * (2 + 1)
+
+
+def test_the_mode_and_statistics_of_the_exported_network_are_for_evaluation(tmp_path, digits):
+    trained = train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
+    assert not trained.network.training
+    assert not any(parameter.requires_grad for parameter in trained.network.parameters())
+
+
+@dataclass(frozen=True)
+class Meddler(EdgePopup):
+    """Breaks its promise: changes the weights it declared frozen."""
+
+    name: ClassVar[str] = "meddler"
+
+    def after_step(self, model, phase, step):
+        with torch.no_grad():
+            next(p for n, p in model.named_parameters() if n.endswith("conv1.weight")).add_(1.0)
+
+
+def test_a_method_that_changes_frozen_parameters_fails(tmp_path, digits):
+    with pytest.raises(TrainingFailed, match="declares frozen"):
+        train(experiment(Meddler()), Meddler(), digits, tmp_path, device=CPU, report=ignore)
+
+
+@dataclass(frozen=True)
+class Spendthrift(AT):
+    """Plans more epochs than it was given."""
+
+    name: ClassVar[str] = "spendthrift"
+
+    def phases(self, epochs, target):
+        return [Phase("train", epochs + 1, frozenset({"weights"}), 0.1)]
+
+
+def test_phases_must_add_up_to_the_epoch_budget(tmp_path, digits):
+    with pytest.raises(TrainingFailed, match="plans 4 epochs, the budget is 3"):
+        train(experiment(Spendthrift()), Spendthrift(), digits, tmp_path, device=CPU, report=ignore)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
+    method = AT(lr=1e30)
+    with pytest.raises(TrainingFailed, match="lower the learning rate"):
+        train(experiment(method, weights="fp"), method, digits, tmp_path, device=CPU, report=ignore)

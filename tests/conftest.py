@@ -1,0 +1,155 @@
+"""Shared makers of tiny networks, data, objectives and experiments. Test folders are no packages, hence fixtures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor, nn
+
+from benchmark.data.load import Images
+from benchmark.experiment import Experiment
+from benchmark.models import NetworkPlan
+from benchmark.training.objectives import PgdObjective
+from benchmark.training.schedule import make_optimizer
+from methods.base import Batch, Method, Objective, Target
+from methods.layers import parameters_by_role
+
+settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
+settings.load_profile("repeatable")
+torch.set_num_threads(1)  # on tiny tensors a second thread costs more than it saves
+
+TINY = NetworkPlan("resnet10", num_classes=10, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), width=1 / 16)
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> Iterator[None]:
+    """Give every test the same random numbers and leave none of its own behind."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        yield
+
+
+@pytest.fixture
+def make_plan() -> Callable[..., NetworkPlan]:
+    """Return the maker of network plans: a ResNet10 of a sixteenth of the width, changed by keyword."""
+    return partial(replace, TINY)
+
+
+@pytest.fixture
+def make_batch() -> Callable[..., Batch]:
+    """Return the maker of batches of random images."""
+
+    def make(count: int = 16, *, channels: int = 3, size: int = 8, classes: int = 10, seed: int = 0) -> Batch:
+        generator = torch.Generator().manual_seed(seed)
+        images = torch.rand(count, channels, size, size, generator=generator)
+        labels = torch.randint(classes, (count,), generator=generator)
+        return Batch(images, labels, torch.arange(count))
+
+    return make
+
+
+@pytest.fixture
+def make_images() -> Callable[..., Images]:
+    """Return the maker of stored images, labelled as `model` sees them if one is given."""
+
+    def make(count: int = 24, *, model: nn.Module | None = None, size: int = 8, seed: int = 0) -> Images:
+        generator = torch.Generator().manual_seed(seed)
+        pixels = torch.randint(256, (count, 3, size, size), generator=generator, dtype=torch.uint8)
+        if model is None:
+            return Images(pixels, torch.randint(10, (count,), generator=generator))
+        with torch.no_grad():
+            return Images(pixels, model(pixels.float() / 255).argmax(1))
+
+    return make
+
+
+@pytest.fixture
+def make_objective() -> Callable[..., PgdObjective]:
+    """Return the maker of training objectives: two PGD steps, no augmentation, changed by keyword."""
+
+    def make(**changes: Any) -> PgdObjective:
+        defaults: dict[str, Any] = {
+            "epsilon": 8 / 255,
+            "step_size": 4 / 255,
+            "num_steps": 2,
+            "random_start": True,
+            "train_mode_attack": True,
+            "attack_bf16": False,
+            "update_bf16": False,
+            "crop_padding": 0,
+            "flip": False,
+            "generator": torch.Generator().manual_seed(0),
+        }
+        return PgdObjective(**(defaults | changes))
+
+    return make
+
+
+@pytest.fixture
+def train_steps() -> Callable[..., None]:
+    """Return a bare training loop: `after_each` sees the network after every update of the method's first phase."""
+
+    def train(
+        method: Method,
+        model: nn.Module,
+        target: Target,
+        batch: Batch,
+        objective: Objective,
+        *,
+        steps: int = 3,
+        after_each: Callable[[nn.Module], None] = lambda model: None,
+    ) -> None:
+        phase = method.phases(1, target)[0]
+        trained: list[nn.Parameter] = []
+        for role, parameters in parameters_by_role(model).items():
+            for parameter in parameters.values():
+                parameter.requires_grad_(role in phase.trains)
+            trained += parameters.values() if role in phase.trains else []
+        optimizer = make_optimizer(phase, trained)
+        model.train()
+        for step in range(steps):
+            optimizer.zero_grad()
+            method.loss(model, phase, batch, objective).backward()
+            optimizer.step()
+            method.after_step(model, phase, step)
+            after_each(model)
+
+    return train
+
+
+@pytest.fixture
+def copy_of_state() -> Callable[[nn.Module], dict[str, Tensor]]:
+    """Return a function that copies every tensor of a network's state."""
+    return lambda model: {
+        name: value.clone() for name, value in model.state_dict().items() if isinstance(value, Tensor)
+    }
+
+
+@pytest.fixture
+def make_experiment() -> Callable[..., Experiment]:
+    """Return the maker of experiments with all settings at their defaults, changed by keyword."""
+
+    def make(**changes: Any) -> Experiment:
+        settings: dict[str, Any] = {
+            "suite": "main",
+            "preset": "own",
+            "dataset": "cifar10",
+            "epsilon": "8/255",
+            "architecture": {},
+            "method": {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup"},
+            "weights": "binary",
+            "keep_ratio": 0.01,
+            "allocation": 0.1,
+            "training": {},
+            "evaluation": {},
+            "seed": 0,
+        }
+        return Experiment.model_validate(settings | changes)
+
+    return make
