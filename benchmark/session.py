@@ -16,7 +16,7 @@ from benchmark.errors import UserError, suggestion
 from benchmark.experiment import Experiment
 from benchmark.grid import Planned, plan
 from benchmark.launch.local import run_local
-from benchmark.launch.order import WorkOrder
+from benchmark.launch.order import WorkOrder, started_threads
 from benchmark.leaderboard.render import to_terminal, write_pages
 from benchmark.leaderboard.tables import boards
 from benchmark.presets import PRESETS, PresetName
@@ -84,7 +84,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
                 out=request.out,
                 data_dir=request.data_dir,
                 device=place,
-                threads=threads,
+                threads=started_threads(request.out, experiment) or threads,
                 command=command,
             )
             for experiment in todo

@@ -20,6 +20,7 @@ from benchmark.experiment import (
     Strict,
     TrainingSpec,
 )
+from benchmark.overrides import apply_override
 from benchmark.presets import PresetName, apply_preset
 from benchmark.registry import ResolvedMethod
 
@@ -94,7 +95,7 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     if not isinstance(document, dict):
         raise UserError(f"{path} must hold a mapping with name, dataset and methods; got {type(document).__name__}")
     for override in overrides:
-        _override(document, override)
+        apply_override(document, override)
     return validated(Suite, document, str(path))
 
 
@@ -123,53 +124,6 @@ def first_problem(error: ValidationError) -> str:
     if message.endswith(got):
         got = ""
     return f"{place}: {message}{got}" if place else f"{message}{got}"
-
-
-def _override(document: dict[str, Any], text: str) -> None:
-    """Set one dotted key of the raw document; list positions are written as numbers."""
-    key, separator, value = text.partition("=")
-    path = key.strip().split(".")
-    if not separator or not all(path):
-        raise UserError(f"--set takes key.subkey=value, got {text!r}; for example --set training.epochs=5")
-    try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise UserError(f"--set {key}: {value!r} is not a YAML value") from None
-    node: Any = document
-    for step in path[:-1]:
-        node = _descend(node, step, text)
-    if isinstance(node, list):
-        node[_position(node, path[-1], text)] = parsed
-    else:
-        node[path[-1]] = parsed
-    if path[0] in ("training", "architecture"):
-        for entry in document.get("methods") or []:
-            _forget(entry, path)
-
-
-def _descend(node: Any, step: str, text: str) -> Any:
-    if isinstance(node, list):
-        return node[_position(node, step, text)]
-    child = node.setdefault(step, {})
-    if child is None:
-        child = node[step] = {}
-    if not isinstance(child, dict | list):
-        raise UserError(f"--set {text}: {step!r} holds a single value and has no parts")
-    return child
-
-
-def _position(node: list[Any], step: str, text: str) -> int:
-    if not step.isdecimal() or int(step) >= len(node):
-        raise UserError(f"--set {text}: {step!r} must be a position from 0 to {len(node) - 1}")
-    return int(step)
-
-
-def _forget(entry: Any, path: Sequence[str]) -> None:
-    """Drop an entry's own value of a setting that the command line overrides."""
-    for step in path[:-1]:
-        entry = entry.get(step) if isinstance(entry, dict) else None
-    if isinstance(entry, dict):
-        entry.pop(path[-1], None)
 
 
 def expand(

@@ -37,6 +37,14 @@ def work_folder(out: Path, experiment: Experiment) -> Path:
     return out / "work" / experiment.run
 
 
+def started_threads(out: Path, experiment: Experiment) -> int | None:
+    """Return the thread count of a run that has a checkpoint: resuming with another would change its float sums."""
+    folder = work_folder(out, experiment)
+    if not (folder / "checkpoint.pt").exists() or not (folder / "order.json").exists():
+        return None
+    return load_order(folder / "order.json").threads
+
+
 def load_order(path: Path) -> WorkOrder:
     """Read a work order."""
     return WorkOrder.model_validate_json(path.read_bytes())

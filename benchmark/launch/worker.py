@@ -18,36 +18,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
-from pydantic import JsonValue
 from safetensors.torch import save_file
 
-from benchmark.artifact.measure import Measured, measure_export
+from benchmark.artifact.measure import measure_export
 from benchmark.data.load import ImageInfo, TestData, TrainingData, load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
-from benchmark.experiment import Experiment
 from benchmark.hashing import tensors_sha256
 from benchmark.launch.order import WorkOrder, load_order
 from benchmark.launch.provenance import device_name, git_state, python_version
+from benchmark.launch.recording import make_record, portable_config
 from benchmark.models import network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
-from benchmark.results.record import (
-    ArchitecturePart,
-    CompressionPart,
-    DatasetPart,
-    EvaluationPart,
-    MethodPart,
-    ProvenancePart,
-    Record,
-    TrainingPart,
-)
+from benchmark.results.record import ProvenancePart, Record
 from benchmark.results.store import save_record, write_atomic
-from benchmark.training.loop import Trained, train
+from benchmark.training.loop import train
 from methods import load_method_class
-from methods.base import Phase, Target
+from methods.base import Target
 
 
 def report(line: str) -> None:
@@ -83,7 +72,7 @@ def run_order(order: WorkOrder) -> Record:
 
     commit, dirty = git_state()
     provenance = ProvenancePart(
-        config=_portable_config(experiment),
+        config=portable_config(experiment),
         command=order.command,
         git_commit=commit,
         git_dirty=dirty,
@@ -95,7 +84,9 @@ def run_order(order: WorkOrder) -> Record:
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
     )
-    record = _record(order, found, data, test, trained, measured, evaluation, tensors_sha256(weights), provenance)
+    record = make_record(
+        experiment, found, data, test, trained, measured, evaluation, tensors_sha256(weights), provenance
+    )
     save_record(record, order.out)
     (order.folder / "checkpoint.pt").unlink()
     return record
@@ -110,96 +101,6 @@ def _check_same_kind(data: TrainingData, test: TestData) -> None:
             f"test images of {data.info.name} differ from its training images: (classes, channels, height, width) "
             f"are {kind(test.info)} and {kind(data.info)}"
         )
-
-
-def _record(
-    order: WorkOrder,
-    found: ResolvedMethod,
-    data: TrainingData,
-    test: TestData,
-    trained: Trained,
-    measured: Measured,
-    evaluation: EvaluationPart,
-    weights_sha256: str,
-    provenance: ProvenancePart,
-) -> Record:
-    experiment, info = order.experiment, data.info
-    dataset = DatasetPart(
-        name=experiment.dataset,
-        num_classes=info.num_classes,
-        image_shape=(info.channels, info.height, info.width),
-        train_images=len(data.train),
-        validation_images=len(data.validation),
-        test_images=len(test.test),
-        train_sha256=data.sha256,
-        test_sha256=test.sha256,
-    )
-    return Record(
-        schema_version=1,
-        protocol_version=1,
-        run=experiment.run,
-        run_hash=experiment.run_hash,
-        protocol=evaluation.protocol(dataset),
-        suite=experiment.suite,
-        preset=experiment.preset,
-        seed=experiment.seed,
-        dataset=dataset,
-        architecture=ArchitecturePart(
-            name=experiment.architecture.name,
-            width=experiment.architecture.width,
-            last_norm=experiment.architecture.last_norm,
-            prunable_weights=measured.prunable_weights,
-            all_parameters=measured.all_parameters,
-        ),
-        method=MethodPart(
-            name=experiment.method.name,
-            target=_portable(experiment.method.target),
-            options=experiment.method.options,
-            objective=experiment.objective,
-            deviations=found.deviations(),
-            source_sha256=found.source_sha256(),
-        ),
-        compression=CompressionPart(
-            weights=experiment.weights,
-            keep_ratio=experiment.keep_ratio,
-            allocation=experiment.allocation,
-            budget=measured.budget,
-            kept_weights=measured.kept_weights,
-            density=measured.density,
-            density_all=measured.density_all,
-            size_bytes=measured.size_bytes,
-            size_kind="entropy bound",
-        ),
-        training=TrainingPart(
-            epochs=experiment.training.epochs,
-            batch_size=experiment.training.batch_size,
-            passes=float(trained.passes),
-            seconds=round(trained.seconds, 3),
-            phases=[_phase_fields(phase) for phase in trained.phases],
-            selected_epoch=trained.selected_epoch,
-            validation_robust_accuracy=trained.validation_robust_accuracy,
-            frozen_parts_unchanged=trained.frozen_parts_unchanged,
-        ),
-        evaluation=evaluation,
-        weights_sha256=weights_sha256,
-        provenance=provenance,
-    )
-
-
-def _phase_fields(phase: Phase) -> dict[str, JsonValue]:
-    return {**vars(phase), "trains": [*sorted(phase.trains)], "milestones": [*phase.milestones]}
-
-
-def _portable(target: str) -> str:
-    """Drop the folders of a file target: they mean nothing on another machine."""
-    path, _, name = target.rpartition(":")
-    return f"{Path(path).name}:{name}"
-
-
-def _portable_config(experiment: Experiment) -> dict[str, Any]:
-    config = experiment.model_dump(mode="json")
-    config["method"]["target"] = _portable(experiment.method.target)
-    return config
 
 
 def _exit_with_parent() -> None:

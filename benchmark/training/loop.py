@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +13,18 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import TrainingData
-from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
+from benchmark.evaluation.accuracy import as_float_images
 from benchmark.experiment import Experiment
-from benchmark.hashing import tensors_sha256
 from benchmark.models import convolutions, network_plan
 from benchmark.seeding import derive_seed
 from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.history import EpochLine, append, truncate
 from benchmark.training.objectives import make_objective
 from benchmark.training.schedule import learning_rate, make_optimizer
+from benchmark.training.selection import validate
 from methods.base import Batch, Method, Phase, Target
-from methods.layers import parameters_by_role
 
-VALIDATION_BATCH = 500
 PROGRESS_SECONDS = 20.0
 
 
@@ -127,7 +125,6 @@ class _Run:
             self._train_phase(index, resumed)
         network = self.method.export(self.model)
         network.load_state_dict(self.best)
-        frozen = [role for phase in self.phases for role in self._frozen(phase)]
         images = len(self.training) * self.objective.passes_per_image
         return Trained(
             network,
@@ -136,21 +133,17 @@ class _Run:
             self.phases,
             images * self.experiment.training.epochs,
             self.state.seconds,
-            True if frozen else None,  # `_check_frozen` has raised otherwise
+            True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
 
     def _train_phase(self, index: int, resumed: Mapping[str, Any] | None) -> None:
         phase = self.phases[index]
-        roles = parameters_by_role(self.model)
-        for role, parameters in roles.items():
-            for parameter in parameters.values():
-                parameter.requires_grad_(role in phase.trains)
+        trained = set_trainable(self.model, phase)
         if resumed is None:
             torch.manual_seed(derive_seed(self.experiment.seed, "begin", index))
             self.method.begin_phase(self.model, phase)
             self.state.phase, self.state.epoch, self.state.step = index, 0, 0
-            self.state.frozen_digest = self._digest(phase)
-        trained = [parameter for role in sorted(phase.trains) for parameter in roles[role].values()]
+            self.state.frozen_digest = frozen_digest(self.model, phase)
         if not trained:
             raise TrainingFailed(f"phase {phase.name} trains {sorted(phase.trains)}, but the network has none of these")
         optimizer = make_optimizer(phase, trained)
@@ -162,13 +155,11 @@ class _Run:
                 group["lr"] = learning_rate(phase, epoch)
             loss = self._train_epoch(phase, index, epoch, optimizer)
             network = self.method.export(self.model)
-            clean, robust = self._validate(network)
+            clean, robust = validate(network, self.validation, self.experiment)
             last_phase = index == len(self.phases) - 1  # only the last phase's networks are compressed as asked
             if last_phase and robust >= self.state.best_accuracy:
-                self.state.best_accuracy, self.state.best_epoch = (
-                    robust,
-                    self._epochs_before(index) + epoch + 1,
-                )
+                self.state.best_accuracy = robust
+                self.state.best_epoch = self._epochs_before(index) + epoch + 1
                 self.best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
             self.state.epoch = epoch + 1
             self.state.seconds += time.perf_counter() - started
@@ -217,33 +208,8 @@ class _Run:
             )
         return mean
 
-    def _validate(self, network: nn.Module) -> tuple[float, float]:
-        """Return clean and PGD accuracy of the exported network on the validation part."""
-        epsilon = float(Fraction(self.experiment.epsilon))
-        robust = pgd_verdicts(
-            network,
-            self.validation,
-            epsilon=epsilon,
-            step_size=epsilon / 4,
-            steps=self.experiment.training.selection_steps,
-            restarts=1,
-            seed=0,
-            batch_size=VALIDATION_BATCH,
-        )
-        clean = clean_verdicts(network, self.validation, batch_size=VALIDATION_BATCH)
-        return float(clean.float().mean()), float(robust.float().mean())
-
-    def _frozen(self, phase: Phase) -> dict[str, nn.Parameter]:
-        """Return the parameters a phase promises to leave alone."""
-        roles = parameters_by_role(self.model)
-        return {name: value for role, part in roles.items() if role not in phase.trains for name, value in part.items()}
-
-    def _digest(self, phase: Phase) -> str | None:
-        frozen = self._frozen(phase)
-        return tensors_sha256(frozen) if frozen else None
-
     def _check_frozen(self, phase: Phase) -> None:
-        if self._digest(phase) != self.state.frozen_digest:
+        if frozen_digest(self.model, phase) != self.state.frozen_digest:
             raise TrainingFailed(f"{self.method.name} changed parameters that phase {phase.name} declares frozen")
 
     def _epochs_before(self, index: int) -> int:
@@ -275,8 +241,11 @@ class _Run:
         save_checkpoint(self.folder / "checkpoint.pt", state)
 
     def _restore(self, checkpoint: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(checkpoint["model"])
         self.state = _State(**checkpoint["state"])
+        # What a method changes in the network's structure at a phase's beginning is not in the state dict.
+        for phase in self.phases[: self.state.phase + 1]:
+            self.method.begin_phase(self.model, phase)
+        self.model.load_state_dict(checkpoint["model"])
         self.best = checkpoint["best"]
         done = self._epochs_before(self.state.phase) + self.state.epoch
         self.report(f"resumed after epoch {done}/{self.experiment.training.epochs}")

@@ -47,7 +47,7 @@ def test_every_image_is_a_crop_of_its_padded_self_mirrored_or_not(numbered, fill
     assert images.shape == numbered.shape
     assert set(places) == set(views)  # all nine offsets, mirrored and not: each image draws its own
     for axis, values in ((0, 3), (1, 3), (2, 2)):
-        counts = torch.tensor([place[axis] for place in places]).bincount()
+        counts = torch.tensor([int(place[axis]) for place in places]).bincount()
         assert len(counts) == values
         assert float((counts - 400 / values).abs().max()) < 5 * (400 / values) ** 0.5
 

@@ -88,6 +88,18 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, meth
     assert losses[0] == losses[1] and len(losses[0]) == 3
 
 
+def test_a_run_killed_after_training_keeps_its_selected_network(tmp_path, digits):
+    """The evaluation was killed: training is whole, nothing is trained again."""
+    setting = experiment(EdgePopup())
+    first = train(setting, EdgePopup(), digits, tmp_path, device=CPU, report=ignore)
+    lines = []
+    second = train(setting, EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
+
+    assert tensors_sha256(second.network.state_dict()) == tensors_sha256(first.network.state_dict())
+    assert second.selected_epoch == first.selected_epoch
+    assert lines == ["resumed after epoch 3/3"]
+
+
 def test_different_seeds_give_different_networks(tmp_path, digits):
     hashes = set()
     for seed in (0, 1):

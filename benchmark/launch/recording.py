@@ -1,0 +1,121 @@
+"""Puts a record together from what a run leaves behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import JsonValue
+
+from benchmark.artifact.measure import Measured
+from benchmark.data.load import TestData, TrainingData
+from benchmark.experiment import Experiment
+from benchmark.registry import ResolvedMethod
+from benchmark.results.record import (
+    ArchitecturePart,
+    CompressionPart,
+    DatasetPart,
+    EvaluationPart,
+    MethodPart,
+    ProvenancePart,
+    Record,
+    TrainingPart,
+)
+from benchmark.training.loop import Trained
+from methods.base import Phase
+
+
+def make_record(
+    experiment: Experiment,
+    found: ResolvedMethod,
+    data: TrainingData,
+    test: TestData,
+    trained: Trained,
+    measured: Measured,
+    evaluation: EvaluationPart,
+    weights_sha256: str,
+    provenance: ProvenancePart,
+) -> Record:
+    """Return the record of a finished run; its parts check each other.
+
+    Raises:
+        pydantic.ValidationError: if the parts contradict each other.
+    """
+    info = data.info
+    dataset = DatasetPart(
+        name=experiment.dataset,
+        num_classes=info.num_classes,
+        image_shape=(info.channels, info.height, info.width),
+        train_images=len(data.train),
+        validation_images=len(data.validation),
+        test_images=len(test.test),
+        train_sha256=data.sha256,
+        test_sha256=test.sha256,
+    )
+    return Record(
+        schema_version=1,
+        protocol_version=1,
+        run=experiment.run,
+        run_hash=experiment.run_hash,
+        protocol=evaluation.protocol(dataset),
+        suite=experiment.suite,
+        preset=experiment.preset,
+        seed=experiment.seed,
+        dataset=dataset,
+        architecture=ArchitecturePart(
+            name=experiment.architecture.name,
+            width=experiment.architecture.width,
+            last_norm=experiment.architecture.last_norm,
+            prunable_weights=measured.prunable_weights,
+            all_parameters=measured.all_parameters,
+        ),
+        method=MethodPart(
+            name=experiment.method.name,
+            target=_portable(experiment.method.target),
+            options=experiment.method.options,
+            objective=experiment.objective,
+            deviations=found.deviations(),
+            source_sha256=found.source_sha256(),
+        ),
+        compression=CompressionPart(
+            weights=experiment.weights,
+            keep_ratio=experiment.keep_ratio,
+            allocation=experiment.allocation,
+            budget=measured.budget,
+            kept_weights=measured.kept_weights,
+            density=measured.density,
+            density_all=measured.density_all,
+            size_bytes=measured.size_bytes,
+            size_kind="entropy bound",
+        ),
+        training=TrainingPart(
+            epochs=experiment.training.epochs,
+            batch_size=experiment.training.batch_size,
+            passes=float(trained.passes),
+            seconds=round(trained.seconds, 3),
+            phases=[_phase_fields(phase) for phase in trained.phases],
+            selected_epoch=trained.selected_epoch,
+            validation_robust_accuracy=trained.validation_robust_accuracy,
+            frozen_parts_unchanged=trained.frozen_parts_unchanged,
+        ),
+        evaluation=evaluation,
+        weights_sha256=weights_sha256,
+        provenance=provenance,
+    )
+
+
+def _phase_fields(phase: Phase) -> dict[str, JsonValue]:
+    return {**vars(phase), "trains": [*sorted(phase.trains)], "milestones": [*phase.milestones]}
+
+
+def _portable(target: str) -> str:
+    """Drop the folders of a file target: they mean nothing on another machine."""
+    path, _, name = target.rpartition(":")
+    return f"{Path(path).name}:{name}"
+
+
+def portable_config(experiment: Experiment) -> dict[str, Any]:
+    """Return the resolved experiment as JSON without the folders of this machine."""
+    config = experiment.model_dump(mode="json")
+    config["method"]["target"] = _portable(experiment.method.target)
+    return config

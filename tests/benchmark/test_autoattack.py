@@ -1,0 +1,217 @@
+"""The adapter gives the verdicts of one plain call of the package and leaves no trace in the process."""
+
+from __future__ import annotations
+
+import logging
+
+import pyautoattack
+import pytest
+import torch
+from torch import nn
+
+from benchmark.data.load import Images
+from benchmark.errors import UserError
+from benchmark.evaluation.autoattack import ATTACKS, autoattack
+
+EPSILON, SEED, BATCH_SIZE = 4 / 255, 7, 5
+
+
+class CheapAutoAttack(pyautoattack.AutoAttack):
+    """AutoAttack standard with few iterations; the last one made is kept for inspection."""
+
+    last: CheapAutoAttack
+
+    def __init__(self, *arguments, **settings):
+        super().__init__(*arguments, **settings)
+        for attack in (self.apgd, self.apgd_targeted):
+            attack.n_iter = 5
+        self.fab.n_iter = 3
+        self.square.n_queries = 40
+        type(self).last = self
+
+
+class SmallNet(nn.Module):
+    """Two random convolutions and a norm whose batch statistics differ from its running ones."""
+
+    def __init__(self, classes: int = 10):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.BatchNorm2d(16)
+        self.fc = nn.Conv2d(16, classes, 4)
+
+    def forward(self, images):
+        return self.fc(torch.relu(self.norm(self.conv(images)))).flatten(1)
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    """Make the package's standard attack cheap, for the adapter and for plain calls alike."""
+    monkeypatch.setattr(pyautoattack, "AutoAttack", CheapAutoAttack)
+
+
+@pytest.fixture
+def run():
+    """Return a call of the adapter with small settings; `lines` collects what it reports."""
+
+    def call(model, data, *, num_classes=10, lines=None, **changes):
+        settings = {"epsilon": EPSILON, "seed": SEED, "batch_size": BATCH_SIZE} | changes
+        report = (lambda line: None) if lines is None else lines.append
+        return autoattack(model, data, num_classes=num_classes, report=report, **settings)
+
+    return call
+
+
+@pytest.fixture
+def model():
+    """Return a random network in train mode."""
+    model = SmallNet()
+    for _ in range(20):
+        model(torch.rand(16, 3, 8, 8))
+    return model
+
+
+@pytest.fixture
+def data(model, make_images):
+    """Return images of which the network classifies all but two right."""
+    images = make_images(18, model=model.eval())
+    images.labels[[3, 11]] = (images.labels[[3, 11]] + 1) % 10
+    model.train()
+    return images
+
+
+@pytest.mark.parametrize("seed", [0, SEED])
+@pytest.mark.parametrize("batch_size", [BATCH_SIZE, 50])
+def test_verdicts_equal_one_plain_call_image_by_image(cheap, run, model, data, seed, batch_size):
+    result = run(model, data, seed=seed, batch_size=batch_size)
+
+    model.eval()
+    adversary = CheapAutoAttack(model, eps=EPSILON, norm="Linf", version="standard", seed=seed)
+    images = data.images.float() / 255
+    with torch.random.fork_rng(devices=[]):
+        adversarial, predicted = adversary.run_standard_evaluation(images, data.labels, batch_size=batch_size)
+    assert torch.equal(result.verdicts, predicted == data.labels)
+    assert torch.equal(result.verdicts, model(adversarial).argmax(1) == data.labels)
+    assert 2 <= int(result.verdicts.sum()) <= 14  # otherwise the comparison would prove little
+
+
+def test_the_cascade_only_lowers_and_starts_from_the_images_classified_right(cheap, run, model, data):
+    result = run(model, data)
+
+    stages = [result.robust[attack] for attack in ("apgd-ce", "apgd-t", "fab-t", "square")]
+    assert tuple(result.robust) == ATTACKS
+    assert all(not bool((after & ~before).any()) for before, after in zip(stages, stages[1:], strict=False))
+    assert not bool(stages[0][[3, 11]].any())
+    assert result.verdicts is stages[-1]
+
+
+def test_the_standard_attack_is_asked_for_with_the_given_radius_and_seed(cheap, run, model, data):
+    run(model, data)
+
+    adversary = CheapAutoAttack.last
+    assert (adversary.version, adversary.norm, adversary.epsilon, adversary.seed) == ("standard", "Linf", EPSILON, SEED)
+    assert (adversary.apgd_targeted.n_target_classes, adversary.fab.n_target_classes) == (9, 9)
+
+
+def test_with_few_classes_the_targeted_attacks_aim_at_all_others(cheap, run):
+    model = SmallNet(classes=5)
+    data = Images(torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 5)
+    lines: list[str] = []
+
+    run(model, data, num_classes=5, lines=lines)
+
+    adversary = CheapAutoAttack.last
+    assert (adversary.apgd_targeted.n_target_classes, adversary.fab.n_target_classes) == (4, 4)
+    assert not [line for line in lines if "target classes" in line]
+
+
+def test_the_same_seed_gives_the_same_verdicts_whatever_the_random_stream(cheap, run, model, data):
+    first = run(model, data).robust
+    torch.manual_seed(12345)
+
+    second = run(model, data).robust
+
+    assert all(torch.equal(first[attack], second[attack]) for attack in ATTACKS)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_random_stream_mode_gradients_and_state_are_as_before(cheap, run, model, data, training):
+    model.train(training)
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    stream = torch.get_rng_state()
+
+    run(model, data)
+
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert all(module.training == training for module in model.modules())
+    assert all(value.requires_grad and value.grad is None for value in model.parameters())
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+
+
+def test_the_network_is_attacked_in_eval_mode(cheap, run, model, data):
+    modes = set()
+    model.register_forward_hook(lambda module, *_: modes.add(module.training))
+
+    run(model, data)
+
+    assert modes == {False}
+
+
+def test_progress_and_warnings_are_reported_and_no_handler_is_left(cheap, run, data, capsys):
+    class Softmax(SmallNet):
+        """Returns probabilities, which the package warns of."""
+
+        def forward(self, images):
+            return super().forward(images).softmax(1)
+
+    logger, lines = logging.getLogger("auto-attack"), []
+    before = (list(logger.handlers), logger.propagate, logger.level)
+
+    run(Softmax(), data, lines=lines)
+
+    assert (list(logger.handlers), logger.propagate, logger.level) == before
+    assert any("warning" in line and "probability distribution" in line for line in lines)
+    progress = [line for line in lines if "still robust" in line]
+    assert [line.split()[1] for line in progress] == list(ATTACKS)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_the_process_is_restored_when_the_network_fails(cheap, run, model, data):
+    def fail(*_):
+        raise ArithmeticError
+
+    logger, stream = logging.getLogger("auto-attack"), torch.get_rng_state()
+    before = (list(logger.handlers), logger.propagate)
+    model.register_forward_hook(fail)
+
+    with pytest.raises(ArithmeticError):
+        run(model, data)
+
+    assert (list(logger.handlers), logger.propagate) == before
+    assert torch.equal(torch.get_rng_state(), stream)
+    assert model.training and all(value.requires_grad for value in model.parameters())
+
+
+def test_images_that_are_all_wrong_need_no_attack(cheap, run, model, data):
+    wrong = Images(data.images, (model.eval()(data.images.float() / 255).argmax(1) + 1) % 10)
+
+    result = run(model, wrong)
+
+    assert all(not bool(robust.any()) for robust in result.robust.values())
+    assert list(result.robust) == list(ATTACKS)
+
+
+def test_an_attack_that_leaves_the_ball_is_refused(monkeypatch, run, model, data):
+    class Cheating(CheapAutoAttack):
+        """Returns images twice as far away as allowed."""
+
+        def run_standard_evaluation(self, images, labels, /, *, batch_size):
+            return (images + 2 * EPSILON).clamp(0, 1), labels
+
+    monkeypatch.setattr(pyautoattack, "AutoAttack", Cheating)
+
+    with pytest.raises(RuntimeError, match=r"apgd-ce returned an image 0\.031373 away \(epsilon 0\.015686\)"):
+        run(model, data)
+
+
+def test_fewer_than_four_classes_are_refused(run, model, data):
+    with pytest.raises(UserError, match="AutoAttack needs at least 4 classes, the data set has 3"):
+        run(model, data, num_classes=3)

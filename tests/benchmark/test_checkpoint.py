@@ -1,0 +1,106 @@
+"""Checkpoints are written whole or not at all, belong to one run, and never execute code."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.errors import UserError
+from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture
+def state():
+    """Return a state of every kind of value a checkpoint may hold."""
+    return {
+        "run_hash": "abc",
+        "model": {"weight": torch.arange(3.0), "mask": torch.tensor([True, False]), "extra": {"keep_count": 2}},
+        "state": {"epoch": 3, "seconds": 1.5, "best": None, "digest": "d"},
+    }
+
+
+def test_a_state_comes_back_equal(tmp_path, state):
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt", run_hash="abc")
+
+    assert loaded is not None
+    assert torch.equal(loaded["model"].pop("weight"), state["model"].pop("weight"))
+    assert torch.equal(loaded["model"].pop("mask"), state["model"].pop("mask"))
+    assert loaded == state
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+def test_a_missing_file_means_a_fresh_start(tmp_path):
+    assert load_checkpoint(tmp_path / "checkpoint.pt", run_hash="abc") is None
+
+
+@pytest.mark.parametrize("broken", ["save", "fsync", "replace"])
+def test_a_failure_while_writing_keeps_the_old_file(tmp_path, state, monkeypatch, broken):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, state)
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(*((torch, "save") if broken == "save" else (os, broken)), fail)
+        save_checkpoint(path, state | {"run_hash": "new"})
+
+    assert path.read_bytes() == before
+
+
+def test_the_next_save_is_not_disturbed_by_the_leavings_of_a_crash(tmp_path, state):
+    path = tmp_path / "checkpoint.pt"
+    path.with_suffix(".tmp").write_bytes(b"half a checkpoint")
+
+    save_checkpoint(path, state)
+
+    assert load_checkpoint(path, run_hash="abc") is not None
+
+
+def test_a_checkpoint_of_another_run_is_refused_and_left_in_place(tmp_path, state):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, state)
+
+    with pytest.raises(UserError, match=r"checkpoint\.pt belongs to run abc, not xyz; delete it"):
+        load_checkpoint(path, run_hash="xyz")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text"])
+def test_a_damaged_file_is_refused_in_a_sentence_and_left_in_place(tmp_path, state, damage):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, state)
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"no checkpoint at all"}[damage])
+
+    with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read .* delete it to start this run anew"):
+        load_checkpoint(path, run_hash="abc")
+    assert path.exists()
+
+
+class Payload:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
+
+
+def test_code_in_a_checkpoint_is_not_executed(tmp_path, state):
+    path, trace = tmp_path / "checkpoint.pt", tmp_path / "executed"
+    torch.save(state | {"payload": Payload(trace)}, path)
+
+    with pytest.raises(UserError, match="cannot be read"):
+        load_checkpoint(path, run_hash="abc")
+
+    assert not trace.exists()
+    torch.load(path, weights_only=False)
+    assert trace.exists()  # the payload would have worked
