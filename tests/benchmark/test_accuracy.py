@@ -35,10 +35,23 @@ def data(model, make_images):
 
 
 class Wrong(nn.Module):
-    """Puts every image into class 0, one image at a time in eval mode only."""
+    """Puts every image into class 0."""
 
     def forward(self, images):
         return F.one_hot(torch.zeros(len(images), dtype=torch.long), 10) + 0.0 * images.sum((1, 2, 3))[:, None]
+
+
+class Pocket(nn.Module):
+    """Prefers class 1 only where the first pixel lies between two bounds; elsewhere its loss grows with the pixel."""
+
+    def __init__(self, bounds):
+        super().__init__()
+        self.low, self.high = bounds
+
+    def forward(self, images):
+        pixel = images[:, 0, 0, 0]
+        inside = ((pixel > self.low) & (pixel < self.high)).float()
+        return torch.stack([1 - pixel - 9 * inside, 0 * pixel], dim=1)
 
 
 class Failing(nn.Module):
@@ -96,23 +109,21 @@ def test_verdicts_equal_a_literal_visit_of_every_point(model, data, restarts):
     assert 4 <= int(verdicts.sum()) <= 28  # otherwise the comparison would prove little
 
 
-def test_a_point_visited_on_the_way_counts_even_if_the_last_one_is_right():
-    class Pocket(nn.Module):
-        """Is wrong only where the first pixel lies between 0.52 and 0.54."""
-
-        def forward(self, images):
-            pixel = images[:, 0, 0, 0]
-            inside = ((pixel > 0.52) & (pixel < 0.54)).float()
-            return torch.stack([1 - pixel - 9 * inside, 0 * pixel], dim=1)
-
+@pytest.mark.parametrize(
+    "pocket",
+    [(0.50, 0.51), (0.54, 0.55), (0.55, 0.57), (0.595, 0.6019), (0.60195, 0.61)],
+    ids=["clean image", "random start", "first step", "on the way", "last point"],
+)
+def test_every_visited_point_counts_even_if_all_others_are_right(pocket):
     data = Images(torch.full((1, 1, 1, 1), 128, dtype=torch.uint8), torch.tensor([0]))
-    settings = {"epsilon": 0.1, "step_size": 0.02, "restarts": 1, "seed": 0, "batch_size": 1}
-    start = float(random_point(data.images / 255, 0.1, generator_for(torch.device("cpu"), "pgd", 0, 0)))
+    settings = {"epsilon": 0.1, "step_size": 0.02, "steps": 4, "restarts": 1, "seed": 0, "batch_size": 1}
 
-    verdict = pgd_verdicts(Pocket(), data, steps=20, **settings)
+    verdict = pgd_verdicts(Pocket(pocket), data, **settings)
+    elsewhere = pgd_verdicts(Pocket((0.61, 0.62)), data, **settings)
 
-    assert start < 0.52 and Pocket()(torch.full((1, 1, 1, 1), 0.602)).argmax() == 0
+    # The attack visits 0.50196 (the image), 0.54184 (the start), 0.56184, 0.58184, 0.60184 and 0.60196 (the border).
     assert verdict.tolist() == [False]
+    assert elsewhere.tolist() == [True]
 
 
 def test_pgd_never_saves_an_image_that_is_classified_wrong(model, data):
@@ -133,6 +144,14 @@ def test_more_restarts_and_more_steps_only_lower_the_verdicts(model, data):
 
     assert not bool((three & ~one).any())
     assert not bool((longer & ~one).any())
+
+
+def test_every_restart_begins_at_another_point(model, data):
+    noise_only = SETTINGS | {"steps": 1, "step_size": 1e-9, "epsilon": 16 / 255}
+
+    one, ten = (pgd_verdicts(model, data, **(noise_only | {"restarts": restarts})) for restarts in (1, 10))
+
+    assert int(ten.sum()) < int(one.sum())
 
 
 def test_random_starts_belong_to_the_seed(model, data):

@@ -71,7 +71,7 @@ def test_the_result_lies_in_the_ball_and_in_the_pixel_range(model, attack, make_
     adversarial = attack(model, batch, step_size=step_size, num_steps=num_steps)
 
     assert float((adversarial - batch.images).abs().max()) <= EPSILON + 1e-6
-    assert 0 <= float(adversarial.min()) and float(adversarial.max()) <= 1
+    assert float(adversarial.min()) >= 0 and float(adversarial.max()) <= 1
     assert float((adversarial - batch.images).abs().max()) > 0.9 * EPSILON
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import pairwise
 
 import pyautoattack
 import pytest
@@ -17,7 +18,7 @@ EPSILON, SEED, BATCH_SIZE = 4 / 255, 7, 5
 
 
 class CheapAutoAttack(pyautoattack.AutoAttack):
-    """AutoAttack standard with few iterations; the last one made is kept for inspection."""
+    """AutoAttack standard with few iterations; the last one made is kept, and notes the batch sizes asked for."""
 
     last: CheapAutoAttack
 
@@ -27,7 +28,12 @@ class CheapAutoAttack(pyautoattack.AutoAttack):
             attack.n_iter = 5
         self.fab.n_iter = 3
         self.square.n_queries = 40
+        self.batch_sizes: list[int] = []
         type(self).last = self
+
+    def run_standard_evaluation(self, images, labels, /, *, batch_size):
+        self.batch_sizes.append(batch_size)
+        return super().run_standard_evaluation(images, labels, batch_size=batch_size)
 
 
 class SmallNet(nn.Module):
@@ -98,17 +104,26 @@ def test_the_cascade_only_lowers_and_starts_from_the_images_classified_right(che
 
     stages = [result.robust[attack] for attack in ("apgd-ce", "apgd-t", "fab-t", "square")]
     assert tuple(result.robust) == ATTACKS
-    assert all(not bool((after & ~before).any()) for before, after in zip(stages, stages[1:], strict=False))
+    assert all(not bool((after & ~before).any()) for before, after in pairwise(stages))
     assert not bool(stages[0][[3, 11]].any())
     assert result.verdicts is stages[-1]
 
 
-def test_the_standard_attack_is_asked_for_with_the_given_radius_and_seed(cheap, run, model, data):
+def test_a_single_image_is_attacked_like_any_other(cheap, run, model, data):
+    together = run(model, data, batch_size=1)
+
+    alone = [run(model, Images(data.images[row : row + 1], data.labels[row : row + 1])) for row in range(6)]
+
+    assert [result.verdicts.item() for result in alone] == together.verdicts[:6].tolist()
+
+
+def test_the_standard_attack_is_asked_for_with_the_given_radius_seed_and_batch_size(cheap, run, model, data):
     run(model, data)
 
     adversary = CheapAutoAttack.last
     assert (adversary.version, adversary.norm, adversary.epsilon, adversary.seed) == ("standard", "Linf", EPSILON, SEED)
     assert (adversary.apgd_targeted.n_target_classes, adversary.fab.n_target_classes) == (9, 9)
+    assert adversary.batch_sizes == [BATCH_SIZE] * 4
 
 
 def test_with_few_classes_the_targeted_attacks_aim_at_all_others(cheap, run):

@@ -133,7 +133,8 @@ def test_the_generator_alone_decides_the_loss(make_batch, make_objective):
     model, batch = Probe(), make_batch()
 
     losses = [
-        float(make_objective(generator=torch.Generator().manual_seed(seed))(model, batch).detach()) for seed in (1, 1, 2)
+        float(make_objective(generator=torch.Generator().manual_seed(seed))(model, batch).detach())
+        for seed in (1, 1, 2)
     ]
 
     assert losses[0] == losses[1] != losses[2]
