@@ -23,8 +23,7 @@ app = typer.Typer(
 SuiteArgument = Annotated[
     str | None,
     typer.Argument(
-        help="A suite in configs/ by name, or a path to a YAML file. Default: the suite named after --dataset, "
-        "or quickstart.",
+        help="A suite in configs/ by name, or a path to a YAML file. Default: quickstart, or the suite for --dataset.",
         show_default=False,
     ),
 ]
@@ -74,7 +73,12 @@ def run(
     from benchmark.session import Request, run_suite
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
-    if run_suite(request, device=device, jobs=jobs, command=_command(), say=_say):
+    try:
+        failed = run_suite(request, device=device, jobs=jobs, command=_command(), say=_say)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(130) from None
+    if failed:
         raise typer.Exit(1)
 
 

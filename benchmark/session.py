@@ -108,7 +108,7 @@ def _suite(request: Request) -> Suite:
 def _suite_path(request: Request) -> Path:
     known = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
     if request.suite is None:
-        if request.dataset is None:
+        if request.dataset in (None, "digits"):
             return known["quickstart"]
         return known.get(request.dataset, known["default"])
     if request.suite in known:

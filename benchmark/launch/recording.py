@@ -21,7 +21,7 @@ from benchmark.results.record import (
     Record,
     TrainingPart,
 )
-from benchmark.training.loop import Trained
+from benchmark.training.state import Trained
 from methods.base import Phase
 
 

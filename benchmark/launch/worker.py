@@ -20,7 +20,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from benchmark.artifact.measure import measure_export
 from benchmark.data.load import ImageInfo, TestData, TrainingData, load_test, load_training
@@ -67,8 +66,7 @@ def run_order(order: WorkOrder) -> Record:
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
     _check_same_kind(data, test)
     evaluation = evaluate(trained.network, test, experiment, device=device, report=report)
-    weights = {name: value.contiguous() for name, value in trained.network.cpu().state_dict().items()}
-    save_file(weights, order.folder / "network.safetensors")
+    weights = trained.network.cpu().state_dict()
 
     commit, dirty = git_state()
     provenance = ProvenancePart(
@@ -88,7 +86,6 @@ def run_order(order: WorkOrder) -> Record:
         experiment, found, data, test, trained, measured, evaluation, tensors_sha256(weights), provenance
     )
     save_record(record, order.out)
-    (order.folder / "checkpoint.pt").unlink()
     return record
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
 
 from benchmark.errors import UserError
 
@@ -19,6 +23,34 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def save_network(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, run_hash: str) -> None:
+    """Write the selected network of a finished training, with JSON facts about it, atomically."""
+    temporary = path.with_suffix(".tmp")
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(contiguous, temporary, metadata={"run_hash": run_hash, "facts": json.dumps(facts)})
+    os.replace(temporary, path)
+
+
+def load_network(path: Path, *, run_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_network` wrote for this very run; None if training has not finished yet.
+
+    Raises:
+        UserError: if the file belongs to another run or is damaged; it is left where it is.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        facts: dict[str, Any] = json.loads(metadata.get("facts", "null"))
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(f"network {path} cannot be read ({error}); delete it to train this run anew") from error
+    if metadata.get("run_hash") != run_hash:
+        raise UserError(f"network {path} belongs to run {metadata.get('run_hash')}, not {run_hash}; delete it")
+    return tensors, facts
 
 
 def load_checkpoint(path: Path, *, run_hash: str) -> dict[str, Any] | None:

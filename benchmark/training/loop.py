@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,45 +16,16 @@ from benchmark.evaluation.accuracy import as_float_images
 from benchmark.experiment import Experiment
 from benchmark.models import convolutions, network_plan
 from benchmark.seeding import derive_seed
-from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
 from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.history import EpochLine, append, truncate
 from benchmark.training.objectives import make_objective
 from benchmark.training.schedule import learning_rate, make_optimizer
 from benchmark.training.selection import validate
+from benchmark.training.state import State, Trained, TrainingFailed
 from methods.base import Batch, Method, Phase, Target
 
 PROGRESS_SECONDS = 20.0
-
-
-class TrainingFailed(RuntimeError):
-    """Training cannot go on: the loss is not finite, or the method broke its own rules."""
-
-
-@dataclass(frozen=True)
-class Trained:
-    """The selected network and how it came about."""
-
-    network: nn.Module  # plain, on the training device
-    selected_epoch: int  # counted over all phases, from 1
-    validation_robust_accuracy: float
-    phases: tuple[Phase, ...]
-    passes: int  # images sent forward and backward
-    seconds: float
-    frozen_parts_unchanged: bool | None  # None if every parameter was trained in every phase
-
-
-@dataclass
-class _State:
-    """What a checkpoint holds beside the network and the optimiser."""
-
-    phase: int = 0  # index of the current phase
-    epoch: int = 0  # finished epochs of the current phase
-    step: int = 0  # finished updates of the current phase
-    seconds: float = 0.0
-    best_accuracy: float = -1.0
-    best_epoch: int = 0
-    frozen_digest: str | None = None  # of the current phase's frozen parameters, None if there are none
 
 
 def train(
@@ -71,6 +41,8 @@ def train(
 
     A run that is killed and resumed does the same arithmetic as one that is not: every epoch draws from streams of
     its own, and the checkpoint is written whole at the end of each epoch.
+
+    A finished training leaves `folder/network.safetensors`, from which later calls return at once.
 
     Args:
         experiment: what to train.
@@ -113,16 +85,20 @@ class _Run:
         plan = network_plan(experiment.architecture, data.info)
         self.model = method.build(plan, self.target).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
-        self.state = _State()
+        self.state = State()
 
     def train(self) -> Trained:
-        checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
-        if checkpoint is not None:
-            self._restore(checkpoint)
-        truncate(self.folder / "history.jsonl", self._epochs_before(self.state.phase) + self.state.epoch)
-        for index in range(self.state.phase, len(self.phases)):
-            resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
-            self._train_phase(index, resumed)
+        finished = load_network(self.folder / "network.safetensors", run_hash=self.experiment.run_hash)
+        if finished is None:
+            self._train_phases()
+            save_network(
+                self.folder / "network.safetensors", self.best, vars(self.state), run_hash=self.experiment.run_hash
+            )
+            (self.folder / "checkpoint.pt").unlink()
+        else:
+            self.best, self.state = finished[0], State(**finished[1])
+            self._replay_phase_beginnings()
+            self.report("training is finished already")
         network = self.method.export(self.model)
         network.load_state_dict(self.best)
         images = len(self.training) * self.objective.passes_per_image
@@ -135,6 +111,15 @@ class _Run:
             self.state.seconds,
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
+
+    def _train_phases(self) -> None:
+        checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        truncate(self.folder / "history.jsonl", self._epochs_before(self.state.phase) + self.state.epoch)
+        for index in range(self.state.phase, len(self.phases)):
+            resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
+            self._train_phase(index, resumed)
 
     def _train_phase(self, index: int, resumed: Mapping[str, Any] | None) -> None:
         phase = self.phases[index]
@@ -230,6 +215,11 @@ class _Run:
         append(self.folder / "history.jsonl", line)
         self.report(line.text(self.experiment.training.epochs))
 
+    def _replay_phase_beginnings(self) -> None:
+        """Repeat what a method changes in the network's structure at a phase's beginning: state dicts lack it."""
+        for phase in self.phases[: self.state.phase + 1]:
+            self.method.begin_phase(self.model, phase)
+
     def _save(self, optimizer: torch.optim.Optimizer) -> None:
         state = {
             "run_hash": self.experiment.run_hash,
@@ -241,10 +231,8 @@ class _Run:
         save_checkpoint(self.folder / "checkpoint.pt", state)
 
     def _restore(self, checkpoint: Mapping[str, Any]) -> None:
-        self.state = _State(**checkpoint["state"])
-        # What a method changes in the network's structure at a phase's beginning is not in the state dict.
-        for phase in self.phases[: self.state.phase + 1]:
-            self.method.begin_phase(self.model, phase)
+        self.state = State(**checkpoint["state"])
+        self._replay_phase_beginnings()
         self.model.load_state_dict(checkpoint["model"])
         self.best = checkpoint["best"]
         done = self._epochs_before(self.state.phase) + self.state.epoch

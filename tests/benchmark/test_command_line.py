@@ -51,7 +51,10 @@ def suite(tmp_path):
 
 
 def records(out):
-    return {path.stem: json.loads(path.read_text()) for path in sorted((out / "records").rglob("*.json"))}
+    return {
+        f"{path.parent.name}/{path.stem}": json.loads(path.read_text())
+        for path in sorted((out / "records").rglob("*.json"))
+    }
 
 
 def test_a_suite_runs_to_a_board_and_a_second_run_has_nothing_to_do(tmp_path, suite):
@@ -71,6 +74,18 @@ def test_a_suite_runs_to_a_board_and_a_second_run_has_nothing_to_do(tmp_path, su
     edge_popup = next(record for name, record in records(out).items() if "edge_popup" in name)
     assert edge_popup["training"]["frozen_parts_unchanged"] is True
     assert edge_popup["compression"]["kept_weights"] == edge_popup["compression"]["budget"]
+
+
+def test_other_evaluation_settings_measure_the_network_already_trained(tmp_path, suite):
+    arguments = ["run", str(suite), "--methods", "at", "--out", str(tmp_path / "out")]
+    command(*arguments)
+
+    again = command(*arguments, "--set", "evaluation.images=4")
+
+    assert "training is finished already" in again.stdout
+    assert "loss" not in again.stdout
+    weights = {record["weights_sha256"] for record in records(tmp_path / "out").values()}
+    assert len(list((tmp_path / "out" / "records").iterdir())) == 2 and len(weights) == 1
 
 
 def test_kill_nine_in_training_then_the_same_command_gives_the_same_record(tmp_path, suite):

@@ -13,7 +13,8 @@ from benchmark.data.load import load_training
 from benchmark.errors import UserError
 from benchmark.experiment import ArchitectureSpec, AttackSpec, EvaluationSpec, Experiment, MethodSpec, TrainingSpec
 from benchmark.hashing import tensors_sha256
-from benchmark.training.loop import TrainingFailed, train
+from benchmark.training.loop import train
+from benchmark.training.state import TrainingFailed
 from methods.at import AT
 from methods.base import Phase
 from methods.edge_popup import EdgePopup
@@ -97,7 +98,7 @@ def test_a_run_killed_after_training_keeps_its_selected_network(tmp_path, digits
 
     assert tensors_sha256(second.network.state_dict()) == tensors_sha256(first.network.state_dict())
     assert second.selected_epoch == first.selected_epoch
-    assert lines == ["resumed after epoch 3/3"]
+    assert lines == ["training is finished already"]
 
 
 def test_different_seeds_give_different_networks(tmp_path, digits):

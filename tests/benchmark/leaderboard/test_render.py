@@ -66,8 +66,8 @@ def test_the_order_of_saving_does_not_change_a_byte(make_record, tmp_path):
 def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
     text = to_markdown(only_board(make_record()))
     assert (
-        "| 1 | edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) | binary | yes | resnet34 | 0.01 | 0.1 | pgd "
-        "| 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
+        "| 1 | edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) | binary | yes "
+        "| resnet34 | 0.01 | 0.1 | pgd | 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
         "| 0.01 | 27.1 kB (entropy bound) | 215.6 M | 1 | paper |"
     ) in text
     assert "1. edge_popup clips earlier.\n2. Shared deviation.\n" in text

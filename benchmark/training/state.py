@@ -1,0 +1,39 @@
+"""What training returns, what it remembers between epochs, and how it fails."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from methods.base import Phase
+
+
+class TrainingFailed(RuntimeError):
+    """Training cannot go on: the loss is not finite, or the method broke its own rules."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The selected network and how it came about."""
+
+    network: nn.Module  # plain, on the training device
+    selected_epoch: int  # counted over all phases, from 1
+    validation_robust_accuracy: float
+    phases: tuple[Phase, ...]
+    passes: int  # images sent forward and backward
+    seconds: float
+    frozen_parts_unchanged: bool | None  # None if every parameter was trained in every phase
+
+
+@dataclass
+class State:
+    """What a checkpoint holds beside the network and the optimiser."""
+
+    phase: int = 0  # index of the current phase
+    epoch: int = 0  # finished epochs of the current phase
+    step: int = 0  # finished updates of the current phase
+    seconds: float = 0.0
+    best_accuracy: float = -1.0
+    best_epoch: int = 0
+    frozen_digest: str | None = None  # of the current phase's frozen parameters, None if there are none
