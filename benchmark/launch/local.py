@@ -49,7 +49,8 @@ def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], No
             code = job.process.wait()
             seconds = time.monotonic() - job.started
             finished_seconds.append(seconds)
-            left = _time_left(finished_seconds, len(waiting) + len(running), jobs)
+            elapsed = [time.monotonic() - other.started for other in running.values()]
+            left = _time_left(finished_seconds, elapsed, len(waiting), jobs)
             count = f"{len(finished_seconds)}/{len(orders)}"
             if code == 0:
                 say(f"done   {order.experiment.run}  {seconds:.0f}s  [{count}, {left}]")
@@ -97,10 +98,12 @@ def _reason(order: WorkOrder, code: int) -> str:
     return f"{last} (see {path})"
 
 
-def _time_left(seconds: Sequence[float], experiments: int, jobs: int) -> str:
-    if not experiments:
+def _time_left(finished: Sequence[float], elapsed: Sequence[float], waiting: int, jobs: int) -> str:
+    """Estimate the time left, as if every experiment took as long as those finished did on average."""
+    if not elapsed and not waiting:
         return "all finished"
-    left = sum(seconds) / len(seconds) * -(-experiments // jobs)
+    mean = sum(finished) / len(finished)
+    left = (mean * waiting + sum(max(0.0, mean - seconds) for seconds in elapsed)) / jobs
     return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f}s left"
 
 

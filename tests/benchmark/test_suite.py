@@ -237,7 +237,7 @@ def test_of_two_overrides_the_later_wins(expanded):
         ("training.epochs", "--set takes key.subkey=value, got 'training.epochs'; for example --set training.epochs=5"),
         ("=3", "--set takes key.subkey=value, got '=3'"),
         ("training..epochs=3", "--set takes key.subkey=value, got 'training..epochs=3'"),
-        ("methods.5.method=at", "--set methods.5.method=at: '5' must be a position from 0 to 0"),
+        ("methods.1.method=at", "--set methods.1.method=at: '1' must be a position from 0 to 0"),
         ("methods.first.method=at", "'first' must be a position from 0 to 0"),
         ("name.part=3", "--set name.part=3: 'name' holds a single value and has no parts"),
         ("training.epochs=[", "--set training.epochs: '[' is not a YAML value"),
