@@ -6,6 +6,7 @@ from pathlib import Path
 
 from benchmark.architectures import SHAPES
 from benchmark.data.catalog import KNOWN
+from benchmark.errors import UserError
 from benchmark.presets import PRESETS
 from methods import method_targets, summary
 
@@ -14,10 +15,22 @@ CONFIGS = ROOT / "configs"
 LEADERBOARDS = ROOT / "leaderboards"
 
 
+def registered_methods() -> dict[str, str]:
+    """Return the targets of all registered methods by name.
+
+    Raises:
+        UserError: if two installed packages register one name.
+    """
+    try:
+        return method_targets()
+    except ValueError as error:
+        raise UserError(f"{error}; uninstall one of the two packages") from None
+
+
 def catalogue() -> dict[str, list[tuple[str, str]]]:
     """Return titled lists of (name, one line about it)."""
     return {
-        "Methods": [(name, summary(target) or target) for name, target in sorted(method_targets().items())],
+        "Methods": [(name, summary(target) or target) for name, target in sorted(registered_methods().items())],
         "Data sets": [
             (known.name, f"{known.title}, {known.num_classes} classes, epsilon {known.epsilon}")
             for known in KNOWN.values()

@@ -12,5 +12,6 @@ class UserError(ValueError):
 
 def suggestion(got: str, known: Iterable[str]) -> str:
     """Return ' Did you mean X?' for the known word closest to `got`, or an empty string."""
-    close = difflib.get_close_matches(got, list(known), n=1, cutoff=0.6)
-    return f" Did you mean {close[0]}?" if close else ""
+    spelled = {word.lower(): word for word in known}
+    close = difflib.get_close_matches(got.lower(), list(spelled), n=1, cutoff=0.6)
+    return f" Did you mean {spelled[close[0]]}?" if close else ""

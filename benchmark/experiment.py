@@ -30,14 +30,21 @@ class Strict(BaseModel):
                 if key not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
                     raise ValueError(f"{key!r} is not a field.{suggestion(str(key), cls.model_fields)} Known: {known}")
+                if isinstance(given[key], bool) and "bool" not in str(cls.model_fields[key].annotation):
+                    raise ValueError(f"{key} is not a yes-or-no setting, got {given[key]}")  # True would pass as 1
         return given
 
 
-class ArchitectureSpec(Strict):
-    """A residual network."""
+class NetworkSpec(Strict):
+    """Depth and width of a residual network."""
 
     name: Annotated[str, AfterValidator(lambda name: get_shape(name) and name)] = "resnet34"
     width: float = Field(default=1.0, gt=0, le=4)  # multiplier on all channels
+
+
+class ArchitectureSpec(NetworkSpec):
+    """A residual network with or without LBN."""
+
     last_norm: bool = True  # LBN: batch norm on the logits
 
     def __str__(self) -> str:
@@ -75,7 +82,7 @@ class PgdSpec(Strict):
 class AutoAttackSpec(Strict):
     """AutoAttack standard. Its result depends on seed and batch size, so both are fixed and recorded."""
 
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, lt=2**32)
     batch_size: int = Field(default=500, ge=1)
 
 
@@ -112,7 +119,7 @@ class Experiment(Strict):
     objective: Literal["pgd"] = "pgd"
     training: TrainingSpec
     evaluation: EvaluationSpec
-    seed: int = Field(ge=0)
+    seed: int = Field(ge=0, lt=2**32)
 
     @model_validator(mode="after")
     def _steps_fit_epsilon(self) -> Self:

@@ -66,8 +66,13 @@ def _planned(experiment: Experiment, methods: dict[str, ResolvedMethod], out: Pa
         if any(is_measured(record, experiment) for record in records):
             state = "done"
         elif (failure := work_folder(out, experiment) / "failed.txt").exists():
-            state, reason = "failed", failure.read_text(encoding="utf-8").strip().splitlines()[-1]
+            state, reason = "failed", _last_line(failure)
     return Planned(experiment, state, reason, passes, warning)
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1] if lines else f"{path} is empty"
 
 
 def _refusal(experiment: Experiment, found: ResolvedMethod) -> str:
@@ -82,6 +87,8 @@ def _refusal(experiment: Experiment, found: ResolvedMethod) -> str:
         method.phases(experiment.training.epochs, target)
     except ValueError as error:
         return str(error)
+    except Exception as error:  # a plug-in's hooks may raise anything
+        return f"{experiment.method.name} fails in its `refusal` or `phases`: {type(error).__name__}: {error}"
     return ""
 
 

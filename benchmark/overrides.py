@@ -1,4 +1,4 @@
-"""Dotted overrides from the command line, applied to a suite's raw YAML before it is validated."""
+"""A suite's raw YAML before it is validated: keys must be unique, and dotted overrides are applied."""
 
 from __future__ import annotations
 
@@ -8,6 +8,24 @@ from typing import Any
 import yaml
 
 from benchmark.errors import UserError
+
+
+class UniqueKeyLoader(yaml.SafeLoader):
+    """Refuses a mapping that names a key twice; YAML itself would keep the last one silently."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Build a mapping.
+
+        Raises:
+            yaml.MarkedYAMLError: if a key stands twice.
+        """
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key.value, str) and key.value in seen:
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+            if isinstance(key.value, str):
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def apply_override(document: dict[str, Any], text: str) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from benchmark.catalogue import registered_methods
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import MethodSpec
-from methods import BUILT_IN, is_file_target, load_method_class, method_targets, source_file
+from methods import BUILT_IN, is_file_target, load_method_class, source_file
 from methods.base import Method
 
 
@@ -80,7 +81,7 @@ def resolve(method: str) -> ResolvedMethod:
         if is_file_target(method):
             target = f"{Path(method.rpartition(':')[0]).resolve()}:{method.rpartition(':')[2]}"
         else:
-            targets = method_targets()
+            targets = registered_methods()
             if method not in targets:
                 raise UserError(
                     f"unknown method {method!r}.{suggestion(method, targets)} Known: {', '.join(sorted(targets))}; "
@@ -90,7 +91,7 @@ def resolve(method: str) -> ResolvedMethod:
         cls = load_method_class(target)
     except UserError:
         raise
-    except Exception as error:  # a plug-in's module may raise anything at import
+    except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
         raise UserError(f"method {method!r} cannot be loaded: {type(error).__name__}: {error}") from error
     _check_form(cls, target)
     return ResolvedMethod(cls, target)
@@ -98,8 +99,8 @@ def resolve(method: str) -> ResolvedMethod:
 
 def _check_form(cls: type[Method], target: str) -> None:
     name = getattr(cls, "name", None)
-    if not isinstance(name, str) or not re.fullmatch(r"[a-z][a-z0-9_]{0,39}", name):
-        raise UserError(f"{target}: `name` must be lower-case letters, digits and underscores, got {name!r}")
+    if not isinstance(name, str) or not re.fullmatch(r"(?=.{1,40}$)[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
+        raise UserError(f"{target}: `name` must be lower-case letters, digits and single underscores, got {name!r}")
     if not dataclasses.is_dataclass(cls):
         raise UserError(f"{target}: a method is a frozen dataclass; add @dataclass(frozen=True) above the class")
     if inspect.isabstract(cls):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Literal
 
 import torch
 
-from benchmark.catalogue import CONFIGS
+from benchmark.catalogue import CONFIGS, registered_methods
+from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import Experiment
@@ -23,7 +25,7 @@ from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.results.store import load_records
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
-from methods import is_file_target, method_targets
+from methods import is_file_target
 
 CORES_PER_JOB = 2
 
@@ -66,6 +68,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
     todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
     if todo:
         _check_data(todo[0], request.data_dir)
+        _check_out(request.out)
     for item in planned:
         if item.state == "refused":
             say(f"skip   {item.experiment.run}: {item.reason}")
@@ -100,9 +103,24 @@ def _suite(request: Request) -> Suite:
     suite = load_suite(path, request.overrides)
     if request.dataset is None or request.dataset == suite.dataset:
         return suite
-    # The suite's epsilon belongs to its own data set; another one brings its default.
-    asked = any(override.startswith("epsilon=") for override in request.overrides)
-    return suite.model_copy(update={"dataset": request.dataset, "epsilon": suite.epsilon if asked else None})
+    # Epsilon and step sizes belong to the suite's own data set; another one brings its epsilon, and steps a quarter
+    # of it. What the user typed stays.
+    asked = {override.partition("=")[0].strip() for override in request.overrides}
+    training, pgd = suite.training, suite.evaluation.pgd
+    if "training.attack.step_size" not in asked:
+        attack = training.attack.model_copy(update={"step_size": None})
+        training = training.model_copy(update={"attack": attack})
+    if "evaluation.pgd.step_size" not in asked:
+        pgd = pgd.model_copy(update={"step_size": None})
+    return suite.model_copy(
+        update={
+            "dataset": request.dataset,
+            "preset": "own",
+            "epsilon": suite.epsilon if "epsilon" in asked else None,
+            "training": training,
+            "evaluation": suite.evaluation.model_copy(update={"pgd": pgd}),
+        }
+    )
 
 
 def _suite_path(request: Request) -> Path:
@@ -132,7 +150,7 @@ def _entries(suite: Suite, methods: str | None) -> list[tuple[MethodEntry, Resol
     if "all" in wanted:
         own_files = [entry.method for entry in suite.methods if is_file_target(entry.method)]
         named = [name for name in wanted if name != "all"]
-        wanted = [*method_targets(), *own_files, *named]
+        wanted = [*registered_methods(), *own_files, *named]
     chosen: list[tuple[MethodEntry, ResolvedMethod]] = []
     for name in dict.fromkeys(wanted):
         found = resolve(name)
@@ -178,10 +196,22 @@ def _device(name: str) -> Literal["cpu", "cuda"]:
     raise UserError(f"--device takes auto, cpu or cuda; got {name!r}")
 
 
+def _check_out(out: Path) -> None:
+    """Make the output folders before anything is computed that could not be stored."""
+    for folder in (out / "work", out / "records"):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"--out {out}: cannot write into {folder} ({error.strerror}); name another folder"
+            ) from None
+
+
 def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
     """Read the data once before anything starts, so that a mistake in them is told once."""
-    load_training(experiment.dataset, data_dir)
-    load_test(experiment.dataset, data_dir)
+    check_same_kind(load_training(experiment.dataset, data_dir).info, load_test(experiment.dataset, data_dir).info)
 
 
 def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:

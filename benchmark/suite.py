@@ -13,19 +13,21 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import (
-    ArchitectureSpec,
     EvaluationSpec,
     ExactFraction,
     Experiment,
+    NetworkSpec,
     Strict,
     TrainingSpec,
 )
-from benchmark.overrides import apply_override
+from benchmark.overrides import UniqueKeyLoader, apply_override
 from benchmark.presets import PresetName, apply_preset
 from benchmark.registry import ResolvedMethod
 
 T = TypeVar("T")
-OneOrMany = Annotated[list[T], BeforeValidator(lambda value: value if isinstance(value, list) else [value])]
+OneOrMany = Annotated[
+    list[T], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+]
 
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
@@ -49,7 +51,7 @@ class MethodEntry(Axes):
     method: str
     options: dict[str, Any] = {}  # fields of the method; a list makes one more axis
     training: dict[str, Any] = {}  # replaces parts of the suite's training settings
-    architecture: dict[str, Any] = {}  # replaces parts of the suite's architecture
+    architecture: NetworkSpec = NetworkSpec()  # what it names replaces parts of the suite's architecture
 
 
 class Suite(Strict):
@@ -61,7 +63,7 @@ class Suite(Strict):
     dataset: str
     train_images: int | None = Field(default=None, ge=2)
     epsilon: ExactFraction | None = None  # None means the data set's default
-    architecture: ArchitectureSpec = ArchitectureSpec()
+    architecture: NetworkSpec = NetworkSpec()
     grid: Axes = Axes()
     methods: list[MethodEntry] = Field(min_length=1)
     training: TrainingSpec = TrainingSpec()
@@ -87,16 +89,27 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         UserError: if the file is missing, is not YAML, or does not describe a suite.
     """
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)  # a SafeLoader
     except FileNotFoundError:
         raise UserError(f"there is no suite {path}; see `python -m benchmark list` for those that come along") from None
+    except RecursionError:
+        raise UserError(f"{path} cannot be read as YAML: it is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
     except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} must hold a mapping with name, dataset and methods; got {type(document).__name__}")
     for override in overrides:
         apply_override(document, override)
+    if any(_changes_training(override) for override in overrides) and document.get("preset") == "paper":
+        document["preset"] = "own"  # a changed schedule is no longer the paper's, nor ranked as such
     return validated(Suite, document, str(path))
+
+
+def _changes_training(override: str) -> bool:
+    return override.split("=")[0].split(".")[0].strip() not in ("name", "about", "preset", "seeds", "evaluation")
 
 
 M = TypeVar("M", bound=BaseModel)
@@ -160,6 +173,8 @@ def _cells(suite: Suite, entry: MethodEntry, method: ResolvedMethod) -> Iterator
     options = {
         f"options.{name}": value if isinstance(value, list) else [value] for name, value in entry.options.items()
     }
+    if empty := [name for name, values in options.items() if not values]:
+        raise UserError(f"{suite.name}: {entry.method}: {empty[0]} is an empty list; give at least one value")
     names = [*axes, *options]
     for values in itertools.product(*axes.values(), *options.values()):
         yield dict(zip(names, values, strict=True))
@@ -183,7 +198,8 @@ def _experiment(
         "train_images": suite.train_images,
         "epsilon": epsilon,
         "architecture": {
-            **_merged(suite.architecture.model_dump(exclude_unset=True), entry.architecture),
+            **suite.architecture.model_dump(exclude_unset=True),
+            **entry.architecture.model_dump(exclude_unset=True),
             "last_norm": cell["last_norm"],
         },
         "method": method.spec(options, where).model_dump(),

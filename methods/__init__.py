@@ -69,7 +69,7 @@ def source_file(target: str) -> Path | None:
         return Path(module_name)
     try:
         spec = importlib.util.find_spec(module_name)
-    except ModuleNotFoundError:
+    except Exception:  # finding a submodule imports its parent package, which may raise anything
         return None
     return Path(spec.origin) if spec is not None and spec.origin else None
 
@@ -79,7 +79,11 @@ def summary(target: str) -> str:
     path, class_name = source_file(target), target.rpartition(":")[2]
     if path is None or not path.is_file():
         return ""
-    for node in ast.parse(path.read_text(encoding="utf-8")).body:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError):
+        return ""  # `resolve` says what is wrong when the method is asked for
+    for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             return (ast.get_docstring(node) or "").partition("\n")[0]
     return ""

@@ -6,6 +6,7 @@ seeds, model selection, logging and resume. Hence a method file holds the method
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -78,7 +79,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training with its own optimiser. Schedules are fractions of the phase, so that presets scale."""
+    """A stretch of training with its own optimiser. Schedules are fractions of the phase, so that presets scale.
+
+    Raises:
+        ValueError: for less than one epoch, a learning rate that is not positive, or a negative weight decay.
+    """
 
     name: str
     epochs: int
@@ -88,10 +93,15 @@ class Phase:
     momentum: float = 0.9  # sgd only
     weight_decay: float = 5e-4  # L2, added to the gradient by both optimisers
     schedule: Literal["cosine", "step"] = "cosine"
-    milestones: tuple[float, ...] = (
-        0.5,
-        0.75,
-    )  # step only: fractions of the phase at which lr is divided by 10
+    milestones: tuple[float, ...] = (0.5, 0.75)  # step only: parts of the phase after which lr is divided by 10
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1:
+            raise ValueError(f"phase {self.name} has {self.epochs} epochs, at least 1 is needed")
+        if not (math.isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"phase {self.name}: the learning rate must be positive, got {self.lr:g}")
+        if not self.weight_decay >= 0:
+            raise ValueError(f"phase {self.name}: weight_decay must not be negative, got {self.weight_decay:g}")
 
 
 class Method(ABC):

@@ -43,8 +43,8 @@ def find_reader(name: str, data_dir: Path | None) -> Reader:
     """
     if name == "digits":
         return DigitsReader()
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
-        raise UserError(f"data set name '{name}' must consist of letters, digits, '-', '_' and '.'.")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or "__" in name:
+        raise UserError(f"data set name '{name}' must consist of letters, digits, '-', '.' and single '_'.")
     if name not in KNOWN and data_dir is None:
         raise UserError(
             f"unknown data set '{name}'. Known: {', '.join(KNOWN)}.{suggestion(name, KNOWN)} "

@@ -72,6 +72,8 @@ def _start(order: WorkOrder, lines: queue.Queue[tuple[WorkOrder, str | None]]) -
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        encoding="utf-8",
+        errors="replace",
         env=environment,
     )
     assert process.stdout is not None, "stdout is a pipe"
@@ -81,12 +83,18 @@ def _start(order: WorkOrder, lines: queue.Queue[tuple[WorkOrder, str | None]]) -
 
 def _relay(order: WorkOrder, output: IO[str], lines: queue.Queue[tuple[WorkOrder, str | None]]) -> None:
     """Copy a worker's output into its log and to the queue; None marks the end."""
-    with (order.folder / "log.txt").open("a", encoding="utf-8") as log:
-        for line in output:
-            log.write(line)
-            log.flush()
+    try:
+        with (order.folder / "log.txt").open("a", encoding="utf-8") as log:
+            for line in output:
+                log.write(line)
+                log.flush()
+                lines.put((order, line.rstrip()))
+    except OSError as error:
+        lines.put((order, f"warning: no log from here on: {error}"))
+        for line in output:  # the worker would stand still once its pipe is full
             lines.put((order, line.rstrip()))
-    lines.put((order, None))
+    finally:
+        lines.put((order, None))  # or the main thread would wait for ever
 
 
 def _reason(order: WorkOrder, code: int) -> str:

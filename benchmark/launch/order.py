@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from pydantic import ValidationError
+
+from benchmark.errors import UserError
 from benchmark.experiment import Experiment, Strict
 from benchmark.results.store import write_atomic
 
@@ -46,5 +49,12 @@ def started_threads(out: Path, experiment: Experiment) -> int | None:
 
 
 def load_order(path: Path) -> WorkOrder:
-    """Read a work order."""
-    return WorkOrder.model_validate_json(path.read_bytes())
+    """Read a work order.
+
+    Raises:
+        UserError: if the file is damaged or was written by another version.
+    """
+    try:
+        return WorkOrder.model_validate_json(path.read_bytes())
+    except ValidationError:
+        raise UserError(f"work order {path} cannot be read; delete it, or its folder to train this run anew") from None

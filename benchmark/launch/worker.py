@@ -22,7 +22,8 @@ from pathlib import Path
 import torch
 
 from benchmark.artifact.measure import measure_export
-from benchmark.data.load import ImageInfo, TestData, TrainingData, load_test, load_training
+from benchmark.data.fitness import check_same_kind
+from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.hashing import tensors_sha256
@@ -64,7 +65,7 @@ def run_order(order: WorkOrder) -> Record:
 
     # The test part is read only now, when nothing can be chosen any more.
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
-    _check_same_kind(data, test)
+    check_same_kind(data.info, test.info)
     evaluation = evaluate(trained.network, test, experiment, device=device, report=report)
     weights = trained.network.cpu().state_dict()
 
@@ -87,17 +88,6 @@ def run_order(order: WorkOrder) -> Record:
     )
     save_record(record, order.out)
     return record
-
-
-def _check_same_kind(data: TrainingData, test: TestData) -> None:
-    def kind(info: ImageInfo) -> tuple[int, int, int, int]:
-        return info.num_classes, info.channels, info.height, info.width
-
-    if kind(data.info) != kind(test.info):
-        raise UserError(
-            f"test images of {data.info.name} differ from its training images: (classes, channels, height, width) "
-            f"are {kind(test.info)} and {kind(data.info)}"
-        )
 
 
 def _exit_with_parent() -> None:

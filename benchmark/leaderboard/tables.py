@@ -161,7 +161,7 @@ def _setting(record: Record) -> str:
             "method": {"name", "options", "objective"},
             "compression": {"weights", "keep_ratio", "allocation", "budget", "size_kind"},
             "training": {"epochs", "batch_size"},
-            "evaluation": {"autoattack": {"package", "package_version", "seed"}},
+            "evaluation": {"autoattack": {"package", "package_version", "seed", "batch_size"}},
         },
     )
     # The resolved experiment holds what the parts above do not, such as the attack inside training. Of the method

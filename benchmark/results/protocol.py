@@ -72,10 +72,11 @@ def protocol_id(
     pgd_restarts: int,
     pgd_step: str | float,
     num_classes: int,
+    autoattack_seed: int = 0,
 ) -> str:
     """Name the evaluation protocol: data set, norm, epsilon, attacks and number of images.
 
-    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show.
+    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show, nor does AutoAttack's seed 0.
 
     Args:
         dataset: name of the data set with its variant, such as "cifar10" or "cifar10-jpeg".
@@ -85,6 +86,7 @@ def protocol_id(
         pgd_restarts: PGD restarts.
         pgd_step: PGD step size, as `exact_epsilon` takes it.
         num_classes: decides how many targets AutoAttack has, see `autoattack_version`.
+        autoattack_seed: seed of AutoAttack.
 
     Returns:
         The id, which is also a folder name.
@@ -104,7 +106,10 @@ def protocol_id(
         parts.append(f"pgd{pgd_steps}x{pgd_restarts}")
     if not usual_step:
         parts.append(f"step{step}")
-    return "-".join([*parts, f"aa-{autoattack_version(num_classes)}", str(n)]).replace("/", "_")
+    parts.append(f"aa-{autoattack_version(num_classes)}")
+    if autoattack_seed:
+        parts.append(f"seed{autoattack_seed}")
+    return "-".join([*parts, str(n)]).replace("/", "_")
 
 
 def _text(exact: Fraction) -> str:

@@ -162,7 +162,9 @@ class EvaluationPart(_Part):
         """Return the protocol id of this evaluation on a data set."""
         pgd = self.pgd
         return protocol_id(
-            dataset.name, self.epsilon, self.n_images, pgd.steps, pgd.restarts, pgd.step_size, dataset.num_classes
+            *(dataset.name, self.epsilon, self.n_images),
+            *(pgd.steps, pgd.restarts, pgd.step_size),
+            *(dataset.num_classes, self.autoattack.seed),
         )
 
     @model_validator(mode="after")

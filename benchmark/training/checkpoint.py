@@ -30,6 +30,8 @@ def save_network(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], 
     temporary = path.with_suffix(".tmp")
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     save_file(contiguous, temporary, metadata={"run_hash": run_hash, "facts": json.dumps(facts)})
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())  # the caller deletes the checkpoint next: a power cut must not take both
     os.replace(temporary, path)
 
 

@@ -94,11 +94,11 @@ class _Run:
             save_network(
                 self.folder / "network.safetensors", self.best, vars(self.state), run_hash=self.experiment.run_hash
             )
-            (self.folder / "checkpoint.pt").unlink()
         else:
             self.best, self.state = finished[0], State(**finished[1])
             self._replay_phase_beginnings()
             self.report("training is finished already")
+        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         network = self.method.export(self.model)
         network.load_state_dict(self.best)
         images = len(self.training) * self.objective.passes_per_image
@@ -160,7 +160,8 @@ class _Run:
         self.model.train()
         order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
         # Batches of nearly equal size: every image is used, and no batch is too small for batch norm.
-        batches = order.tensor_split(math.ceil(len(order) / self.experiment.training.batch_size))
+        wanted = math.ceil(len(order) / self.experiment.training.batch_size)
+        batches = order.tensor_split(min(wanted, len(order) // 2))
         total = torch.zeros((), device=self.device)
         started = shown = time.perf_counter()
         for number, rows in enumerate(batches):

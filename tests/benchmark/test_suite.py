@@ -49,7 +49,10 @@ def expanded(tmp_path):
         ("grid: {keep_ration: 0.1}\n", "suite.yaml: grid: 'keep_ration' is not a field. Did you mean keep_ratio?"),
         ("    keep_ration: 0.1\n", "suite.yaml: methods[0]: 'keep_ration' is not a field. Did you mean keep_ratio?"),
         ("    training: {epoch: 3}\n", "small: methods[0] (edge_popup): training: 'epoch' is not a field. Did you"),
-        ("    architecture: {widht: 1}\n", "small: methods[0] (edge_popup): architecture: 'widht' is not a field."),
+        (
+            "    architecture: {widht: 1}\n",
+            "suite.yaml: methods[0].architecture: 'widht' is not a field. Did you mean width?",
+        ),
         ("    options: {lrr: 1}\n", "small: methods[0] (edge_popup): options.lrr is not a field of edge_popup. Did"),
         ("    options: {lr: fast}\n", "small: methods[0] (edge_popup): options.lr: Input should be a valid number"),
         ("architecture: {name: resnet43}\n", "architecture.name: architecture 'resnet43' is not known. Did you mean r"),

@@ -82,7 +82,7 @@ def test_a_single_seed_has_an_interval_and_no_deviation(make_record):
         {"compression__allocation": "global"},
         {"training__epochs": 40},
         {"dataset__train_images": 10},
-        {"evaluation__autoattack__seed": 7},
+        {"evaluation__autoattack__batch_size": 7},
         {"preset": "own"},
         {"provenance__config": {"seed": 1, "training": {"epochs": 400}, "epsilon": "4/255"}},
     ],

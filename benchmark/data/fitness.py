@@ -1,0 +1,29 @@
+"""Whether a data set can be trained on and evaluated at all; asked before anything is trained."""
+
+from __future__ import annotations
+
+from benchmark.data.load import ImageInfo
+from benchmark.errors import UserError
+from benchmark.results.protocol import MIN_CLASSES
+
+MIN_SIZE = 8  # pixels; the networks halve the image three times
+
+
+def check_same_kind(training: ImageInfo, test: ImageInfo) -> None:
+    """Refuse a data set that cannot be evaluated, before anything is trained on it.
+
+    Raises:
+        UserError: if the two parts differ in classes, channels or size, or AutoAttack cannot run on them.
+    """
+
+    def kind(info: ImageInfo) -> str:
+        return f"{info.num_classes} classes, {info.channels} channels of {info.height}x{info.width} pixels"
+
+    if kind(training) != kind(test):
+        raise UserError(
+            f"the test images of {test.name} ({kind(test)}) differ from its training images ({kind(training)})"
+        )
+    if training.num_classes < MIN_CLASSES:
+        raise UserError(f"{training.name} has {training.num_classes} classes; AutoAttack needs at least {MIN_CLASSES}")
+    if min(training.height, training.width) < MIN_SIZE:
+        raise UserError(f"{training.name} has {kind(training)}; images must be at least {MIN_SIZE}x{MIN_SIZE}")
