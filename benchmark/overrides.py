@@ -56,7 +56,8 @@ def apply_override(document: dict[str, Any], text: str) -> None:
     else:
         node[path[-1]] = parsed
     if path[0] in ("training", "architecture"):
-        for entry in document.get("methods") or []:
+        entries = document.get("methods")
+        for entry in entries if isinstance(entries, list) else []:
             _forget(entry, path)
 
 

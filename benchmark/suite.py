@@ -29,9 +29,16 @@ OneOrMany = Annotated[
     list[T], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
 ]
 
+
+def _strategy(value: Any) -> Any:
+    if value != "global" and not (isinstance(value, int | float) and 0 <= value <= 1):
+        raise ValueError("allocation is 'global' or an exponent p from 0 to 1")
+    return value
+
+
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
-Strategy = Literal["global"] | Annotated[float, Field(ge=0, le=1)]
+Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
 ObjectiveName = Literal["pgd"]
 
 

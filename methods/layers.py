@@ -145,6 +145,8 @@ def set_budgets(model: nn.Module, target: Target) -> None:
     layers = compressed_layers(model)
     sizes = [layer.weight.numel() for layer in layers]
     if target.allocation == "global":
+        if weight_budget(sum(sizes), target.keep_ratio) < 1:
+            raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
         for layer in layers:
             layer.budget_group, layer.keep_count = 0, weight_budget(sum(sizes), target.keep_ratio)
         return
@@ -161,6 +163,7 @@ def refresh_masks(model: nn.Module) -> None:
     for layer in compressed_layers(model):
         groups.setdefault(layer.budget_group, []).append(layer)
     for layers in groups.values():
+        assert len({layer.keep_count for layer in layers}) == 1, "set_budgets comes before refresh_masks"
         magnitudes = [layer.scores.abs() for layer in layers if layer.scores is not None]
         masks = joint_top_k_masks(magnitudes, layers[0].keep_count)
         for layer, mask in zip(layers, masks, strict=True):

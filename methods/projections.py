@@ -56,5 +56,6 @@ def _kth_largest(flat: Tensor, count: int) -> Tensor:
     if flat.device.type == "cpu":
         # numpy's introselect is about three times as fast as torch's topk and kthvalue on a CPU.
         position = flat.numel() - count
-        return torch.from_numpy(np.partition(flat.numpy(), position))[position]
+        values = flat.float() if flat.dtype == torch.bfloat16 else flat  # numpy has no bfloat16; float32 holds it
+        return torch.from_numpy(np.partition(values.numpy(), position))[position].to(flat.dtype)
     return torch.topk(flat, count, sorted=False).values.min()

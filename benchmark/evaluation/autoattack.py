@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,7 +77,7 @@ def autoattack(
     images, labels = as_float_images(data.images), data.labels
     robust = torch.ones_like(labels, dtype=torch.bool)
     after: dict[str, Tensor] = {}
-    with frozen_eval(model), _contained_rng(images.device), _logged_warnings(report):
+    with frozen_eval(model), _contained(images.device), _logged_warnings(report):
         adversary = AutoAttack(model, eps=epsilon, norm="Linf", version="standard", seed=seed, device=images.device)
         adversary.apgd_targeted.n_target_classes = min(STANDARD_TARGETS, num_classes - 1)
         adversary.fab.n_target_classes = min(STANDARD_TARGETS, num_classes - 1)
@@ -84,10 +85,8 @@ def autoattack(
             rows = robust.nonzero().flatten()
             if len(rows):
                 adversary.attacks_to_run = [attack]
-                found, _ = adversary.run_standard_evaluation(images[rows], labels[rows], batch_size=batch_size)
+                found, predicted = adversary.run_standard_evaluation(images[rows], labels[rows], batch_size=batch_size)
                 _check_in_ball(found, images[rows], epsilon, attack)
-                with torch.no_grad():
-                    predicted = torch.cat([model(part).argmax(1) for part in found.split(batch_size)])
                 robust[rows] = predicted == labels[rows]
             after[attack] = robust.cpu().clone()
             seconds = time.perf_counter() - started
@@ -105,10 +104,14 @@ def _check_in_ball(found: Tensor, images: Tensor, epsilon: float, attack: str) -
 
 
 @contextmanager
-def _contained_rng(device: torch.device) -> Iterator[None]:
-    """Restore torch's global generators afterwards: every attack of the package reseeds them."""
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        yield
+def _contained(device: torch.device) -> Iterator[None]:
+    """Restore torch's global generators and the tracing function: the package reseeds and removes them."""
+    trace = sys.gettrace()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        sys.settrace(trace)
 
 
 @contextmanager

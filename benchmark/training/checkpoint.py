@@ -64,9 +64,14 @@ def load_checkpoint(path: Path, *, run_hash: str) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+        state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged files
-        raise UserError(f"checkpoint {path} cannot be read ({error}); delete it to start this run anew") from error
+        # Torch's own message is long and advises to switch its protection off.
+        raise UserError(
+            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start anew"
+        ) from error
+    if not isinstance(state, dict):
+        raise UserError(f"checkpoint {path} holds a {type(state).__name__}; delete it to start this run anew")
     if state.get("run_hash") != run_hash:
         raise UserError(f"checkpoint {path} belongs to run {state.get('run_hash')}, not {run_hash}; delete it")
     return state

@@ -1,4 +1,4 @@
-"""Checkpoints are written whole or not at all, belong to one run, and never execute code."""
+"""Checkpoints and networks are written whole or not at all, belong to one run, and never execute code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from benchmark.errors import UserError
-from benchmark.training.checkpoint import load_checkpoint, save_checkpoint
+from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
 
 
 @pytest.fixture
@@ -104,3 +104,66 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path, state):
     assert not trace.exists()
     torch.load(path, weights_only=False)
     assert trace.exists()  # the payload would have worked
+
+
+@pytest.fixture
+def network():
+    """Return tensors of a network, one of them in another memory layout."""
+    weight = torch.randn(4, 3, 2, 2).to(memory_format=torch.channels_last)
+    return {"conv.weight": weight, "norm.num_batches_tracked": torch.tensor(7)}
+
+
+def test_a_finished_network_and_its_facts_come_back_equal(tmp_path, network):
+    save_network(tmp_path / "network.safetensors", network, {"epoch": 3, "accuracy": 0.25}, run_hash="abc")
+
+    loaded = load_network(tmp_path / "network.safetensors", run_hash="abc")
+
+    assert loaded is not None
+    tensors, facts = loaded
+    assert facts == {"epoch": 3, "accuracy": 0.25}
+    assert set(tensors) == set(network)
+    assert all(torch.equal(tensors[name], value) for name, value in network.items())
+    assert [path.name for path in tmp_path.iterdir()] == ["network.safetensors"]
+
+
+def test_a_missing_network_means_that_training_has_not_finished(tmp_path):
+    assert load_network(tmp_path / "network.safetensors", run_hash="abc") is None
+
+
+@pytest.mark.parametrize("broken", ["fsync", "replace"])
+def test_a_failure_while_writing_keeps_the_old_network(tmp_path, network, monkeypatch, broken):
+    path = tmp_path / "network.safetensors"
+    save_network(path, network, {}, run_hash="abc")
+    before = path.read_bytes()
+
+    def fail(*_):
+        raise OSError("disk full")
+
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
+        patch.setattr(os, broken, fail)
+        save_network(path, network, {}, run_hash="new")
+
+    assert path.read_bytes() == before
+
+
+def test_a_network_of_another_run_is_refused_and_left_in_place(tmp_path, network):
+    path = tmp_path / "network.safetensors"
+    save_network(path, network, {}, run_hash="abc")
+
+    with pytest.raises(UserError, match=r"network\.safetensors belongs to run abc, not xyz; delete it"):
+        load_network(path, run_hash="xyz")
+    assert path.exists()
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "text"])
+def test_a_damaged_network_is_refused_in_a_sentence_and_left_in_place(tmp_path, network, damage):
+    path = tmp_path / "network.safetensors"
+    save_network(path, network, {}, run_hash="abc")
+    whole = path.read_bytes()
+    path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"no network at all"}[damage])
+
+    with pytest.raises(UserError) as refusal:
+        load_network(path, run_hash="abc")
+    assert "network.safetensors cannot be read" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert path.exists()

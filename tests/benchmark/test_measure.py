@@ -7,9 +7,11 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import skip_init
 
 from benchmark.artifact.measure import BadExport, entropy_bound_bits, measure_export
 from benchmark.models import convolutions, plain_conv, prunable_sizes
+from methods.allocation import allocate
 from methods.base import Target
 
 SIZES = {"0": 8, "2": 12}
@@ -120,11 +122,10 @@ def test_the_fixed_normalisation_and_step_counters_count_nothing(make_plan):
 
 def test_the_entropy_bound_of_resnet34_at_one_percent_is_the_known_size(make_plan):
     """Mask 0.184 MB at p=0.1 by the paper's specification; C(n, m) must not overflow."""
-    from methods.allocation import allocate
-
     sizes = prunable_sizes(make_plan(name="resnet34", width=1.0))
     kept = allocate(list(sizes.values()), 0.01, 0.1)
-    model = nn.Sequential(*(nn.Conv2d(size, 1, 1, bias=False) for size in sizes.values())).requires_grad_(False)
+    model = nn.Sequential(*(skip_init(nn.Conv2d, size, 1, 1, bias=False) for size in sizes.values()))
+    model.requires_grad_(False)
     for conv, count in zip(model, kept, strict=True):
         conv.weight.zero_()
         conv.weight.view(-1)[:count] = 1.0
