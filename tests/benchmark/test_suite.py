@@ -59,7 +59,10 @@ def expanded(tmp_path):
         ("grid: {keep_ratio: [0.1, 0]}\n", "suite.yaml: grid.keep_ratio[1]: Input should be greater than 0, got 0"),
         ("grid: {keep_ratio: 1.5}\n", "suite.yaml: grid.keep_ratio[0]: Input should be less than or equal to 1, got"),
         ("grid: {weights: ternary}\n", "suite.yaml: grid.weights[0]: Input should be 'fp' or 'binary', got 'ternary'"),
-        ("grid: {allocation: glob}\n", "suite.yaml: grid.allocation[0]: Input should be 'global', got 'glob'"),
+        (
+            "grid: {allocation: glob}\n",
+            "suite.yaml: grid.allocation[0]: allocation is 'global' or an exponent p from 0 to 1, got 'glob'",
+        ),
         ("epsilon: 8\n", "suite.yaml: epsilon: '8' is not a perturbation size: give a fraction or decimal strictly"),
         ("training: {attack: {step_size: 17/255}}\n", "step_size 17/255 leaves the epsilon ball of 8/255 at every"),
         ("evaluation: {pgd: {step_size: 1/2}}\n", "step_size 1/2 leaves the epsilon ball of 8/255 at every step"),
