@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+TRADES_START = 0.001  # standard deviation of the first step, in [0, 1] pixels
 
 
 @contextmanager
@@ -34,10 +36,27 @@ def random_point(images: Tensor, epsilon: float, generator: torch.Generator) -> 
     return project(images + epsilon * (2.0 * noise - 1.0), images, epsilon)
 
 
+def summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the cross-entropy summed over the batch; (B, classes) logits, (B,) int64 labels."""
+    return F.cross_entropy(logits, labels, reduction="sum")
+
+
+def summed_kl(logits: Tensor, probabilities: Tensor) -> Tensor:
+    """Return KL(probabilities || softmax(logits)) summed over the batch; both (B, classes)."""
+    return F.kl_div(F.log_softmax(logits, 1), probabilities, reduction="sum")
+
+
 def ascent_step(
-    model: nn.Module, adversarial: Tensor, images: Tensor, labels: Tensor, *, epsilon: float, step_size: float
+    model: nn.Module,
+    adversarial: Tensor,
+    images: Tensor,
+    target: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    loss: Callable[[Tensor, Tensor], Tensor] = summed_cross_entropy,
 ) -> tuple[Tensor, Tensor]:
-    """Take one signed gradient step up the cross-entropy and project it back.
+    """Take one signed gradient step up `loss(logits, target)` and project it back.
 
     Returns:
         The next point (B, C, H, W), and the logits (B, classes) at the point the step started from.
@@ -45,8 +64,7 @@ def ascent_step(
     with torch.enable_grad():
         point = adversarial.detach().requires_grad_(True)
         logits = model(point)
-        loss = F.cross_entropy(logits.float(), labels, reduction="sum")
-        (gradient,) = torch.autograd.grad(loss, point)
+        (gradient,) = torch.autograd.grad(loss(logits.float(), target), point)
     return project(point.detach() + step_size * gradient.sign(), images, epsilon), logits.detach()
 
 
@@ -73,4 +91,29 @@ def pgd(
     with input_gradients_only(model):
         for _ in range(num_steps):
             adversarial, _ = ascent_step(model, adversarial, images, labels, epsilon=epsilon, step_size=step_size)
+    return adversarial
+
+
+def trades_attack(
+    model: nn.Module,
+    images: Tensor,  # (B, C, H, W) in [0, 1]
+    *,
+    epsilon: float,
+    step_size: float,
+    num_steps: int,
+    generator: torch.Generator,
+) -> Tensor:
+    """Return images whose predictions are far from those of `images` in KL divergence (Zhang et al. 2019).
+
+    Starts at a Gaussian step of 0.001. The clean prediction does not change during the attack, so it is computed once.
+    """
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    adversarial = project(images + TRADES_START * noise, images, epsilon)
+    with input_gradients_only(model):
+        with torch.no_grad():
+            probabilities = F.softmax(model(images).float(), 1)
+        for _ in range(num_steps):
+            adversarial, _ = ascent_step(
+                model, adversarial, images, probabilities, epsilon=epsilon, step_size=step_size, loss=summed_kl
+            )
     return adversarial

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-
-if TYPE_CHECKING:
-    from benchmark.grid import Planned
 
 app = typer.Typer(
     name="benchmark",
@@ -30,7 +27,7 @@ SuiteArgument = Annotated[
 MethodsOption = Annotated[
     str | None,
     typer.Option(
-        help="'all' (built-in and plug-ins), or names and path/to/file.py:Class separated by commas. "
+        help="'all' (built-in and plug-ins), or names, path/to/file.py:Class and package.module:Class, by commas. "
         "Default: the suite's.",
         show_default=False,
     ),
@@ -93,16 +90,34 @@ def plan(
     data_dir: DataDirOption = None,
     out: OutOption = Path("runs"),
 ) -> None:
-    """Print every experiment of a suite with its cost and state; run nothing."""
+    """Print every experiment of a suite with state, cost and the reported number it reproduces; run nothing."""
+    from benchmark.plan_text import plan_lines
     from benchmark.session import Request, plan_suite
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
-    planned = plan_suite(request)
-    for item in planned:
-        _print_planned(item)
-    states = [item.state for item in planned]
-    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
-    typer.echo(f"{len(planned)} experiments: {counts}")
+    for line in plan_lines(plan_suite(request)):
+        typer.echo(line)
+
+
+@app.command()
+def check(
+    method: Annotated[
+        str,
+        typer.Argument(help="A registered name, path/to/file.py:Class, or package.module:Class.", show_default=False),
+    ],
+) -> None:
+    """Check that a method keeps the contract: every rule, on tiny networks, in under two minutes on a CPU."""
+    from benchmark.conformance.check import check_method, summary
+    from benchmark.registry import resolve
+
+    found = resolve(method)
+    verdicts = []
+    for verdict in check_method(found):
+        verdicts.append(verdict)
+        typer.echo(str(verdict))
+    typer.echo(summary(verdicts, found.cls.name))
+    if not all(verdict.passed for verdict in verdicts):
+        raise typer.Exit(1)
 
 
 @app.command(name="list")
@@ -143,18 +158,6 @@ def leaderboard(
     for path in changed:
         typer.echo(f"wrote {path}")
     typer.echo(f"{out}: {len(changed)} pages changed")
-
-
-def _print_planned(item: Planned) -> None:
-    experiment = item.experiment
-    images = f"{experiment.train_images:,}" if experiment.train_images else "all"
-    typer.echo(
-        f"{item.state:<8}{experiment.run}  {experiment.training.epochs} epochs, "
-        f"{item.passes_per_image:,} passes over {images} training images"
-    )
-    for note in (item.reason, item.warning and f"warning: {item.warning}"):
-        if note:
-            typer.echo(f"        {note}")
 
 
 def _say(line: str) -> None:

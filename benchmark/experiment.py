@@ -14,6 +14,7 @@ from benchmark.errors import suggestion
 from benchmark.results.protocol import default_pgd_step, exact_epsilon
 
 Precision = Literal["fp32", "bf16", "bf16-attack"]
+Objective = Literal["pgd", "fast", "trades", "half_clean", "clean"]
 ExactFraction = Annotated[str, AfterValidator(exact_epsilon)]  # "8/255", kept exact for the protocol id
 
 
@@ -61,6 +62,22 @@ class AttackSpec(Strict):
     batch_norm: Literal["train", "eval"] = "train"  # the paper's runs attack in train mode
 
 
+class SoftTargetSpec(Strict):
+    """The fast objective's mix of label and running mean of predictions; off in the paper's released code."""
+
+    enabled: bool = False
+    rho: float = Field(default=0.9, ge=0, le=1)  # share of the old mean in the new one
+    beta: float = Field(default=0.1, ge=0, le=1)  # share of the label in the target
+
+
+class FastSpec(Strict):
+    """The fast objective: one attack step per update from a stored perturbation."""
+
+    step_size: ExactFraction | None = None  # None means epsilon / 2
+    fill: float = Field(default=0.5, ge=0, le=1)  # padding value of the canvas
+    soft_target: SoftTargetSpec = SoftTargetSpec()
+
+
 class TrainingSpec(Strict):
     """Schedule, batch and precision of training. Learning rates belong to the methods."""
 
@@ -68,6 +85,8 @@ class TrainingSpec(Strict):
     batch_size: int = Field(default=256, ge=2)
     precision: Precision = "fp32"  # bf16-attack: only the attack's passes run under bfloat16 autocast
     attack: AttackSpec = AttackSpec()
+    fast: FastSpec = FastSpec()  # of the objective `fast`
+    trades_beta: float = Field(default=6.0, ge=0)  # of the objective `trades`
     selection_steps: int = Field(default=10, ge=1)  # PGD steps of the per-epoch validation attack
 
 
@@ -116,7 +135,7 @@ class Experiment(Strict):
     weights: Literal["fp", "binary"]
     keep_ratio: float
     allocation: float | Literal["global"]
-    objective: Literal["pgd"] = "pgd"
+    objective: Objective = "pgd"
     training: TrainingSpec
     evaluation: EvaluationSpec
     seed: int = Field(ge=0, lt=2**32)
@@ -154,6 +173,18 @@ class Experiment(Strict):
     def attack_step(self) -> str:
         """Step size of the training attack as an exact fraction."""
         return self.training.attack.step_size or default_pgd_step(self.epsilon)
+
+    @property
+    def fast_step(self) -> str:
+        """Step size of the fast objective as an exact fraction."""
+        return self.training.fast.step_size or exact_epsilon(str(Fraction(self.epsilon) / 2))
+
+    @property
+    def passes_per_image(self) -> float:
+        """Forward-and-backward passes per training image and epoch; a forward pass alone counts half."""
+        steps = self.training.attack.num_steps
+        passes = {"pgd": steps + 1, "fast": 2, "trades": steps + 2.5, "half_clean": steps + 2, "clean": 1}
+        return passes[self.objective]
 
     @property
     def pgd_step(self) -> str:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
+from benchmark.catalogue import LEADERBOARDS
+from benchmark.cost import training_flops
 from benchmark.data.catalog import KNOWN
 from benchmark.experiment import Experiment
 from benchmark.launch.order import work_folder
+from benchmark.leaderboard.reference import ReportedRow, find_reported, load_reported
 from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
 from methods.allocation import allocate
-from methods.base import Target
+from methods.base import Architecture, Target
 
 State = Literal["todo", "done", "failed", "refused"]
+REPORTED = LEADERBOARDS / "reference" / "reported_tables.csv"
 NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass anything on
 
 
@@ -28,7 +33,9 @@ class Planned:
     experiment: Experiment
     state: State
     reason: str  # why it is refused or failed; empty otherwise
-    passes_per_image: int  # forward-and-backward passes over each training image, all epochs
+    passes_per_image: float  # forward-and-backward passes over each training image, all epochs
+    flops: int | None  # of training, as `cost` counts them; None if refused or not known before the data are read
+    reported: ReportedRow | None  # the published number of this very cell
     warning: str  # what to know about the target; empty if nothing
 
 
@@ -46,7 +53,11 @@ def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], 
     finished: dict[str, list[Record]] = {}
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
-    return [_planned(experiment, methods, out, finished.get(experiment.run, [])) for experiment in experiments]
+    reported = load_reported(REPORTED) if REPORTED.exists() else []
+    return [
+        _planned(experiment, methods[experiment.method.target], out, finished.get(experiment.run, []), reported)
+        for experiment in experiments
+    ]
 
 
 def is_measured(record: Record, experiment: Experiment) -> bool:
@@ -54,20 +65,53 @@ def is_measured(record: Record, experiment: Experiment) -> bool:
     return record.provenance.config.get("evaluation") == experiment.evaluation.model_dump(mode="json")
 
 
-def _planned(experiment: Experiment, methods: dict[str, ResolvedMethod], out: Path, records: list[Record]) -> Planned:
-    passes = experiment.training.epochs * (experiment.training.attack.num_steps + 1)
+def _planned(
+    experiment: Experiment, found: ResolvedMethod, out: Path, records: list[Record], reported: Sequence[ReportedRow]
+) -> Planned:
     state: State = "todo"
-    reason = _refusal(experiment, methods[experiment.method.target])
-    warning = ""
-    if reason:
+    reason, warning = "", ""
+    flops: int | None = None
+    try:
+        built = _sensible(experiment, found)
+    except ValueError as error:
+        state, reason = "refused", str(error)
+    except Exception as error:  # a plug-in's hooks may raise anything
         state = "refused"
+        reason = f"{found.cls.name} fails in `refusal`, `resize` or `phases`: {type(error).__name__}: {error}"
     else:
-        warning = target_warning(experiment)
+        flops = training_flops(experiment, built)
+        warning = target_warning(experiment) if built == _network(experiment) else ""
         if any(is_measured(record, experiment) for record in records):
             state = "done"
         elif (failure := work_folder(out, experiment) / "failed.txt").exists():
             state, reason = "failed", _last_line(failure)
-    return Planned(experiment, state, reason, passes, warning)
+    return Planned(
+        experiment,
+        state,
+        reason,
+        experiment.training.epochs * experiment.passes_per_image,
+        flops,
+        find_reported(experiment, found.cls.objective, reported),
+        warning,
+    )
+
+
+def _sensible(experiment: Experiment, found: ResolvedMethod) -> Architecture:
+    """Return the network that an experiment builds.
+
+    Raises:
+        ValueError: if the experiment makes no sense, with the reason.
+    """
+    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    method = found.create(experiment.method.options, experiment.run)
+    if reason := method.refusal(target):
+        raise ValueError(reason)
+    network = _network(experiment)
+    built = method.resize(network, target)
+    if built == network and target.allocation != "global":  # a method that builds a smaller one needs no masks
+        allocate(list(_sizes(network).values()), target.keep_ratio, target.allocation)
+    method.phases(experiment.training.epochs, target)
+    return built
 
 
 def _last_line(path: Path) -> str:
@@ -75,28 +119,11 @@ def _last_line(path: Path) -> str:
     return lines[-1] if lines else f"{path} is empty"
 
 
-def _refusal(experiment: Experiment, found: ResolvedMethod) -> str:
-    """Return why an experiment makes no sense, or an empty string."""
-    try:
-        target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
-        method = found.create(experiment.method.options, experiment.run)
-        if reason := method.refusal(target):
-            return reason
-        if target.allocation != "global":
-            allocate(list(_sizes(experiment).values()), target.keep_ratio, target.allocation)
-        method.phases(experiment.training.epochs, target)
-    except ValueError as error:
-        return str(error)
-    except Exception as error:  # a plug-in's hooks may raise anything
-        return f"{experiment.method.name} fails in its `refusal` or `phases`: {type(error).__name__}: {error}"
-    return ""
-
-
 def target_warning(experiment: Experiment) -> str:
     """Warn when a target leaves layers whole, with nothing to choose, or nearly empty."""
     if experiment.keep_ratio == 1.0 or experiment.allocation == "global":
         return ""
-    sizes = _sizes(experiment)
+    sizes = _sizes(_network(experiment))
     kept = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
     whole = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count == size]
     starved = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count < min(NEARLY_EMPTY, size)]
@@ -110,11 +137,17 @@ def target_warning(experiment: Experiment) -> str:
     return "; ".join(parts)
 
 
-def _sizes(experiment: Experiment) -> dict[str, int]:
-    """Return weights per convolution; a data set yet unseen counts as ten classes of colour images."""
+@lru_cache(maxsize=256)
+def _sizes(network: NetworkPlan) -> Mapping[str, int]:
+    """Return the weights per convolution; remembered, because the cells of a grid share few networks."""
+    return prunable_sizes(network)
+
+
+def _network(experiment: Experiment) -> NetworkPlan:
+    """Return the network before the method's `resize`; a data set yet unseen counts as ten classes of colour images."""
     known = KNOWN.get(experiment.dataset, KNOWN["cifar10"])
     spec = experiment.architecture
-    return prunable_sizes(NetworkPlan(spec.name, known.num_classes, known.mean, known.std, spec.width, spec.last_norm))
+    return NetworkPlan(spec.name, known.num_classes, known.mean, known.std, spec.width, spec.last_norm)
 
 
 def _some(names: Sequence[str]) -> str:

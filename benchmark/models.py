@@ -7,8 +7,9 @@ norm (LBN) on the logits. Every convolution, first and last included, can be com
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,10 @@ from torch import Tensor, nn
 from benchmark.architectures import get_shape
 from benchmark.data.load import DataInfo
 from benchmark.experiment import ArchitectureSpec
-from methods.base import ConvFactory
+from methods.allocation import weight_budget
+from methods.base import Architecture, ConvFactory
+
+WIDTH_STEPS = 256  # widths tried between nothing and the full network
 
 NormFactory = Callable[[int], nn.Module]
 
@@ -131,6 +135,19 @@ class NetworkPlan:
     width: float = 1.0  # multiplier on the channels of every stage
     last_norm: bool = True
 
+    def narrowed(self, keep_ratio: float) -> NetworkPlan:
+        """Return the widest plan of the same shape whose prunable weights fit the budget.
+
+        Raises:
+            ValueError: if not even one channel per stage fits.
+        """
+        budget = weight_budget(sum(prunable_sizes(self).values()), keep_ratio)
+        candidates = [replace(self, width=self.width * step / WIDTH_STEPS) for step in range(WIDTH_STEPS + 1)]
+        fitting = bisect_right(candidates, budget, lo=1, key=lambda plan: sum(prunable_sizes(plan).values()))
+        if fitting == 1:
+            raise ValueError(f"a budget of {budget:,} weights is less than one channel per stage of {self.name}")
+        return candidates[fitting - 1]
+
     @property
     def in_channels(self) -> int:
         """Image channels, one per entry of `mean`."""
@@ -153,7 +170,7 @@ def plain_conv(
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
 
 
-def prunable_sizes(plan: NetworkPlan) -> dict[str, int]:
+def prunable_sizes(plan: Architecture) -> dict[str, int]:
     """Return the weights per convolution by name, in module order, without allocating the network."""
     with torch.device("meta"):
         model = plan(conv=plain_conv, norm=nn.BatchNorm2d)

@@ -72,7 +72,7 @@ class ResolvedMethod:
 
 
 def resolve(method: str) -> ResolvedMethod:
-    """Find a method by registered name or as path/to/file.py:Class.
+    """Find a method by registered name, as path/to/file.py:Class, or as package.module:Class.
 
     Raises:
         UserError: if there is no such method, or it does not keep the contract's form.
@@ -80,12 +80,14 @@ def resolve(method: str) -> ResolvedMethod:
     try:
         if is_file_target(method):
             target = f"{Path(method.rpartition(':')[0]).resolve()}:{method.rpartition(':')[2]}"
+        elif ":" in method:
+            target = method
         else:
             targets = registered_methods()
             if method not in targets:
                 raise UserError(
                     f"unknown method {method!r}.{suggestion(method, targets)} Known: {', '.join(sorted(targets))}; "
-                    "or give path/to/file.py:Class. See `python -m benchmark list`"
+                    "or give path/to/file.py:Class or package.module:Class. See `python -m benchmark list`"
                 )
             target = targets[method]
         cls = load_method_class(target)

@@ -25,7 +25,6 @@ from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.results.store import load_records
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
-from methods import is_file_target
 
 CORES_PER_JOB = 2
 
@@ -61,9 +60,14 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
     """Run what is missing, write the pages, print the boards; return whether an experiment failed.
 
     Raises:
-        UserError: for any mistake in the request or the data, before anything is run.
+        UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
+            refused.
     """
     planned = plan_suite(request)
+    if planned and all(item.state == "refused" for item in planned):
+        first, count = planned[0], len(planned)
+        which = "the experiment is" if count == 1 else f"all {count} experiments are"
+        raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
     place = _device(device)
     todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
     if todo:
@@ -148,9 +152,9 @@ def _entries(suite: Suite, methods: str | None) -> list[tuple[MethodEntry, Resol
     if not wanted:
         raise UserError("--methods is empty; give 'all' or names separated by commas")
     if "all" in wanted:
-        own_files = [entry.method for entry in suite.methods if is_file_target(entry.method)]
+        own_classes = [entry.method for entry in suite.methods if ":" in entry.method]
         named = [name for name in wanted if name != "all"]
-        wanted = [*registered_methods(), *own_files, *named]
+        wanted = [*registered_methods(), *own_classes, *named]
     chosen: list[tuple[MethodEntry, ResolvedMethod]] = []
     for name in dict.fromkeys(wanted):
         found = resolve(name)

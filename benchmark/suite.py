@@ -39,7 +39,7 @@ def _strategy(value: Any) -> Any:
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
 Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
-ObjectiveName = Literal["pgd"]
+ObjectiveName = Literal["own", "pgd", "fast", "trades", "half_clean", "clean"]  # own: the method's paper's
 
 
 class Axes(Strict):
@@ -83,7 +83,7 @@ GRID_DEFAULTS: dict[str, list[Any]] = {
     "keep_ratio": [0.01],
     "allocation": [0.1],
     "last_norm": [True],
-    "objective": ["pgd"],
+    "objective": ["own"],
 }
 
 
@@ -172,11 +172,13 @@ def expand(
 
 def _cells(suite: Suite, entry: MethodEntry, method: ResolvedMethod) -> Iterator[dict[str, Any]]:
     """Yield every combination of the axes, method options included, as keyword values."""
-    axes = {
-        name: getattr(entry, name) or getattr(suite.grid, name) or default for name, default in GRID_DEFAULTS.items()
-    }
-    if method.cls.dense_only and entry.keep_ratio is None:
-        axes["keep_ratio"], axes["allocation"] = [1.0], [1.0]
+    axes: dict[str, list[Any]] = {}
+    for name, default in GRID_DEFAULTS.items():
+        own = [method.cls.own_axes[name]] if name in method.cls.own_axes else None
+        axes[name] = getattr(entry, name) or own or getattr(suite.grid, name) or default
+    axes["objective"] = list(
+        dict.fromkeys(method.cls.objective if name == "own" else name for name in axes["objective"])
+    )
     options = {
         f"options.{name}": value if isinstance(value, list) else [value] for name, value in entry.options.items()
     }

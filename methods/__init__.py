@@ -20,7 +20,13 @@ ENTRY_POINT_GROUP = "robust_compression.methods"
 
 BUILT_IN = {
     "at": "methods.at:AT",
+    "atmc": "methods.atmc:Atmc",
     "edge_popup": "methods.edge_popup:EdgePopup",
+    "hydra": "methods.hydra:Hydra",
+    "lwm": "methods.prune_finetune:MagnitudePruning",
+    "random_pruning": "methods.prune_finetune:RandomPruning",
+    "rst": "methods.rst:RST",
+    "small_dense": "methods.small_dense:SmallDense",
 }
 
 

@@ -7,16 +7,15 @@ DEVIATION: latent weights are clipped after the optimiser's step instead of insi
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
-import torch
 from torch import nn
 
 from methods.base import Architecture, Method, Phase, Target, Trainable
-from methods.layers import CompressedConv2d, compressed_layers, to_plain
+from methods.layers import CompressedConv2d, clip_latent, compressed_layers, to_plain
 
 
 @dataclass(frozen=True)
@@ -24,11 +23,17 @@ class AT(Method):
     """Adversarial training of a dense network, full precision or binary (BinaryConnect)."""
 
     name: ClassVar[str] = "at"
-    dense_only: ClassVar[bool] = True
+    own_axes: ClassVar[Mapping[str, float | bool]] = {"keep_ratio": 1.0}
 
     lr: float = 0.1  # full precision: SGD, divided by 10 at half and three quarters of the epochs
     binary_lr: float = 1e-4  # binary: Adam, cosine
     weight_decay: float = 5e-4
+
+    def refusal(self, target: Target) -> str | None:
+        """Refuse a sparse target: this is the dense parent."""
+        if target.dense:
+            return None
+        return f"{self.name} trains dense networks: keep_ratio must be 1, got {target.keep_ratio:g}"
 
     def build(self, architecture: Architecture, target: Target) -> nn.Module:
         """Build with Kaiming-normal weights and affine batch norm."""
@@ -36,7 +41,7 @@ class AT(Method):
         model = architecture(conv=conv, norm=nn.BatchNorm2d)
         for layer in compressed_layers(model):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        self._clip(model)
+        clip_latent(model)
         return model
 
     def phases(self, epochs: int, target: Target) -> Sequence[Phase]:
@@ -47,16 +52,9 @@ class AT(Method):
         return [Phase("train", epochs, trains, self.lr, weight_decay=self.weight_decay, schedule="step")]
 
     def after_step(self, model: nn.Module, phase: Phase, step: int) -> None:
-        """Clip latent weights to [-1, 1]; a latent weight far outside could never change sign again."""
-        self._clip(model)
+        """Clip the latent weights of a binary network to [-1, 1]."""
+        clip_latent(model)
 
     def export(self, model: nn.Module) -> nn.Module:
         """Return the network with the signs (binary) or the weights (full precision) as plain convolutions."""
         return to_plain(model)
-
-    @staticmethod
-    @torch.no_grad()
-    def _clip(model: nn.Module) -> None:
-        for layer in compressed_layers(model):
-            if layer.binary:
-                layer.weight.clamp_(-1.0, 1.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
 
@@ -50,6 +50,10 @@ class Architecture(Protocol):
 
     def __call__(self, *, conv: ConvFactory, norm: Callable[[int], nn.Module]) -> nn.Module:
         """Return a network on [0, 1] images made of the method's convolutions and normalisations."""
+        ...
+
+    def narrowed(self, keep_ratio: float) -> Architecture:
+        """Return the widest network of the same depth whose prunable weights fit keep_ratio of this one's."""
         ...
 
 
@@ -112,13 +116,18 @@ class Method(ABC):
     """
 
     name: ClassVar[str]
-    dense_only: ClassVar[bool] = False  # the method never prunes: the benchmark sets keep_ratio to 1
+    objective: ClassVar[str] = "pgd"  # the paper's own training loss, by its name in the benchmark
+    # Values of the grid axes keep_ratio, allocation and last_norm that belong to the method: they come before a
+    # suite's grid, but not before the method's entry in the suite.
+    own_axes: ClassVar[Mapping[str, float | bool]] = {}
 
     def refusal(self, target: Target) -> str | None:
         """Say in one sentence why `target` makes no sense for this method; None if it does."""
-        if self.dense_only and not target.dense:
-            return f"{self.name} trains dense networks: keep_ratio must be 1, got {target.keep_ratio:g}"
         return None
+
+    def resize(self, architecture: Architecture, target: Target) -> Architecture:
+        """Return the architecture to build; a method that compresses by being small returns a narrower one."""
+        return architecture
 
     @abstractmethod
     def build(self, architecture: Architecture, target: Target) -> nn.Module:

@@ -156,19 +156,33 @@ def set_budgets(model: nn.Module, target: Target) -> None:
         layer.budget_group, layer.keep_count = group, count
 
 
-@torch.no_grad()
-def refresh_masks(model: nn.Module) -> None:
-    """Set every mask to the largest score magnitudes of its budget group; call it when scores have changed."""
+def budget_groups(model: nn.Module) -> list[list[CompressedConv2d]]:
+    """Return the layers that share a budget, group by group: one layer each, or all of them for a global budget."""
     groups: dict[int, list[CompressedConv2d]] = {}
     for layer in compressed_layers(model):
         groups.setdefault(layer.budget_group, []).append(layer)
     for layers in groups.values():
-        assert len({layer.keep_count for layer in layers}) == 1, "set_budgets comes before refresh_masks"
+        assert len({layer.keep_count for layer in layers}) == 1, "set_budgets comes before masks and projections"
+    return list(groups.values())
+
+
+@torch.no_grad()
+def refresh_masks(model: nn.Module) -> None:
+    """Set every mask to the largest score magnitudes of its budget group; call it when scores have changed."""
+    for layers in budget_groups(model):
         magnitudes = [layer.scores.abs() for layer in layers if layer.scores is not None]
         masks = joint_top_k_masks(magnitudes, layers[0].keep_count)
         for layer, mask in zip(layers, masks, strict=True):
             assert layer.mask is not None, "a scored layer has a mask"
             layer.mask.copy_(mask)
+
+
+@torch.no_grad()
+def clip_latent(model: nn.Module) -> None:
+    """Clip the latent weights of binary layers to [-1, 1]; one far outside could never change its sign again."""
+    for layer in compressed_layers(model):
+        if layer.binary:
+            layer.weight.clamp_(-1.0, 1.0)
 
 
 @contextmanager

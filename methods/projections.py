@@ -51,6 +51,34 @@ def joint_top_k_masks(magnitudes: Sequence[Tensor], count: int) -> list[Tensor]:
     return [part.view_as(tensor) for part, tensor in zip(parts, magnitudes, strict=True)]
 
 
+def two_means(values: Tensor) -> Tensor:
+    """Replace every value by the mean of its cluster in the best partition into two clusters.
+
+    Exact in one dimension: the clusters are intervals, so every cut of the sorted values is tried with prefix sums.
+
+    Args:
+        values: (n,) float tensor, n >= 1.
+
+    Returns:
+        (n,) tensor with at most two distinct values; the sum of squared changes is the least possible.
+    """
+    ordered, order = values.double().sort(stable=True)
+    count = ordered.numel()
+    if count < 2:
+        return values.clone()
+    sums = ordered.cumsum(0)
+    sizes = torch.arange(1, count, device=values.device, dtype=torch.float64)  # of the lower cluster
+    # Least squared error is largest between-cluster sum of squares: sum_i (sum of cluster i)^2 / size of cluster i.
+    spread = sums[:-1] ** 2 / sizes + (sums[-1] - sums[:-1]) ** 2 / (count - sizes)
+    cut = int(spread.argmax()) + 1
+    means = torch.empty_like(ordered)
+    means[:cut] = ordered[:cut].mean()
+    means[cut:] = ordered[cut:].mean()
+    result = torch.empty_like(means)
+    result[order] = means
+    return result.to(values.dtype)
+
+
 def _kth_largest(flat: Tensor, count: int) -> Tensor:
     """Return the `count`-th largest value of a vector as a 0-d tensor on its device."""
     if flat.device.type == "cpu":

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from benchmark.data.load import Images
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan
+from benchmark.training.frozen import set_trainable
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer
-from methods.base import Batch, Method, Objective, Target
-from methods.layers import parameters_by_role
+from methods.base import Batch, Method, Objective, Phase, Target
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("repeatable")
@@ -71,9 +71,12 @@ def make_images() -> Callable[..., Images]:
 
 @pytest.fixture
 def make_objective() -> Callable[..., PgdObjective]:
-    """Return the maker of training objectives: two PGD steps, no augmentation, changed by keyword."""
+    """Return the maker of training objectives: two PGD steps, no augmentation, changed by keyword.
 
-    def make(**changes: Any) -> PgdObjective:
+    `kind` is another class of objectives.
+    """
+
+    def make(*, kind: type[PgdObjective] = PgdObjective, **changes: Any) -> PgdObjective:
         defaults: dict[str, Any] = {
             "epsilon": 8 / 255,
             "step_size": 4 / 255,
@@ -86,14 +89,17 @@ def make_objective() -> Callable[..., PgdObjective]:
             "flip": False,
             "generator": torch.Generator().manual_seed(0),
         }
-        return PgdObjective(**(defaults | changes))
+        return kind(**(defaults | changes))
 
     return make
 
 
 @pytest.fixture
 def train_steps() -> Callable[..., None]:
-    """Return a bare training loop: `after_each` sees the network after every update of the method's first phase."""
+    """Return a bare training loop over one phase, the method's first if none is given.
+
+    `after_each` sees the network after every update.
+    """
 
     def train(
         method: Method,
@@ -103,15 +109,12 @@ def train_steps() -> Callable[..., None]:
         objective: Objective,
         *,
         steps: int = 3,
+        phase: Phase | None = None,
         after_each: Callable[[nn.Module], None] = lambda model: None,
     ) -> None:
-        phase = method.phases(1, target)[0]
-        trained: list[nn.Parameter] = []
-        for role, parameters in parameters_by_role(model).items():
-            for parameter in parameters.values():
-                parameter.requires_grad_(role in phase.trains)
-            trained += parameters.values() if role in phase.trains else []
-        optimizer = make_optimizer(phase, trained)
+        phase = phase or method.phases(1, target)[0]
+        optimizer = make_optimizer(phase, set_trainable(model, phase))
+        method.begin_phase(model, phase)
         model.train()
         for step in range(steps):
             optimizer.zero_grad()

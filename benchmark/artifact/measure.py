@@ -10,8 +10,6 @@ import torch
 from torch import nn
 
 from benchmark.models import convolutions
-from methods.allocation import weight_budget
-from methods.base import Target
 
 FLOAT_BITS = 32
 
@@ -41,13 +39,14 @@ class Measured:
         return (self.all_parameters - self.prunable_weights + self.kept_weights) / self.all_parameters
 
 
-def measure_export(network: nn.Module, prunable: Mapping[str, int], target: Target) -> Measured:
+def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: int, binary: bool) -> Measured:
     """Check an exported network against its target and count what it holds.
 
     Args:
         network: the plain network a method exported.
         prunable: weights per convolution by name, as the architecture defines them.
-        target: what the method was asked for.
+        budget: weights that may be kept.
+        binary: whether a layer may have two nonzero values at most.
 
     Raises:
         BadExport: if convolutions are missing or added, a value is not finite, more weights are kept than budgeted,
@@ -61,11 +60,11 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], target: Targ
     for name, value in network.state_dict().items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise BadExport(f"exported tensor {name} holds values that are not finite")
-    total, budget = sum(sizes.values()), weight_budget(sum(sizes.values()), target.keep_ratio)
+    total = sum(sizes.values())
     kept = sum(int(conv.weight.count_nonzero()) for conv in layers.values())
     if kept > budget:
         raise BadExport(f"exported {kept:,} weights, budget is {budget:,}")
-    if target.weights == "binary":
+    if binary:
         for name, conv in layers.items():
             levels = _nonzero_levels(conv)
             if levels > 2:
@@ -75,7 +74,7 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], target: Targ
         all_parameters=total + _other_values(network),
         budget=budget,
         kept_weights=kept,
-        size_bytes=math.ceil(entropy_bound_bits(network, binary=target.weights == "binary") / 8),
+        size_bytes=math.ceil(entropy_bound_bits(network, binary=binary) / 8),
     )
 
 

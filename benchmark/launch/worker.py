@@ -36,6 +36,7 @@ from benchmark.results.record import ProvenancePart, Record
 from benchmark.results.store import save_record, write_atomic
 from benchmark.training.loop import train
 from methods import load_method_class
+from methods.allocation import weight_budget
 from methods.base import Target
 
 
@@ -61,7 +62,9 @@ def run_order(order: WorkOrder) -> Record:
     data = load_training(experiment.dataset, order.data_dir, limit=experiment.train_images)
     trained = train(experiment, method, data, order.folder, device=device, report=report)
     plan = network_plan(experiment.architecture, data.info)
-    measured = measure_export(trained.network, prunable_sizes(plan), target)
+    budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
+    built = prunable_sizes(method.resize(plan, target))
+    measured = measure_export(trained.network, built, budget=budget, binary=target.weights == "binary")
 
     # The test part is read only now, when nothing can be chosen any more.
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
 from benchmark.errors import UserError
+from benchmark.experiment import Experiment
 
 _DATASETS = {"c10": ("cifar10", "8/255"), "c100": ("cifar100", "4/255")}
 _WEIGHTS: dict[str, Literal["fp", "binary"]] = {"fp": "fp", "bin": "binary"}
@@ -25,6 +27,8 @@ _ALLOCATIONS: dict[str, float | Literal["global"] | None] = {
     "p=0.1": 0.1,
     "p=1.0": 1.0,
 }
+# Options that differ from the defaults behind a published row. For edge-popup at p=1.0 the default scale is it.
+_OPTIONS: dict[tuple[str, float | str | None], dict[str, float]] = {("edge_popup", 0.1): {"score_scale": 0.001}}
 _TRANSPOSED = ("HYDRA", "RN34-LBN", "c100", "fp")
 _TRANSPOSED_NOTE = (
     "As printed, the p=1.0 row of this pair is more accurate under attack than without, which is impossible; "
@@ -68,6 +72,33 @@ def load_reported(path: Path) -> list[ReportedRow]:
         ]
     except (OSError, KeyError, InvalidOperation) as error:
         raise UserError(f"{path}: not a table of reported results ({error!r}). Restore it from git.") from None
+
+
+def find_reported(experiment: Experiment, own_objective: str, rows: Sequence[ReportedRow]) -> ReportedRow | None:
+    """Return the published result that an experiment reproduces, or None.
+
+    Only the full-sized network on all images with the paper's schedule does, and only with the options that are
+    behind the published number.
+
+    Args:
+        experiment: what is trained.
+        own_objective: the training loss of the method's own paper, which the published rows use unless they are fast.
+        rows: as `load_reported` returns them.
+    """
+    if experiment.preset != "paper" or experiment.architecture.width != 1.0 or experiment.train_images is not None:
+        return None
+    allocation = None if experiment.keep_ratio == 1.0 else experiment.allocation
+    cell = (experiment.dataset, experiment.epsilon, experiment.method.name, experiment.architecture.name)
+    target = (experiment.architecture.last_norm, experiment.keep_ratio, allocation, experiment.weights)
+    for row in rows:
+        if (
+            (row.dataset, row.epsilon, row.method, row.architecture) == cell
+            and (row.last_norm, row.keep_ratio, row.allocation, row.weights) == target
+            and experiment.objective == ("fast" if row.objective == "fast" else own_objective)
+            and experiment.method.options == _OPTIONS.get((row.method, row.allocation), {})
+        ):
+            return row
+    return None
 
 
 def _row(line: dict[str, str], data: str, precision: str) -> ReportedRow:

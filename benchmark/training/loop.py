@@ -17,9 +17,9 @@ from benchmark.experiment import Experiment
 from benchmark.models import convolutions, network_plan
 from benchmark.seeding import derive_seed
 from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
+from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.history import EpochLine, append, truncate
-from benchmark.training.objectives import make_objective
 from benchmark.training.schedule import learning_rate, make_optimizer
 from benchmark.training.selection import validate
 from benchmark.training.state import State, Trained, TrainingFailed
@@ -80,10 +80,11 @@ class _Run:
         if planned != experiment.training.epochs:
             raise TrainingFailed(f"{method.name} plans {planned} epochs, the budget is {experiment.training.epochs}")
         self.generator = torch.Generator(device=device)
-        self.objective = make_objective(experiment, data.info, self.generator)
+        self.objective = make_objective(experiment, data, self.generator)
         torch.manual_seed(derive_seed(experiment.seed, "build"))
         plan = network_plan(experiment.architecture, data.info)
-        self.model = method.build(plan, self.target).to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = method.build(method.resize(plan, self.target), self.target)
+        self.model = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
         self.state = State()
 
@@ -101,13 +102,12 @@ class _Run:
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         network = self.method.export(self.model)
         network.load_state_dict(self.best)
-        images = len(self.training) * self.objective.passes_per_image
         return Trained(
             network,
             self.state.best_epoch,
             self.state.best_accuracy,
             self.phases,
-            images * self.experiment.training.epochs,
+            round(len(self.training) * self.experiment.training.epochs * self.experiment.passes_per_image),
             self.state.seconds,
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
@@ -228,6 +228,7 @@ class _Run:
             "model": self.model.state_dict(),
             "optimizer": optimizer.state_dict(),
             "best": self.best,
+            "objective": self.objective.state_dict(),
         }
         save_checkpoint(self.folder / "checkpoint.pt", state)
 
@@ -235,6 +236,7 @@ class _Run:
         self.state = State(**checkpoint["state"])
         self._replay_phase_beginnings()
         self.model.load_state_dict(checkpoint["model"])
+        self.objective.load_state_dict(checkpoint["objective"])
         self.best = checkpoint["best"]
         done = self._epochs_before(self.state.phase) + self.state.epoch
         self.report(f"resumed after epoch {done}/{self.experiment.training.epochs}")

@@ -1,19 +1,19 @@
-"""Training losses built on the attacks. An objective owns augmentation, because an attack may need to see it."""
+"""Training losses. An objective owns augmentation and attack, because an attack may need to see the augmentation.
+
+Effective weights are computed once per step and shared by the attack's passes and the update's.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmark.attacks import pgd
-from benchmark.data.load import DataInfo
-from benchmark.experiment import Experiment
+from benchmark.attacks import pgd, summed_kl, trades_attack
 from benchmark.training.augment import random_crop_flip
 from methods.base import Batch
 from methods.layers import held_effective_weights
@@ -21,10 +21,7 @@ from methods.layers import held_effective_weights
 
 @dataclass(frozen=True)
 class PgdObjective:
-    """Cross-entropy on PGD adversarial images only (Madry et al. 2018).
-
-    Effective weights are computed once and shared by the attack's passes and the update's.
-    """
+    """Cross-entropy on PGD adversarial images only (Madry et al. 2018)."""
 
     epsilon: float  # in [0, 1] pixels
     step_size: float
@@ -38,37 +35,93 @@ class PgdObjective:
     generator: torch.Generator  # on the training device; the loop reseeds it every epoch
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
-        """Augment, attack, and return the mean cross-entropy of the attacked images."""
+        """Augment, attack, and return the scalar loss."""
         images = random_crop_flip(batch.images, padding=self.crop_padding, flip=self.flip, generator=self.generator)
-        device = images.device.type
         with held_effective_weights(model):
-            with _attack_mode(model, train=self.train_mode_attack), _autocast(device, self.attack_bf16):
-                adversarial = pgd(
-                    model,
-                    images,
-                    batch.labels,
-                    epsilon=self.epsilon,
-                    step_size=self.step_size,
-                    num_steps=self.num_steps,
-                    random_start=self.random_start,
-                    generator=self.generator,
-                )
-            with _autocast(device, self.update_bf16):
-                logits = model(adversarial)
-        return F.cross_entropy(logits.float(), batch.labels)
+            with mode(model, train=self.train_mode_attack), autocast(images, self.attack_bf16):
+                adversarial = self.attack(model, images, batch.labels)
+            with autocast(images, self.update_bf16):
+                return self.loss(model, images, adversarial, batch.labels)
 
-    @property
-    def passes_per_image(self) -> int:
-        """Forward-and-backward passes per training image: one per attack step and one for the update."""
-        return self.num_steps + 1
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors an objective changes during training; most have none."""
+        return {}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` returned."""
+
+    def attack(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return adversarial images (B, C, H, W) for augmented `images`."""
+        return pgd(
+            model,
+            images,
+            labels,
+            epsilon=self.epsilon,
+            step_size=self.step_size,
+            num_steps=self.num_steps,
+            random_start=self.random_start,
+            generator=self.generator,
+        )
+
+    def loss(self, model: nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
+        """Return the scalar loss of the update."""
+        return F.cross_entropy(model(adversarial).float(), labels)
 
 
-def _autocast(device: str, enabled: bool) -> AbstractContextManager[None]:
-    return torch.autocast(device, dtype=torch.bfloat16, enabled=enabled)
+@dataclass(frozen=True)
+class CleanObjective(PgdObjective):
+    """Cross-entropy on clean images: ordinary training."""
+
+    def attack(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Return the images as they are."""
+        return images
+
+
+@dataclass(frozen=True)
+class HalfCleanObjective(PgdObjective):
+    """Half clean, half adversarial cross-entropy, in two forward passes (ATMC, Gui et al. 2019)."""
+
+    def loss(self, model: nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
+        """Return the mean of the two cross-entropies."""
+        clean = F.cross_entropy(model(images).float(), labels)
+        return 0.5 * clean + 0.5 * F.cross_entropy(model(adversarial).float(), labels)
+
+
+@dataclass(frozen=True)
+class TradesObjective(PgdObjective):
+    """TRADES (Zhang et al. 2019): clean cross-entropy plus beta times KL(clean || adversarial) predictions.
+
+    DEVIATION: the clean logits of the update are computed once and serve both terms; the paper's released code
+    computes them twice.
+    """
+
+    beta: float
+
+    def attack(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+        """Attack the prediction, not the label."""
+        return trades_attack(
+            model,
+            images,
+            epsilon=self.epsilon,
+            step_size=self.step_size,
+            num_steps=self.num_steps,
+            generator=self.generator,
+        )
+
+    def loss(self, model: nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
+        """Return CE(f(x), y) + beta / B * sum KL(softmax f(x) || softmax f(x'))."""
+        logits = model(images).float()
+        divergence = summed_kl(model(adversarial).float(), F.softmax(logits, 1))
+        return F.cross_entropy(logits, labels) + self.beta / len(labels) * divergence
+
+
+def autocast(images: Tensor, enabled: bool) -> AbstractContextManager[None]:
+    """Run under bfloat16 autocast on the images' device if enabled."""
+    return torch.autocast(images.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
 @contextmanager
-def _attack_mode(model: nn.Module, *, train: bool) -> Iterator[None]:
+def mode(model: nn.Module, *, train: bool) -> Iterator[None]:
     """Put the network into train or eval mode inside the block."""
     before = model.training
     model.train(train)
@@ -76,20 +129,3 @@ def _attack_mode(model: nn.Module, *, train: bool) -> Iterator[None]:
         yield
     finally:
         model.train(before)
-
-
-def make_objective(experiment: Experiment, info: DataInfo, generator: torch.Generator) -> PgdObjective:
-    """Return the objective an experiment asks for; `generator` lives on the training device."""
-    training = experiment.training
-    return PgdObjective(
-        epsilon=float(Fraction(experiment.epsilon)),
-        step_size=float(Fraction(experiment.attack_step)),
-        num_steps=training.attack.num_steps,
-        random_start=training.attack.random_start,
-        train_mode_attack=training.attack.batch_norm == "train",
-        attack_bf16=training.precision != "fp32",
-        update_bf16=training.precision == "bf16",
-        crop_padding=info.crop_padding,
-        flip=info.flip,
-        generator=generator,
-    )

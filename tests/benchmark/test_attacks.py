@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.attacks import input_gradients_only, pgd, project, random_point
+from benchmark.attacks import ascent_step, input_gradients_only, pgd, project, random_point, trades_attack
 from benchmark.models import plain_conv
 
 EPSILON, STEP_SIZE, NUM_STEPS = 8 / 255, 3 / 255, 5
@@ -176,3 +176,38 @@ def test_input_gradients_only_still_differentiates_by_the_images(model, make_bat
 
     assert images.grad is not None
     assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_an_ascent_step_climbs_the_loss_it_is_given_and_returns_the_logits_it_started_from(model, make_batch):
+    images, labels, _ = make_batch()
+    toward = torch.randn(len(images), 10)
+
+    stepped, logits = ascent_step(
+        *(model, images, images, toward),
+        epsilon=EPSILON,
+        step_size=STEP_SIZE,
+        loss=lambda logits, target: (logits * target).sum(),
+    )
+
+    assert torch.equal(logits, model(images))
+    assert not stepped.requires_grad and not logits.requires_grad
+    assert (model(stepped) * toward).sum() > (model(images) * toward).sum()
+    default, _ = ascent_step(model, images, images, labels, epsilon=EPSILON, step_size=STEP_SIZE)
+    assert F.cross_entropy(model(default), labels) > F.cross_entropy(model(images), labels)
+
+
+def test_the_trades_attack_moves_predictions_away_without_labels(model, make_batch):
+    images = make_batch().images
+    settings = {"epsilon": EPSILON, "step_size": STEP_SIZE}
+
+    start, end = (
+        trades_attack(model, images, **settings, num_steps=steps, generator=torch.Generator().manual_seed(0))
+        for steps in (0, NUM_STEPS)
+    )
+
+    clean = model(images).softmax(1)
+    divergences = [F.kl_div(model(point).log_softmax(1), clean, reduction="sum") for point in (start, end)]
+    assert 0 < float((start - images).abs().max()) < 0.006
+    assert divergences[1] > 10 * divergences[0]
+    assert float((end - images).abs().max()) <= EPSILON + 1e-6
+    assert float(end.min()) >= 0 and float(end.max()) <= 1

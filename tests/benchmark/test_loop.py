@@ -11,13 +11,27 @@ import torch
 
 from benchmark.data.load import load_training
 from benchmark.errors import UserError
-from benchmark.experiment import ArchitectureSpec, AttackSpec, EvaluationSpec, Experiment, MethodSpec, TrainingSpec
+from benchmark.experiment import (
+    ArchitectureSpec,
+    AttackSpec,
+    EvaluationSpec,
+    Experiment,
+    FastSpec,
+    MethodSpec,
+    SoftTargetSpec,
+    TrainingSpec,
+)
 from benchmark.hashing import tensors_sha256
 from benchmark.training.loop import train
 from benchmark.training.state import TrainingFailed
 from methods.at import AT
+from methods.atmc import Atmc
 from methods.base import Phase
 from methods.edge_popup import EdgePopup
+from methods.hydra import Hydra
+from methods.prune_finetune import MagnitudePruning, RandomPruning
+from methods.rst import RST
+from methods.small_dense import SmallDense
 
 CPU = torch.device("cpu")
 
@@ -31,7 +45,7 @@ def experiment(method, **changes):
         "architecture": ArchitectureSpec(name="resnet10", width=0.0625),
         "method": MethodSpec(name=method.name, target="x:Y"),
         "weights": "binary",
-        "keep_ratio": 1.0 if method.dense_only else 0.3,
+        "keep_ratio": method.own_axes.get("keep_ratio", 0.3),
         "allocation": 1.0,
         "training": TrainingSpec(epochs=3, batch_size=16, attack=AttackSpec(num_steps=2), selection_steps=2),
         "evaluation": EvaluationSpec(images=8),
@@ -65,28 +79,56 @@ def ignore(line):
     pass
 
 
-@pytest.mark.parametrize("method", [AT(), EdgePopup()], ids=lambda method: method.name)
+# Kills inside phases and between any two; the objective `fast` also has perturbations to remember.
+RESUMED = [
+    (AT(), "pgd", 3, (1, 2)),
+    (AT(), "fast", 3, (2,)),
+    (EdgePopup(), "pgd", 3, (1, 2)),
+    (EdgePopup(), "fast", 3, (3,)),
+    (Hydra(), "trades", 5, (2, 3, 4, 5)),
+    (Hydra(binary_phases="finetune"), "fast", 5, (4, 5)),
+    (Atmc(interval=2), "half_clean", 6, (4, 5, 6)),
+    (MagnitudePruning(), "clean", 4, (3, 4)),
+    (RandomPruning(), "pgd", 4, (3, 4)),
+    (RST(), "pgd", 3, (2,)),
+    (SmallDense(), "pgd", 3, (2,)),
+]
+
+
+@pytest.mark.parametrize(
+    ("method", "objective", "epochs", "kills"),
+    RESUMED,
+    ids=[f"{method.name}-{objective}" for method, objective, *_ in RESUMED],
+)
 @pytest.mark.parametrize("weights", ["fp", "binary"])
-@pytest.mark.parametrize("killed_in", [1, 2])
-def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, method, weights, killed_in):
-    setting = experiment(method, weights=weights)
-    whole, broken = tmp_path / "whole", tmp_path / "broken"
+def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, method, weights, objective, epochs, kills):
+    schedule = TrainingSpec(
+        epochs=epochs,
+        batch_size=16,
+        attack=AttackSpec(num_steps=1),
+        selection_steps=1,
+        fast=FastSpec(soft_target=SoftTargetSpec(enabled=weights == "fp")),
+    )
+    setting = experiment(method, weights=weights, objective=objective, training=schedule)
+
+    def losses(folder):
+        return [json.loads(line)["loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
+
+    whole = tmp_path / "whole"
     whole.mkdir()
-    broken.mkdir()
-
     unkilled = train(setting, method, digits, whole, device=CPU, report=ignore)
-    with pytest.raises(Stopped):  # before the checkpoint of epoch `killed_in` is written
-        train(setting, method, digits, broken, device=CPU, report=stop_after(killed_in))
-    resumed = train(setting, method, digits, broken, device=CPU, report=ignore)
+    assert len(losses(whole)) == epochs
+    for killed_in in kills:
+        broken = tmp_path / f"killed in {killed_in}"
+        broken.mkdir()
+        with pytest.raises(Stopped):  # before the checkpoint of epoch `killed_in` is written
+            train(setting, method, digits, broken, device=CPU, report=stop_after(killed_in))
+        resumed = train(setting, method, digits, broken, device=CPU, report=ignore)
 
-    assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
-    assert resumed.validation_robust_accuracy == unkilled.validation_robust_accuracy
-    assert resumed.selected_epoch == unkilled.selected_epoch
-    losses = [
-        [json.loads(line)["loss"] for line in (folder / "history.jsonl").read_text().splitlines()]
-        for folder in (whole, broken)
-    ]
-    assert losses[0] == losses[1] and len(losses[0]) == 3
+        assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
+        assert resumed.validation_robust_accuracy == unkilled.validation_robust_accuracy
+        assert resumed.selected_epoch == unkilled.selected_epoch
+        assert losses(broken) == losses(whole)
 
 
 def test_a_run_killed_after_training_keeps_its_selected_network(tmp_path, digits):

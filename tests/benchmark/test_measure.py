@@ -12,7 +12,6 @@ from torch.nn.utils import skip_init
 from benchmark.artifact.measure import BadExport, entropy_bound_bits, measure_export
 from benchmark.models import convolutions, plain_conv, prunable_sizes
 from methods.allocation import allocate
-from methods.base import Target
 
 SIZES = {"0": 8, "2": 12}
 
@@ -30,7 +29,7 @@ def network():
 
 
 def test_counts_densities_and_size_of_a_small_network_are_those_worked_out_by_hand(network):
-    measured = measure_export(network, SIZES, Target(keep_ratio=0.3, weights="binary"))
+    measured = measure_export(network, SIZES, budget=6, binary=True)
 
     assert (measured.prunable_weights, measured.budget, measured.kept_weights) == (20, 6, 5)
     assert measured.all_parameters == 20 + 4 * 4  # scale, shift, running mean and variance; no step counter
@@ -43,7 +42,7 @@ def test_counts_densities_and_size_of_a_small_network_are_those_worked_out_by_ha
 
 
 def test_a_full_precision_network_pays_32_bits_per_kept_weight(network):
-    measured = measure_export(network, SIZES, Target(keep_ratio=0.3, weights="fp"))
+    measured = measure_export(network, SIZES, budget=6, binary=False)
 
     bits = math.log2(28) + math.log2(220) + 5 * 32 + 16 * 32
     assert entropy_bound_bits(network, binary=False) == pytest.approx(bits)
@@ -68,20 +67,20 @@ def test_a_dense_network_pays_nothing_for_positions(network):
 
 
 def test_the_budget_itself_is_allowed_and_one_weight_more_is_not(network):
-    assert measure_export(network, SIZES, Target(keep_ratio=0.25)).budget == 5
+    assert measure_export(network, SIZES, budget=5, binary=False).budget == 5
 
     network[0].weight.view(-1)[7] = 0.25
 
     with pytest.raises(BadExport, match="exported 6 weights, budget is 5"):
-        measure_export(network, SIZES, Target(keep_ratio=0.25))
+        measure_export(network, SIZES, budget=5, binary=False)
 
 
 def test_a_binary_layer_with_three_levels_is_refused(network):
     network[2].weight.view(-1)[3] = 0.9
 
     with pytest.raises(BadExport, match="exported layer 2 has 3 nonzero values, a binary layer has at most 2"):
-        measure_export(network, SIZES, Target(keep_ratio=0.3, weights="binary"))
-    assert measure_export(network, SIZES, Target(keep_ratio=0.3, weights="fp")).kept_weights == 5
+        measure_export(network, SIZES, budget=6, binary=True)
+    assert measure_export(network, SIZES, budget=6, binary=False).kept_weights == 5
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -90,7 +89,7 @@ def test_a_value_that_is_not_finite_is_refused(network, name, value):
     network.state_dict()[name].view(-1)[0] = value
 
     with pytest.raises(BadExport, match=f"exported tensor {name} holds values that are not finite"):
-        measure_export(network, SIZES, Target())
+        measure_export(network, SIZES, budget=20, binary=False)
 
 
 @pytest.mark.parametrize(
@@ -105,14 +104,14 @@ def test_a_value_that_is_not_finite_is_refused(network, name, value):
 )
 def test_convolutions_other_than_the_architectures_are_refused(network, sizes, named):
     with pytest.raises(BadExport, match=f"exported convolutions differ from the architecture's: .*{named}"):
-        measure_export(network, sizes, Target())
+        measure_export(network, sizes, budget=20, binary=False)
 
 
 def test_the_fixed_normalisation_and_step_counters_count_nothing(make_plan):
     plan = make_plan()
-    model = plan(conv=plain_conv, norm=nn.BatchNorm2d)
+    model, sizes = plan(conv=plain_conv, norm=nn.BatchNorm2d), prunable_sizes(plan)
 
-    measured = measure_export(model, prunable_sizes(plan), Target())
+    measured = measure_export(model, sizes, budget=sum(sizes.values()), binary=False)
 
     channels = sum(norm.num_features for norm in model.modules() if isinstance(norm, nn.BatchNorm2d))
     assert measured.all_parameters - measured.prunable_weights == 4 * channels

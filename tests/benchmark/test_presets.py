@@ -15,8 +15,8 @@ def test_paper_changes_nothing_but_the_label(make_experiment):
     assert scaled == experiment.model_copy(update={"preset": "paper"})
 
 
-@pytest.mark.parametrize(("epochs", "short", "smoke"), [(400, 40, 2), (1000, 100, 5), (26, 3, 2), (4, 2, 2)])
-def test_epochs_shrink_to_their_share_but_never_below_two(make_experiment, epochs, short, smoke):
+@pytest.mark.parametrize(("epochs", "short", "smoke"), [(400, 40, 3), (1000, 100, 5), (46, 5, 3), (4, 3, 3)])
+def test_epochs_shrink_to_their_share_but_never_below_three(make_experiment, epochs, short, smoke):
     experiment = make_experiment(training={"epochs": epochs})
 
     scaled = [apply_preset(experiment, name).training.epochs for name in ("short", "smoke")]

@@ -68,6 +68,10 @@ def test_a_built_in_method_is_found_by_name(name, cls):
     assert found.create({}, "here") == cls()
 
 
+def test_a_class_of_an_importable_module_is_found_by_module_and_class():
+    assert resolve("methods.at:AT") == resolve("at")
+
+
 @pytest.mark.parametrize("name", methods.BUILT_IN)
 def test_every_built_in_method_bears_the_name_it_is_listed_under(name):
     assert resolve(name).cls.name == name
@@ -164,7 +168,8 @@ def test_a_file_that_breaks_the_contracts_form_is_refused_in_a_sentence(method_f
     [
         ("no/such/file.py:Mine", "there is no file .*no/such/file.py"),
         ("file.py:", "is not of the form module:Class or path/to/file.py:Class"),
-        ("methods.at:AT", "unknown method 'methods.at:AT'"),
+        ("no.such.module:Mine", "method 'no.such.module:Mine' cannot be loaded: .*cannot import 'no.such.module'"),
+        ("methods.at:Nobody", "methods.at has no class 'Nobody'"),
     ],
 )
 def test_a_target_that_leads_nowhere_is_refused(target, message):

@@ -262,7 +262,7 @@ def test_a_wrong_override_is_one_sentence(expanded, override, message):
 def test_a_preset_is_applied_to_every_experiment(expanded):
     experiments = expanded(TWO_METHODS, preset="short")
 
-    assert [(e.preset, e.training.epochs) for e in experiments] == [("short", 2)] * 4
+    assert [(e.preset, e.training.epochs) for e in experiments] == [("short", 3)] * 4
 
 
 def test_run_names_are_unique_and_readable(expanded):
@@ -304,6 +304,8 @@ def test_the_defaults_of_an_experiment_are_frozen(make_experiment):
             "batch_size": 256,
             "precision": "fp32",
             "attack": {"num_steps": 10, "step_size": None, "random_start": True, "batch_norm": "train"},
+            "fast": {"step_size": None, "fill": 0.5, "soft_target": {"enabled": False, "rho": 0.9, "beta": 0.1}},
+            "trades_beta": 6.0,
             "selection_steps": 10,
         },
         "evaluation": {

@@ -24,8 +24,10 @@ def test_the_default_hyperparameters_are_frozen():
     assert asdict(EdgePopup()) == {
         "score_init": "uniform",
         "score_scale": 0.01,
+        "score_fan": "none",
         "binary_init": "pm1",
         "fp_init": "uniform_pm1",
+        "scale_fan": "none",
         "lr": 0.1,
         "weight_decay": 5e-4,
     }
@@ -112,6 +114,46 @@ def test_signed_kaiming_constant_has_one_magnitude_per_layer(make_plan):
     for layer in compressed_layers(model):
         level = math.sqrt(2 / math.prod(layer.weight.shape[1:]))
         assert layer.weight.unique().tolist() == pytest.approx([-level, level])
+
+
+@pytest.mark.parametrize(("scale_fan", "allocation"), [("global", 0.5), ("layer", 0.5), ("layer", 1.0)])
+def test_kaiming_gains_count_the_kept_share_of_the_network_or_of_the_layer(make_plan, scale_fan, allocation):
+    method = EdgePopup(binary_init="signed_kaiming_constant", scale_fan=scale_fan)
+
+    model = method.build(make_plan(), Target(0.1, "binary", allocation))
+
+    for layer in compressed_layers(model):
+        share = 0.1 if scale_fan == "global" else layer.keep_count / layer.weight.numel()
+        level = math.sqrt(2 / (math.prod(layer.weight.shape[1:]) * share))
+        assert layer.weight.unique().tolist() == pytest.approx([-level, level])
+
+
+@pytest.mark.parametrize(("init", "bound"), [("kaiming_normal", math.inf), ("kaiming_uniform", math.sqrt(3))])
+def test_kaiming_weights_have_variance_two_over_fan_in(make_plan, init, bound):
+    model = EdgePopup(fp_init=init).build(make_plan(width=1 / 4), FULL)
+
+    for layer in compressed_layers(model):
+        scaled = layer.weight.detach().flatten() * math.sqrt(layer.fan_in / 2)
+        assert float(scaled.square().mean()) == pytest.approx(1, abs=8 / len(scaled) ** 0.5)
+        assert float(scaled.abs().max()) <= bound
+
+
+@pytest.mark.parametrize(
+    ("fan", "inner", "last"), [("all", True, True), ("last", False, True), ("all_but_last", True, False)]
+)
+def test_score_scales_are_over_the_root_of_fan_in_where_asked_for(make_plan, fan, inner, last):
+    model = EdgePopup(score_fan=fan, score_scale=1.0).build(make_plan(width=1 / 4), BINARY)
+
+    *others, final = compressed_layers(model)
+    for layer, divided in [*((layer, inner) for layer in others), (final, last)]:
+        bound = 1 / math.sqrt(layer.fan_in) if divided else 1.0
+        assert 0.95 * bound < float(layer.scores.detach().abs().max()) <= bound
+
+
+def test_layer_wise_scaling_without_layer_budgets_is_refused():
+    refusal = EdgePopup(scale_fan="layer").refusal(Target(0.1, "binary", "global"))
+
+    assert refusal == "edge_popup: scale_fan 'layer' needs budgets per layer; allocation is global"
 
 
 def test_full_precision_weights_are_uniform_between_minus_one_and_one(make_plan):

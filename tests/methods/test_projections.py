@@ -1,6 +1,8 @@
-"""Top-k masks have exact counts, and ties fall to the earlier position, whatever the memory layout."""
+"""Top-k masks have exact counts, ties fall to the earlier position, and two-means finds the best partition."""
 
 from __future__ import annotations
+
+import itertools
 
 import pytest
 import torch
@@ -8,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.projections import joint_top_k_masks, top_k_mask
+from methods.projections import joint_top_k_masks, top_k_mask, two_means
 
 
 def literal_mask(values: Tensor, count: int) -> Tensor:
@@ -103,3 +105,74 @@ def test_a_count_out_of_range_is_refused(count):
         top_k_mask(values, count)
     with pytest.raises(ValueError, match=f"count must be between 0 and 6, got {count}"):
         joint_top_k_masks([values[0], values[1]], count)
+
+
+def squared_error(parts) -> float:
+    """Return the summed squared distance of numbers from the means of their parts."""
+    return sum((value - sum(part) / len(part)) ** 2 for part in parts if part for value in part)
+
+
+def all_partitions(values):
+    """Yield every way to split numbers into two parts, an empty one included."""
+    for chosen in itertools.product((False, True), repeat=len(values) - 1):
+        yield [[v for v, c in zip(values, (True, *chosen), strict=True) if c is part] for part in (True, False)]
+
+
+numbers = st.floats(-100, 100, allow_subnormal=False) | st.sampled_from([-1.0, 0.0, 0.5, 1.0, 2.0])
+
+
+@given(st.lists(numbers, min_size=1, max_size=8))
+def test_two_means_is_the_best_of_all_partitions(values):
+    result = two_means(torch.tensor(values, dtype=torch.float64)).tolist()
+
+    error = sum((value - mean) ** 2 for value, mean in zip(values, result, strict=True))
+    best = min(map(squared_error, all_partitions(values)))
+    assert error <= best + 1e-9 * (1 + sum(value**2 for value in values))
+    assert len(set(result)) <= 2
+
+
+@given(st.lists(numbers, min_size=2, max_size=40))
+def test_two_means_is_the_best_of_all_cuts_of_the_sorted_values(values):
+    result = two_means(torch.tensor(values, dtype=torch.float64)).tolist()
+
+    ordered = sorted(values)
+    best = min(squared_error((ordered[:cut], ordered[cut:])) for cut in range(1, len(ordered)))
+    error = sum((value - mean) ** 2 for value, mean in zip(values, result, strict=True))
+    assert error == pytest.approx(best, abs=1e-9 * (1 + sum(value**2 for value in values)))
+
+
+@pytest.mark.parametrize(
+    ("values", "means"),
+    [
+        ([3.0], [3.0]),
+        ([2.0, -1.0], [2.0, -1.0]),
+        ([0.5] * 5, [0.5] * 5),
+        ([1.0, -1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0, -1.0]),
+        ([10.0, 0.0, 11.0, 1.0, 12.0], [11.0, 0.5, 11.0, 0.5, 11.0]),
+        ([5.0, 5.0, 5.0, 6.0], [5.0, 5.0, 5.0, 6.0]),
+    ],
+)
+def test_two_means_keeps_each_value_in_its_place(values, means):
+    assert two_means(torch.tensor(values)).tolist() == means
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_means_keeps_type_and_input(dtype):
+    values = torch.randn(1000, dtype=dtype)
+    before = values.clone()
+
+    result = two_means(values)
+
+    assert result.dtype == dtype and result.shape == values.shape
+    assert len(result.unique()) == 2
+    assert torch.equal(values, before)
+
+
+def test_two_means_of_many_single_precision_values_loses_nothing_to_their_sums():
+    """Prefix sums in single precision would be off in the third digit here."""
+    values = 1000 + torch.cat([torch.rand(20_000), 3 + torch.rand(30_000)])
+
+    low, high = two_means(values).unique().tolist()
+
+    assert low == pytest.approx(float(values[:20_000].double().mean()), abs=1e-4)
+    assert high == pytest.approx(float(values[20_000:].double().mean()), abs=1e-4)

@@ -1,0 +1,119 @@
+"""`python -m benchmark check`: every rule of the contract on every target a method accepts, one verdict each."""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from benchmark.conformance.rules import RULES, Broken, Rule
+from benchmark.conformance.trial import Trial
+from benchmark.experiment import strategy_label
+from benchmark.registry import ResolvedMethod
+from methods.base import Target
+
+TARGETS = [
+    *(Target(0.3, weights, split) for weights in ("fp", "binary") for split in (0.5, 1.0, "global")),
+    Target(1.0, "fp"),
+    Target(1.0, "binary"),
+]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What one rule says of one target; without a rule, that the method refuses the target."""
+
+    target: Target | None  # None: all of them
+    rule: Rule | None
+    passed: bool
+    seen: str
+
+    def __str__(self) -> str:
+        where = "all targets" if self.target is None else target_label(self.target)
+        if self.rule is None:
+            return f"{'refused' if self.passed else 'FAIL':<8}{where:<24}{self.seen}"
+        meaning = "" if self.passed else f" (rule: {self.rule.meaning})"
+        return f"{'pass' if self.passed else 'FAIL':<8}{where:<24}{self.rule.name:<11}{self.seen}{meaning}"
+
+
+def target_label(target: Target) -> str:
+    """Spell a target as on one line of the report."""
+    return f"{target.weights} " + (
+        "dense" if target.dense else f"keep {target.keep_ratio:g} {strategy_label(target.allocation)}"
+    )
+
+
+def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[Verdict]:
+    """Check a method with its default options against every rule on every target, on a CPU.
+
+    Raises:
+        UserError: if the method cannot be made without options.
+    """
+    found.create({}, "check")
+    accepted = False
+    for target in TARGETS if targets is None else targets:
+        trial = Trial(found, target)
+        try:
+            reason = trial.method.refusal(target)
+        except Exception as error:
+            yield Verdict(target, None, False, f"refusal raised {_described(error, found)}")
+            continue
+        if reason is not None:
+            yield Verdict(target, None, True, reason)
+            continue
+        accepted = True
+        for rule in RULES:
+            with _alone():
+                verdict = _verdict(trial, rule)
+            if verdict is not None:
+                yield verdict
+    if not accepted:
+        yield Verdict(None, None, False, "the method refuses every target, so nothing of it can be measured")
+
+
+def summary(verdicts: Sequence[Verdict], name: str) -> str:
+    """Say in one line what all verdicts come to."""
+    checks = [verdict for verdict in verdicts if verdict.rule is not None or not verdict.passed]
+    failed = [verdict for verdict in checks if not verdict.passed]
+    refused = len(verdicts) - len(checks)
+    targets = len({verdict.target for verdict in checks})
+    about = f"{targets} target{'s' if targets > 1 else ''}{f', {refused} refused' if refused else ''}"
+    if not failed:
+        return f"{name}: all {len(checks)} checks passed on {about}"
+    rules = dict.fromkeys(verdict.rule.name if verdict.rule else "refusal" for verdict in failed)
+    return f"{name}: {len(failed)} of {len(checks)} checks FAILED on {about}: {', '.join(rules)}"
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Work with one thread, which is fastest on tiny networks, and leave the random numbers outside alone."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _verdict(trial: Trial, rule: Rule) -> Verdict | None:
+    try:
+        seen = rule.check(trial)
+    except Broken as broken:
+        return Verdict(trial.target, rule, False, str(broken))
+    except (Exception, SystemExit) as error:  # a method may raise anything
+        return Verdict(trial.target, rule, False, _described(error, trial.found))
+    return None if seen is None else Verdict(trial.target, rule, True, seen)
+
+
+def _described(error: BaseException, found: ResolvedMethod) -> str:
+    """Return type, message and the place in the method's file."""
+    message = (str(error).strip().splitlines() or ["without a message"])[0]
+    own = inspect.getsourcefile(found.cls)
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
+    return f"{type(error).__name__}: {message}" + (f" ({Path(own).name}, line {lines[-1]})" if own and lines else "")

@@ -1,0 +1,108 @@
+"""What training costs, known before it starts: the images of a pass, and floating-point operations.
+
+Multiply-adds are those of the convolutions, counted from their shapes; everything else in these networks is less than
+a hundredth. One multiply-add is two FLOPs. A pass of the attack counts as two forward runs, the forward run itself and
+the gradient by the input; a pass of the update counts as three, because it also needs the gradient by the weights.
+Zeros save nothing here: while it is trained, a sparse network is computed like a dense one. Validation after every
+epoch and the evaluation at the end are left out.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.data.catalog import KNOWN
+from benchmark.data.splits import VALIDATION_SHARE
+from benchmark.experiment import Experiment
+from benchmark.models import NetworkPlan
+from methods.base import Architecture
+
+# Images of the whole training part, validation included.
+TRAINING_PART = {
+    "digits": 1_437,
+    "fashion-mnist": 60_000,
+    "cifar10": 50_000,
+    "cifar100": 50_000,
+    "svhn": 73_257,
+    "cifar10-jpeg": 50_000,
+}
+
+
+def training_images(experiment: Experiment) -> int | None:
+    """Return the images that one pass covers; None for a data set whose size is not known before it is read."""
+    whole = TRAINING_PART.get(experiment.dataset)
+    if whole is None:
+        return experiment.train_images
+    images = whole - max(1, round(VALIDATION_SHARE * whole))
+    return images if experiment.train_images is None else min(images, experiment.train_images)
+
+
+def training_flops(experiment: Experiment, architecture: Architecture) -> int | None:
+    """Return the FLOPs of the whole training; None for a data set whose size is not known before it is read.
+
+    Args:
+        experiment: what is trained.
+        architecture: the network that is built, after the method's `resize`.
+    """
+    known, images = KNOWN.get(experiment.dataset), training_images(experiment)
+    if known is None or images is None:
+        return None
+    if isinstance(architecture, NetworkPlan):
+        forward = 2 * _remembered(architecture, known.channels, known.size)
+    else:  # one that a method brings, of which nothing else is known
+        forward = 2 * multiply_adds(architecture, known.channels, known.size)
+    return experiment.training.epochs * images * forward_runs(experiment) * forward
+
+
+def forward_runs(experiment: Experiment) -> int:
+    """Return the cost of one training image in one epoch, in forward runs of one image."""
+    attack = 2 * experiment.training.attack.num_steps
+    runs = {
+        "pgd": attack + 3,
+        "fast": 2 + 3,  # one step of attack per update
+        "trades": attack + 1 + 2 * 3,  # the attack predicts the clean image once; the update sees both images
+        "half_clean": attack + 2 * 3,
+        "clean": 3,
+    }
+    return runs[experiment.objective]
+
+
+def multiply_adds(architecture: Architecture, channels: int, size: int) -> int:
+    """Return the multiply-adds of a forward run for one image.
+
+    Args:
+        architecture: builds the network.
+        channels: of the images.
+        size: height and width of the images.
+    """
+    model = architecture(conv=_CountingConv2d, norm=lambda channels: nn.Identity())
+    with torch.no_grad():
+        model(torch.zeros(1, channels, size, size))
+    return sum(module.multiply_adds for module in model.modules() if isinstance(module, _CountingConv2d))
+
+
+_remembered = lru_cache(maxsize=256)(multiply_adds)
+
+
+class _CountingConv2d(nn.Conv2d):
+    """Counts what a convolution would compute and returns zeros of the right shape; its weights take no memory.
+
+    A forward run on torch's meta device would tell the same, but first imports hundreds of modules.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+    ) -> None:
+        super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False, device="meta")
+        self.change = 2 * padding - kernel_size  # of a side, before the stride
+        self.multiply_adds = 0
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Map (B, in, H, W) to zeros (B, out, H', W')."""
+        height, width = ((side + self.change) // self.stride[0] + 1 for side in input.shape[2:])
+        output = torch.zeros(len(input), self.out_channels, height, width)
+        self.multiply_adds += output.numel() * (self.weight.numel() // self.out_channels)
+        return output

@@ -1,0 +1,179 @@
+"""The fast objective: every training image keeps its perturbation from one epoch to the next.
+
+After ATTA (Zheng et al. 2020), as the paper's fast variant uses it: one attack step per update, started from the stored
+perturbation. The perturbation lives on the image padded on all sides and is cropped and mirrored with the image.
+DEVIATION: crop offsets are drawn from 0..2 * padding; the released code never draws the last one.
+DEVIATION: perturbations are stored as int8 in steps of epsilon / 127, a quarter of float32's memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmark.attacks import ascent_step, input_gradients_only
+from benchmark.training.objectives import PgdObjective, autocast, mode
+from methods.base import Batch
+from methods.layers import held_effective_weights
+
+LEVELS = 127  # int8 steps per epsilon
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where each image of a batch was cropped from its canvas, and whether it was mirrored."""
+
+    rows: Tensor  # (B, H) canvas rows, in the order of the cropped image
+    columns: Tensor  # (B, W) canvas columns, in the order of the cropped and mirrored image
+
+    def of(self, canvas: Tensor) -> Tensor:
+        """Cut the windows out of (B, C, H + 2p, W + 2p) canvases: (B, C, H, W)."""
+        batch, channels = canvas.shape[:2]
+        device = canvas.device
+        image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
+        channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+        return canvas[image, channel, self.rows[:, None, :, None], self.columns[:, None, None, :]]
+
+    def put(self, canvas: Tensor, images: Tensor) -> None:
+        """Write (B, C, H, W) images back into their places on the canvases; all other pixels stay."""
+        batch, channels = canvas.shape[:2]
+        device = canvas.device
+        image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
+        channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
+        canvas[image, channel, self.rows[:, None, :, None], self.columns[:, None, None, :]] = images
+
+
+def draw_window(batch: int, height: int, width: int, *, padding: int, flip: bool, generator: torch.Generator) -> Window:
+    """Draw a crop and, with probability one half, a mirror image for each of `batch` images."""
+    device = generator.device
+    offsets = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=device)
+    rows = offsets[0] + torch.arange(height, device=device)
+    columns = offsets[1] + torch.arange(width, device=device)
+    if flip:
+        mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
+    return Window(rows, columns)
+
+
+@dataclass(frozen=True)
+class SoftTarget:
+    """Mix of the label with a running mean of the network's predictions (dead code in the paper's release)."""
+
+    rho: float  # share of the old mean in the new one, in [0, 1]
+    beta: float  # share of the label in the target, in [0, 1]
+
+
+class PerturbationStore:
+    """One perturbation per training image on the padded canvas, uniform in the epsilon ball at first.
+
+    Args:
+        count: training images.
+        shape: (C, H, W) of an image.
+        padding: pixels added on each side.
+        epsilon: radius of the ball, in [0, 1] pixels.
+        generator: draws the first perturbations, on the training device.
+        labels: (count,) int64, for soft targets.
+        soft_target: None trains on the labels, as the released code does.
+
+    Memory: count * C * (H + 2 * padding) * (W + 2 * padding) bytes; 235 MB for the 49,000 CIFAR training images.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        shape: tuple[int, int, int],
+        *,
+        padding: int,
+        epsilon: float,
+        generator: torch.Generator,
+        labels: Tensor,
+        num_classes: int,
+        soft_target: SoftTarget | None,
+    ) -> None:
+        channels, height, width = shape
+        size = (count, channels, height + 2 * padding, width + 2 * padding)
+        self.epsilon = epsilon
+        self.levels = torch.randint(
+            -LEVELS, LEVELS + 1, size, dtype=torch.int8, generator=generator, device=generator.device
+        )
+        self.soft_target = soft_target
+        self.means = F.one_hot(labels, num_classes).float() if soft_target else None  # (count, classes)
+
+    def read(self, rows: Tensor, window: Window) -> Tensor:
+        """Return the perturbations (B, C, H, W) of training images `rows` (B,) inside their windows, as float32."""
+        return window.of(self.levels[rows]).float() * (self.epsilon / LEVELS)
+
+    def write(self, rows: Tensor, window: Window, perturbation: Tensor) -> None:
+        """Store perturbations (B, C, H, W) in [-epsilon, epsilon]; pixels outside the windows keep their value."""
+        canvas = self.levels[rows]
+        window.put(canvas, (perturbation * (LEVELS / self.epsilon)).round().to(torch.int8))
+        self.levels[rows] = canvas
+
+    def target(self, rows: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
+        """Return what training images `rows` are trained towards: labels (B,), or soft targets (B, classes).
+
+        Args:
+            rows: (B,) places in the training set.
+            labels: (B,) int64.
+            logits: (B, classes) at the perturbation the attack step started from; they enter the running mean.
+        """
+        if self.soft_target is None or self.means is None:
+            return labels
+        rho, beta = self.soft_target.rho, self.soft_target.beta
+        means = rho * self.means[rows] + (1 - rho) * F.softmax(logits.float(), 1)
+        self.means[rows] = means
+        return beta * F.one_hot(labels, means.shape[1]) + (1 - beta) * means
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the tensors that change during training."""
+        return {"levels": self.levels} if self.means is None else {"levels": self.levels, "means": self.means}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Copy the tensors of a checkpoint in place."""
+        for name, tensor in self.state_dict().items():
+            tensor.copy_(state[name])
+
+
+def pad(images: Tensor, padding: int, value: float) -> Tensor:
+    """Surround (B, C, H, W) images with `padding` pixels of `value`."""
+    return F.pad(images, (padding,) * 4, value=value) if padding else images
+
+
+@dataclass(frozen=True)
+class FastObjective(PgdObjective):
+    """Cross-entropy on images moved by one attack step from their stored perturbation."""
+
+    store: PerturbationStore
+    fill: float  # value of the padding, in [0, 1]; 0.5 in the released code
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Crop image and perturbation together, take one step, store it, and return the scalar loss."""
+        count, _, height, width = batch.images.shape
+        window = draw_window(count, height, width, padding=self.crop_padding, flip=self.flip, generator=self.generator)
+        images = window.of(pad(batch.images, self.crop_padding, self.fill))
+        start = images + self.store.read(batch.rows, window)
+        with held_effective_weights(model):
+            with (
+                mode(model, train=self.train_mode_attack),
+                autocast(images, self.attack_bf16),
+                input_gradients_only(model),
+            ):
+                adversarial, logits = ascent_step(
+                    model, start, images, batch.labels, epsilon=self.epsilon, step_size=self.step_size
+                )
+            self.store.write(batch.rows, window, adversarial - images)
+            target = self.store.target(batch.rows, batch.labels, logits)
+            with autocast(images, self.update_bf16):
+                return F.cross_entropy(model(adversarial).float(), target)
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the stored perturbations and targets; a resumed run goes on with them."""
+        return self.store.state_dict()
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Take over what `state_dict` returned."""
+        self.store.load_state_dict(state)
