@@ -13,14 +13,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar, Literal
 
 import torch
 from torch import nn
 
 from methods.base import Architecture, Method, Phase, Target, Trainable
-from methods.layers import CompressedConv2d, clip_latent, compressed_layers, refresh_masks, set_budgets, to_plain
+from methods.layers import build_prunable, clip_latent, compressed_layers, refresh_masks, to_plain
 
 WEIGHTS: frozenset[Trainable] = frozenset({"weights", "norm"})
 SCORES: frozenset[Trainable] = frozenset({"scores", "norm"})
@@ -48,12 +47,7 @@ class Hydra(Method):
     def build(self, architecture: Architecture, target: Target) -> nn.Module:
         """Build with Kaiming-normal weights, affine batch norm, and masks that keep everything until pruning."""
         binary = target.weights == "binary" and self.binary_phases == "all"
-        model = architecture(conv=partial(CompressedConv2d, scored=True, binary=binary), norm=nn.BatchNorm2d)
-        set_budgets(model, target)
-        for layer in compressed_layers(model):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        clip_latent(model)
-        return model
+        return build_prunable(architecture, target, binary=binary)
 
     def phases(self, epochs: int, target: Target) -> Sequence[Phase]:
         """Return pretraining, pruning and fine-tuning; at least one epoch each."""

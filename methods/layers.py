@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from methods.allocation import allocate, weight_budget
-from methods.base import Target, Trainable
+from methods.base import Architecture, Target, Trainable
 from methods.projections import joint_top_k_masks
 
 
@@ -183,6 +184,19 @@ def clip_latent(model: nn.Module) -> None:
     for layer in compressed_layers(model):
         if layer.binary:
             layer.weight.clamp_(-1.0, 1.0)
+
+
+def build_prunable(architecture: Architecture, target: Target, *, binary: bool) -> nn.Module:
+    """Build a trainable network with budgets set and masks that keep everything until a method prunes.
+
+    Weights are Kaiming-normal, batch norm is affine; `binary` computes with the signs of latent weights.
+    """
+    model = architecture(conv=partial(CompressedConv2d, scored=True, binary=binary), norm=nn.BatchNorm2d)
+    set_budgets(model, target)
+    for layer in compressed_layers(model):
+        nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
+    clip_latent(model)
+    return model
 
 
 @contextmanager

@@ -8,14 +8,13 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from methods.base import Architecture, Method, Phase, Target, Trainable
-from methods.layers import CompressedConv2d, clip_latent, compressed_layers, refresh_masks, set_budgets, to_plain
+from methods.layers import CompressedConv2d, build_prunable, clip_latent, compressed_layers, refresh_masks, to_plain
 
 WEIGHTS: frozenset[Trainable] = frozenset({"weights", "norm"})
 
@@ -40,13 +39,7 @@ class PruneFinetune(Method):
 
     def build(self, architecture: Architecture, target: Target) -> nn.Module:
         """Build with Kaiming-normal weights, affine batch norm, and masks that keep everything until pruning."""
-        conv = partial(CompressedConv2d, scored=True, binary=target.weights == "binary")
-        model = architecture(conv=conv, norm=nn.BatchNorm2d)
-        set_budgets(model, target)
-        for layer in compressed_layers(model):
-            nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
-        clip_latent(model)
-        return model
+        return build_prunable(architecture, target, binary=target.weights == "binary")
 
     def phases(self, epochs: int, target: Target) -> Sequence[Phase]:
         """Return dense training and fine-tuning; at least one epoch each."""
