@@ -40,12 +40,13 @@ def training_images(experiment: Experiment) -> int | None:
     return images if experiment.train_images is None else min(images, experiment.train_images)
 
 
-def training_flops(experiment: Experiment, architecture: Architecture) -> int | None:
-    """Return the FLOPs of the whole training; None for a data set whose size is not known before it is read.
+def training_flops(experiment: Experiment, architecture: Architecture, epochs: int) -> int | None:
+    """Return the FLOPs of training; None for a data set whose size is not known before it is read.
 
     Args:
         experiment: what is trained.
         architecture: the network that is built, after the method's `resize`.
+        epochs: what the run trains itself, all of them or those after a reused first phase.
     """
     known, images = KNOWN.get(experiment.dataset), training_images(experiment)
     if known is None or images is None:
@@ -54,7 +55,7 @@ def training_flops(experiment: Experiment, architecture: Architecture) -> int | 
         forward = 2 * _remembered(architecture, known.channels, known.size)
     else:  # one that a method brings, of which nothing else is known
         forward = 2 * multiply_adds(architecture, known.channels, known.size)
-    return experiment.training.epochs * images * forward_runs(experiment) * forward
+    return epochs * images * forward_runs(experiment) * forward
 
 
 def forward_runs(experiment: Experiment) -> int:

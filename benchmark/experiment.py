@@ -122,6 +122,13 @@ class MethodSpec(Strict):
     source_sha256: str | None = None  # of a file given on the command line: an edited file is another experiment
 
 
+class FirstPhaseSpec(Strict):
+    """The dense training run that stands in for a method's first phase."""
+
+    run: str
+    run_hash: str
+
+
 class Experiment(Strict):
     """One cell of a suite's grid for one seed."""
 
@@ -138,6 +145,7 @@ class Experiment(Strict):
     objective: Objective = "pgd"
     training: TrainingSpec
     evaluation: EvaluationSpec
+    first_phase: FirstPhaseSpec | None = None  # None: the method trains its first phase itself
     seed: int = Field(ge=0, lt=2**32)
 
     @model_validator(mode="after")

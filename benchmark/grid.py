@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal
@@ -18,6 +18,7 @@ from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
+from benchmark.training.handover import trained_path
 from methods.allocation import allocate
 from methods.base import Architecture, Target
 
@@ -33,7 +34,7 @@ class Planned:
     experiment: Experiment
     state: State
     reason: str  # why it is refused or failed; empty otherwise
-    passes_per_image: float  # forward-and-backward passes over each training image, all epochs
+    passes_per_image: float  # forward-and-backward passes over each training image, all epochs the run trains itself
     flops: int | None  # of training, as `cost` counts them; None if refused or not known before the data are read
     reported: ReportedRow | None  # the published number of this very cell
     warning: str  # what to know about the target; empty if nothing
@@ -54,10 +55,27 @@ def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], 
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
     reported = load_reported(REPORTED) if REPORTED.exists() else []
-    return [
+    planned = [
         _planned(experiment, methods[experiment.method.target], out, finished.get(experiment.run, []), reported)
         for experiment in experiments
     ]
+    missing = {item.experiment.run for item in planned if item.state in ("todo", "failed")}
+    return [_with_first_phase(item, missing, out) for item in planned]
+
+
+def _with_first_phase(item: Planned, runs: Set[str], out: Path) -> Planned:
+    """Refuse what is to begin with the network of a run that neither `runs` nor a work folder will give."""
+    first_phase = item.experiment.first_phase
+    if item.state not in ("todo", "failed") or first_phase is None or first_phase.run in runs:
+        return item
+    network = trained_path(work_folder(out, first_phase.run))
+    if network.exists():
+        return item
+    reason = (
+        f"its first phase is that of {first_phase.run}, which left no {network}; run that method too, "
+        "without its record if there is one"
+    )
+    return replace(item, state="refused", reason=reason)
 
 
 def is_measured(record: Record, experiment: Experiment) -> bool:
@@ -70,34 +88,35 @@ def _planned(
 ) -> Planned:
     state: State = "todo"
     reason, warning = "", ""
+    epochs = experiment.training.epochs
     flops: int | None = None
     try:
-        built = _sensible(experiment, found)
+        built, epochs = _sensible(experiment, found)
     except ValueError as error:
         state, reason = "refused", str(error)
     except Exception as error:  # a plug-in's hooks may raise anything
         state = "refused"
         reason = f"{found.cls.name} fails in `refusal`, `resize` or `phases`: {type(error).__name__}: {error}"
     else:
-        flops = training_flops(experiment, built)
+        flops = training_flops(experiment, built, epochs)
         warning = target_warning(experiment) if built == _network(experiment) else ""
         if any(is_measured(record, experiment) for record in records):
             state = "done"
-        elif (failure := work_folder(out, experiment) / "failed.txt").exists():
+        elif (failure := work_folder(out, experiment.run) / "failed.txt").exists():
             state, reason = "failed", _last_line(failure)
     return Planned(
         experiment,
         state,
         reason,
-        experiment.training.epochs * experiment.passes_per_image,
+        epochs * experiment.passes_per_image,
         flops,
         find_reported(experiment, found.cls.objective, reported),
         warning,
     )
 
 
-def _sensible(experiment: Experiment, found: ResolvedMethod) -> Architecture:
-    """Return the network that an experiment builds.
+def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architecture, int]:
+    """Return the network that an experiment builds and the epochs it trains itself.
 
     Raises:
         ValueError: if the experiment makes no sense, with the reason.
@@ -110,8 +129,9 @@ def _sensible(experiment: Experiment, found: ResolvedMethod) -> Architecture:
     built = method.resize(network, target)
     if built == network and target.allocation != "global":  # a method that builds a smaller one needs no masks
         allocate(list(_sizes(network).values()), target.keep_ratio, target.allocation)
-    method.phases(experiment.training.epochs, target)
-    return built
+    phases = method.phases(experiment.training.epochs, target)
+    reused = phases[0].epochs if experiment.first_phase is not None else 0
+    return built, experiment.training.epochs - reused
 
 
 def _last_line(path: Path) -> str:

@@ -22,7 +22,8 @@ from benchmark.experiment import (
 )
 from benchmark.overrides import UniqueKeyLoader, apply_override
 from benchmark.presets import PresetName, apply_preset
-from benchmark.registry import ResolvedMethod
+from benchmark.registry import ResolvedMethod, resolve
+from benchmark.reuse import begin_from
 
 T = TypeVar("T")
 OneOrMany = Annotated[
@@ -59,6 +60,7 @@ class MethodEntry(Axes):
     options: dict[str, Any] = {}  # fields of the method; a list makes one more axis
     training: dict[str, Any] = {}  # replaces parts of the suite's training settings
     architecture: NetworkSpec = NetworkSpec()  # what it names replaces parts of the suite's architecture
+    first_phase: str | None = None  # method of this suite whose run, otherwise equal, stands in for the first phase
 
 
 class Suite(Strict):
@@ -161,11 +163,18 @@ def expand(
     experiments: dict[str, Experiment] = {}
     for number, (entry, method) in enumerate(entries):
         where = f"{suite.name}: methods[{number}] ({entry.method})"
+        dense: Sequence[Experiment] = []
+        if entry.first_phase is not None:
+            named = [other for other in suite.methods if other.method == entry.first_phase]
+            found = resolve(entry.first_phase)
+            dense = expand(suite, [(other, found) for other in named], seeds=seeds, preset=preset)
         for cell in _cells(suite, entry, method):
             for seed in seeds:
                 experiment = _experiment(suite, entry, method, cell, seed, where)
                 if preset is not None:
                     experiment = apply_preset(experiment, preset)
+                if entry.first_phase is not None:
+                    experiment = begin_from(dense, entry.first_phase, experiment, method, where)
                 experiments.setdefault(experiment.run, experiment)
     return list(experiments.values())
 

@@ -108,11 +108,18 @@ class Phase:
             raise ValueError(f"phase {self.name}: weight_decay must not be negative, got {self.weight_decay:g}")
 
 
+class DenseTraining(NamedTuple):
+    """What another method's run must be to stand in for a first phase."""
+
+    method: str  # its name
+    weights: WeightForm
+
+
 class Method(ABC):
     """A recipe. Subclasses are frozen dataclasses; their fields are the hyper-parameters.
 
     Everything that changes during training lives in the network's parameters and buffers, so a checkpoint of the
-    network is a checkpoint of the method. `refusal`, `begin_phase`, `loss` and `after_step` may be left alone.
+    network is a checkpoint of the method. Only `build`, `phases` and `export` must be written.
     """
 
     name: ClassVar[str]
@@ -128,6 +135,10 @@ class Method(ABC):
     def resize(self, architecture: Architecture, target: Target) -> Architecture:
         """Return the architecture to build; a method that compresses by being small returns a narrower one."""
         return architecture
+
+    def first_phase(self, target: Target) -> DenseTraining | None:
+        """Name the dense training, on the same layers, whose finished run may stand in for the first phase."""
+        return None
 
     @abstractmethod
     def build(self, architecture: Architecture, target: Target) -> nn.Module:

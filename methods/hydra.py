@@ -18,7 +18,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import nn
 
-from methods.base import Architecture, Method, Phase, Target, Trainable
+from methods.base import Architecture, DenseTraining, Method, Phase, Target, Trainable
 from methods.layers import build_prunable, clip_latent, compressed_layers, refresh_masks, to_plain
 
 WEIGHTS: frozenset[Trainable] = frozenset({"weights", "norm"})
@@ -43,6 +43,10 @@ class Hydra(Method):
     def refusal(self, target: Target) -> str | None:
         """Refuse a dense target: there is nothing to prune."""
         return "hydra prunes: keep_ratio must be below 1" if target.dense else None
+
+    def first_phase(self, target: Target) -> DenseTraining:
+        """Let an AT run of the precision that pretraining has take its place."""
+        return DenseTraining("at", target.weights if self.binary_phases == "all" else "fp")
 
     def build(self, architecture: Architecture, target: Target) -> nn.Module:
         """Build with Kaiming-normal weights, affine batch norm, and masks that keep everything until pruning."""

@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from methods.base import Architecture, Method, Phase, Target, Trainable
+from methods.base import Architecture, DenseTraining, Method, Phase, Target, Trainable
 from methods.layers import CompressedConv2d, build_prunable, clip_latent, compressed_layers, refresh_masks, to_plain
 
 WEIGHTS: frozenset[Trainable] = frozenset({"weights", "norm"})
@@ -36,6 +36,10 @@ class PruneFinetune(Method):
     def refusal(self, target: Target) -> str | None:
         """Refuse a dense target: there is nothing to prune."""
         return f"{self.name} prunes: keep_ratio must be below 1" if target.dense else None
+
+    def first_phase(self, target: Target) -> DenseTraining:
+        """Let an AT run take the place of dense training."""
+        return DenseTraining("at", target.weights)
 
     def build(self, architecture: Architecture, target: Target) -> nn.Module:
         """Build with Kaiming-normal weights, affine batch norm, and masks that keep everything until pruning."""

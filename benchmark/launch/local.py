@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO
 
@@ -38,7 +38,10 @@ def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], No
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
-                order = waiting.pop(0)
+                order = _next(waiting, running)
+                if order is None:
+                    break
+                waiting.remove(order)
                 say(f"start  {order.experiment.run}")
                 running[order.experiment.run] = _start(order, lines)
             order, line = lines.get()
@@ -61,6 +64,16 @@ def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], No
         for job in running.values():
             job.process.terminate()
     return failed
+
+
+def _next(waiting: Sequence[WorkOrder], running: Mapping[str, _Job]) -> WorkOrder | None:
+    """Return the first order whose first phase no other order has still to train; None if all have to wait."""
+    pending = {order.experiment.run for order in waiting} | running.keys()
+    for order in waiting:
+        first_phase = order.experiment.first_phase
+        if first_phase is None or first_phase.run not in pending:
+            return order
+    return None
 
 
 def _start(order: WorkOrder, lines: queue.Queue[tuple[WorkOrder, str | None]]) -> _Job:

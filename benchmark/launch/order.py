@@ -25,7 +25,7 @@ class WorkOrder(Strict):
     @property
     def folder(self) -> Path:
         """Where checkpoint, history, log and traceback of this run lie."""
-        return work_folder(self.out, self.experiment)
+        return work_folder(self.out, self.experiment.run)
 
     def save(self) -> Path:
         """Write the order into the work folder and return its path."""
@@ -35,14 +35,14 @@ class WorkOrder(Strict):
         return path
 
 
-def work_folder(out: Path, experiment: Experiment) -> Path:
-    """Return the work folder of an experiment's run."""
-    return out / "work" / experiment.run
+def work_folder(out: Path, run: str) -> Path:
+    """Return the work folder of a run by its name."""
+    return out / "work" / run
 
 
 def started_threads(out: Path, experiment: Experiment) -> int | None:
     """Return the thread count of a run that has a checkpoint: resuming with another would change its float sums."""
-    folder = work_folder(out, experiment)
+    folder = work_folder(out, experiment.run)
     if not (folder / "checkpoint.pt").exists() or not (folder / "order.json").exists():
         return None
     return load_order(folder / "order.json").threads

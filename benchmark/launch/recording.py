@@ -16,6 +16,7 @@ from benchmark.results.record import (
     CompressionPart,
     DatasetPart,
     EvaluationPart,
+    FirstPhasePart,
     MethodPart,
     ProvenancePart,
     Record,
@@ -97,11 +98,19 @@ def make_record(
             selected_epoch=trained.selected_epoch,
             validation_robust_accuracy=trained.validation_robust_accuracy,
             frozen_parts_unchanged=trained.frozen_parts_unchanged,
+            first_phase=_first_phase(trained),
         ),
         evaluation=evaluation,
         weights_sha256=weights_sha256,
         provenance=provenance,
     )
+
+
+def _first_phase(trained: Trained) -> FirstPhasePart | None:
+    if trained.first_phase is None:
+        return None
+    spec = trained.first_phase.spec
+    return FirstPhasePart(run=spec.run, run_hash=spec.run_hash, weights_sha256=trained.first_phase.weights_sha256)
 
 
 def _phase_fields(phase: Phase) -> dict[str, JsonValue]:

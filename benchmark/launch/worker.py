@@ -27,13 +27,14 @@ from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.hashing import tensors_sha256
-from benchmark.launch.order import WorkOrder, load_order
+from benchmark.launch.order import WorkOrder, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.launch.recording import make_record, portable_config
 from benchmark.models import network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.record import ProvenancePart, Record
 from benchmark.results.store import save_record, write_atomic
+from benchmark.training.handover import load_first_phase
 from benchmark.training.loop import train
 from methods import load_method_class
 from methods.allocation import weight_budget
@@ -60,7 +61,10 @@ def run_order(order: WorkOrder) -> Record:
     target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
 
     data = load_training(experiment.dataset, order.data_dir, limit=experiment.train_images)
-    trained = train(experiment, method, data, order.folder, device=device, report=report)
+    first_phase = None
+    if experiment.first_phase is not None:
+        first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)
+    trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
     plan = network_plan(experiment.architecture, data.info)
     budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
     built = prunable_sizes(method.resize(plan, target))

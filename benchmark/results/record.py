@@ -111,17 +111,26 @@ class CompressionPart(_Part):
         return self
 
 
+class FirstPhasePart(_Part):
+    """The dense training run whose network the method went on with."""
+
+    run: str
+    run_hash: str
+    weights_sha256: Sha256  # of its latent weights and normalisation after its last epoch
+
+
 class TrainingPart(_Part):
     """The cost of training and the choice of the epoch on held-out training images."""
 
     epochs: Count
     batch_size: Positive
-    passes: Quantity  # images sent forward and backward
+    passes: Quantity  # images sent forward and backward, a reused first phase included
     seconds: Quantity
     phases: list[dict[str, Json]]
     selected_epoch: Count
     validation_robust_accuracy: Share
     frozen_parts_unchanged: StrictBool | None  # None: the method freezes nothing
+    first_phase: FirstPhasePart | None = None  # None: the method trained all its phases itself
 
 
 class PgdPart(_Part):

@@ -19,13 +19,13 @@ from benchmark.seeding import derive_seed
 from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
+from benchmark.training.handover import save_trained, take_over
 from benchmark.training.history import EpochLine, append, truncate
+from benchmark.training.progress import Progress
 from benchmark.training.schedule import learning_rate, make_optimizer
 from benchmark.training.selection import validate
-from benchmark.training.state import State, Trained, TrainingFailed
+from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Batch, Method, Phase, Target
-
-PROGRESS_SECONDS = 20.0
 
 
 def train(
@@ -36,6 +36,7 @@ def train(
     *,
     device: torch.device,
     report: Callable[[str], None],
+    first_phase: FirstPhase | None = None,
 ) -> Trained:
     """Train one network, resuming from `folder/checkpoint.pt` if there is one.
 
@@ -51,12 +52,13 @@ def train(
         folder: holds checkpoint.pt and history.jsonl.
         device: where images and network live.
         report: receives one line per epoch, and one every few seconds within long epochs.
+        first_phase: a finished dense training that takes the place of the method's first phase.
 
     Raises:
         TrainingFailed: if the loss stops being finite or the method trains what it declared frozen.
         UserError: if the checkpoint is damaged or belongs to another run.
     """
-    return _Run(experiment, method, data, folder, device, report).train()
+    return _Run(experiment, method, data, folder, device, report, first_phase).train()
 
 
 class _Run:
@@ -70,31 +72,34 @@ class _Run:
         folder: Path,
         device: torch.device,
         report: Callable[[str], None],
+        first_phase: FirstPhase | None,
     ) -> None:
         self.experiment, self.method, self.folder, self.report = experiment, method, folder, report
-        self.device = device
+        self.device, self.first_phase = device, first_phase
         self.training, self.validation = data.train.to(device), data.validation.to(device)
         self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
         self.phases = tuple(method.phases(experiment.training.epochs, self.target))
         planned = sum(phase.epochs for phase in self.phases)
         if planned != experiment.training.epochs:
             raise TrainingFailed(f"{method.name} plans {planned} epochs, the budget is {experiment.training.epochs}")
+        self.taken_over = self.phases[0].epochs if first_phase is not None else 0
         self.generator = torch.Generator(device=device)
         self.objective = make_objective(experiment, data, self.generator)
         torch.manual_seed(derive_seed(experiment.seed, "build"))
-        plan = network_plan(experiment.architecture, data.info)
-        network = method.build(method.resize(plan, self.target), self.target)
+        plan = method.resize(network_plan(experiment.architecture, data.info), self.target)
+        network = method.build(plan, self.target)
         self.model = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
         self.state = State()
 
     def train(self) -> Trained:
-        finished = load_network(self.folder / "network.safetensors", run_hash=self.experiment.run_hash)
+        path, run_hash = self.folder / "network.safetensors", self.experiment.run_hash
+        finished = load_network(path, run_hash=run_hash)
         if finished is None:
             self._train_phases()
-            save_network(
-                self.folder / "network.safetensors", self.best, vars(self.state), run_hash=self.experiment.run_hash
-            )
+            if self.target.dense:
+                save_trained(self.folder, self.model, self._passes(), run_hash=run_hash)
+            save_network(path, self.best, vars(self.state), run_hash=run_hash)
         else:
             self.best, self.state = finished[0], State(**finished[1])
             self._replay_phase_beginnings()
@@ -107,8 +112,9 @@ class _Run:
             self.state.best_epoch,
             self.state.best_accuracy,
             self.phases,
-            round(len(self.training) * self.experiment.training.epochs * self.experiment.passes_per_image),
+            self._passes(),
             self.state.seconds,
+            self.first_phase,
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
 
@@ -116,7 +122,13 @@ class _Run:
         checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
         if checkpoint is not None:
             self._restore(checkpoint)
-        truncate(self.folder / "history.jsonl", self._epochs_before(self.state.phase) + self.state.epoch)
+        elif self.first_phase is not None:
+            self.method.begin_phase(self.model, self.phases[0])
+            take_over(self.model, self.first_phase)
+            self.state.phase = 1
+            self.report(f"phase {self.phases[0].name} is that of {self.first_phase.spec.run}")
+        done = self._epochs_before(self.state.phase) + self.state.epoch
+        truncate(self.folder / "history.jsonl", done - self.taken_over)
         for index in range(self.state.phase, len(self.phases)):
             resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
             self._train_phase(index, resumed)
@@ -160,11 +172,10 @@ class _Run:
         self.model.train()
         order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
         # Batches of nearly equal size: every image is used, and no batch is too small for batch norm.
-        wanted = math.ceil(len(order) / self.experiment.training.batch_size)
-        batches = order.tensor_split(min(wanted, len(order) // 2))
-        total = torch.zeros((), device=self.device)
-        started = shown = time.perf_counter()
-        for number, rows in enumerate(batches):
+        wanted = min(math.ceil(len(order) / self.experiment.training.batch_size), len(order) // 2)
+        batches, total = order.tensor_split(wanted), torch.zeros((), device=self.device)
+        progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", self.report)
+        for rows in batches:
             index_on_device = rows.to(self.device)
             images = as_float_images(self.training.images[index_on_device])
             batch = Batch(
@@ -179,14 +190,7 @@ class _Run:
             self.method.after_step(self.model, phase, self.state.step)
             self.state.step += 1
             total += loss.detach()
-            now = time.perf_counter()
-            if now - shown > PROGRESS_SECONDS:
-                shown = now
-                left = (now - started) / (number + 1) * (len(batches) - number - 1)
-                self.report(
-                    f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4} batch {number + 1}/{len(batches)}  "
-                    f"epoch ends in {left:.0f}s"
-                )
+            progress.tell()
         mean = float(total) / len(batches)
         if not math.isfinite(mean):
             raise TrainingFailed(
@@ -197,6 +201,10 @@ class _Run:
     def _check_frozen(self, phase: Phase) -> None:
         if frozen_digest(self.model, phase) != self.state.frozen_digest:
             raise TrainingFailed(f"{self.method.name} changed parameters that phase {phase.name} declares frozen")
+
+    def _passes(self) -> int:
+        images = len(self.training) * (self.experiment.training.epochs - self.taken_over)
+        return round(images * self.experiment.passes_per_image) + (self.first_phase.passes if self.first_phase else 0)
 
     def _epochs_before(self, index: int) -> int:
         return sum(phase.epochs for phase in self.phases[:index])

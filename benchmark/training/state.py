@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
+from benchmark.experiment import FirstPhaseSpec
 from methods.base import Phase
 
 
 class TrainingFailed(RuntimeError):
     """Training cannot go on: the loss is not finite, or the method broke its own rules."""
+
+
+@dataclass(frozen=True)
+class FirstPhase:
+    """A finished dense training that stands in for a method's first phase."""
+
+    spec: FirstPhaseSpec
+    tensors: dict[str, Tensor]  # latent weights, normalisation and its statistics, after the last epoch
+    passes: int  # images sent forward and backward to get there
+    weights_sha256: str  # of `tensors`
 
 
 @dataclass(frozen=True)
@@ -21,8 +32,9 @@ class Trained:
     selected_epoch: int  # counted over all phases, from 1
     validation_robust_accuracy: float
     phases: tuple[Phase, ...]
-    passes: int  # images sent forward and backward
+    passes: int  # images sent forward and backward, a reused first phase included
     seconds: float
+    first_phase: FirstPhase | None
     frozen_parts_unchanged: bool | None  # None if every parameter was trained in every phase
 
 

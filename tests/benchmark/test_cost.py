@@ -66,7 +66,7 @@ def test_attack_passes_cost_two_forward_runs_and_update_passes_three(make_experi
 def test_the_papers_recipes_cost_what_the_published_schedule_implies(make_experiment, objective, epochs, magnitude):
     experiment = make_experiment(objective=objective, training={"epochs": epochs})
 
-    assert training_flops(experiment, resnet34()) == pytest.approx(magnitude, rel=0.05)
+    assert training_flops(experiment, resnet34(), experiment.training.epochs) == pytest.approx(magnitude, rel=0.05)
 
 
 def test_validation_images_are_not_trained_on(make_experiment):
@@ -81,7 +81,7 @@ def test_an_unknown_data_set_has_no_cost_before_it_is_read(make_experiment, tmp_
 
     text = "\n".join(plan_lines(planned(tmp_path, experiment)))
 
-    assert training_flops(experiment, resnet34()) is None
+    assert training_flops(experiment, resnet34(), experiment.training.epochs) is None
     assert "n/a FLOPs" in text and "every training image" in text
 
 

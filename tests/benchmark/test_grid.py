@@ -84,7 +84,7 @@ def test_a_record_measured_in_another_way_does_not_count(planned, save_result, m
 
 
 def test_a_failure_is_told_with_the_last_line_of_its_traceback(planned, make_experiment, tmp_path):
-    folder = work_folder(tmp_path, make_experiment())
+    folder = work_folder(tmp_path, make_experiment().run)
     folder.mkdir(parents=True)
     (folder / "failed.txt").write_text("Traceback ...\nTrainingFailed: the loss is nan\n", encoding="utf-8")
 
@@ -94,7 +94,7 @@ def test_a_failure_is_told_with_the_last_line_of_its_traceback(planned, make_exp
 
 
 def test_a_record_outweighs_an_old_failure(planned, save_result, make_experiment, tmp_path):
-    folder = work_folder(tmp_path, make_experiment())
+    folder = work_folder(tmp_path, make_experiment().run)
     folder.mkdir(parents=True)
     (folder / "failed.txt").write_text("TrainingFailed: the loss is nan\n", encoding="utf-8")
     save_result(make_experiment())

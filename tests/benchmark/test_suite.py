@@ -313,6 +313,7 @@ def test_the_defaults_of_an_experiment_are_frozen(make_experiment):
             "pgd": {"steps": 50, "restarts": 1, "step_size": None},
             "autoattack": {"seed": 0, "batch_size": 500},
         },
+        "first_phase": None,
         "seed": 0,
     }
 

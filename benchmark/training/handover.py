@@ -1,0 +1,55 @@
+"""Hands a dense training over to methods that begin with one: HYDRA, or pruning baselines, on top of an AT run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.experiment import FirstPhaseSpec
+from benchmark.hashing import tensors_sha256
+from benchmark.training.checkpoint import load_network, save_network
+from benchmark.training.state import FirstPhase, TrainingFailed
+
+# What a compressible layer has and a dense one has not, by the last part of its name in the state dict.
+ADDED = frozenset({"scores", "mask", "_extra_state"})
+
+
+def trained_path(folder: Path) -> Path:
+    """Return where a dense run leaves its network as it was after the last epoch, latent weights included."""
+    return folder / "trained.safetensors"
+
+
+def save_trained(folder: Path, model: nn.Module, passes: int, *, run_hash: str) -> None:
+    """Write what `load_first_phase` reads."""
+    tensors = {name: value.cpu() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
+    save_network(trained_path(folder), tensors, {"passes": passes}, run_hash=run_hash)
+
+
+def load_first_phase(folder: Path, spec: FirstPhaseSpec) -> FirstPhase:
+    """Read the network that a dense run left in its work folder.
+
+    Raises:
+        UserError: if it is not there, is damaged, or is another run's.
+    """
+    found = load_network(trained_path(folder), run_hash=spec.run_hash)
+    if found is None:
+        raise UserError(f"the first phase is that of {spec.run}, but {trained_path(folder)} is not there; run it first")
+    tensors, facts = found
+    return FirstPhase(spec, tensors, int(facts["passes"]), tensors_sha256(tensors))
+
+
+def take_over(model: nn.Module, first_phase: FirstPhase) -> None:
+    """Load a dense training into `model`, whose scores and masks stay as they are.
+
+    Raises:
+        TrainingFailed: if the two networks differ in more than that.
+    """
+    try:
+        missing, unexpected = model.load_state_dict(first_phase.tensors, strict=False)
+    except RuntimeError as error:  # other shapes
+        raise TrainingFailed(f"the network of {first_phase.spec.run} does not fit: {error}") from error
+    foreign = [*unexpected, *(name for name in missing if name.rpartition(".")[2] not in ADDED)]
+    if foreign:
+        raise TrainingFailed(f"the network of {first_phase.spec.run} differs from this method's in {foreign[0]}")
