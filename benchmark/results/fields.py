@@ -1,0 +1,45 @@
+"""Types of a record's fields: their ranges and exact spellings, checked whenever a record is made or read."""
+
+from __future__ import annotations
+
+import math
+from datetime import datetime, timedelta
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, JsonValue
+
+from benchmark.results.protocol import exact_epsilon
+
+
+def _is_exact(text: str) -> str:
+    if exact_epsilon(text) != text:
+        raise ValueError(f"write {exact_epsilon(text)!r} instead of {text!r}")
+    return text
+
+
+def _is_utc(text: str) -> str:
+    if datetime.fromisoformat(text).utcoffset() != timedelta(0):
+        raise ValueError(f"{text!r} is not a time in UTC")
+    return text
+
+
+def _is_finite(value: JsonValue) -> JsonValue:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("numbers must be finite")
+    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for child in children:
+        _is_finite(child)
+    return value
+
+
+Integer = Annotated[int, Field(strict=True)]
+Count = Annotated[int, Field(strict=True, ge=0)]
+Positive = Annotated[int, Field(strict=True, ge=1)]
+Quantity = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+KeepRatio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
+Width = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+ExactSize = Annotated[str, AfterValidator(_is_exact)]
+Utc = Annotated[str, AfterValidator(_is_utc)]  # ISO 8601
+Json = Annotated[JsonValue, AfterValidator(_is_finite)]
