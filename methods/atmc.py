@@ -62,6 +62,7 @@ class Atmc(Method):
     weight_decay: float = 1e-4
     rho: float = 0.1  # weight of ADMM's penalty
     interval: int = 10  # steps between updates of Z and U
+    bn_recalibrate: bool = False  # the original deploys Z with the batch-norm statistics gathered under W
 
     def refusal(self, target: Target) -> str | None:
         """Refuse a dense target: the projection would do nothing."""

@@ -127,6 +127,10 @@ class Method(ABC):
     # Values of the grid axes keep_ratio, allocation and last_norm that belong to the method: they come before a
     # suite's grid, but not before the method's entry in the suite.
     own_axes: ClassVar[Mapping[str, float | bool]] = {}
+    # Whether the batch-norm statistics of every exported network are recomputed on clean training images before it is
+    # validated, so that the network selected, stored and evaluated has them. Needed where the statistics gathered in
+    # training belong to other weights than those exported. No ClassVar: a method may make it a field, hence an option.
+    bn_recalibrate: bool = False
 
     def refusal(self, target: Target) -> str | None:
         """Say in one sentence why `target` makes no sense for this method; None if it does."""

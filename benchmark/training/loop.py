@@ -22,8 +22,8 @@ from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.handover import save_trained, take_over
 from benchmark.training.history import EpochLine, append, truncate
 from benchmark.training.progress import Progress
-from benchmark.training.schedule import learning_rate, make_optimizer
-from benchmark.training.selection import validate
+from benchmark.training.schedule import even_batches, learning_rate, make_optimizer
+from benchmark.training.selection import recalibrate, validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Batch, Method, Phase, Target
 
@@ -152,6 +152,8 @@ class _Run:
                 group["lr"] = learning_rate(phase, epoch)
             loss = self._train_epoch(phase, index, epoch, optimizer)
             network = self.method.export(self.model)
+            if self.method.bn_recalibrate:
+                recalibrate(network, self.training, batch_size=self.experiment.training.batch_size)
             clean, robust = validate(network, self.validation, self.experiment)
             last_phase = index == len(self.phases) - 1  # only the last phase's networks are compressed as asked
             if last_phase and robust >= self.state.best_accuracy:
@@ -171,9 +173,8 @@ class _Run:
         self.generator.manual_seed(seed)
         self.model.train()
         order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
-        # Batches of nearly equal size: every image is used, and no batch is too small for batch norm.
-        wanted = min(math.ceil(len(order) / self.experiment.training.batch_size), len(order) // 2)
-        batches, total = order.tensor_split(wanted), torch.zeros((), device=self.device)
+        batches = even_batches(order, self.experiment.training.batch_size)
+        total = torch.zeros((), device=self.device)
         progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", self.report)
         for rows in batches:
             index_on_device = rows.to(self.device)

@@ -1,17 +1,50 @@
-"""Validation of exported networks on held-out training images: what model selection looks at."""
+"""What model selection looks at: exported networks, recalibrated if the method asks for it, on held-out images."""
 
 from __future__ import annotations
 
 from fractions import Fraction
 
+import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.load import Images
-from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
+from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
 from benchmark.experiment import Experiment
+from benchmark.training.schedule import even_batches
 
 VALIDATION_BATCH = 500
 VALIDATION_SEED = 0  # the same random starts every epoch, so that epochs differ by the network alone
+# Means over so many images hardly move with more, and one forward pass over them costs little beside an epoch of
+# adversarial training, however large the data set is.
+RECALIBRATION_IMAGES = 10_000
+
+
+@torch.no_grad()
+def recalibrate(network: nn.Module, images: Images, *, batch_size: int) -> None:
+    """Recompute the batch-norm statistics of an exported network on the first training images, in place.
+
+    Every norm gets the average over all batches of the batch's mean and unbiased variance, while it normalises by the
+    batch as in training. Training images lie in hash order, so that the first of them are of all classes. Nothing is
+    drawn at random: a resumed run finds the same statistics.
+
+    Args:
+        network: plain network; left in eval mode.
+        images: training images on the network's device; not augmented.
+        batch_size: of training.
+    """
+    norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    network.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # plain average instead of an exponential one
+        norm.train()  # the norms alone: other layers might draw random numbers in train mode
+    for batch in even_batches(images.images[:RECALIBRATION_IMAGES], batch_size):
+        network(as_float_images(batch))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    network.eval()
 
 
 def validate(network: nn.Module, images: Images, experiment: Experiment) -> tuple[float, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from dataclasses import dataclass
 from typing import ClassVar
@@ -22,7 +23,9 @@ from benchmark.experiment import (
     TrainingSpec,
 )
 from benchmark.hashing import tensors_sha256
+from benchmark.training import loop
 from benchmark.training.loop import train
+from benchmark.training.selection import recalibrate
 from benchmark.training.state import TrainingFailed
 from methods.at import AT
 from methods.atmc import Atmc
@@ -88,6 +91,7 @@ RESUMED = [
     (Hydra(), "trades", 5, (2, 3, 4, 5)),
     (Hydra(binary_phases="finetune"), "fast", 5, (4, 5)),
     (Atmc(interval=2), "half_clean", 6, (4, 5, 6)),
+    (Atmc(interval=2, bn_recalibrate=True), "pgd", 4, (3, 4)),
     (MagnitudePruning(), "clean", 4, (3, 4)),
     (RandomPruning(), "pgd", 4, (3, 4)),
     (RST(), "pgd", 3, (2,)),
@@ -178,6 +182,57 @@ def test_the_mode_and_statistics_of_the_exported_network_are_for_evaluation(tmp_
     trained = train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
     assert not trained.network.training
     assert not any(parameter.requires_grad for parameter in trained.network.parameters())
+
+
+@pytest.mark.parametrize("weights", ["fp", "binary"])
+def test_a_recalibrated_method_ends_with_its_own_statistics_and_trains_as_without(tmp_path, digits, weights):
+    """Equal losses: neither the trained network nor its random numbers have been touched."""
+    runs = {}
+    for method in (Atmc(interval=2), Atmc(interval=2, bn_recalibrate=True)):
+        folder = tmp_path / str(method.bn_recalibrate)
+        folder.mkdir()
+        trained = train(experiment(method, weights=weights), method, digits, folder, device=CPU, report=ignore)
+        again = copy.deepcopy(trained.network)
+        recalibrate(again, digits.train, batch_size=16)
+        lines = [json.loads(line) for line in (folder / "history.jsonl").read_text().splitlines()]
+        own = tensors_sha256(trained.network.state_dict()) == tensors_sha256(again.state_dict())
+        runs[method.bn_recalibrate] = own, [line["loss"] for line in lines]
+
+    assert runs[True][0] and not runs[False][0]
+    assert runs[True][1] == runs[False][1]
+
+
+def spy(function, name, events):
+    """Wrap a function so that each call leaves its name."""
+
+    def called(*arguments, **settings):
+        events.append(name)
+        return function(*arguments, **settings)
+
+    return called
+
+
+@dataclass(frozen=True)
+class Recalibrated(AT):
+    """Has no such field, only the attribute."""
+
+    name: ClassVar[str] = "recalibrated"
+    bn_recalibrate = True
+
+
+def test_every_epochs_network_is_recalibrated_before_it_is_validated_if_the_method_says_so(
+    tmp_path, digits, monkeypatch
+):
+    events = []
+    for name in ("recalibrate", "validate"):
+        monkeypatch.setattr(loop, name, spy(getattr(loop, name), name, events))
+
+    for method in (AT(), Recalibrated()):
+        folder = tmp_path / method.name
+        folder.mkdir()
+        train(experiment(method), method, digits, folder, device=CPU, report=ignore)
+
+    assert events == ["validate"] * 3 + ["recalibrate", "validate"] * 3
 
 
 @dataclass(frozen=True)

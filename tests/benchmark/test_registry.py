@@ -203,6 +203,18 @@ def test_only_options_that_differ_from_their_default_enter_the_spec():
     assert (spec.name, spec.target) == ("edge_popup", "methods.edge_popup:EdgePopup")
 
 
+def test_an_option_added_later_leaves_the_runs_without_it_alone(make_experiment):
+    found = resolve("atmc")
+
+    plain, off, on = (
+        make_experiment(method=found.spec(options, "here").model_dump())
+        for options in ({}, {"bn_recalibrate": "false"}, {"bn_recalibrate": True})
+    )
+
+    assert (plain.method.options, on.method.options) == ({}, {"bn_recalibrate": True})
+    assert plain.run_hash == off.run_hash != on.run_hash
+
+
 def test_a_number_in_any_spelling_gives_the_same_run(make_experiment):
     found = resolve("edge_popup")
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.training.schedule import learning_rate, make_optimizer
+from benchmark.training.schedule import even_batches, learning_rate, make_optimizer
 from methods.base import Phase
 
 WEIGHTS = frozenset({"weights"})
@@ -69,3 +69,14 @@ def test_adam_adds_the_weight_decay_to_the_gradient():
     assert type(optimizer) is torch.optim.Adam  # not AdamW, which decays the weights themselves
     assert not optimizer.defaults.get("decoupled_weight_decay", False)
     assert (optimizer.param_groups[0]["lr"], optimizer.param_groups[0]["weight_decay"]) == (0.5, 0.01)
+
+
+@pytest.mark.parametrize("batch_size", [2, 3, 16, 100])
+@pytest.mark.parametrize("count", [2, 3, 17, 48, 99])
+def test_batches_hold_every_row_once_and_two_at_least(count, batch_size):
+    batches = even_batches(torch.arange(count), batch_size)
+
+    sizes = [len(batch) for batch in batches]
+    assert torch.equal(torch.cat(batches), torch.arange(count))
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= 2 and max(sizes) <= max(batch_size, 3)

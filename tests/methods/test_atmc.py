@@ -54,6 +54,7 @@ def test_the_default_hyperparameters_are_frozen():
         "weight_decay": 1e-4,
         "rho": 0.1,
         "interval": 10,
+        "bn_recalibrate": False,
     }
     assert Atmc.objective == "half_clean"
 
