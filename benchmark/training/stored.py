@@ -3,7 +3,7 @@
 After ATTA (Zheng et al. 2020), as the paper's fast variant uses it: one attack step per update, started from the stored
 perturbation. The perturbation lives on the image padded on all sides and is cropped and mirrored with the image.
 DEVIATION: crop offsets are drawn from 0..2 * padding; the released code never draws the last one.
-DEVIATION: perturbations are stored as int8 in steps of epsilon / 127, a quarter of float32's memory.
+DEVIATION: perturbations are stored as int8 in steps of epsilon / 126, a quarter of float32's memory.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from benchmark.training.objectives import PgdObjective, autocast, mode
 from methods.base import Batch
 from methods.layers import held_effective_weights
 
-LEVELS = 127  # int8 steps per epsilon
+# int8 steps per epsilon, an even number of them: the objective's usual step is epsilon / 2, and half of 127 would be a
+# tie, which the last bits of a float decide, on one machine so and on another so.
+LEVELS = 126
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.models import plain_conv
-from benchmark.training.stored import FastObjective, PerturbationStore, SoftTarget, draw_window, pad
+from benchmark.training.stored import LEVELS, FastObjective, PerturbationStore, SoftTarget, draw_window, pad
 
 EPSILON, PADDING, CLASSES = 8 / 255, 3, 10
 
@@ -120,9 +120,9 @@ def test_padding_surrounds_the_image_with_its_value():
 def test_the_first_perturbations_fill_the_ball_evenly(make_store):
     levels = make_store().levels
 
-    assert (int(levels.min()), int(levels.max())) == (-127, 127)
+    assert (int(levels.min()), int(levels.max())) == (-LEVELS, LEVELS)
     assert abs(float(levels.float().mean())) < 2
-    assert float(levels.float().var()) == pytest.approx(127**2 / 3, rel=0.05)
+    assert float(levels.float().var()) == pytest.approx(LEVELS**2 / 3, rel=0.05)
 
 
 def test_the_store_takes_one_byte_per_pixel_of_the_canvas(make_store):
@@ -145,7 +145,7 @@ def test_writing_keeps_pixels_outside_the_window_and_other_images(make_store, wi
     for index, row in enumerate(ROWS):
         inside = torch.zeros(14, 14, dtype=torch.bool)
         inside[window.rows[index, 0] : window.rows[index, -1] + 1, window.columns[index].sort().values] = True
-        assert bool((store.levels[row][:, inside] == 127).all())
+        assert bool((store.levels[row][:, inside] == LEVELS).all())
         assert torch.equal(store.levels[row][:, ~inside], before[row][:, ~inside])
     others = [row for row in range(12) if row not in ROWS]
     assert torch.equal(store.levels[others], before[others])
@@ -168,7 +168,7 @@ def test_what_is_read_differs_from_what_was_written_by_half_a_step_at_most(make_
 
     read = store.read(ROWS, window)
     assert read.dtype == torch.float32
-    assert float((read - perturbation).abs().max()) <= EPSILON / 127 / 2 * 1.001
+    assert float((read - perturbation).abs().max()) <= EPSILON / LEVELS / 2 * 1.001
     assert float(read.abs().max()) <= EPSILON * (1 + 1e-6)
 
 
@@ -225,7 +225,17 @@ def test_training_keeps_the_perturbed_images_in_ball_and_pixel_range(make_plan, 
     for start, attacked in zip(seen[::2], seen[1::2], strict=True):
         assert float(attacked.min()) >= 0 and float(attacked.max()) <= 1
         assert float((attacked - start).abs().max()) <= 2 * EPSILON + 1e-6
-    assert int(objective.store.levels.abs().max()) <= 127
+    assert int(objective.store.levels.abs().max()) <= LEVELS
+
+
+@pytest.mark.parametrize("epsilon", [8 / 255, 4 / 255, 26 / 255, 32 / 255])
+def test_whole_and_half_epsilon_are_stored_exactly_whatever_their_last_bits(make_store, window, epsilon):
+    store, halves = make_store(epsilon=epsilon), torch.arange(5 * 3 * 8 * 8).view(5, 3, 8, 8) % 5 - 2
+    for error in (0.0, 1e-6, -1e-6):
+        store.write(ROWS, window, halves * epsilon / 2 + error)
+
+        assert torch.equal(window.of(store.levels[ROWS]).int() * 2, halves.int() * LEVELS)
+    torch.testing.assert_close(store.read(ROWS, window), halves * epsilon / 2, rtol=1e-6, atol=0)
 
 
 def test_training_moves_each_pixel_by_the_step_within_the_ball(make_plan, make_batch, make_fast, make_store):
@@ -235,9 +245,10 @@ def test_training_moves_each_pixel_by_the_step_within_the_ball(make_plan, make_b
     store = make_store(padding=0)
     before = store.levels.int()
 
-    make_fast(store, step_size=EPSILON * 32 / 127, crop_padding=0, flip=False)(model, batch)
+    make_fast(store, step_size=EPSILON / 2, crop_padding=0, flip=False)(model, batch)
 
     moved = store.levels.int()
-    up, down = (before + 32).clamp(max=127), (before - 32).clamp(min=-127)
+    step = LEVELS // 2
+    up, down = (before + step).clamp(max=LEVELS), (before - step).clamp(min=-LEVELS)
     assert bool(((moved == up) | (moved == down)).all())
     assert 0 < int((moved == up).sum()) < moved.numel()

@@ -84,15 +84,15 @@ def test_the_fast_objective_takes_the_literal_steps(literal, batch, make_objecti
             canvas = torch.full((3, 8 + 2 * PADDING, 8 + 2 * PADDING), FILL, dtype=torch.float64)
             canvas[:, PADDING:-PADDING, PADDING:-PADDING] = batch.images[index]
             images[index] = crop(canvas, *place)
-            # Stored in whole steps of epsilon / 127.
-            old[index] = crop(levels[rows[index]].to(torch.float32), *place) * (epsilon / 127)
+            # Stored in whole steps of epsilon / 126.
+            old[index] = crop(levels[rows[index]].to(torch.float32), *place) * (epsilon / 126)
         start = (images + old).requires_grad_()
         logits = literal.literal_logits(copies.weights, copies, start)
         (gradient,) = torch.autograd.grad(literal.cross_entropy(logits, batch.labels), start)
         new = (old + literal.settings["step_size"] * gradient.sign()).clamp(-epsilon, epsilon)
         new = (images + new).clamp(0, 1) - images
         for index, (row, column, mirror) in enumerate(places):
-            whole = (new[index] / epsilon * 127).round().to(torch.int8)
+            whole = (new[index] / epsilon * 126).round().to(torch.int8)
             levels[rows[index], :, row : row + 8, column : column + 8] = whole.flip(2) if mirror else whole
         target = one_hot[batch.labels]
         if soft:
