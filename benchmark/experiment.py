@@ -119,7 +119,7 @@ class MethodSpec(Strict):
     name: str
     target: str  # module:Class, or path/to/file.py:Class
     options: dict[str, Any] = {}  # the fields that differ from the class's defaults
-    source_sha256: str | None = None  # of a file given on the command line: an edited file is another experiment
+    source_sha256: str | None = None  # unless built in: an edited plug-in is another experiment
 
 
 class FirstPhaseSpec(Strict):

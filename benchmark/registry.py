@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.catalogue import registered_methods
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import MethodSpec
-from methods import BUILT_IN, is_file_target, load_method_class, source_file
+from methods import BUILT_IN, is_file_target, load_method_class
 from methods.base import Method
 
 
@@ -48,21 +48,37 @@ class ResolvedMethod:
             raise UserError(f"{where}: {place}: {message}, got {options}") from None
 
     def spec(self, options: dict[str, Any], where: str) -> MethodSpec:
-        """Return what identifies the configured method: the options that differ from the defaults."""
+        """Return what identifies the configured method: the options that differ from the defaults, and its source.
+
+        A built-in method is known by its name, so that tidying up its file orphans no result.
+
+        Raises:
+            UserError: as `create` and `source_sha256` do.
+        """
         method = self.create(options, where)
         changed = {
             field.name: getattr(method, field.name)
             for field in dataclasses.fields(method)  # type: ignore[arg-type]
             if field.default is dataclasses.MISSING or getattr(method, field.name) != field.default
         }
-        digest = self.source_sha256() if is_file_target(self.target) else None
+        digest = None if self.target in BUILT_IN.values() else self.source_sha256()
         return MethodSpec(name=self.cls.name, target=self.target, options=changed, source_sha256=digest)
 
     def source_sha256(self) -> str:
-        """Return the SHA-256 of the file that defines the method."""
-        path = source_file(self.target)
-        assert path is not None, "a loaded class has a source file"
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        """Return the SHA-256 of the file that defines the method.
+
+        Raises:
+            UserError: if there is no such file, as for a class in a zip archive.
+        """
+        try:
+            # A package may only pass on a class that another of its files defines.
+            path = self.target.rpartition(":")[0] if is_file_target(self.target) else inspect.getfile(self.cls)
+            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        except (OSError, TypeError) as error:
+            raise UserError(
+                f"method {self.target!r}: the file that defines it, whose hash identifies it, cannot be read: {error}; "
+                "give it as path/to/file.py:Class"
+            ) from None
 
     def deviations(self) -> list[str]:
         """Return the DEVIATION paragraphs of the method's module, one line each."""

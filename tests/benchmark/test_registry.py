@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import sys
 from importlib.metadata import EntryPoint
 
 import pytest
@@ -122,9 +124,70 @@ def test_an_edited_file_is_another_run_and_a_moved_file_the_same(method_file, ma
     assert first == moved != edited
 
 
-def test_a_built_in_method_is_not_identified_by_its_file():
-    assert resolve("at").spec({}, "here").source_sha256 is None
-    assert len(resolve("at").source_sha256()) == 64
+@pytest.mark.parametrize("target", [*methods.BUILT_IN, *methods.BUILT_IN.values()])
+def test_a_built_in_method_is_not_identified_by_its_file(target):
+    assert resolve(target).spec({}, "here").source_sha256 is None
+    assert len(resolve(target).source_sha256()) == 64
+
+
+@pytest.fixture
+def make_package(tmp_path, monkeypatch):
+    """Return the writer of an importable package `plugin` that passes on the class Mine of its module `core`."""
+    monkeypatch.syspath_prepend(tmp_path)
+    folder = tmp_path / "plugin"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("from plugin.core import Mine as Mine\n")
+
+    def forget():
+        for module in ("plugin.core", "plugin"):
+            sys.modules.pop(module, None)
+
+    def write(code=MINE):
+        forget()
+        (folder / "core.py").write_text(HEAD + code, encoding="utf-8")
+        importlib.invalidate_caches()
+        return folder / "core.py"
+
+    yield write
+    forget()
+
+
+@pytest.mark.parametrize("method", ["plugin:Mine", "plugin.core:Mine", "mine"])
+def test_an_installed_method_is_identified_by_the_file_that_defines_it(
+    make_package, make_experiment, installed, method
+):
+    installed(("mine", "plugin:Mine"))
+    path, specs = make_package(), {}
+    specs["first"] = resolve(method).spec({}, "here")
+    make_package(MINE + "\n# edited\n")
+    specs["edited"] = resolve(method).spec({}, "here")
+
+    hashes = {name: make_experiment(method=spec.model_dump()).run_hash for name, spec in specs.items()}
+    assert specs["edited"].source_sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert hashes["first"] != hashes["edited"]
+
+
+def test_a_file_and_a_module_of_the_same_content_are_the_same_run(make_package, make_experiment):
+    path = make_package()
+
+    hashes = {
+        make_experiment(method=resolve(method).spec({}, "here").model_dump()).run_hash
+        for method in (f"{path}:Mine", "plugin.core:Mine")
+    }
+
+    assert len(hashes) == 1
+
+
+def test_a_method_whose_file_cannot_be_read_is_refused_in_a_sentence(make_package):
+    path = make_package()
+    found = resolve("plugin:Mine")
+    path.unlink()
+
+    with pytest.raises(
+        UserError, match=r"'plugin:Mine': the file that defines it, .* cannot be read: .*; give"
+    ) as refusal:
+        found.spec({}, "here")
+    assert "\n" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(
