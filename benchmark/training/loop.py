@@ -177,13 +177,9 @@ class _Run:
         total = torch.zeros((), device=self.device)
         progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", self.report)
         for rows in batches:
-            index_on_device = rows.to(self.device)
-            images = as_float_images(self.training.images[index_on_device])
-            batch = Batch(
-                images.contiguous(memory_format=torch.channels_last),
-                self.training.labels[index_on_device],
-                index_on_device,
-            )
+            rows = rows.to(self.device)
+            images = as_float_images(self.training.images[rows]).contiguous(memory_format=torch.channels_last)
+            batch = Batch(images, self.training.labels[rows], rows)
             optimizer.zero_grad(set_to_none=True)
             loss = self.method.loss(self.model, phase, batch, self.objective)
             loss.backward()
