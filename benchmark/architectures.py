@@ -24,7 +24,10 @@ class Shape:
 
 
 SHAPES = {
-    "resnet10": Shape((1, 1, 1, 1), about="13 convolutions, for 8x8 images and quick looks"),
+    "resnet6": Shape(
+        (1, 1, 0, 0), about="7 convolutions, two stages only: for 8x8 images, which four would shrink to a pixel"
+    ),
+    "resnet10": Shape((1, 1, 1, 1), about="13 convolutions, for quick looks"),
     "resnet18": Shape((2, 2, 2, 2), about="21 convolutions"),
     "resnet34": Shape((3, 4, 6, 3), about="37 convolutions, the paper's network"),
     "resnet50": Shape((3, 4, 6, 3), bottleneck=True, about="54 convolutions, bottleneck blocks"),

@@ -228,3 +228,27 @@ def test_no_cell_is_refused(tmp_path, name, preset):
 
     assert [item.reason for item in planned if item.state == "refused"] == []
     assert {item.experiment.method.name for item in planned} >= others
+
+
+@pytest.mark.parametrize("name", ["quickstart", "cifar10-jpeg"])
+def test_small_suites_run_every_method_in_both_precisions_with_its_own_objective_and_fast(tmp_path, name):
+    grid = cells(name)
+
+    asked = {(e.method.name, e.weights, e.objective) for e in grid}
+    own = {found.cls.name: found.cls.objective for found in METHODS.values()}
+    assert asked == {(m, w, o) for m in BUILT_IN for w in ("fp", "binary") for o in (own[m], "fast")}
+    assert len(grid) == len(asked) == 32
+    assert all(e.architecture.last_norm for e in grid if e.method.name != "rst")
+    assert {item.state for item in plan(grid, METHODS, tmp_path)} == {"todo"}
+
+
+def test_the_sanity_suite_varies_only_what_it_compares():
+    """Four keep ratios by two p, LBN, and two ways to choose weights; two seeds and one budget for all."""
+    grid = cells("cifar10-jpeg-sanity")
+
+    schedules = {e.training.model_dump_json() for e in grid}
+    assert (len(grid), len(schedules), {e.seed for e in grid}) == (22, 1, {0, 1})
+    assert len({e.architecture.model_copy(update={"last_norm": True}) for e in grid}) == 1
+    assert {e.objective for e in grid} == {"pgd"}
+    crossing = {(e.keep_ratio, e.allocation) for e in grid if e.weights == "binary" and e.architecture.last_norm}
+    assert crossing == {(keep, p) for keep in (0.02, 0.05, 0.1, 0.2) for p in (0.1, 1.0)}

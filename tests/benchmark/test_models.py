@@ -39,6 +39,8 @@ def build(make_plan):
 @pytest.mark.parametrize(
     ("name", "layers", "ten_classes", "hundred_classes"),
     [
+        ("resnet6", 7, 306_112, 317_632),
+        ("resnet10", 13, 4_897_472, 4_943_552),
         ("resnet18", 21, 11_164_352, 11_210_432),
         ("resnet34", 37, 21_265_088, 21_311_168),
         ("resnet50", 54, 23_467_712, 23_652_032),
