@@ -21,7 +21,7 @@ ExactFraction = Annotated[str, AfterValidator(exact_epsilon)]  # "8/255", kept e
 class Strict(BaseModel):
     """A frozen settings model that refuses unknown keys and says which one was probably meant."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
 
     @model_validator(mode="before")
     @classmethod

@@ -19,7 +19,7 @@ from benchmark.registry import ResolvedMethod
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
 from benchmark.training.handover import trained_path
-from methods.allocation import allocate
+from methods.allocation import allocate, weight_budget
 from methods.base import Architecture, Target
 
 State = Literal["todo", "done", "failed", "refused"]
@@ -127,8 +127,12 @@ def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architectu
         raise ValueError(reason)
     network = _network(experiment)
     built = method.resize(network, target)
-    if built == network and target.allocation != "global":  # a method that builds a smaller one needs no masks
-        allocate(list(_sizes(network).values()), target.keep_ratio, target.allocation)
+    if built == network:  # a method that builds a smaller one needs no masks
+        sizes = list(_sizes(network).values())
+        if target.allocation != "global":
+            allocate(sizes, target.keep_ratio, target.allocation)
+        elif weight_budget(sum(sizes), target.keep_ratio) < 1:
+            raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
     phases = method.phases(experiment.training.epochs, target)
     reused = phases[0].epochs if experiment.first_phase is not None else 0
     return built, experiment.training.epochs - reused

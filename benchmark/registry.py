@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import inspect
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,9 @@ class ResolvedMethod:
                     f"{where}: options.{name} is not a field of {self.cls.name}.{suggestion(name, known)} "
                     f"Known: {', '.join(known) or 'none'}"
                 )
+        for name, value in options.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{where}: options.{name} must be a finite number, got {value}")
         try:
             return TypeAdapter(self.cls).validate_python(options)
         except ValidationError as error:

@@ -47,4 +47,4 @@ def begin_from(
 def _fits(other: Experiment, experiment: Experiment, wanted: DenseTraining) -> bool:
     """Tell whether two runs of a suite, hence with the same data, share network and seed, and the precision fits."""
     same = (other.architecture, other.seed) == (experiment.architecture, experiment.seed)
-    return same and other.weights == wanted.weights
+    return same and other.weights == wanted.weights and other.keep_ratio == 1.0

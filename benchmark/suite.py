@@ -165,7 +165,11 @@ def expand(
         where = f"{suite.name}: methods[{number}] ({entry.method})"
         dense: Sequence[Experiment] = []
         if entry.first_phase is not None:
-            named = [other for other in suite.methods if other.method == entry.first_phase]
+            named = [
+                other.model_copy(update={"first_phase": None})  # only a run that trains all its phases can stand in
+                for other in suite.methods
+                if other.method == entry.first_phase
+            ]
             found = resolve(entry.first_phase)
             dense = expand(suite, [(other, found) for other in named], seeds=seeds, preset=preset)
         for cell in _cells(suite, entry, method):

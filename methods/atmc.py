@@ -6,6 +6,9 @@ pulled towards the weights and the other way round. Z is what is deployed.
 DEVIATION: 1-D two-means is solved exactly over the sorted weights instead of by Lloyd iterations from random seeds.
 DEVIATION: only surviving weights are clustered, so that Z keeps the budget; the original does not enforce it on Z.
 DEVIATION: budgets per layer (p) beside the original's global one; no low-rank decomposition.
+DEVIATION: survivors are never moved to the level zero, which the original's clusters include.
+DEVIATION: Z starts as the quantised W, the original's as W itself until the first update.
+DEVIATION: every phase goes on from the last epoch of the one before, the original's from its best one.
 DEVIATION: the attack is the suite's, with a random start; the original's random start has no effect.
 """
 
@@ -63,6 +66,17 @@ class Atmc(Method):
     rho: float = 0.1  # weight of ADMM's penalty
     interval: int = 10  # steps between updates of Z and U
     bn_recalibrate: bool = False  # the original deploys Z with the batch-norm statistics gathered under W
+
+    def __post_init__(self) -> None:
+        if not (self.dense_share > 0 and self.sparse_share > 0 and self.dense_share + self.sparse_share < 1):
+            raise ValueError(
+                "dense_share and sparse_share are parts of the epochs, above 0 and together below 1, "
+                f"got {self.dense_share:g} and {self.sparse_share:g}"
+            )
+        if self.rho <= 0:
+            raise ValueError(f"rho must be positive, got {self.rho:g}")
+        if self.interval < 1:
+            raise ValueError(f"interval is a number of steps, at least 1, got {self.interval}")
 
     def refusal(self, target: Target) -> str | None:
         """Refuse a dense target: the projection would do nothing."""

@@ -40,6 +40,13 @@ class Hydra(Method):
     weight_decay: float = 1e-4
     binary_phases: Literal["all", "finetune"] = "all"  # B1 or B2
 
+    def __post_init__(self) -> None:
+        if not (self.pretrain_share > 0 and self.prune_share > 0 and self.pretrain_share + self.prune_share < 1):
+            raise ValueError(
+                "pretrain_share and prune_share are parts of the epochs, above 0 and together below 1, "
+                f"got {self.pretrain_share:g} and {self.prune_share:g}"
+            )
+
     def refusal(self, target: Target) -> str | None:
         """Refuse a dense target: there is nothing to prune."""
         return "hydra prunes: keep_ratio must be below 1" if target.dense else None

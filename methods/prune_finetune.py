@@ -29,6 +29,10 @@ class PruneFinetune(Method):
     binary_lr: float = 1e-4  # Adam, for latent weights
     weight_decay: float = 5e-4
 
+    def __post_init__(self) -> None:
+        if not 0 < self.pretrain_share < 1:
+            raise ValueError(f"pretrain_share is a part of the epochs, between 0 and 1, got {self.pretrain_share:g}")
+
     @abstractmethod
     def importance(self, layer: CompressedConv2d) -> Tensor:
         """Return a non-negative score per weight; the largest of each budget are kept."""

@@ -10,7 +10,7 @@ from benchmark.errors import UserError
 from benchmark.experiment import FirstPhaseSpec
 from benchmark.hashing import tensors_sha256
 from benchmark.training.checkpoint import load_network, save_network
-from benchmark.training.state import FirstPhase, TrainingFailed
+from benchmark.training.state import FirstPhase, State, TrainingFailed
 
 # What a compressible layer has and a dense one has not, by the last part of its name in the state dict.
 ADDED = frozenset({"scores", "mask", "_extra_state"})
@@ -53,3 +53,16 @@ def take_over(model: nn.Module, first_phase: FirstPhase) -> None:
     foreign = [*unexpected, *(name for name in missing if name.rpartition(".")[2] not in ADDED)]
     if foreign:
         raise TrainingFailed(f"the network of {first_phase.spec.run} differs from this method's in {foreign[0]}")
+
+
+def check_taken_over(folder: Path, state: State, first_phase: FirstPhase | None) -> None:
+    """Check that what goes on in `folder` began with the network that its record is going to name.
+
+    Raises:
+        UserError: if the dense run has been trained anew since then and ended with other weights.
+    """
+    if first_phase is not None and state.first_phase_sha256 != first_phase.weights_sha256:
+        raise UserError(
+            f"{first_phase.spec.run} has other weights than when {folder} went on with it; "
+            "delete that folder to begin again"
+        )

@@ -19,7 +19,7 @@ from benchmark.seeding import derive_seed
 from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
-from benchmark.training.handover import save_trained, take_over
+from benchmark.training.handover import check_taken_over, save_trained, take_over, trained_path
 from benchmark.training.history import EpochLine, append, truncate
 from benchmark.training.progress import Progress
 from benchmark.training.schedule import even_batches, learning_rate, make_optimizer
@@ -87,14 +87,15 @@ class _Run:
         self.objective = make_objective(experiment, data, self.generator)
         torch.manual_seed(derive_seed(experiment.seed, "build"))
         plan = method.resize(network_plan(experiment.architecture, data.info), self.target)
-        network = method.build(plan, self.target)
-        self.model = network.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.model = method.build(plan, self.target)
+        self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
         self.state = State()
 
     def train(self) -> Trained:
         path, run_hash = self.folder / "network.safetensors", self.experiment.run_hash
-        finished = load_network(path, run_hash=run_hash)
+        whole = not self.target.dense or trained_path(self.folder).exists()  # else what others begin with is gone
+        finished = load_network(path, run_hash=run_hash) if whole else None
         if finished is None:
             self._train_phases()
             if self.target.dense:
@@ -103,6 +104,7 @@ class _Run:
         else:
             self.best, self.state = finished[0], State(**finished[1])
             self._replay_phase_beginnings()
+            check_taken_over(self.folder, self.state, self.first_phase)
             self.report("training is finished already")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         network = self.method.export(self.model)
@@ -122,10 +124,11 @@ class _Run:
         checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
         if checkpoint is not None:
             self._restore(checkpoint)
+            check_taken_over(self.folder, self.state, self.first_phase)
         elif self.first_phase is not None:
             self.method.begin_phase(self.model, self.phases[0])
             take_over(self.model, self.first_phase)
-            self.state.phase = 1
+            self.state.phase, self.state.first_phase_sha256 = 1, self.first_phase.weights_sha256
             self.report(f"phase {self.phases[0].name} is that of {self.first_phase.spec.run}")
         done = self._epochs_before(self.state.phase) + self.state.epoch
         truncate(self.folder / "history.jsonl", done - self.taken_over)

@@ -48,4 +48,5 @@ class State:
     seconds: float = 0.0
     best_accuracy: float = -1.0
     best_epoch: int = 0
+    first_phase_sha256: str | None = None  # of the weights it began with, None if it began with none
     frozen_digest: str | None = None  # of the current phase's frozen parameters, None if there are none

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,8 @@ def test_full_precision_pretraining_of_a_binary_network_begins_with_a_full_preci
         ("{method: at}", "{method: at, objective: [fast, clean]}", "of at .* got .*/at/.*fast.*, .*/at/.*clean"),
         ("{method: at}", "{method: at, last_norm: false}", "with the network and seed of .*, got none; add"),
         ("first_phase: at", "first_phase: att", "unknown method 'att'. Did you mean at?"),
+        ("first_phase: at", "first_phase: hydra", "can begin only by first_phase: at, got first_phase: hydra"),
+        ("{method: at}", "{method: at, keep_ratio: 0.5}", "needs one binary run of at in the suite .*, got none"),
     ],
 )
 def test_a_first_phase_that_cannot_be_is_one_sentence(expanded, old, new, message):
@@ -147,6 +150,33 @@ def test_pruning_goes_on_exactly_where_the_dense_run_ended_and_survives_a_kill(t
     assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(trained.network.state_dict())
     history = [json.loads(line) for line in (folders["killed"] / "history.jsonl").read_text().splitlines()]
     assert [(line["phase"], line["epoch"]) for line in history] == [("finetune", 3)]
+
+
+def test_a_dense_run_whose_last_network_is_gone_is_trained_again_to_the_same_bits(tmp_path, expanded):
+    _, parent = expanded(SUITE)
+    data = load_training("digits", None, limit=48)
+    train(parent, AT(), data, tmp_path, device=CPU, report=str)
+    before = trained_path(tmp_path).read_bytes()
+    trained_path(tmp_path).unlink()
+
+    train(parent, AT(), data, tmp_path, device=CPU, report=str)
+
+    assert trained_path(tmp_path).read_bytes() == before
+
+
+def test_what_began_with_other_weights_than_the_dense_run_has_now_is_refused(tmp_path, expanded):
+    child, parent = expanded(SUITE.replace("hydra, objective: pgd", "lwm"))
+    data = load_training("digits", None, limit=48)
+    train(parent, AT(), data, tmp_path, device=CPU, report=str)
+    first_phase = load_first_phase(tmp_path, child.first_phase)
+    (tmp_path / "child").mkdir()
+
+    def go_on(known):
+        return train(child, MagnitudePruning(), data, tmp_path / "child", device=CPU, report=str, first_phase=known)
+
+    go_on(first_phase)
+    with pytest.raises(UserError, match=r"has other weights than when .*child went on with it; delete that folder"):
+        go_on(replace(first_phase, weights_sha256="0" * 64))
 
 
 def test_a_network_that_does_not_fit_is_refused(tmp_path, expanded):

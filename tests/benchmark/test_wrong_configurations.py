@@ -45,6 +45,10 @@ REFUSED = {
         "{method: edge_popup, keep_ratio: 0.0001}",
         "with none at p=1; raise keep_ratio or lower p",
     ),
+    "budget below one weight of the network": (
+        "{method: edge_popup, keep_ratio: 0.0000001, allocation: global}",
+        "keeps none; raise it",
+    ),
     "budget below the smallest network": (
         "{method: small_dense, keep_ratio: 0.0001}",
         "is less than one channel per stage of resnet10",
@@ -108,6 +112,34 @@ WRONG = {
     "attack step beyond the ball": (
         {"grid:": "training: {attack: {step_size: 100/255}}\ngrid:"},
         "step_size 100/255 leaves the epsilon ball of 32/255 at every step",
+    ),
+    "TRADES beta that is no number": (
+        {"grid:": "training: {trades_beta: .inf}\ngrid:"},
+        "training.trades_beta: Input should be a finite number, got inf",
+    ),
+    "ADMM interval of no steps": (
+        {"{method: edge_popup}": "{method: atmc, options: {interval: 0}}"},
+        "interval is a number of steps, at least 1, got 0",
+    ),
+    "negative ADMM penalty": (
+        {"{method: edge_popup}": "{method: atmc, options: {rho: -1.0}}"},
+        "rho must be positive, got -1",
+    ),
+    "ATMC phases longer than the run": (
+        {"{method: edge_popup}": "{method: atmc, options: {dense_share: 2.0}}"},
+        "above 0 and together below 1, got 2 and 0.36",
+    ),
+    "HYDRA phases longer than the run": (
+        {"{method: edge_popup}": "{method: hydra, options: {pretrain_share: 0.99}}"},
+        "above 0 and together below 1, got 0.99 and 0.09",
+    ),
+    "fine-tuning of no epochs": (
+        {"{method: edge_popup}": "{method: lwm, options: {pretrain_share: 1.0}}"},
+        "between 0 and 1, got 1",
+    ),
+    "option that is no number": (
+        {"{method: edge_popup}": "{method: edge_popup, options: {score_scale: .nan}}"},
+        "options.score_scale must be a finite number, got nan",
     ),
 }
 

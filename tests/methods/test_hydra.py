@@ -166,7 +166,9 @@ def test_only_binary_weights_are_trained_by_adam():
     assert [phase.lr for phase in B1.phases(11, Target(0.3, "binary"))] == [1e-4, 0.1, 1e-4]
 
 
-@pytest.mark.parametrize("method", [Hydra(), Hydra(pretrain_share=1.0), Hydra(pretrain_share=0.0, prune_share=1.0)])
+@pytest.mark.parametrize(
+    "method", [Hydra(), Hydra(pretrain_share=0.9, prune_share=0.09), Hydra(pretrain_share=0.01, prune_share=0.98)]
+)
 @pytest.mark.parametrize("weights", ["fp", "binary"])
 def test_phases_add_up_and_have_an_epoch_each(method, weights):
     for epochs in range(3, 300):
