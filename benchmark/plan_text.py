@@ -39,7 +39,9 @@ def _numbers(item: Planned) -> str:
     epochs = item.experiment.training.epochs
     reported = "n/a"
     if item.reported is not None:
-        reported = f"{100 * item.reported.robust:.2f} robust, {100 * item.reported.clean:.2f} clean"
+        reported = f"{100 * item.reported.robust:.2f} robust"
+        if item.reported.clean is not None:
+            reported += f", {100 * item.reported.clean:.2f} clean"
     return (
         f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs"
         f"   reported: {reported}"
@@ -66,7 +68,7 @@ def _legend(item: Planned) -> Iterator[str]:
     over = f"each of the {images:,} training images" if images else "every training image"
     yield f"passes: forward-and-backward runs over {over}, attack and update, all epochs."
     yield "FLOPs: of training, two per multiply-add; validation and evaluation are not in it."
-    yield "reported: the paper's accuracy in this cell, in percent, under AutoAttack and on clean images."
+    yield "reported: the paper's accuracy in this cell, in percent, under AutoAttack and, if given, on clean images."
 
 
 def _amount(value: float) -> str:

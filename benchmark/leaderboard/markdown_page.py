@@ -113,7 +113,8 @@ def _measured(row: Row) -> list[str]:
 
 
 def _reported(row: ReportedRow) -> list[str]:
-    return [*_setting(row), percent(row.clean), percent(row.robust), markdown(row.note or "")]
+    clean = "-" if row.clean is None else percent(row.clean)
+    return [*_setting(row), clean, percent(row.robust), markdown(row.note or "")]
 
 
 def _setting(row: Row | ReportedRow) -> list[str]:

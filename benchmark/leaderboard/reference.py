@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
@@ -21,14 +21,15 @@ _METHODS = {
     "Ours": ("edge_popup", "pgd"),
     "Ours(Fast)": ("edge_popup", "fast"),
 }
-_ALLOCATIONS: dict[str, float | Literal["global"] | None] = {
-    "-": None,
-    "Global": "global",
-    "p=0.1": 0.1,
-    "p=1.0": 1.0,
-}
+_ARCHITECTURES = {"RN34": ("resnet34", False), "RN34-LBN": ("resnet34", True)}
+_ALLOCATIONS: dict[str, Literal["global"] | None] = {"-": None, "Global": "global"}
 # Options that differ from the defaults behind a published row. For edge-popup at p=1.0 the default scale is it.
 _OPTIONS: dict[tuple[str, float | str | None], dict[str, float]] = {("edge_popup", 0.1): {"score_scale": 0.001}}
+_DEFAULT_SCORE_SCALE = Decimal("0.01")  # of edge-popup; an experiment's options leave it out
+_INITIALISATIONS: dict[str, dict[str, str]] = {
+    "binary": {},
+    "Signed-KC": {"binary_init": "signed_kaiming_constant", "scale_fan": "global"},
+}
 _TRANSPOSED = ("HYDRA", "RN34-LBN", "c100", "fp")
 _TRANSPOSED_NOTE = (
     "As printed, the p=1.0 row of this pair is more accurate under attack than without, which is impossible; "
@@ -49,13 +50,17 @@ class ReportedRow:
     allocation: float | Literal["global"] | None  # None: a dense network
     keep_ratio: float  # kept over prunable weights, 1 for a dense network
     weights: Literal["fp", "binary"]
-    clean: float
+    # The method's settings that differ from its defaults; a dictionary has no hash.
+    options: Mapping[str, str | float] = field(hash=False)
+    clean: float | None  # None: not reported
     robust: float
     note: str | None  # a doubt about the number
 
 
 def load_reported(path: Path) -> list[ReportedRow]:
-    """Read the published table, one row for each filled pair of robust and clean cells, in file order.
+    """Read a file of published tables, one row for each number under AutoAttack, in file order.
+
+    The file holds either the comparison of the methods or, told by its first column, the ablations of edge-popup.
 
     Raises:
         UserError: if the file cannot be read or a cell is not understood.
@@ -63,8 +68,10 @@ def load_reported(path: Path) -> list[ReportedRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
+        if lines and "ablation" in lines[0]:
+            return [_ablation(line) for line in lines]
         return [
-            _row(line, data, precision)
+            _compared(line, data, precision)
             for line in lines
             for data in _DATASETS
             for precision in _WEIGHTS
@@ -77,14 +84,16 @@ def load_reported(path: Path) -> list[ReportedRow]:
 def find_reported(experiment: Experiment, own_objective: str, rows: Sequence[ReportedRow]) -> ReportedRow | None:
     """Return the published result that an experiment reproduces, or None.
 
-    Only the full-sized network on all images with the paper's schedule does, and only with the options that are
-    behind the published number.
+    Only the full-sized network on all images with the paper's schedule does, all phases trained by the method itself,
+    and only with the options that are behind the published number.
 
     Args:
         experiment: what is trained.
         own_objective: the training loss of the method's own paper, which the published rows use unless they are fast.
-        rows: as `load_reported` returns them.
+        rows: as `load_reported` returns them; of several for one cell the first counts.
     """
+    if experiment.first_phase is not None:
+        return None
     if experiment.preset != "paper" or experiment.architecture.width != 1.0 or experiment.train_images is not None:
         return None
     allocation = None if experiment.keep_ratio == 1.0 else experiment.allocation
@@ -95,28 +104,66 @@ def find_reported(experiment: Experiment, own_objective: str, rows: Sequence[Rep
             (row.dataset, row.epsilon, row.method, row.architecture) == cell
             and (row.last_norm, row.keep_ratio, row.allocation, row.weights) == target
             and experiment.objective == ("fast" if row.objective == "fast" else own_objective)
-            and experiment.method.options == _OPTIONS.get((row.method, row.allocation), {})
+            and experiment.method.options == row.options
         ):
             return row
     return None
 
 
-def _row(line: dict[str, str], data: str, precision: str) -> ReportedRow:
+def _compared(line: dict[str, str], data: str, precision: str) -> ReportedRow:
     method, objective = _METHODS[line["method"]]
     dataset, epsilon = _DATASETS[data]
-    architecture = {"RN34": "resnet34", "RN34-LBN": "resnet34"}[line["arch"]]
+    architecture, last_norm = _ARCHITECTURES[line["arch"]]
+    allocation = _allocation(line["strategy"])
     return ReportedRow(
         dataset=dataset,
         epsilon=epsilon,
         method=method,
         objective=objective,
         architecture=architecture,
-        last_norm=line["arch"].endswith("-LBN"),
-        allocation=_ALLOCATIONS[line["strategy"]],
-        # Decimal, because 1 - 0.99 and 43.26 / 100 are not the nearest floats to 0.01 and 0.4326.
-        keep_ratio=1.0 if line["rate"] == "-" else float(1 - Decimal(line["rate"])),
+        last_norm=last_norm,
+        allocation=allocation,
+        keep_ratio=1.0 if line["rate"] == "-" else _kept(line["rate"]),
         weights=_WEIGHTS[precision],
-        clean=float(Decimal(line[f"{data}_{precision}_clean"]) / 100),
-        robust=float(Decimal(line[f"{data}_{precision}_rob"]) / 100),
+        options=_OPTIONS.get((method, allocation), {}),
+        clean=_share(line[f"{data}_{precision}_clean"]),
+        robust=_share(line[f"{data}_{precision}_rob"]),
         note=_TRANSPOSED_NOTE if (line["method"], line["arch"], data, precision) == _TRANSPOSED else None,
     )
+
+
+def _ablation(line: dict[str, str]) -> ReportedRow:
+    dataset, epsilon = _DATASETS["c10"]
+    architecture, last_norm = _ARCHITECTURES[line["arch"]]
+    scale = Decimal(line["score_scale"])
+    scaled = {} if scale == _DEFAULT_SCORE_SCALE else {"score_scale": float(scale)}
+    return ReportedRow(
+        dataset=dataset,
+        epsilon=epsilon,
+        method="edge_popup",
+        objective="pgd",
+        architecture=architecture,
+        last_norm=last_norm,
+        allocation=_allocation(line["strategy"]),
+        keep_ratio=_kept(line["rate"]),
+        weights="binary",
+        options={**_INITIALISATIONS[line["init"]], **scaled},
+        clean=None,
+        robust=_share(line["c10_bin_rob"]),
+        note=None,
+    )
+
+
+def _allocation(strategy: str) -> float | Literal["global"] | None:
+    if strategy in _ALLOCATIONS:
+        return _ALLOCATIONS[strategy]
+    return float(Decimal(strategy.removeprefix("p=")))
+
+
+# Decimal, because 1 - 0.99 and 43.26 / 100 are not the nearest floats to 0.01 and 0.4326.
+def _kept(rate: str) -> float:
+    return float(1 - Decimal(rate))
+
+
+def _share(percent: str) -> float:
+    return float(Decimal(percent) / 100)

@@ -16,7 +16,8 @@ from methods import BUILT_IN
 from methods.base import Target
 
 METHODS = {found.target: found for found in map(resolve, BUILT_IN)}
-PUBLISHED = load_reported(REPORTED)
+COMPARISON, ABLATIONS = map(load_reported, REPORTED)
+PUBLISHED = [*COMPARISON, *ABLATIONS]
 
 
 def cells(name, preset=None, extra=()):
@@ -52,7 +53,7 @@ def reported_for(experiment):
 def test_a_comparison_grid_holds_its_28_published_cells_and_no_other(name, epsilon):
     grid = cells(name)
 
-    published = {published_place(row) for row in PUBLISHED if row.dataset == name}
+    published = {published_place(row) for row in COMPARISON if row.dataset == name}
     assert len(grid) == 28
     assert {place(experiment) for experiment in grid} == published
     assert {(experiment.preset, experiment.epsilon, experiment.seed) for experiment in grid} == {("paper", epsilon, 0)}
@@ -63,7 +64,7 @@ def test_the_two_grids_reproduce_the_56_published_numbers_one_to_one():
 
     found = [reported_for(experiment) for experiment in grid]
 
-    assert Counter(found) == Counter(PUBLISHED) and len(found) == 56
+    assert Counter(found) == Counter(COMPARISON) and len(found) == 56
     assert [published_place(row) for row in found] == [place(experiment) for experiment in grid]
 
 
@@ -171,7 +172,74 @@ def test_the_ablations_share_cells_with_each_other_and_with_the_comparison(ablat
 
     assert len(ablations) == 49 + 7 + 26 + 10
     # AT without LBN, the headline, and edge-popup at p=1.
-    assert shared == {cell.run for cell in ablations if reported_for(cell)} and len(shared) == 3
+    assert shared == {cell.run for cell in ablations if reported_for(cell) in COMPARISON} and len(shared) == 3
+
+
+def reported_table(ablations, *, last_norm, score_scale=0.01, **options):
+    """Return the reported percents of one table by keep ratio and p."""
+    if score_scale != 0.01:  # the default
+        options["score_scale"] = score_scale
+    cells = [cell for cell in edge_popup(ablations, **options) if cell.architecture.last_norm == last_norm]
+    return {(cell.keep_ratio, cell.allocation): round(100 * reported_for(cell).robust, 2) for cell in cells}
+
+
+def test_the_ablation_of_pruning_rate_and_p_has_its_reported_numbers(ablations):
+    found = reported_table(ablations, last_norm=True)
+
+    assert len(found) == 49
+    assert [found[corner] for corner in ((0.5, 0.0), (0.002, 0.0), (0.5, 1.0), (0.002, 1.0))] == [
+        *(2.16, 34.97),
+        *(42.85, 20.56),
+    ]
+    assert [found[0.01, p] for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)] == [
+        *(44.60, 44.88, 42.92, 42.45, 39.12, 38.68, 34.57)
+    ]
+    assert [found[keep, 0.1] for keep in (0.5, 0.2, 0.1, 0.05, 0.01, 0.005, 0.002)] == [
+        *(4.35, 15.03, 28.12, 42.65, 44.88, 40.97, 33.09)
+    ]
+    assert (found[0.1, 0.8], found[0.05, 0.8], found[0.2, 0.5]) == (43.64, 43.88, 32.70)
+
+
+def test_the_ablation_of_the_score_scale_has_its_reported_numbers(ablations):
+    numbers = {
+        last_norm: [
+            reported_table(ablations, last_norm=last_norm, score_scale=scale)[0.01, 0.1]
+            for scale in (0.001, 0.01, 0.1, 1.0)
+        ]
+        for last_norm in (False, True)
+    }
+
+    assert numbers == {False: [33.08, 39.96, 41.01, 31.04], True: [45.06, 44.88, 44.63, 44.41]}
+
+
+@pytest.mark.parametrize(
+    ("last_norm", "scale", "kaiming", "numbers"),
+    [
+        (False, 0.1, True, [39.38, 39.62, 36.66, 39.98, 37.96, 34.75, 36.88]),
+        (True, 0.001, True, [42.83, 45.01, 45.04, 42.64, 41.71, 40.14, 39.32]),
+        (False, 0.1, False, [40.94, 41.01, 37.85, 40.61, 35.15, 35.64, 30.02]),
+        (True, 0.001, False, [44.65, 45.06, 41.58, 39.95, 38.95, 35.81, 30.62]),
+    ],
+)
+def test_the_ablation_of_the_initialisation_has_its_reported_numbers(ablations, last_norm, scale, kaiming, numbers):
+    options = {"binary_init": "signed_kaiming_constant", "scale_fan": "global"} if kaiming else {}
+
+    found = reported_table(ablations, last_norm=last_norm, score_scale=scale, **options)
+
+    assert [found[0.01, p] for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)] == numbers
+
+
+def test_the_plan_of_the_ablations_tells_every_number_and_none_for_the_capacity_curve(ablations, tmp_path):
+    planned = plan(ablations, METHODS, tmp_path)
+    lines = list(plan_lines(planned))
+
+    assert all(item.reported for item in planned if item.experiment.method.name == "edge_popup")
+    curve = [item for item in planned if item.experiment.method.name == "at"]
+    # The comparison's AT without LBN is the whole network's point on the curve.
+    assert [item.reported.clean for item in curve if item.reported] == [0.8099]
+    assert "92 experiments: 92 todo; 83 with a reported number" in lines
+    assert sum(line.endswith("reported: 44.88 robust") for line in lines) == 1
+    assert sum(line.endswith("reported: 45.06 robust, 76.59 clean") for line in lines) == 1
 
 
 @pytest.mark.parametrize(
@@ -182,9 +250,12 @@ def test_the_ablations_share_cells_with_each_other_and_with_the_comparison(ablat
         {"objective": "fast"},
         {"train_images": 1000},
         {"architecture": {"width": 0.5}},
-        {"method": {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup"}},
+        {"first_phase": {"run": "cifar10/resnet34-lbn/at/fp-keep1-pgd/seed0-3f9a1c", "run_hash": "3f9a1c000000"}},
+        {"weights": "fp"},
+        {"keep_ratio": 0.02},
+        {"allocation": 0.3},
     ],
-    ids=["preset", "epsilon", "objective", "images", "width", "score scale"],
+    ids=["preset", "epsilon", "objective", "images", "width", "first phase", "weights", "keep ratio", "p"],
 )
 def test_a_cell_with_another_setting_reproduces_nothing(make_experiment, changes):
     headline = {
@@ -200,6 +271,24 @@ def test_a_cell_with_another_setting_reproduces_nothing(make_experiment, changes
     assert row is not None and row.robust == 0.4506
     changed = reported_for(make_experiment(**(headline | changes)))
     assert changed is None or (changed.objective, changed.robust) == ("fast", 0.4077)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"score_scale": 0.02},
+        {"score_scale": 0.001, "score_init": "normal"},
+        {"score_scale": 0.001, "binary_init": "signed_kaiming_constant"},
+        {"score_scale": 0.001, "binary_init": "signed_kaiming_constant", "scale_fan": "layer"},
+        {"score_scale": 0.1, "binary_init": "signed_kaiming_constant", "scale_fan": "global"},
+        {"score_scale": 0.001, "lr": 0.05},
+    ],
+    ids=str,
+)
+def test_edge_popup_with_options_that_no_table_has_reproduces_nothing(make_experiment, options):
+    method = {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup", "options": options}
+
+    assert reported_for(make_experiment(preset="paper", method=method)) is None
 
 
 def test_hydra_with_another_loss_than_its_own_reproduces_nothing(make_experiment):

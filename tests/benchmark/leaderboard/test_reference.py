@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import csv
+import dataclasses
+import json
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -10,6 +14,7 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.reference import load_reported
 
 TABLE = Path(__file__).parents[3] / "leaderboards" / "reference" / "reported_tables.csv"
+ABLATIONS = TABLE.with_name("reported_ablations.csv")
 
 
 def rows_of(**settings):
@@ -54,9 +59,39 @@ def test_only_the_transposed_pair_carries_a_note_and_only_it_needs_one():
     assert all("swapped" in str(row.note) for row in noted)
 
 
+def test_the_ablations_are_three_tables_of_robust_accuracy_alone():
+    with ABLATIONS.open(encoding="utf-8", newline="") as file:
+        tables = Counter(line["ablation"] for line in csv.DictReader(file))
+    rows = load_reported(ABLATIONS)
+
+    assert tables == {"rate and p": 49, "score scale": 8, "initialisation": 28}
+    assert len(rows) == 85
+    assert {(row.clean, row.method, row.objective, row.weights) for row in rows} == {
+        (None, "edge_popup", "pgd", "binary")
+    }
+
+
+def test_a_cell_that_stands_in_several_tables_has_one_number():
+    cells = {}
+    for row in [*load_reported(TABLE), *load_reported(ABLATIONS)]:
+        cell = dataclasses.replace(row, clean=None, robust=0.0, note=None)
+        cells.setdefault(json.dumps(dataclasses.asdict(cell)), []).append(row.robust)
+
+    assert {tuple(numbers) for numbers in cells.values() if len(numbers) > 1} == {
+        *{(0.4506,) * 3, (0.4101,) * 2},  # the best score scale with and without LBN
+        *{(0.4488,) * 2, (0.3457,) * 2},  # the default score scale at p=0.1 and p=1.0
+    }
+    assert len(cells) == 56 + 80
+
+
 def test_a_table_that_is_not_understood_is_refused_by_name(tmp_path):
     broken = tmp_path / "reported_tables.csv"
-    for text in ("a,b\n1,2\n", TABLE.read_text(encoding="utf-8").replace("43.26", "many")):
+    texts = [
+        "a,b\n1,2\n",
+        TABLE.read_text(encoding="utf-8").replace("43.26", "many"),
+        ABLATIONS.read_text(encoding="utf-8").replace("p=0.8", "most"),
+    ]
+    for text in texts:
         broken.write_text(text, encoding="utf-8")
         with pytest.raises(UserError, match=r"reported_tables\.csv"):
             load_reported(broken)

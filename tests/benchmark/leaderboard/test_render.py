@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.render import check_pages, pages, to_csv, to_markdown, to_terminal, write_pages
 from benchmark.leaderboard.tables import boards
 from benchmark.results.store import save_record
@@ -91,6 +92,13 @@ def test_reported_numbers_stand_in_their_own_section_and_never_in_the_ranking(fo
     assert "| 76.59 | 45.06 |" in reported
     assert "76.59" not in parts["Ranking (full preset of the paper)"]
     assert "Reported" not in (folder / f"{PROTOCOL.replace('cifar10', 'svhn')}.md").read_text(encoding="utf-8")
+
+
+def test_a_reported_row_without_clean_accuracy_leaves_it_open(make_record):
+    (board,) = boards([make_record()], load_reported(REFERENCE / "reported_ablations.csv")[:1]).values()
+    assert "| edge_popup | binary | yes | resnet34 | 0.5 | 0 | pgd | - | 2.16 |  |" in to_markdown(board)
+    reported = list(csv.DictReader(io.StringIO(to_csv(board))))[1]
+    assert (reported["kind"], reported["clean"], reported["autoattack"]) == ("reported", "", "0.0216")
 
 
 def test_a_refused_record_is_shown_with_its_reason(folder):

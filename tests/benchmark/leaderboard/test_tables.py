@@ -12,7 +12,7 @@ from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.tables import PRESETS, boards
 
 REPORTED = ReportedRow(
-    "cifar10", "8/255", "at", "pgd", "resnet34", True, None, 1.0, "fp", clean=0.8099, robust=0.4326, note=None
+    "cifar10", "8/255", "at", "pgd", "resnet34", True, None, 1.0, "fp", {}, clean=0.8099, robust=0.4326, note=None
 )
 
 
