@@ -34,7 +34,7 @@ class Row:
     preset: str
     method: str
     target: str
-    options: str  # the method's settings that differ from its defaults, as JSON
+    options: str  # the method's settings that differ from its defaults and the run it began with, as JSON
     weights: Literal["fp", "binary"]
     last_norm: bool
     architecture: str
@@ -59,7 +59,7 @@ class Row:
 
     @property
     def options_text(self) -> str:
-        """The method's settings as 'name=value, name=value'."""
+        """The options as 'name=value, name=value'."""
         return ", ".join(f"{name}={value}" for name, value in json.loads(self.options).items())
 
 
@@ -166,11 +166,25 @@ def _setting(record: Record) -> str:
     )
     # The resolved experiment holds what the parts above do not, such as the attack inside training. Of the method
     # only the hash of a user's own file counts: a built-in method stays itself when a comment in it changes.
-    told = {"seed", "suite", "method", "evaluation"}
+    told = {"seed", "suite", "method", "evaluation", "first_phase"}
     config = {key: value for key, value in record.provenance.config.items() if key not in told}
     method = record.provenance.config.get("method")
     config["source"] = method.get("source_sha256") if isinstance(method, dict) else None
+    config["first_phase"] = _first_phase(record)
     return json.dumps([chosen, config], sort_keys=True)
+
+
+def _first_phase(record: Record) -> str | None:
+    """Return the cell of the run that the method began with, the same for every seed; None if it began itself."""
+    first_phase = record.training.first_phase
+    return None if first_phase is None else first_phase.run.rpartition("/")[0]
+
+
+def _options(record: Record) -> str:
+    options = dict(record.method.options)
+    if cell := _first_phase(record):
+        options["first_phase"] = "/".join(cell.split("/")[-2:])  # the data and the network are the row's own
+    return json.dumps(options, sort_keys=True)
 
 
 def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[str]]]:
@@ -195,7 +209,7 @@ def _row(group: list[Record], reasons: tuple[str, ...]) -> Row:
         preset=first.preset,
         method=first.method.name,
         target=first.method.target,
-        options=json.dumps(first.method.options, sort_keys=True),
+        options=_options(first),
         weights=first.compression.weights,
         last_norm=first.architecture.last_norm,
         architecture=first.architecture.name,

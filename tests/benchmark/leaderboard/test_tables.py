@@ -94,6 +94,39 @@ def test_runs_with_different_settings_never_share_a_row(make_record, change):
     assert len(board.rows) == 2
 
 
+def begun_with(make_record, seed, cell):
+    """Make the record of a seed that went on with a run of another cell, named in the two places where runs name it."""
+    named = {"run": f"{cell}/seed{seed}-{seed:06x}", "run_hash": f"{seed:012x}"}
+    config = {"seed": seed, "epsilon": "8/255", "training": {"epochs": 400}, "first_phase": named}
+    return make_record(
+        seed=seed, provenance__config=config, training__first_phase=named | {"weights_sha256": f"{seed:064x}"}
+    )
+
+
+def test_seeds_that_began_with_the_same_cell_share_a_row_that_names_it(make_record):
+    trained = "cifar10/resnet34-lbn/at/binary-keep1-pgd"
+    records = [begun_with(make_record, seed, trained) for seed in range(2)]
+    records += [begun_with(make_record, seed, trained.replace("pgd", "fast")) for seed in (2, 3)]
+    records += [make_record(seed=seed) for seed in (4, 5)]
+
+    found = {row.seeds: row.options_text for row in only_board(records).rows}
+
+    assert found == {
+        (0, 1): "first_phase=at/binary-keep1-pgd, layers=[1, 2], scale=0.01",
+        (2, 3): "first_phase=at/binary-keep1-fast, layers=[1, 2], scale=0.01",
+        (4, 5): "layers=[1, 2], scale=0.01",
+    }
+
+
+def test_a_run_without_reuse_is_the_same_whether_its_record_says_so_or_is_older(make_record):
+    older = make_record(seed=0)
+    config = older.provenance.config | {"seed": 1, "first_phase": None}
+
+    (row,) = only_board([older, make_record(seed=1, provenance__config=config)]).rows
+
+    assert row.seeds == (0, 1)
+
+
 @pytest.mark.parametrize(
     "change",
     [
