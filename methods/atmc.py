@@ -9,6 +9,7 @@ DEVIATION: budgets per layer (p) beside the original's global one; no low-rank d
 DEVIATION: survivors are never moved to the level zero, which the original's clusters include.
 DEVIATION: Z starts as the quantised W, the original's as W itself until the first update.
 DEVIATION: every phase goes on from the last epoch of the one before, the original's from its best one.
+DEVIATION: no other method here learns levels: a binary row of ATMC is 1-bit with learned levels, two per layer.
 DEVIATION: the attack is the suite's, with a random start; the original's random start has no effect.
 """
 
