@@ -28,11 +28,11 @@ PRESETS: dict[PresetName, Preset] = {
     "paper": Preset("the schedule as the suite writes it; the only preset compared with reported numbers"),
     "short": Preset("a tenth of the epochs, everything else as the suite writes it", Fraction(1, 10)),
     "smoke": Preset(
-        "does it run: a two-hundredth of the epochs (at least 3), 512 images, an eighth of the width, 16 test images",
+        "does it run: a two-hundredth of the epochs (at least 3), 256 images, an eighth of the width, 8 test images",
         Fraction(1, 200),
         width_share=1 / 8,
-        train_images=512,
-        test_images=16,
+        train_images=256,
+        test_images=8,
         batch_size=128,
     ),
 }

@@ -38,8 +38,8 @@ def test_smoke_takes_an_eighth_of_the_width_and_few_images(make_experiment):
 
     scaled = apply_preset(experiment, "smoke")
 
-    assert (scaled.preset, scaled.architecture.width, scaled.train_images) == ("smoke", 0.0625, 512)
-    assert (scaled.evaluation.images, scaled.training.batch_size) == (16, 128)
+    assert (scaled.preset, scaled.architecture.width, scaled.train_images) == ("smoke", 0.0625, 256)
+    assert (scaled.evaluation.images, scaled.training.batch_size) == (8, 128)
 
 
 def test_smoke_never_enlarges_what_is_smaller_already(make_experiment):
