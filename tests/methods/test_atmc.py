@@ -100,6 +100,20 @@ def test_while_quantising_both_copies_keep_the_budget_and_z_has_two_levels_per_l
     assert len(admm_layers(model)) == len(compressed_layers(model))
 
 
+@pytest.mark.parametrize("allocation", ALLOCATIONS)
+def test_z_keeps_the_budget_when_a_weight_dies_whose_dual_is_not_zero(make_plan, run_phase, allocation):
+    method, target = Atmc(interval=2, quantize_lr=1.0), Target(0.3, "binary", allocation)  # large: the support changes
+    model = method.build(make_plan(), target)
+
+    run_phase(method, model, target, "quantize", steps=5)
+
+    layers, exported = admm_layers(model), convolutions(method.export(model)).values()
+    assert any(bool(((layer.weight == 0) & (layer.dual != 0)).any()) for layer in layers)
+    assert_budget(counts_of(conv.weight for conv in exported), model, allocation)
+    for layer, conv in zip(layers, exported, strict=True):
+        assert torch.equal(conv.weight != 0, layer.weight != 0)
+
+
 def test_every_interval_z_is_set_and_then_u_grows_by_w_minus_z(make_plan, run_phase):
     method, target = Atmc(interval=3), Target(0.3, "binary", 0.5)
     model = method.build(make_plan(), target)
