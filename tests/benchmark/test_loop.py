@@ -23,10 +23,12 @@ from benchmark.experiment import (
     TrainingSpec,
 )
 from benchmark.hashing import tensors_sha256
+from benchmark.models import convolutions
 from benchmark.training import loop
 from benchmark.training.loop import train
 from benchmark.training.selection import recalibrate
 from benchmark.training.state import TrainingFailed
+from methods.allocation import weight_budget
 from methods.at import AT
 from methods.atmc import Atmc
 from methods.base import Phase
@@ -171,6 +173,23 @@ def test_the_selected_network_is_the_best_exported_one_not_the_last(tmp_path, di
     best = max(lines, key=lambda line: (line["validation_robust_accuracy"], line["epoch"]))
     assert trained.selected_epoch == best["epoch"]
     assert trained.validation_robust_accuracy == best["validation_robust_accuracy"]
+
+
+@pytest.mark.parametrize("allocation", [1.0, "global"])
+def test_a_better_network_of_an_earlier_phase_is_not_selected(tmp_path, digits, monkeypatch, allocation):
+    """It is not compressed yet."""
+    accuracies = iter([0.9, 0.8, 0.2, 0.3, 0.1])
+    monkeypatch.setattr(loop, "validate", lambda *_: (1.0, next(accuracies)))
+    method, schedule = MagnitudePruning(pretrain_share=0.4), TrainingSpec(epochs=5, batch_size=16)
+    setting = experiment(method, allocation=allocation, objective="clean", training=schedule)
+
+    trained = train(setting, method, digits, tmp_path, device=CPU, report=ignore)
+
+    assert [(phase.name, phase.epochs) for phase in trained.phases] == [("pretrain", 2), ("finetune", 3)]
+    assert (trained.selected_epoch, trained.validation_robust_accuracy) == (4, 0.3)
+    weights = [conv.weight for conv in convolutions(trained.network).values()]
+    budget = weight_budget(sum(weight.numel() for weight in weights), 0.3)
+    assert sum(int(weight.count_nonzero()) for weight in weights) == budget
 
 
 def test_passes_count_every_forward_and_backward_of_a_training_image(tmp_path, digits):
