@@ -9,7 +9,7 @@ import operator
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -32,14 +32,15 @@ from benchmark.training.schedule import make_optimizer
 from methods.base import Architecture, Batch, Method, Objective, Phase, Target
 from methods.layers import parameters_by_role
 
-IMAGES, BATCH, STEPS = 48, 16, 3
+IMAGES, BATCH = 48, 16
+UPDATES = 12  # of an epoch, and of a phase looked at alone: enough to reach what a method does every ten
 BUDGETS = (4, 5, 6, 8, 10, 15, 20, 50, 100)  # epochs of a trial: the first the method accepts
 WIDTH = 0.125
 CPU = torch.device("cpu")
 
 
 class Stage(NamedTuple):
-    """A phase a few updates after its beginning."""
+    """A phase a dozen updates after its beginning."""
 
     phase: Phase
     model: nn.Module  # a copy, for looking at
@@ -47,10 +48,12 @@ class Stage(NamedTuple):
     frozen: frozenset[str]  # parameters that the phase declares frozen
 
 
-class Outcome(NamedTuple):
+@dataclass(frozen=True)
+class Outcome:
     """What a whole training ended with."""
 
-    weights: str  # hash of the selected network
+    network: nn.Module = field(compare=False)  # the selected one
+    weights: str  # its hash
     losses: tuple[float, ...]  # one per epoch
 
 
@@ -109,7 +112,7 @@ class Trial:
 
     @cached_property
     def stages(self) -> list[Stage]:
-        """Every phase after a few updates, as the training loop would make them."""
+        """Every phase after a dozen updates, as the training loop would make them."""
         model, objective = self.build(), self.objective()
         return [self._stage(model, index, phase, objective) for index, phase in enumerate(self.phases)]
 
@@ -145,7 +148,7 @@ class Trial:
                     continue
             lines = (folder / "history.jsonl").read_text(encoding="utf-8").splitlines()
         losses = tuple(float(json.loads(line)["loss"]) for line in lines)
-        return Outcome(tensors_sha256(trained.network.state_dict()), losses)
+        return Outcome(trained.network, tensors_sha256(trained.network.state_dict()), losses)
 
     def experiment(self, seed: int, *, epochs: int) -> Experiment:
         """Return the experiment a user would have written.
@@ -161,7 +164,7 @@ class Trial:
             "train_images": IMAGES,
             "epsilon": "32/255",
             "architecture": ArchitectureSpec(
-                name="resnet10", width=WIDTH, last_norm=bool(cls.own_axes.get("last_norm", True))
+                name="resnet6", width=WIDTH, last_norm=bool(cls.own_axes.get("last_norm", True))
             ),
             "method": MethodSpec(name=cls.name, target=self.found.target),
             "weights": self.target.weights,
@@ -169,7 +172,7 @@ class Trial:
             "allocation": self.target.allocation,
             "objective": cls.objective,
             "training": TrainingSpec(
-                epochs=epochs, batch_size=BATCH, attack=AttackSpec(num_steps=1), selection_steps=1
+                epochs=epochs, batch_size=IMAGES // UPDATES, attack=AttackSpec(num_steps=1), selection_steps=1
             ),
             "evaluation": EvaluationSpec(images=8),
             "seed": seed,
@@ -185,7 +188,7 @@ class Trial:
         before = {name: value.detach().clone() for name, value in model.named_parameters()}
         optimizer = make_optimizer(phase, trained) if trained else None
         model.train()
-        for step in range(STEPS if optimizer else 0):
+        for step in range(UPDATES if optimizer else 0):
             assert optimizer is not None, "there are steps only with an optimiser"
             optimizer.zero_grad(set_to_none=True)
             self.method.loss(model, phase, batch(step), objective).backward()

@@ -11,6 +11,7 @@ from benchmark.conformance import check
 from benchmark.conformance.rules import RULES
 from benchmark.errors import UserError
 from benchmark.registry import resolve
+from benchmark.training import loop
 from methods import BUILT_IN
 from methods.base import Target
 
@@ -349,6 +350,35 @@ def test_an_offence_is_caught_by_its_rule(offence, write_offender, only):
     assert not verdict.passed
     assert seen in verdict.seen
     assert "\n" not in str(verdict)
+
+
+# What a method does wrong from an update on, by its rule: (target, what it sees, the wrong-doing in every layer).
+LATE = {
+    "budget": (FP, "more than the budget of", "layer.mask.fill_(True)"),
+    "allocation": (FP, "its share at p=1 is", "layer.mask.fill_(True)"),
+    "levels": (BINARY, "nonzero values", "layer.binary = False"),
+}
+
+
+@pytest.mark.parametrize("first", [10, 20])
+@pytest.mark.parametrize("rule", LATE)
+def test_an_offence_late_in_the_last_phase_is_caught(rule, first, write_offender, only, monkeypatch):
+    """From update 20 on it shows only in the network of a whole training."""
+    monkeypatch.setattr(loop, "validate", lambda *_: (0.0, 0.0))  # of equally good epochs the last one is selected
+    target, seen, offence = LATE[rule]
+    only(rule)
+    body = f"""
+    def after_step(self, model, phase, step):
+        super().after_step(model, phase, step)
+        if phase.name == "finetune" and step >= {first}:
+            for layer in compressed_layers(model):
+                {offence}
+"""
+
+    (verdict,) = check.check_method(resolve(write_offender("RandomPruning", body)), [target])
+
+    assert not verdict.passed
+    assert seen in verdict.seen
 
 
 def test_every_rule_has_an_offence_that_only_it_is_tested_with():
