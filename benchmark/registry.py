@@ -123,7 +123,8 @@ def _check_form(cls: type[Method], target: str) -> None:
     name = getattr(cls, "name", None)
     if not isinstance(name, str) or not re.fullmatch(r"(?=.{1,40}$)[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise UserError(f"{target}: `name` must be lower-case letters, digits and single underscores, got {name!r}")
-    if not dataclasses.is_dataclass(cls):
+    dataclass_settings = getattr(cls, "__dataclass_params__", None)
+    if dataclass_settings is None or not dataclass_settings.frozen:
         raise UserError(f"{target}: a method is a frozen dataclass; add @dataclass(frozen=True) above the class")
     if inspect.isabstract(cls):
         raise UserError(f"{target}: {cls.__name__} lacks {', '.join(sorted(cls.__abstractmethods__))}")

@@ -63,6 +63,9 @@ def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None)
         except Exception as error:
             yield Verdict(target, None, False, f"refusal raised {_described(error, found)}")
             continue
+        if reason is not None and not (isinstance(reason, str) and reason):
+            yield Verdict(target, None, False, f"refusal returned {reason!r}, neither a sentence nor None")
+            continue
         if reason is not None:
             yield Verdict(target, None, True, reason)
             continue

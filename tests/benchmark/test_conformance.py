@@ -404,6 +404,21 @@ def test_a_method_that_refuses_everything_fails(only):
     assert "1 of 1 checks FAILED" in check.summary(verdicts, "at")
 
 
+@pytest.mark.parametrize("reason", [True, False, ""])
+def test_a_refusal_without_a_sentence_fails(reason, write_offender, only):
+    only("build")
+    body = f"""
+    def refusal(self, target):
+        return None if target.dense else {reason!r}
+"""
+
+    verdicts = list(check.check_method(resolve(write_offender("AT", body)), [FP, DENSE]))
+
+    assert [verdict.passed for verdict in verdicts] == [False, True]
+    assert verdicts[0].seen == f"refusal returned {reason!r}, neither a sentence nor None"
+    assert "1 of 2 checks FAILED on 2 targets: refusal" in check.summary(verdicts, "offender")
+
+
 def test_the_random_numbers_and_threads_outside_stay_as_they_are(only):
     only("build")
     threads, before = torch.get_num_threads(), torch.get_rng_state()

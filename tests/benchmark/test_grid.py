@@ -121,6 +121,14 @@ def test_an_experiment_that_makes_no_sense_is_refused_with_the_reason(planned, c
     assert (item.state, item.reason) == ("refused", reason)
 
 
+def test_a_refusal_that_is_no_sentence_is_still_a_refusal(planned, monkeypatch):
+    monkeypatch.setattr(EdgePopup, "refusal", lambda *_: True)
+
+    item = planned()
+
+    assert (item.state, item.reason) == ("refused", "True")
+
+
 def test_plan_keeps_the_order_and_writes_nothing(make_experiment, tmp_path):
     experiments = [make_experiment(seed=seed) for seed in (2, 0, 1)]
 

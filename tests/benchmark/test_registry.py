@@ -214,6 +214,10 @@ def test_a_method_whose_file_cannot_be_read_is_refused_in_a_sentence(make_packag
             "class Mine(Method):\n    name = 'mine'\n    build = export = phases = None\n",
             "a method is a frozen dataclass; add @dataclass",
         ),
+        (
+            "@dataclass\nclass Mine(Method):\n    name: ClassVar[str] = 'mine'\n    build = export = phases = None\n",
+            "a method is a frozen dataclass; add @dataclass",
+        ),
     ],
 )
 def test_a_file_that_breaks_the_contracts_form_is_refused_in_a_sentence(method_file, code, message):
