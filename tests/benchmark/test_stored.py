@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmark.data.catalog import KNOWN
+from benchmark.data.splits import training_split
 from benchmark.models import plain_conv
 from benchmark.training.stored import LEVELS, FastObjective, PerturbationStore, SoftTarget, draw_window, pad
 
@@ -125,15 +129,38 @@ def test_the_first_perturbations_fill_the_ball_evenly(make_store):
     assert float(levels.float().var()) == pytest.approx(LEVELS**2 / 3, rel=0.05)
 
 
-def test_the_store_takes_one_byte_per_pixel_of_the_canvas(make_store):
-    levels = make_store().levels
+def bytes_of(store):
+    """Count the bytes of every tensor a store holds."""
+    tensors = [value for value in vars(store).values() if isinstance(value, torch.Tensor)]
+    return sum(tensor.element_size() * tensor.nelement() for tensor in tensors)
 
-    assert levels.element_size() * levels.numel() == 12 * 3 * 14 * 14
+
+@pytest.mark.parametrize(("soft_target", "per_image"), [(None, 0), (SoftTarget(0.9, 0.1), 4 * CLASSES)])
+def test_the_store_takes_one_byte_per_pixel_of_the_padded_canvas_and_a_mean_per_soft_target(
+    make_store, soft_target, per_image
+):
+    store = make_store(soft_target=soft_target)
+
+    assert store.levels.shape == (12, 3, 8 + 2 * PADDING, 8 + 2 * PADDING)
+    assert bytes_of(store) == store.levels.nelement() + 12 * per_image
 
 
-def test_the_documented_size_for_cifar_is_235_megabytes():
-    assert 49_000 * 3 * 40 * 40 == 235_200_000
-    assert "235 MB" in PerturbationStore.__doc__
+def test_the_documented_size_is_what_the_store_takes_for_cifar():
+    count, padding = len(training_split("cifar10", 50_000)[0]), KNOWN["cifar10"].crop_padding
+    store = PerturbationStore(
+        *(10, (3, 32, 32)),
+        padding=padding,
+        epsilon=EPSILON,
+        generator=torch.Generator().manual_seed(0),
+        labels=torch.arange(10),
+        num_classes=CLASSES,
+        soft_target=None,
+    )
+
+    size = f"{bytes_of(store) // 10 * count / 1e6:.0f} MB"
+
+    assert f"bytes; {size} for the {count:,} CIFAR training images" in PerturbationStore.__doc__
+    assert f"int8, {size} for CIFAR" in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 
 def test_writing_keeps_pixels_outside_the_window_and_other_images(make_store, window):

@@ -103,6 +103,5 @@ def test_the_fast_objective_takes_the_literal_steps(literal, batch, make_objecti
 
     literal.assert_same(model, copies)
     assert torch.equal(store.levels, levels)
-    assert torch.equal(store.levels[[1, 6]], levels[[1, 6]])
     if soft:
         torch.testing.assert_close(store.means, means, rtol=0, atol=1e-9)
