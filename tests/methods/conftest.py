@@ -8,6 +8,7 @@ binary training with trained norms therefore start an attack but take none of it
 
 from __future__ import annotations
 
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +16,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from methods.allocation import allocate
 from methods.base import Batch
 from methods.layers import compressed_layers
 
@@ -25,11 +25,18 @@ EPSILON, STEP_SIZE, NUM_STEPS = 0.1, 0.03, 4
 class TwoBlocks(nn.Module):
     """Convolution, norm, ReLU, strided convolution, norm, ReLU, pool, 1x1 convolution and norm on the logits."""
 
-    def __init__(self, *, conv, norm):
+    def __init__(self, *, conv, norm, widths=(6, 8)):
         super().__init__()
-        self.conv1, self.norm1 = conv(3, 6, 3, padding=1), norm(6)
-        self.conv2, self.norm2 = conv(6, 8, 3, stride=2, padding=1), norm(8)
-        self.fc, self.norm3 = conv(8, 5, 1), norm(5)
+        first, second = widths
+        self.conv1, self.norm1 = conv(3, first, 3, padding=1), norm(first)
+        self.conv2, self.norm2 = conv(first, second, 3, stride=2, padding=1), norm(second)
+        self.fc, self.norm3 = conv(second, 5, 1), norm(5)
+
+    @staticmethod
+    def narrowed(keep_ratio):
+        """Return the network whose weights fit into 0.3 of this one's: 177 of 634."""
+        assert keep_ratio == 0.3
+        return partial(TwoBlocks, widths=(3, 3))
 
     def forward(self, images):
         x = F.relu(self.norm1(self.conv1(images)))
@@ -113,12 +120,26 @@ def sgd_step(loss, parameters, velocity, *, lr, weight_decay):
             parameter.sub_(lr * speed)
 
 
+def shares(sizes, keep_ratio, p):
+    """Split the budget in proportion to size ** p, no layer above its size; the factor is found by bisection."""
+    budget, low, high = round(keep_ratio * sum(sizes)), 0.0, float(max(sizes))
+    for _ in range(200):
+        middle = (low + high) / 2
+        fits = sum(min(size, middle * size**p) for size in sizes) <= budget
+        low, high = (middle, high) if fits else (low, middle)
+    exact = [min(size, high * size**p) for size in sizes]
+    counts = [int(share + 1e-9) for share in exact]
+    for index in sorted(range(len(sizes)), key=lambda index: counts[index] - exact[index])[: budget - sum(counts)]:
+        counts[index] += 1
+    return counts
+
+
 def largest(tensors, keep_ratio, allocation):
     """Return masks of the largest magnitudes, per layer or over all of them, by sorting Python numbers."""
     flat = [tensor.detach().abs().flatten() for tensor in tensors]
     sizes = [len(values) for values in flat]
     whole = allocation == "global"
-    counts = [round(keep_ratio * sum(sizes))] if whole else allocate(sizes, keep_ratio, allocation)
+    counts = [round(keep_ratio * sum(sizes))] if whole else shares(sizes, keep_ratio, allocation)
     masks = []
     for values, count in zip([torch.cat(flat)] if whole else flat, counts, strict=True):
         order = sorted(range(len(values)), key=values.tolist().__getitem__, reverse=True)
@@ -150,7 +171,7 @@ def literal(monkeypatch):
     """Return the helpers above, with everything in double precision."""
     monkeypatch.setattr(torch.Tensor, "float", lambda tensor: tensor)
     helpers = (copies_of, literal_logits, cross_entropy, log_probabilities, climb, pgd, trades_loss, sgd_step)
-    helpers += (largest, masks_through, signs_through, assert_same)
+    helpers += (shares, largest, masks_through, signs_through, assert_same)
     settings = {"epsilon": EPSILON, "step_size": STEP_SIZE, "num_steps": NUM_STEPS}
     return SimpleNamespace(network=TwoBlocks, settings=settings, **{helper.__name__: helper for helper in helpers})
 

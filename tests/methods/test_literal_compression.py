@@ -1,8 +1,9 @@
-"""HYDRA, ATMC and fine-tuning after magnitude pruning equal literal transcriptions of their equations."""
+"""HYDRA, ATMC and fine-tuning after magnitude or random pruning equal literal transcriptions of their equations."""
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from methods.atmc import Atmc
 from methods.base import Target
 from methods.hydra import Hydra
 from methods.layers import compressed_layers
-from methods.prune_finetune import MagnitudePruning
+from methods.prune_finetune import MagnitudePruning, RandomPruning
 
 KEEP, BETA, RHO, UPDATES = 0.3, 6.0, 0.1, 3
 ATTACK_STEPS = {"fp": 4, "binary": 0}
@@ -39,27 +40,28 @@ class Descent:
             value.data.clamp_(-1, 1)
 
 
-@pytest.mark.parametrize("form", ["fp", "binary"])
+@pytest.mark.parametrize(("form", "searched_form"), [("fp", "fp"), ("binary", "binary"), ("binary", "fp")])
 @pytest.mark.parametrize("allocation", [0.3, "global"])
 def test_hydra_prunes_and_fine_tunes_with_trades_by_the_literal_steps(
-    literal, batch, make_objective, train_steps, form, allocation
+    literal, batch, make_objective, train_steps, form, searched_form, allocation
 ):
-    method, target = Hydra(), Target(KEEP, form, allocation)
+    """Binary from the beginning is B1, binary in fine-tuning only is B2."""
+    method = Hydra(binary_phases="all" if form == searched_form else "finetune")
+    target = Target(KEEP, form, allocation)
     model = method.build(literal.network, target).double()
     layers, copies = compressed_layers(model), literal.copies_of(model)
-    settings = literal.settings | {"num_steps": ATTACK_STEPS[form]}
-    objective = make_objective(kind=TradesObjective, beta=BETA, train_mode_attack=False, **settings)
+    objective = make_objective(kind=TradesObjective, beta=BETA, train_mode_attack=False, **literal.settings)
     noise = torch.Generator().manual_seed(0)
     _, prune, finetune = method.phases(3, target)
 
-    def loss(make_weights):
+    def loss(make_weights, form):
         return literal.trades_loss(
             lambda x: literal.literal_logits(make_weights(), copies, x),
             lambda x: literal.literal_logits(make_weights(), copies, x, training=False),
             *(batch, noise, BETA, ATTACK_STEPS[form]),
         )
 
-    def values():
+    def values(form):
         return literal.signs_through(copies.weights) if form == "binary" else copies.weights
 
     # Pruning: the weights stand still, scores start from them and are trained with the norms.
@@ -71,29 +73,34 @@ def test_hydra_prunes_and_fine_tunes_with_trades_by_the_literal_steps(
 
     def searched():
         masks = literal.masks_through(scores, literal.largest(scores, KEEP, allocation))
-        return [value.detach() * mask for value, mask in zip(values(), masks, strict=True)]
+        return [value.detach() * mask for value, mask in zip(values(searched_form), masks, strict=True)]
 
+    objective = replace(objective, num_steps=ATTACK_STEPS[searched_form])
     train_steps(method, model, target, batch, objective, steps=UPDATES, phase=prune)
     descent = Descent(literal, copies, scores, lr=0.1, weight_decay=1e-4)
     for _ in range(UPDATES):
-        descent.step(loss(searched))
+        descent.step(loss(searched, searched_form))
 
     literal.assert_same(model, copies)
     for layer, score in zip(layers, scores, strict=True):
         torch.testing.assert_close(layer.scores, score, rtol=0, atol=1e-9)
 
-    # Fine-tuning: the masks stand still.
+    # Fine-tuning: the masks stand still; latent weights start within [-1, 1].
     masks = literal.largest(scores, KEEP, allocation)
     assert any(not torch.equal(mask, first) for mask, first in zip(masks, first_masks, strict=True))
 
     def masked():
-        return [value * mask for value, mask in zip(values(), masks, strict=True)]
+        return [value * mask for value, mask in zip(values(form), masks, strict=True)]
 
+    if form == "binary":
+        for weight in copies.weights:
+            weight.data.clamp_(-1, 1)
+    objective = replace(objective, num_steps=ATTACK_STEPS[form])
     train_steps(method, model, target, batch, objective, steps=UPDATES, phase=finetune)
     rate = 1e-4 if form == "binary" else 0.01
     descent = Descent(literal, copies, copies.weights, adam=form == "binary", lr=rate, weight_decay=1e-4)
     for _ in range(UPDATES):
-        descent.step(loss(masked))
+        descent.step(loss(masked, form))
 
     literal.assert_same(model, copies)
     for layer, weight in zip(layers, masked(), strict=True):
@@ -183,11 +190,14 @@ def test_atmc_projects_and_quantises_with_half_clean_loss_by_the_literal_steps(
 
 
 @pytest.mark.parametrize("form", ["fp", "binary"])
-def test_magnitude_pruning_fine_tunes_by_the_literal_steps(literal, batch, make_objective, train_steps, form):
-    method, target = MagnitudePruning(), Target(KEEP, form, 0.3)
+@pytest.mark.parametrize("method", [MagnitudePruning(), RandomPruning()], ids=lambda method: method.name)
+def test_pruned_networks_are_fine_tuned_by_the_literal_steps(literal, batch, make_objective, train_steps, method, form):
+    target = Target(KEEP, form, 0.3)
     model = method.build(literal.network, target).double()
     copies = literal.copies_of(model)
-    masks = literal.largest(copies.weights, KEEP, 0.3)
+    torch.manual_seed(1)
+    randoms = [torch.rand(weight.shape, dtype=torch.float64) for weight in copies.weights]
+    masks = literal.largest(copies.weights if method.name == "lwm" else randoms, KEEP, 0.3)
     noise = torch.Generator().manual_seed(0)
 
     def network(images):
@@ -197,6 +207,7 @@ def test_magnitude_pruning_fine_tunes_by_the_literal_steps(literal, batch, make_
 
     phase = method.phases(2, target)[1]
     objective = make_objective(**(literal.settings | {"num_steps": ATTACK_STEPS[form]}))
+    torch.manual_seed(1)
     train_steps(method, model, target, batch, objective, steps=UPDATES, phase=phase)
     rate = 1e-4 if form == "binary" else 0.01
     descent = Descent(literal, copies, copies.weights, adam=form == "binary", lr=rate, weight_decay=5e-4)

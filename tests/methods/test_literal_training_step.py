@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -9,6 +11,8 @@ from methods.at import AT
 from methods.base import Target
 from methods.edge_popup import EdgePopup
 from methods.layers import compressed_layers
+from methods.rst import RST
+from methods.small_dense import SmallDense
 
 UPDATES = 3
 
@@ -28,18 +32,55 @@ def train_by_pgd(literal, parameters, make_weights, copies, batch, *, lr, weight
         literal.sgd_step(loss, parameters, velocity, lr=lr, weight_decay=weight_decay)
 
 
-@pytest.mark.parametrize("weights", ["binary", "fp"])
-@pytest.mark.parametrize("allocation", [0.3, "global"])
-def test_edge_popup_takes_the_literal_steps(literal, batch, make_objective, train_steps, weights, allocation):
-    method, target = EdgePopup(), Target(0.3, weights, allocation)
-    model = method.build(literal.network, target).double()
+LAYER_SCALED = {"binary_init": "signed_kaiming_constant", "fp_init": "kaiming_uniform", "scale_fan": "layer"}
+
+
+def draw(literal, method, form, allocation, shapes):
+    """Draw random weights and scores: signs come from torch's own initialisation of convolutions, the rest after it."""
+    fans, sizes = [math.prod(shape[1:]) for shape in shapes], [math.prod(shape) for shape in shapes]
+    weights = [(2 * torch.rand(shape) - 1) / fan**0.5 for shape, fan in zip(shapes, fans, strict=True)]
+    scores = []
+    kept = [None] * len(sizes) if allocation == "global" else literal.shares(sizes, 0.3, allocation)
+    for index, (shape, fan, size, count) in enumerate(zip(shapes, fans, sizes, kept, strict=True)):
+        scaled = method.scale_fan == "layer"
+        if form == "binary":
+            level = (2 / (fan * count / size)) ** 0.5 if scaled else 1.0
+            weights[index] = torch.where(weights[index] >= 0, level, -level)
+        else:
+            bound = (6 / (fan * count / size)) ** 0.5 if scaled else 1.0
+            weights[index] = bound * (2 * torch.rand(shape) - 1)
+        half_width = 1 / fan**0.5 if method.name == "rst" else 0.01
+        scores.append((half_width * (2 * torch.rand(shape) - 1)).requires_grad_())
+    return weights, scores
+
+
+@pytest.fixture
+def _double_precision():
+    """Draw in double precision, too."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.usefixtures("_double_precision")
+@pytest.mark.parametrize("form", ["binary", "fp"])
+@pytest.mark.parametrize(
+    ("method", "allocation"),
+    [(EdgePopup(), 0.3), (EdgePopup(), "global"), (EdgePopup(**LAYER_SCALED), 0.3), (RST(), 1.0)],
+    ids=["edge_popup", "edge_popup-global", "edge_popup-layer", "rst"],
+)
+def test_edge_popup_takes_the_literal_steps(literal, batch, make_objective, train_steps, method, allocation, form):
+    target = Target(0.3, form, allocation)
+    torch.manual_seed(3)
+    model = method.build(literal.network, target)
     layers, copies = compressed_layers(model), literal.copies_of(model)
-    scores = [layer.scores.detach().clone().requires_grad_() for layer in layers]
+    torch.manual_seed(3)
+    copies.weights, scores = draw(literal, method, form, allocation, [layer.weight.shape for layer in layers])
     start = [score.detach().clone() for score in scores]
 
     def masked_weights():
         masks = literal.masks_through(scores, literal.largest(scores, 0.3, allocation))
-        return [theta.detach() * mask for theta, mask in zip(copies.weights, masks, strict=True)]
+        return [theta * mask for theta, mask in zip(copies.weights, masks, strict=True)]
 
     train_steps(method, model, target, batch, make_objective(**literal.settings), steps=UPDATES)
     train_by_pgd(literal, scores, masked_weights, copies, batch, lr=0.1, weight_decay=5e-4)
@@ -51,10 +92,21 @@ def test_edge_popup_takes_the_literal_steps(literal, batch, make_objective, trai
         assert bool((score.detach() != old).all())
 
 
-def test_full_precision_at_takes_the_literal_steps(literal, batch, make_objective, train_steps):
-    method, target = AT(), Target(weights="fp")
-    model = method.build(literal.network, target).double()
+DENSE = pytest.mark.parametrize(
+    ("method", "keep_ratio", "channels"),
+    [(AT, 1.0, [6, 8, 5]), (SmallDense, 0.3, [3, 3, 5])],
+    ids=["at", "small_dense"],
+)
+
+
+@DENSE
+def test_full_precision_dense_training_takes_the_literal_steps(
+    literal, batch, make_objective, train_steps, method, keep_ratio, channels
+):
+    method, target = method(), Target(keep_ratio, "fp")
+    model = method.build(method.resize(literal.network, target), target).double()
     copies = literal.copies_of(model)
+    assert [len(weight) for weight in copies.weights] == channels
     parameters = [*copies.weights, *flatten(copies.affine)]
 
     train_steps(method, model, target, batch, make_objective(**literal.settings), steps=UPDATES)
@@ -63,11 +115,15 @@ def test_full_precision_at_takes_the_literal_steps(literal, batch, make_objectiv
     literal.assert_same(model, copies)
 
 
-def test_binary_at_takes_the_literal_steps(literal, batch, make_objective, train_steps):
+@DENSE
+def test_binary_dense_training_takes_the_literal_steps(
+    literal, batch, make_objective, train_steps, method, keep_ratio, channels
+):
     """One difference is meant: the released code clips at the next forward pass, here it is done after the step."""
-    method, target = AT(binary_lr=0.3), Target(weights="binary")
-    model = method.build(literal.network, target).double()
+    method, target = method(binary_lr=0.3), Target(keep_ratio, "binary")
+    model = method.build(method.resize(literal.network, target), target).double()
     copies = literal.copies_of(model)
+    assert [len(weight) for weight in copies.weights] == channels
     parameters = [*copies.weights, *flatten(copies.affine)]
     optimizer = torch.optim.Adam(parameters, lr=0.3, betas=(0.9, 0.999), weight_decay=5e-4)
 
