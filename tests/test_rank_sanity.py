@@ -1,0 +1,69 @@
+"""The committed records of configs/cifar10-jpeg-sanity.yaml show what the paper claims, at one budget."""
+
+from __future__ import annotations
+
+from statistics import mean
+
+import pytest
+
+from benchmark.catalogue import LEADERBOARDS
+from benchmark.results.store import load_records
+
+EDGE_POPUP = {"method": "edge_popup", "weights": "binary", "last_norm": True}
+
+
+@pytest.fixture(scope="module")
+def records():
+    return [record for record in load_records(LEADERBOARDS) if record.suite == "cifar10-jpeg-sanity"]
+
+
+@pytest.fixture(scope="module")
+def robust(records):
+    """Return a function that gives a cell's mean accuracy under AutoAttack over its seeds, at least two."""
+
+    def find(method, weights, last_norm, keep_ratio, allocation):
+        cell = (method, weights, last_norm, keep_ratio, allocation)
+        found = {
+            record.seed: record.evaluation.autoattack.accuracy
+            for record in records
+            if (
+                *(record.method.name, record.compression.weights, record.architecture.last_norm),
+                *(record.compression.keep_ratio, record.compression.allocation),
+            )
+            == cell
+        }
+        assert len(found) >= 2, f"{cell} has seeds {sorted(found)}"
+        return mean(found.values())
+
+    return find
+
+
+def test_all_cells_had_one_budget(records):
+    assert len({record.training.passes for record in records}) == 1
+    assert len({(record.dataset.train_sha256, record.dataset.test_sha256) for record in records}) == 1
+    assert len({record.evaluation.n_images for record in records}) == 1
+    assert {record.method.objective for record in records} == {"pgd"}
+
+
+def test_the_better_p_of_binary_edge_popup_changes_once_from_low_to_high_as_more_is_kept(robust):
+    gains = [
+        robust(**EDGE_POPUP, keep_ratio=keep, allocation=0.1) - robust(**EDGE_POPUP, keep_ratio=keep, allocation=1.0)
+        for keep in (0.02, 0.05, 0.1, 0.2)
+    ]
+
+    assert gains == sorted(gains, reverse=True)
+    assert gains[0] > 0 > gains[2]
+
+
+def test_the_last_batch_norm_helps_binary_edge_popup(robust):
+    with_lbn, without = (
+        robust(**{**EDGE_POPUP, "last_norm": last_norm}, keep_ratio=0.02, allocation=0.1) for last_norm in (True, False)
+    )
+
+    assert with_lbn > without
+
+
+def test_hydra_beats_random_pruning(robust):
+    hydra, chance = (robust(method, "fp", True, 0.02, 0.1) for method in ("hydra", "random_pruning"))
+
+    assert hydra > chance
