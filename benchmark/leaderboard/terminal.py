@@ -10,7 +10,7 @@ from benchmark.leaderboard.text import allocation, amount, architecture, percent
 
 WIDTH = 118
 # Header and width of each column; the words of a row stand left, its numbers right.
-_WORDS = (("method", 16), ("weights", 7), ("LBN", 3), ("objective", 9))
+_WORDS = (("method", 16), ("weights", 7), ("LBN", 3), ("objective", 10))
 _NUMBERS = (
     ("keep", 7),
     ("p", 6),
