@@ -195,14 +195,18 @@ def test_a_method_of_an_installed_package_is_listed_and_runs(tmp_path, suite):
 
 @pytest.fixture
 def cifar100(tmp_path):
-    """Write a small set of random images in CIFAR-100's own on-disk format."""
+    """Write a small set of random images in CIFAR-100's own on-disk format.
+
+    Training and test images have other classes, so that hardly any is classified right: AutoAttack's thousands of
+    queries for a single image would take longer than everything else.
+    """
     folder = tmp_path / "data" / "cifar-100-python"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    for part, count in (("train", 64), ("test", 20)):
+    for part, count, classes in (("train", 64, (0, 50)), ("test", 20, (50, 100))):
         content = {
             "data": generator.integers(0, 256, (count, 3072), dtype=np.uint8),
-            "fine_labels": [int(label) for label in generator.integers(0, 100, count)],
+            "fine_labels": [int(label) for label in generator.integers(*classes, count)],
             "coarse_labels": [0] * count,
         }
         (folder / part).write_bytes(pickle.dumps(content))
