@@ -1,4 +1,4 @@
-"""What the literal transcriptions share: a network spelled out twice, its attacks, and plain SGD.
+"""Training of single phases; and for literal transcriptions a network spelled out twice, its attacks, and plain SGD.
 
 The objectives cast logits to single precision, because they may come from an autocast network. `literal` undoes that
 cast, so that both sides compute in double precision throughout and may order their sums differently. An attack takes
@@ -20,6 +20,17 @@ from methods.base import Batch
 from methods.layers import compressed_layers
 
 EPSILON, STEP_SIZE, NUM_STEPS = 0.1, 0.03, 4
+
+
+@pytest.fixture
+def run_phase(make_batch, make_objective, train_steps):
+    """Return a function that trains one named phase, three steps unless told otherwise."""
+
+    def run(method, model, target, name, **changes):
+        (phase,) = [phase for phase in method.phases(6, target) if phase.name == name]
+        train_steps(method, model, target, make_batch(), make_objective(num_steps=1), phase=phase, **changes)
+
+    return run
 
 
 class TwoBlocks(nn.Module):

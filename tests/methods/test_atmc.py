@@ -18,17 +18,6 @@ from methods.layers import compressed_layers
 FORMS, ALLOCATIONS = ["fp", "binary"], [0.1, 1.0, "global"]
 
 
-@pytest.fixture
-def run_phase(make_batch, make_objective, train_steps):
-    """Return a function that trains one named phase."""
-
-    def run(method, model, target, name, **changes):
-        (phase,) = [phase for phase in method.phases(6, target) if phase.name == name]
-        train_steps(method, model, target, make_batch(), make_objective(num_steps=1), phase=phase, **changes)
-
-    return run
-
-
 def counts_of(tensors):
     """Count the nonzero entries of each tensor."""
     return [int(tensor.count_nonzero()) for tensor in tensors]

@@ -19,17 +19,6 @@ FORMS = [(FULL, "fp"), (B1, "binary"), (B2, "binary")]
 NAMES = ["fp", "B1", "B2"]
 
 
-@pytest.fixture
-def run_phase(make_batch, make_objective, train_steps):
-    """Return a function that trains one named phase for three steps."""
-
-    def run(method, model, target, name, **changes):
-        (phase,) = [phase for phase in method.phases(6, target) if phase.name == name]
-        train_steps(method, model, target, make_batch(), make_objective(num_steps=1), phase=phase, **changes)
-
-    return run
-
-
 def masks_of(model):
     """Copy all masks."""
     return [layer.mask.clone() for layer in compressed_layers(model)]
