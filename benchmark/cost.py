@@ -9,6 +9,7 @@ epoch and the evaluation at the end are left out.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from functools import lru_cache
 
 import torch
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 from benchmark.data.catalog import KNOWN
 from benchmark.data.splits import VALIDATION_SHARE
 from benchmark.experiment import Experiment
-from benchmark.models import NetworkPlan
+from benchmark.models import NetworkPlan, convolutions
 from methods.base import Architecture
 
 # Images of the whole training part, validation included.
@@ -79,17 +80,39 @@ def multiply_adds(architecture: Architecture, channels: int, size: int) -> int:
         channels: of the images.
         size: height and width of the images.
     """
-    model = architecture(conv=_CountingConv2d, norm=lambda channels: nn.Identity())
-    with torch.no_grad():
-        model(torch.zeros(1, channels, size, size))
-    return sum(module.multiply_adds for module in model.modules() if isinstance(module, _CountingConv2d))
+    model = architecture(conv=_ShapeOnlyConv2d, norm=lambda channels: nn.Identity())
+    positions = output_positions(model, torch.zeros(1, channels, size, size))
+    return sum(positions[name] * conv.weight.numel() for name, conv in convolutions(model).items())
 
 
 _remembered = lru_cache(maxsize=256)(multiply_adds)
 
 
-class _CountingConv2d(nn.Conv2d):
-    """Counts what a convolution would compute and returns zeros of the right shape; its weights take no memory.
+@torch.no_grad()
+def output_positions(model: nn.Module, image: Tensor) -> dict[str, int]:
+    """Return the output positions H' x W' of every ordinary convolution for one image, by name.
+
+    At each position every weight of the layer is used once: positions times weights are its multiply-adds, those with
+    the zeros of the padding included. A convolution that runs twice counts twice, one that never runs has 0.
+
+    Args:
+        model: is run once, in the mode it is in.
+        image: (1, C, H, W); only its shape matters.
+    """
+    positions = dict.fromkeys(convolutions(model), 0)
+
+    def count(name: str, output: Tensor) -> None:
+        positions[name] += output[0, 0].numel()
+
+    with ExitStack() as hooks:
+        for name, conv in convolutions(model).items():
+            hooks.enter_context(conv.register_forward_hook(lambda _, __, output, name=name: count(name, output)))
+        model(image)
+    return positions
+
+
+class _ShapeOnlyConv2d(nn.Conv2d):
+    """Returns zeros of the right shape; its weights take no memory.
 
     A forward run on torch's meta device would tell the same, but first imports hundreds of modules.
     """
@@ -99,11 +122,8 @@ class _CountingConv2d(nn.Conv2d):
     ) -> None:
         super().__init__(in_channels, out_channels, kernel_size, stride, padding, bias=False, device="meta")
         self.change = 2 * padding - kernel_size  # of a side, before the stride
-        self.multiply_adds = 0
 
     def forward(self, input: Tensor) -> Tensor:
         """Map (B, in, H, W) to zeros (B, out, H', W')."""
         height, width = ((side + self.change) // self.stride[0] + 1 for side in input.shape[2:])
-        output = torch.zeros(len(input), self.out_channels, height, width)
-        self.multiply_adds += output.numel() * (self.weight.numel() // self.out_channels)
-        return output
+        return torch.zeros(len(input), self.out_channels, height, width)

@@ -26,7 +26,7 @@ class Measured:
     all_parameters: int  # prunable weights and every other trained or running value
     budget: int
     kept_weights: int  # prunable weights that are not zero
-    size_bytes: int  # entropy bound, see `entropy_bound_bits`
+    entropy_bound_bytes: int  # see `entropy_bound_bits`
 
     @property
     def density(self) -> float:
@@ -66,7 +66,7 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
         raise BadExport(f"exported {kept:,} weights, budget is {budget:,}")
     if binary:
         for name, conv in layers.items():
-            levels = _nonzero_levels(conv)
+            levels = nonzero_levels(conv)
             if levels > 2:
                 raise BadExport(f"exported layer {name} has {levels} nonzero values, a binary layer has at most 2")
     return Measured(
@@ -74,7 +74,7 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
         all_parameters=total + _other_values(network),
         budget=budget,
         kept_weights=kept,
-        size_bytes=math.ceil(entropy_bound_bits(network, binary=binary) / 8),
+        entropy_bound_bytes=math.ceil(entropy_bound_bits(network, binary=binary) / 8),
     )
 
 
@@ -89,8 +89,13 @@ def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
     for conv in convolutions(network).values():
         size, kept = conv.weight.numel(), int(conv.weight.count_nonzero())
         bits += _log2_binomial(size, kept)
-        bits += kept + FLOAT_BITS * _nonzero_levels(conv) if binary else FLOAT_BITS * kept
+        bits += kept + FLOAT_BITS * nonzero_levels(conv) if binary else FLOAT_BITS * kept
     return bits
+
+
+def nonzero_levels(conv: nn.Conv2d) -> int:
+    """Return how many different nonzero values a convolution's weights have."""
+    return len(conv.weight[conv.weight != 0].unique())
 
 
 def _other_values(network: nn.Module) -> int:
@@ -101,10 +106,6 @@ def _other_values(network: nn.Module) -> int:
         for name, value in network.state_dict().items()
         if name not in owned and value.is_floating_point() and not name.startswith("normalize.")
     )
-
-
-def _nonzero_levels(conv: nn.Conv2d) -> int:
-    return len(conv.weight[conv.weight != 0].unique())
 
 
 def _log2_binomial(n: int, k: int) -> float:

@@ -38,7 +38,7 @@ def test_counts_densities_and_size_of_a_small_network_are_those_worked_out_by_ha
     # Positions: C(8, 2) = 28 and C(12, 3) = 220; a bit per kept weight; two levels per layer; 16 other values.
     bits = math.log2(28) + math.log2(220) + 5 + 2 * 2 * 32 + 16 * 32
     assert entropy_bound_bits(network, binary=True) == pytest.approx(bits)
-    assert measured.size_bytes == math.ceil(bits / 8)
+    assert measured.entropy_bound_bytes == math.ceil(bits / 8)
 
 
 def test_a_full_precision_network_pays_32_bits_per_kept_weight(network):
@@ -46,7 +46,7 @@ def test_a_full_precision_network_pays_32_bits_per_kept_weight(network):
 
     bits = math.log2(28) + math.log2(220) + 5 * 32 + 16 * 32
     assert entropy_bound_bits(network, binary=False) == pytest.approx(bits)
-    assert measured.size_bytes == math.ceil(bits / 8)
+    assert measured.entropy_bound_bytes == math.ceil(bits / 8)
 
 
 def test_a_layer_with_one_level_pays_for_one(network):

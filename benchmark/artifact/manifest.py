@@ -1,0 +1,141 @@
+"""What an artifact says about itself, and the tensors that follow from it."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
+from typing import Annotated, Literal, Self
+
+import torch
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from torch import nn
+
+from benchmark.architectures import SHAPES
+from benchmark.models import NetworkPlan, ResNet, convolutions, plain_conv
+
+VERSION = 1
+MAX_WEIGHTS = 2**27  # of all convolutions; half a gigabyte in float32
+
+Statistics = Literal["float32", "float16"]
+
+
+def _is_known(name: str) -> str:
+    if name not in SHAPES:
+        raise ValueError(f"is none of {', '.join(SHAPES)}")
+    return name
+
+
+Channel = Annotated[float, Field(ge=-100, le=100)]
+Deviation = Annotated[float, Field(ge=1e-4, le=100)]
+Pixels = Annotated[int, Field(ge=1, le=4096)]
+
+
+class Architecture(BaseModel):
+    """The fields of a `NetworkPlan`."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Annotated[str, AfterValidator(_is_known)]
+    num_classes: int = Field(ge=1, le=100_000)
+    mean: tuple[Channel, ...] = Field(min_length=1, max_length=16)  # per channel, of pixels in [0, 1]
+    std: tuple[Deviation, ...] = Field(min_length=1, max_length=16)
+    width: float = Field(gt=0, le=4)
+    last_norm: bool
+
+    @model_validator(mode="after")
+    def _has_channels(self) -> Self:
+        if len(self.mean) != len(self.std):
+            raise ValueError("mean and std have different lengths")
+        return self
+
+
+class Manifest(BaseModel):
+    """Everything but the numbers of a network. Its JSON has sorted keys and no spaces: there is one way to write it.
+
+    Attributes:
+        version: of the format.
+        architecture: the network.
+        dataset: name of the data set it was trained for.
+        image_size: (height, width) in pixels.
+        statistics: type in which batch-norm tensors are stored.
+        affine: whether every batch norm has a scale and a shift.
+    """
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+
+    version: Literal[1]
+    architecture: Architecture
+    dataset: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._=+-]{0,199}$")
+    image_size: tuple[Pixels, Pixels]
+    statistics: Statistics
+    affine: bool
+
+    def text(self) -> str:
+        """Return the JSON."""
+        return json.dumps(self.model_dump(), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+    def plan(self) -> NetworkPlan:
+        """Return the plan that builds the network."""
+        return NetworkPlan(**dict(self.architecture))
+
+
+def make_manifest(
+    plan: NetworkPlan, *, dataset: str, image_size: tuple[int, int], statistics: Statistics, affine: bool
+) -> Manifest:
+    """Describe a network.
+
+    Raises:
+        pydantic.ValidationError: for a value out of its range.
+    """
+    return Manifest.model_validate(
+        {
+            "version": VERSION,
+            "architecture": asdict(plan),
+            "dataset": dataset,
+            "image_size": tuple(image_size),
+            "statistics": statistics,
+            "affine": affine,
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Shapes of a network's stored tensors by their names in the state dict, and in its order.
+
+    Attributes:
+        convolutions: (out, in, k, k) of each weight.
+        norms: (channels,) of each parameter and running statistic of batch norm.
+    """
+
+    convolutions: dict[str, tuple[int, ...]]
+    norms: dict[str, tuple[int, ...]]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Weights per convolution."""
+        return [math.prod(shape) for shape in self.convolutions.values()]
+
+
+@lru_cache(maxsize=8)
+def layout(plan: NetworkPlan, *, affine: bool) -> Layout:
+    """Return what there is to store of the network that `plan` builds, without allocating it."""
+    model = skeleton(plan, affine=affine)
+    weights = {f"{name}.weight" for name in convolutions(model)}
+    shapes = {
+        name: tuple(value.shape)
+        for name, value in model.state_dict().items()
+        if value.is_floating_point() and not name.startswith("normalize.")
+    }
+    return Layout(
+        convolutions={name: shape for name, shape in shapes.items() if name in weights},
+        norms={name: shape for name, shape in shapes.items() if name not in weights},
+    )
+
+
+def skeleton(plan: NetworkPlan, *, affine: bool) -> ResNet:
+    """Build the plain network on the meta device: it has shapes but no memory, and draws no random numbers."""
+    with torch.device("meta"):
+        return plan(conv=plain_conv, norm=partial(nn.BatchNorm2d, affine=affine))

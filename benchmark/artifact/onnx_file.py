@@ -1,0 +1,104 @@
+"""Writes an exported network as one ONNX file, for runtimes other than torch. Needs the extra `onnx`."""
+
+from __future__ import annotations
+
+import copy
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.results.store import write_atomic
+from benchmark.seeding import generator_for
+
+INPUT, OUTPUT = "images", "logits"
+TOLERANCE = 1e-4  # on logits up to 1 in magnitude
+CHECKED_BATCHES = (1, 7)  # others than the batch that is traced
+
+
+def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[int, int]) -> None:
+    """Write a network as an ONNX file that holds its weights, replacing `path` only by a whole, checked file.
+
+    The input `images` is float32 (batch, channels, height, width) in [0, 1], the output `logits` (batch, classes);
+    the batch may have any size. Convolutions and batch norms stay apart: every weight in the file has its name and
+    its exact value, so a sparse or binary layer is one in the file too. Zeros are stored like other values.
+
+    If ONNX Runtime is installed, it runs the file on random images before anything is written. Its logits may differ
+    from torch's by 1e-4, or where torch's largest logit exceeds 1 in magnitude, by 1e-4 times that.
+
+    Args:
+        network: a plain network; it is left as it is.
+        path: of the file, in a folder that exists.
+        channels: of the images.
+        size: height and width of the images, in pixels.
+
+    Raises:
+        UserError: if the packages are not installed.
+        RuntimeError: if ONNX Runtime computes other logits than torch.
+    """
+    plain = copy.deepcopy(network).cpu().eval()
+    content = _onnx_bytes(plain, torch.zeros(2, channels, *size))
+    generator = generator_for(torch.device("cpu"), "onnx")
+    for count in CHECKED_BATCHES:
+        _check(content, plain, torch.rand(count, channels, *size, generator=generator))
+    write_atomic(path, content)
+
+
+def _onnx_bytes(network: nn.Module, example: Tensor) -> bytes:
+    try:
+        from onnxscript import ir, optimizer
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f"an ONNX file needs the package {error.name}, which is not installed; run: pip install -e '.[onnx]'"
+        ) from None
+    with _quiet():
+        program = torch.onnx.export(
+            network,
+            (example,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamo=True,
+            verbose=False,
+            optimize=False,  # would multiply batch norm into the weights, which then are binary no more
+        )
+    assert program is not None
+    optimizer.fold_constants(program.model)
+    optimizer.remove_unused_nodes(program.model)
+    # Stack traces with paths of this machine are nobody's business, and would make equal networks unequal files.
+    ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
+    content: bytes = program.model_proto.SerializeToString(deterministic=True)
+    return content
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what the exporter says about torch's own code and about torchvision, which is not needed."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        logging.disable(before)
+
+
+@torch.no_grad()
+def _check(content: bytes, network: nn.Module, images: Tensor) -> None:
+    try:
+        from onnxruntime import InferenceSession
+    except ModuleNotFoundError:
+        return
+    session = InferenceSession(content, providers=["CPUExecutionProvider"])
+    (logits,) = session.run([OUTPUT], {INPUT: images.numpy()})
+    expected = network(images)
+    allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
+    difference = float((torch.from_numpy(logits) - expected).abs().max())
+    if not difference <= allowed:  # NaN is a difference too
+        raise RuntimeError(f"ONNX Runtime's logits differ from torch's by {difference:.2g}, allowed are {allowed:.2g}")

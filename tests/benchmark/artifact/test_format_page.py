@@ -1,0 +1,56 @@
+"""The reader of docs/artifact-format.md, which knows nothing of this project, reads what `pack` writes."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmark.architectures import SHAPES
+from benchmark.artifact.container import DTYPES, read
+from benchmark.artifact.manifest import Manifest
+from benchmark.artifact.unpack import unpack
+
+PAGE = (Path(__file__).resolve().parents[3] / "docs" / "artifact-format.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def page():
+    """Execute the page's only block of Python."""
+    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    names = {}
+    exec(compile(code, "docs/artifact-format.md", "exec"), names)
+    return names
+
+
+@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize(
+    ("levels", "density", "affine", "statistics"),
+    [(2, 0.1, False, "float16"), (1, 0.6, True, "float32"), (None, 0.3, True, "float16"), (2, 1.0, False, "float32")],
+)
+def test_the_reader_of_the_page_finds_every_number(
+    page, make_plan, random_network, small_pack, name, levels, density, affine, statistics
+):
+    plan = make_plan(name=name, width=1 / 32, last_norm=affine)
+    network = random_network(plan, levels=levels, density=density, affine=affine)
+    content = small_pack(network, plan, statistics=statistics)
+
+    manifest, state = page["read"](content)
+
+    expected = {
+        key: value
+        for key, value in unpack(content).network.state_dict().items()
+        if value.is_floating_point() and not key.startswith("normalize.")
+    }
+    assert list(state) == list(expected)
+    assert all(torch.equal(torch.from_numpy(state[key]), value) for key, value in expected.items())
+    assert manifest == json.loads(read(content)[0])
+
+
+def test_the_tables_of_the_page_name_every_tensor_and_field():
+    rows = re.findall(r"^\| `(\w+)` \|", PAGE, flags=re.MULTILINE)
+
+    assert rows == [*DTYPES, *Manifest.model_fields]
