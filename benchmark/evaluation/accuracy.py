@@ -18,16 +18,24 @@ def as_float_images(images: Tensor) -> Tensor:
     return images.float() / 255.0
 
 
+def prepare(network: nn.Module, device: torch.device | str) -> nn.Module:
+    """Move a network to where it is measured, float32 with TF32 off and channels last, and return it."""
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    return network.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 @contextmanager
 def frozen_eval(model: nn.Module) -> Iterator[None]:
-    """Put the network into eval mode inside the block, with gradients for inputs only."""
-    before = model.training
+    """Put the network into eval mode inside the block, with gradients for inputs only; every module's mode returns."""
+    before = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
         with input_gradients_only(model):
             yield
     finally:
-        model.train(before)
+        for module, training in before:
+            module.training = training
 
 
 @torch.no_grad()
@@ -51,6 +59,7 @@ def pgd_verdicts(
     restarts: int,
     seed: int,
     batch_size: int,
+    among: Tensor | None = None,
 ) -> Tensor:
     """Attack with PGD and return, per image, whether every point the attack visited is classified right.
 
@@ -66,11 +75,14 @@ def pgd_verdicts(
         restarts: independent random starts.
         seed: of the random starts.
         batch_size: images per forward pass.
+        among: (N,) bool on the CPU, the images to attack; the others' verdict is False. All images if not given.
 
     Returns:
         (N,) bool tensor on the CPU.
     """
     robust = clean_verdicts(model, data, batch_size=batch_size)
+    if among is not None:
+        robust &= among
     device = data.images.device
     with frozen_eval(model):
         for restart in range(restarts):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -86,6 +88,47 @@ def literal_verdicts(model, data, *, epsilon, step_size, steps, restarts, seed):
     return torch.tensor(robust)
 
 
+class Smooth(nn.Module):
+    """A tiny network without kinks, whose gradients have the same signs in float32 and in float64."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.fc = nn.Conv2d(3, 4, 3, stride=2, padding=1), nn.Linear(64, 10)
+
+    def forward(self, images):
+        return self.fc(torch.tanh(3 * self.conv(images)).flatten(1))
+
+
+def literal_pgd_in_float64(model, data, starts, *, epsilon, step_size, steps):
+    """Walk from every start step by step (Madry et al. 2018); an image that fell in an earlier restart is left alone.
+
+    `model` is in float64; `starts` holds N points for each restart. Returns the verdicts, and every point visited:
+    the images, then restart by restart, image by image, step by step.
+    """
+    images = [image.double() / 255 for image in data.images]
+    labels = data.labels.tolist()
+    visited = list(images)
+    robust = [int(model(image[None])[0].argmax()) == label for image, label in zip(images, labels, strict=True)]
+    for points in starts:
+        for row, (image, label) in enumerate(zip(images, labels, strict=True)):
+            if not robust[row]:
+                continue
+            point = points[row].double()
+            visited.append(point)
+            robust[row] = int(model(point[None])[0].argmax()) == label
+            for _ in range(steps):
+                variable = point.clone().requires_grad_()
+                scores = model(variable[None])[0]
+                loss = torch.log(torch.exp(scores).sum()) - scores[label]
+                loss.backward()
+                point = point + step_size * variable.grad.sign()
+                point = torch.clamp(point, image - epsilon, image + epsilon)
+                point = torch.clamp(point, 0.0, 1.0)
+                visited.append(point)
+                robust[row] = robust[row] and int(model(point[None])[0].argmax()) == label
+    return torch.tensor(robust), visited
+
+
 def test_pixels_become_fractions_of_255():
     pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
 
@@ -107,6 +150,27 @@ def test_verdicts_equal_a_literal_visit_of_every_point(model, data, restarts):
     settings = {name: value for name, value in SETTINGS.items() if name != "batch_size"} | {"restarts": restarts}
     assert torch.equal(verdicts, literal_verdicts(model, data, **settings))
     assert 4 <= int(verdicts.sum()) <= 28  # otherwise the comparison would prove little
+
+
+def test_verdicts_and_every_visited_point_equal_a_literal_attack_in_float64(make_images):
+    model = Smooth()
+    data = make_images(12, model=model)
+    data.labels[5] = (data.labels[5] + 1) % 10
+    settings = {"epsilon": 8 / 255, "step_size": 2 / 255, "steps": 10}
+    visited = []
+    hook = model.register_forward_hook(lambda module, inputs, output: visited.append(inputs[0].detach()[0].clone()))
+    verdicts = pgd_verdicts(model, data, restarts=2, seed=3, batch_size=1, **settings)
+    hook.remove()
+
+    starts = [
+        random_point(data.images.float() / 255, 8 / 255, generator_for(torch.device("cpu"), "pgd", 3, restart))
+        for restart in range(2)
+    ]
+    expected, points = literal_pgd_in_float64(copy.deepcopy(model).double(), data, starts, **settings)
+    assert torch.equal(verdicts, expected)
+    assert 2 <= int(verdicts.sum()) <= 10
+    assert len(visited) == len(points) > 12 + 2 * 11 * int(verdicts.sum())
+    assert all(float((point - exact).abs().max()) < 1e-6 for point, exact in zip(visited, points, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -195,3 +259,12 @@ def test_the_mode_is_restored_when_the_network_fails(data):
         clean_verdicts(model, data, batch_size=10)
 
     assert model.training
+
+
+def test_images_left_out_are_not_attacked_and_the_others_start_where_they_always_do(model, data):
+    among = torch.arange(40) % 3 == 0
+
+    chosen = pgd_verdicts(model, data, **SETTINGS, among=among)
+
+    assert torch.equal(chosen, pgd_verdicts(model, data, **SETTINGS) & among)
+    assert chosen.any() and not chosen[among].all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from functools import partial
 from itertools import pairwise
 
 import pyautoattack
@@ -12,13 +14,14 @@ from torch import nn
 
 from benchmark.data.load import Images
 from benchmark.errors import UserError
-from benchmark.evaluation.autoattack import ATTACKS, autoattack
+from benchmark.evaluation.autoattack import autoattack
+from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, BATCH_SIZE = 4 / 255, 7, 5
 
 
 class CheapAutoAttack(pyautoattack.AutoAttack):
-    """AutoAttack standard with few iterations; the last one made is kept, and notes the batch sizes asked for."""
+    """AutoAttack standard with few iterations; the last one made is kept, and notes each attack and its batch size."""
 
     last: CheapAutoAttack
 
@@ -28,12 +31,14 @@ class CheapAutoAttack(pyautoattack.AutoAttack):
             attack.n_iter = 5
         self.fab.n_iter = 3
         self.square.n_queries = 40
-        self.batch_sizes: list[int] = []
+        self.calls: list[tuple[str, int]] = []
+        for name, attack in zip(CASCADE, (self.apgd, self.apgd_targeted, self.fab, self.square), strict=True):
+            attack.perturb = partial(self.noted, name, attack.perturb)
         type(self).last = self
 
-    def run_standard_evaluation(self, images, labels, /, *, batch_size):
-        self.batch_sizes.append(batch_size)
-        return super().run_standard_evaluation(images, labels, batch_size=batch_size)
+    def noted(self, name, perturb, images, labels):
+        self.calls.append((name, len(images)))
+        return perturb(images, labels)
 
 
 class SmallNet(nn.Module):
@@ -87,7 +92,7 @@ def data(model, make_images):
 
 @pytest.mark.parametrize("seed", [0, SEED])
 @pytest.mark.parametrize("batch_size", [BATCH_SIZE, 50])
-def test_verdicts_equal_one_plain_call_image_by_image(cheap, run, model, data, seed, batch_size):
+def test_verdicts_and_images_equal_one_plain_call_image_by_image(cheap, run, model, data, seed, batch_size):
     result = run(model, data, seed=seed, batch_size=batch_size)
 
     model.eval()
@@ -97,6 +102,7 @@ def test_verdicts_equal_one_plain_call_image_by_image(cheap, run, model, data, s
         adversarial, predicted = adversary.run_standard_evaluation(images, data.labels, batch_size=batch_size)
     assert torch.equal(result.verdicts, predicted == data.labels)
     assert torch.equal(result.verdicts, model(adversarial).argmax(1) == data.labels)
+    assert torch.equal(result.adversarial, adversarial)
     assert 2 <= int(result.verdicts.sum()) <= 14  # otherwise the comparison would prove little
 
 
@@ -104,7 +110,7 @@ def test_the_cascade_only_lowers_and_starts_from_the_images_classified_right(che
     result = run(model, data)
 
     stages = [result.robust[attack] for attack in ("apgd-ce", "apgd-t", "fab-t", "square")]
-    assert tuple(result.robust) == ATTACKS
+    assert tuple(result.robust) == CASCADE
     assert all(not bool((after & ~before).any()) for before, after in pairwise(stages))
     assert not bool(stages[0][[3, 11]].any())
     assert result.verdicts is stages[-1]
@@ -120,24 +126,43 @@ def test_a_single_image_is_attacked_like_any_other(cheap, run, model, data):
 
 
 def test_the_standard_attack_is_asked_for_with_the_given_radius_seed_and_batch_size(cheap, run, model, data):
-    run(model, data)
+    result = run(model, data)
 
     adversary = CheapAutoAttack.last
     assert (adversary.version, adversary.norm, adversary.epsilon, adversary.seed) == ("standard", "Linf", EPSILON, SEED)
     assert (adversary.apgd_targeted.n_target_classes, adversary.fab.n_target_classes) == (9, 9)
-    assert adversary.batch_sizes == [BATCH_SIZE] * 4
+    for attack, before in zip(CASCADE, [16, *(int(left.sum()) for left in result.robust.values())], strict=False):
+        sizes = [size for name, size in adversary.calls if name == attack]
+        assert sum(sizes) == before and set(sizes[:-1]) <= {BATCH_SIZE} and 0 < sizes[-1] <= BATCH_SIZE
 
 
-def test_with_few_classes_the_targeted_attacks_aim_at_all_others(cheap, run):
-    model = SmallNet(classes=5)
-    data = Images(torch.randint(256, (6, 3, 8, 8), dtype=torch.uint8), torch.arange(6) % 5)
+@pytest.mark.parametrize("classes", [4, 5])
+def test_with_few_classes_the_targeted_attacks_aim_at_all_others(cheap, run, make_images, classes):
+    model = SmallNet(classes).eval()
+    data = make_images(8, model=model)
     lines: list[str] = []
 
-    run(model, data, num_classes=5, lines=lines)
+    result = run(model, data, num_classes=classes, lines=lines)
 
-    adversary = CheapAutoAttack.last
-    assert (adversary.apgd_targeted.n_target_classes, adversary.fab.n_target_classes) == (4, 4)
+    adversary = CheapAutoAttack(model, eps=EPSILON, norm="Linf", version="standard", seed=SEED)
+    adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = classes - 1
+    with torch.random.fork_rng(devices=[]):
+        adversarial, predicted = adversary.run_standard_evaluation(
+            data.images.float() / 255, data.labels, batch_size=BATCH_SIZE
+        )
+    assert torch.equal(result.adversarial, adversarial)
+    assert torch.equal(result.verdicts, predicted == data.labels)
     assert not [line for line in lines if "target classes" in line]
+
+
+def test_a_network_with_fewer_logits_than_classes_is_warned_of(cheap, run, make_images):
+    model = SmallNet(8).eval()
+    data, lines = make_images(8, model=model), []
+
+    with pytest.raises(IndexError):
+        run(model, data, num_classes=10, lines=lines)
+
+    assert any("more target classes (9) than possible (7)" in line for line in lines)
 
 
 def test_the_same_seed_gives_the_same_verdicts_whatever_the_random_stream(cheap, run, model, data):
@@ -146,7 +171,7 @@ def test_the_same_seed_gives_the_same_verdicts_whatever_the_random_stream(cheap,
 
     second = run(model, data).robust
 
-    assert all(torch.equal(first[attack], second[attack]) for attack in ATTACKS)
+    assert all(torch.equal(first[attack], second[attack]) for attack in CASCADE)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -172,7 +197,7 @@ def test_the_network_is_attacked_in_eval_mode(cheap, run, model, data):
     assert modes == {False}
 
 
-def test_progress_and_warnings_are_reported_and_no_handler_is_left(cheap, run, data, capsys):
+def test_progress_and_warnings_are_reported_and_no_handler_is_left(cheap, run, make_images, capsys):
     class Softmax(SmallNet):
         """Returns probabilities, which the package warns of."""
 
@@ -182,12 +207,14 @@ def test_progress_and_warnings_are_reported_and_no_handler_is_left(cheap, run, d
     logger, lines = logging.getLogger("auto-attack"), []
     before = (list(logger.handlers), logger.propagate, logger.level)
 
-    run(Softmax(), data, lines=lines)
+    model = Softmax().eval()
+    run(model, make_images(18, model=model), lines=lines)
 
     assert (list(logger.handlers), logger.propagate, logger.level) == before
     assert any("warning" in line and "probability distribution" in line for line in lines)
     progress = [line for line in lines if "still robust" in line]
-    assert [line.split()[1] for line in progress] == list(ATTACKS)
+    shape = r"autoattack  (\S+) +batch \d+/\d+   \d+/18 still robust   \d+s, at most about \d+s left"
+    assert list(dict.fromkeys(re.fullmatch(shape, line)[1] for line in progress)) == list(CASCADE)
     assert capsys.readouterr() == ("", "")
 
 
@@ -213,20 +240,102 @@ def test_images_that_are_all_wrong_need_no_attack(cheap, run, model, data):
     result = run(model, wrong)
 
     assert all(not bool(robust.any()) for robust in result.robust.values())
-    assert list(result.robust) == list(ATTACKS)
+    assert list(result.robust) == list(CASCADE)
 
 
-def test_an_attack_that_leaves_the_ball_is_refused(monkeypatch, run, model, data):
+def test_each_kind_of_warning_is_reported_once(cheap, run):
+    class Blind(SmallNet):
+        """Sees every image alike, so that no gradient leads anywhere."""
+
+        def forward(self, images):
+            return super().forward(images.clamp(0.5, 0.5))
+
+    model, lines = Blind().eval(), []
+    label = int(model(torch.zeros(1, 3, 8, 8)).argmax())
+    data = Images(torch.randint(256, (7, 3, 8, 8), dtype=torch.uint8), torch.full((7,), label))
+
+    run(model, data, lines=lines)
+
+    assert [line for line in lines if "warning" in line] == [line for line in lines if "zero gradient" in line]
+    assert sum("there are 5 points with zero gradient" in line for line in lines) == 1
+
+
+def test_a_dynamic_network_is_warned_of_and_does_not_accuse_the_next(cheap, run, model, data):
+    class Dynamic(SmallNet):
+        """Calls a function of the name that the package looks for."""
+
+        def forward(self, images):
+            return self.grad(super().forward(images))
+
+        def grad(self, logits):
+            return logits
+
+    reported = []
+    for network in (Dynamic(), model):
+        lines: list[str] = []
+        run(network, data, lines=lines)
+        reported.append(any("dynamic defense" in line for line in lines))
+
+    assert reported == [True, False]
+
+
+def test_what_square_alone_finds_is_warned_of(cheap, run, model, data, monkeypatch):
+    class OnlySquare(CheapAutoAttack):
+        """Its attacks with gradients find nothing."""
+
+        def noted(self, name, perturb, images, labels):
+            return super().noted(name, perturb if name == "square" else lambda images, labels: images, images, labels)
+
+    monkeypatch.setattr(pyautoattack, "AutoAttack", OnlySquare)
+    lines: list[str] = []
+
+    result = run(model, data, lines=lines)
+
+    left = [int(robust.sum()) for robust in result.robust.values()]
+    assert left[0] == left[2] > left[3]
+    assert any("Square Attack has decreased the robust accuracy" in line for line in lines)
+
+
+def test_lines_within_a_batch_change_nothing(cheap, run, model, data, monkeypatch):
+    silent = run(model, data)
+    monkeypatch.setattr("benchmark.evaluation.progress.LINE_SECONDS", 0.0)
+    lines: list[str] = []
+
+    told = run(model, data, lines=lines)
+
+    assert sum(" pass " in line for line in lines) > 100
+    assert torch.equal(told.adversarial, silent.adversarial)
+    assert all(torch.equal(told.robust[attack], silent.robust[attack]) for attack in CASCADE)
+
+
+class Watchful(nn.Module):
+    """Puts black images into class 0 and everything else into class 1."""
+
+    def forward(self, images):
+        black = (images == 0).all(1).all(1).all(1)
+        return torch.stack([black.float(), (~black).float(), *[torch.zeros(len(images))] * 8], 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        (2 * EPSILON, r"an image 0\.031373 away \(epsilon 0\.015686\)"),
+        (-EPSILON / 2, r"with pixels in \[-0\.007843, -0\.007843\]"),
+        (float("nan"), "an image nan away"),
+    ],
+)
+def test_an_attack_that_leaves_the_ball_is_refused(monkeypatch, run, value, message):
     class Cheating(CheapAutoAttack):
-        """Returns images twice as far away as allowed."""
+        """Returns images that are no valid answer."""
 
-        def run_standard_evaluation(self, images, labels, /, *, batch_size):
-            return (images + 2 * EPSILON).clamp(0, 1), labels
+        def noted(self, name, perturb, images, labels):
+            return torch.full_like(images, value)
 
     monkeypatch.setattr(pyautoattack, "AutoAttack", Cheating)
+    data = Images(torch.zeros(3, 3, 8, 8, dtype=torch.uint8), torch.zeros(3, dtype=torch.long))
 
-    with pytest.raises(RuntimeError, match=r"apgd-ce returned an image 0\.031373 away \(epsilon 0\.015686\)"):
-        run(model, data)
+    with pytest.raises(RuntimeError, match=f"apgd-ce returned {message}" if "away" in message else message):
+        run(Watchful(), data)
 
 
 def test_fewer_than_four_classes_are_refused(run, model, data):

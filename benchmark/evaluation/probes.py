@@ -1,0 +1,140 @@
+"""What the gradient-health checks share: the images they probe, the network made safe to attack, its state restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.attacks import input_gradients_only
+from benchmark.data.load import Images
+from benchmark.evaluation.accuracy import as_float_images
+
+PROBE_IMAGES = 64  # at most; four of so many newly broken are suspect
+Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, classes) and labels (B,), summed over the batch
+
+
+class Attackable(nn.Module):
+    """Passes images to a network and returns its logits times `factor`, in float32 or better, with an input gradient.
+
+    A network that is cut off from its input gets a gradient of zeros, so that attacks on it run and find nothing.
+    """
+
+    def __init__(self, model: nn.Module, factor: float = 1.0) -> None:
+        super().__init__()
+        self.model, self.factor = model, factor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) images to (B, classes) logits.
+
+        Raises:
+            TypeError, ValueError: if the network returns something else, or numbers that are not finite.
+        """
+        logits = self.model(images.clone())  # a copy: the network may write into its input
+        if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
+            raise TypeError(f"{len(images)} images must give ({len(images)}, classes) logits, got {_shape(logits)}")
+        if not logits.isfinite().all():
+            raise ValueError("logits are not finite")
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits * self.factor + 0.0 * images.flatten(1).sum(1, keepdim=True)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A network, images with the verdicts of the evaluation's attacks, and the protocol's PGD settings."""
+
+    model: nn.Module  # in eval mode
+    data: Images
+    verdicts: Mapping[str, Tensor]  # attack -> (N,) bool on the CPU
+    epsilon: float
+    step_size: float
+    steps: int
+    seed: int
+    batch_size: int
+
+    def attackable(self, factor: float = 1.0) -> nn.Module:
+        """Return the network as attacks can take it, in eval mode, its logits times `factor`."""
+        return Attackable(self.model, factor).eval()
+
+    def surviving(self, *, without: tuple[str, ...] = ()) -> Tensor:
+        """Return (N,) bool: still classified right under every attack except those named in `without`."""
+        right = torch.ones(len(self.data), dtype=torch.bool)
+        for name, verdicts in self.verdicts.items():
+            if name not in without:
+                right &= verdicts
+        return right
+
+    def first(self, chosen: Tensor) -> Images:
+        """Return the first `PROBE_IMAGES` of the images chosen by (N,) bool."""
+        rows = chosen.nonzero().flatten()[:PROBE_IMAGES].to(self.data.labels.device)
+        return Images(self.data.images[rows], self.data.labels[rows])
+
+    def usual(self) -> Images:
+        """Return the first images that are classified right, for only these are attacked; any if none is."""
+        right = self.verdicts["clean"]
+        return self.first(right if right.any() else torch.ones_like(right))
+
+    def batches(self, data: Images) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield float images (B, C, H, W) in [0, 1] and labels (B,), as many at a time as the evaluation takes."""
+        for images, labels in zip(data.images.split(self.batch_size), data.labels.split(self.batch_size), strict=True):
+            yield as_float_images(images), labels
+
+    def logits(self, data: Images) -> Tensor:
+        """Return (N, classes) logits of the unperturbed images."""
+        with torch.no_grad():
+            return torch.cat([self.attackable()(images) for images, _ in self.batches(data)])
+
+    def logit_size(self) -> float:
+        """Return the mean magnitude of a logit, 1 where all are zero."""
+        return float(self.logits(self.usual()).abs().mean()) or 1.0
+
+
+def input_gradient(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss) -> Tensor:
+    """Return the gradient (B, C, H, W) of a loss with respect to the images."""
+    with torch.enable_grad():
+        point = images.detach().requires_grad_(True)
+        (gradient,) = torch.autograd.grad(loss(model(point), labels), point)
+    return gradient
+
+
+def logit_spread(logits: Tensor) -> float:
+    """Return the mean distance between an image's largest and smallest logit: the scale that decides a class."""
+    return float((logits.amax(1) - logits.amin(1)).mean())
+
+
+@contextmanager
+def left_as_found(model: nn.Module) -> Iterator[None]:
+    """Freeze the parameters inside the block; afterwards restore every module's mode and every buffer's values.
+
+    A forward pass in train mode, which a network may force, changes batch-norm statistics.
+    """
+    modes = [(module, module.training) for module in model.modules()]
+    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
+    try:
+        with input_gradients_only(model):
+            yield
+    finally:
+        for module, training in modes:
+            module.training = training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+@contextmanager
+def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
+    """Let a network that draws random numbers draw the same ones every time, and restore torch's generators."""
+    cuda = device.type == "cuda"
+    with torch.random.fork_rng(devices=[device] if cuda else []):
+        torch.default_generator.manual_seed(seed)
+        if cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def _shape(output: object) -> str:
+    return str(tuple(output.shape)) if isinstance(output, Tensor) else type(output).__name__
