@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import fields
 
+from benchmark.leaderboard.costs import Costs
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.tables import Board, Row
+from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import printable
 
 CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins
@@ -17,6 +20,8 @@ _COLUMNS = (
         "protocol",
         "preset",
         "rank",
+        "tie",
+        "id",
         "method",
         "target",
         "weights",
@@ -26,7 +31,8 @@ _COLUMNS = (
     ),
     *("keep_ratio", "allocation", "objective", "options"),
     *(column for stat in _STATS for column in (stat, f"{stat}_std")),
-    *("robust_low", "robust_high", "density", "density_all", "size_bytes", "size_kind", "passes"),
+    *("robust_low", "robust_high", "health"),
+    *(field.name for field in fields(Costs)),
     *("n_seeds", "seeds", "n_images", "runs", "note"),
 )
 
@@ -52,6 +58,8 @@ def _measured(row: Row, board: Board) -> _Cells:
         "protocol": board.protocol,
         "preset": row.preset,
         "rank": row.rank,
+        "tie": row.tie,
+        "id": row.id,
         "method": row.method,
         "target": row.target,
         "weights": row.weights,
@@ -62,11 +70,10 @@ def _measured(row: Row, board: Board) -> _Cells:
         "allocation": row.allocation,
         "objective": row.objective,
         "options": row.options,
-        "density": row.density,
-        "density_all": row.density_all,
-        "size_bytes": row.size_bytes,
-        "size_kind": row.size_kind,
-        "passes": row.passes,
+        "robust_low": row.interval[0],
+        "robust_high": row.interval[1],
+        "health": row.health,
+        **vars(row.costs),
         "n_seeds": len(row.seeds),
         "seeds": " ".join(str(seed) for seed in row.seeds),
         "n_images": board.n_images,
@@ -76,8 +83,6 @@ def _measured(row: Row, board: Board) -> _Cells:
     for name in _STATS:
         stat = getattr(row, name)
         cells |= {name: stat.mean, f"{name}_std": stat.std}
-    if row.interval:
-        cells |= {"robust_low": row.interval[0], "robust_high": row.interval[1]}
     return cells
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from benchmark.leaderboard.markdown_costs import cost_blocks
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.tables import PRESETS, Board, Row
-from benchmark.leaderboard.text import allocation, amount, architecture, markdown, percent, short
+from benchmark.leaderboard.rows import Row, Stat
+from benchmark.leaderboard.tables import PRESETS, Board
+from benchmark.leaderboard.text import allocation, amount, architecture, markdown, percent, short, table
 
 MARKDOWN_MARKER = "<!-- Generated from records by `python -m benchmark leaderboard`. Do not edit. -->"
 
@@ -18,15 +20,19 @@ _PRESET_TITLES = {
 }
 _SETTING = ("method", "precision", "LBN", "architecture", "keep ratio", "p", "objective")
 _MEASURED = (
-    *("rank", *_SETTING, "clean", "PGD", "AutoAttack", "robust", "95% interval or ± std"),
-    *("density", "size", "training passes", "seeds", "preset"),
+    *("rank", "tie", "id", *_SETTING, "clean", "PGD", "AutoAttack", "robust", "95% interval", "gradients"),
+    *("density", "size", "training passes", "seeds"),
 )
 _LEGEND = (
-    "Accuracies are percent of the images. *robust*: right on the clean image and under every attack run. "
-    "The interval is Wilson's for *robust*; with several seeds, means and the sample standard deviation of "
-    "*robust* are shown. *LBN*: batch norm after the last layer. *p*: layer budgets are proportional to "
-    "(layer size)^p. *density*: weights kept over prunable weights, counted in the exported network. "
-    "*training passes*: images sent forward and backward."
+    "Accuracies are percent of the images. *robust*: right on the clean image and under every attack run. Several "
+    "seeds are shown by their mean, *robust* with ± the sample standard deviation. The interval is that of *robust*: "
+    "Wilson's for one seed; for several a bootstrap over seeds and images, too narrow while seeds are few. *tie*: rows "
+    "with the same number do not differ from the first of them as far as these images show (exact McNemar test, "
+    "p >= 0.05, seeds paired in order and pooled); `python -m benchmark compare` tests any two rows. *LBN*: batch norm "
+    "after the last layer. *p*: layer budgets are proportional to (layer size)^p. *gradients*: verdict of the gradient "
+    "health checks. *density*: weights kept over prunable weights, counted in the network. *size*: of the artifact's "
+    "file. *training passes*: images sent forward and backward. *id*: names a row in `compare`, `reproduce` and "
+    "`challenge`."
 )
 _INDEX_TEXT = (
     "Results share a table only if they have the same protocol: data set, norm, epsilon, attacks and number "
@@ -49,16 +55,17 @@ def to_markdown(board: Board) -> str:
     ]
     for preset in PRESETS:
         if rows := board.section(preset):
-            blocks += [f"## {_PRESET_TITLES[preset]}", _table(_MEASURED, [_measured(row) for row in rows])]
+            blocks += [f"## {_PRESET_TITLES[preset]}", table(_MEASURED, [_measured(row) for row in rows])]
+    blocks += cost_blocks(board)
     if board.reported:
         blocks += [
             "## Reported by the paper's authors (not measured here)",
             "Quoted from the source that `reference/SOURCES.md` names; full test set.",
-            _table((*_SETTING, "clean", "AutoAttack", "note"), [_reported(row) for row in board.reported]),
+            table((*_SETTING, "clean", "AutoAttack", "note"), [_reported(row) for row in board.reported]),
         ]
     if board.refused:
         refused = [[markdown(row.runs[0]), markdown("; ".join(row.reasons))] for row in board.refused]
-        blocks += ["## Refused", _table(("run", "reason"), refused)]
+        blocks += ["## Refused", table(("run", "reason"), refused)]
     if board.footnotes:
         notes = [f"{number}. {markdown(text)}" for number, text in enumerate(board.footnotes, start=1)]
         blocks += ["## Deviations from the methods' papers", "\n".join(notes)]
@@ -77,7 +84,7 @@ def index_page(boards: Sequence[Board]) -> str:
             *(f"{preset} rows" for preset in PRESETS),
             "refused",
         )
-        blocks.append(_table(header, [_index_line(board) for board in boards]))
+        blocks.append(table(header, [_index_line(board) for board in boards]))
     else:
         blocks.append("There are no records yet.")
     return "\n\n".join(blocks) + "\n"
@@ -92,24 +99,27 @@ def _index_line(board: Board) -> list[str]:
 
 def _measured(row: Row) -> list[str]:
     notes = ",".join(str(number) for number in row.footnotes)
-    if row.interval:
-        spread = f"{percent(row.interval[0])} to {percent(row.interval[1])}"
-    else:
-        spread = f"± {percent(row.robust.std or 0.0)}"
     method, *setting = _setting(row)
     options = f" ({markdown(row.options_text)})" if row.options_text else ""
     return [
         str(row.rank),
+        str(row.tie),
+        row.id,
         f"{method}<sup>{notes}</sup>{options}" if notes else f"{method}{options}",
         *setting,
-        *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack, row.robust)),
-        spread,
-        short(row.density),
-        f"{amount(row.size_bytes, 'B')} ({markdown(row.size_kind)})",
-        amount(row.passes),
+        *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
+        _with_deviation(row.robust),
+        f"{percent(row.interval[0])} to {percent(row.interval[1])}",
+        row.health,
+        short(row.costs.density),
+        amount(row.costs.size_bytes, "B"),
+        amount(row.costs.passes),
         str(len(row.seeds)),
-        row.preset,
     ]
+
+
+def _with_deviation(stat: Stat) -> str:
+    return percent(stat.mean) if stat.std is None else f"{percent(stat.mean)} ± {percent(stat.std)}"
 
 
 def _reported(row: ReportedRow) -> list[str]:
@@ -128,8 +138,3 @@ def _setting(row: Row | ReportedRow) -> list[str]:
         allocation(row.keep_ratio, row.allocation),
         markdown(row.objective),
     ]
-
-
-def _table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

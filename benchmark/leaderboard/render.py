@@ -13,7 +13,8 @@ from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER, index_page, to_
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.tables import boards
 from benchmark.leaderboard.terminal import to_terminal
-from benchmark.results.store import load_records, write_atomic
+from benchmark.results.challenges import load_challenges
+from benchmark.results.store import artifact_problem, load_records, write_atomic
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
@@ -28,7 +29,14 @@ def pages(folder: Path) -> dict[str, str]:
         UserError: if a record or the table of reported results cannot be read.
     """
     reference = folder / "reference" / "reported_tables.csv"
-    found = boards(load_records(folder), load_reported(reference) if reference.exists() else ())
+    records = load_records(folder)
+    damaged = {record.run: problem for record in records if (problem := artifact_problem(folder, record))}
+    found = boards(
+        records,
+        load_reported(reference) if reference.exists() else (),
+        challenges=load_challenges(folder),
+        damaged=damaged,
+    )
     texts = {INDEX: index_page(list(found.values()))}
     for protocol, board in found.items():
         texts[f"{protocol}.md"] = to_markdown(board)

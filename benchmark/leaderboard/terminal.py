@@ -5,28 +5,40 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterable
 
-from benchmark.leaderboard.tables import Board, Row
+from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import allocation, amount, architecture, percent, printable, short
 
 WIDTH = 118
 # Header and width of each column; the words of a row stand left, its numbers right.
-_WORDS = (("method", 16), ("weights", 7), ("LBN", 3), ("objective", 10))
+_WORDS = (("id", 6), ("method", 16), ("weights", 7), ("LBN", 3), ("objective", 10))
 _NUMBERS = (
     ("keep", 7),
     ("p", 6),
     ("clean", 6),
     ("PGD", 6),
     ("AA", 6),
-    ("density", 9),
-    ("size", 9),
-    ("seeds", 5),
+    ("95%", 9),
+    ("tie", 3),
+    ("grad", 4),
+    ("size", 8),
+    ("n", 2),
+    ("opt", 3),
 )
+_LEGEND = (
+    "id: names the row in `compare`, `reproduce` and `challenge`. 95%: interval of the images right under every attack."
+    " tie: rows of a preset that share a number do not differ from the first of them as far as these images show."
+    " grad: gradient health. size: of the artifact's file. n: seeds. The page has densities, operations and times too."
+)
+_HEALTH = {"pass": "ok", "suspect": "susp", "fail": "FAIL"}
 
 
 def to_terminal(board: Board) -> str:
     """Return the ranked rows in percent, best first, below titles that name network, preset and chance."""
     networks = dict.fromkeys((row.preset, _network(row)) for row in board.rows)
     blocks = [_block(board, preset, network) for preset, network in networks]
+    if blocks:
+        blocks.append(_wrapped(_LEGEND))
     if board.refused:
         reasons = [_wrapped(f"refused: {row.runs[0]}: {'; '.join(row.reasons)}") for row in board.refused]
         blocks.append("\n".join(reasons))
@@ -37,29 +49,37 @@ def _block(board: Board, preset: str, network: str) -> str:
     rows = [row for row in board.section(preset) if _network(row) == network]
     chance = percent(1 / board.num_classes)
     title = f"{board.protocol}, {network}, {preset} preset, {board.n_images} images, chance {chance}%"
-    sizes = ", ".join(sorted({row.size_kind for row in rows}))
-    header = _line([name for name, _ in _WORDS], [name for name, _ in _NUMBERS], "options")
-    lines = [_line(*_cells(row), row.options_text) for row in rows]
-    return "\n".join([_wrapped(title), header, *lines, _wrapped(f"size: {sizes}")])
+    options = {text: str(number) for number, text in enumerate(_distinct_options(rows), start=1)} | {"": ""}
+    header = _line([name for name, _ in _WORDS], [name for name, _ in _NUMBERS])
+    lines = [_line(*_cells(row, options[row.options_text])) for row in rows]
+    told = [_wrapped(f"opt {number}: {text}") for text, number in options.items() if text]
+    return "\n".join([_wrapped(title), header, *lines, *told])
 
 
-def _cells(row: Row) -> tuple[list[str], list[str]]:
-    words = [row.method, row.weights, "yes" if row.last_norm else "no", row.objective]
+def _distinct_options(rows: list[Row]) -> Iterable[str]:
+    return dict.fromkeys(row.options_text for row in rows if row.options_text)
+
+
+def _cells(row: Row, options: str) -> tuple[list[str], list[str]]:
+    words = [row.id, row.method, row.weights, "yes" if row.last_norm else "no", row.objective]
     numbers = [
         short(row.keep_ratio),
         allocation(row.keep_ratio, row.allocation),
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
-        short(row.density),
-        amount(row.size_bytes, "B"),
+        "-".join(f"{100 * end:.1f}" for end in row.interval),
+        str(row.tie),
+        _HEALTH[row.health],
+        amount(row.costs.size_bytes, "B"),
         str(len(row.seeds)),
+        options,
     ]
     return words, numbers
 
 
-def _line(words: Iterable[str], numbers: Iterable[str], rest: str) -> str:
+def _line(words: Iterable[str], numbers: Iterable[str]) -> str:
     left = [printable(text)[:width].ljust(width) for text, (_, width) in zip(words, _WORDS, strict=True)]
     right = [text.rjust(width) for text, (_, width) in zip(numbers, _NUMBERS, strict=True)]
-    line = " ".join([*left, *right, " " + printable(rest)]).rstrip()
+    line = " ".join([*left, *right]).rstrip()
     return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
 
 

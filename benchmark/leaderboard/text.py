@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 # Entities rather than backslashes: they mean the same in a table cell, in a list and in a heading.
@@ -46,3 +47,17 @@ def allocation(keep_ratio: float, p: float | Literal["global"] | None) -> str:
     if keep_ratio == 1 or p is None:
         return "-"
     return p if isinstance(p, str) else short(p)
+
+
+def duration(seconds: float) -> str:
+    """Write a duration with three significant digits: 0.0123 is "12.3 ms", 75 is "75 s", 7200 is "2 h"."""
+    for limit, factor, unit in ((1, 1e3, "ms"), (100, 1, "s"), (6000, 1 / 60, "min")):
+        if seconds < limit:
+            return f"{seconds * factor:.3g} {unit}"
+    return f"{seconds / 3600:.3g} h"
+
+
+def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return a Markdown table; every cell must be harmless already, see `markdown`."""
+    rows = [header, ["---"] * len(header), *lines]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from fractions import Fraction
 
 from benchmark.errors import UserError
@@ -64,52 +65,82 @@ def autoattack_version(num_classes: int) -> str:
     return "standard" if targets == STANDARD_TARGETS else f"standard-t{targets}"
 
 
-def protocol_id(
-    dataset: str,
-    epsilon: str | float,
-    n: int,
-    pgd_steps: int,
-    pgd_restarts: int,
-    pgd_step: str | float,
-    num_classes: int,
-    autoattack_seed: int = 0,
-) -> str:
-    """Name the evaluation protocol: data set, norm, epsilon, attacks and number of images.
+@dataclass(frozen=True)
+class Protocol:
+    """How a network is attacked, on what: everything that decides whether two results share a table.
 
-    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show, nor does AutoAttack's seed 0.
-
-    Args:
-        dataset: name of the data set with its variant, such as "cifar10" or "cifar10-jpeg".
-        epsilon: radius of the L-infinity ball, as `exact_epsilon` takes it.
-        n: attacked test images.
-        pgd_steps: PGD steps per restart.
-        pgd_restarts: PGD restarts.
-        pgd_step: PGD step size, as `exact_epsilon` takes it.
-        num_classes: decides how many targets AutoAttack has, see `autoattack_version`.
-        autoattack_seed: seed of AutoAttack.
-
-    Returns:
-        The id, which is also a folder name.
+    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show in the id, nor does
+    AutoAttack's seed 0.
 
     Raises:
-        UserError: if epsilon or the step size is not strictly between 0 and 1.
+        UserError: if epsilon or the step size is not strictly between 0 and 1, or a count is not positive.
 
-    >>> protocol_id("cifar10", "8/255", 10000, 50, 1, "2/255", 10)
+    >>> Protocol("cifar10", "8/255", 10000).id
     'cifar10-linf-8_255-aa-standard-10000'
-    >>> protocol_id("digits", "32/255", 128, 20, 1, "4/255", 10)
+    >>> Protocol("digits", "32/255", 128, pgd_steps=20, pgd_step="4/255").id
     'digits-linf-32_255-pgd20x1-step4_255-aa-standard-128'
+    >>> Protocol.parse("cifar10-jpeg-linf-8_255-pgd20x1-aa-standard-200").pgd_steps
+    20
     """
-    radius, step = exact_epsilon(epsilon), exact_epsilon(pgd_step)
-    parts = [dataset, "linf", radius]
-    usual_step = step == default_pgd_step(radius)
-    if not usual_step or (pgd_steps, pgd_restarts) != (DEFAULT_PGD_STEPS, DEFAULT_PGD_RESTARTS):
-        parts.append(f"pgd{pgd_steps}x{pgd_restarts}")
-    if not usual_step:
-        parts.append(f"step{step}")
-    parts.append(f"aa-{autoattack_version(num_classes)}")
-    if autoattack_seed:
-        parts.append(f"seed{autoattack_seed}")
-    return "-".join([*parts, str(n)]).replace("/", "_")
+
+    dataset: str  # name with its variant, such as "cifar10" or "cifar10-jpeg"
+    epsilon: str  # radius of the L-infinity ball, an exact fraction of the pixel range
+    images: int  # attacked test images
+    pgd_steps: int = DEFAULT_PGD_STEPS
+    pgd_restarts: int = DEFAULT_PGD_RESTARTS
+    pgd_step: str = ""  # step size; empty for epsilon / 4
+    autoattack: str = "standard"  # version, see `autoattack_version`
+    autoattack_seed: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "epsilon", exact_epsilon(self.epsilon))
+        step = exact_epsilon(self.pgd_step) if self.pgd_step else default_pgd_step(self.epsilon)
+        object.__setattr__(self, "pgd_step", step)
+        if min(self.images, self.pgd_steps, self.pgd_restarts) < 1:
+            raise UserError(f"images, PGD steps and restarts are whole numbers from 1; got {self}")
+
+    @property
+    def id(self) -> str:
+        """The id, which is also a folder name."""
+        parts = [self.dataset, "linf", self.epsilon]
+        usual_step = self.pgd_step == default_pgd_step(self.epsilon)
+        if not usual_step or (self.pgd_steps, self.pgd_restarts) != (DEFAULT_PGD_STEPS, DEFAULT_PGD_RESTARTS):
+            parts.append(f"pgd{self.pgd_steps}x{self.pgd_restarts}")
+        if not usual_step:
+            parts.append(f"step{self.pgd_step}")
+        parts.append(f"aa-{self.autoattack}")
+        if self.autoattack_seed:
+            parts.append(f"seed{self.autoattack_seed}")
+        return "-".join([*parts, str(self.images)]).replace("/", "_")
+
+    @classmethod
+    def parse(cls, text: str) -> Protocol:
+        """Read a protocol id; the inverse of `id`.
+
+        Raises:
+            UserError: if the text is not such an id.
+        """
+        found = _ID.fullmatch(text)
+        if found is None:
+            raise UserError(
+                f"{text!r} is not a protocol id; it reads <data set>-linf-<epsilon>-aa-standard-<images>, "
+                "such as cifar10-linf-8_255-aa-standard-10000"
+            )
+        told = {name: value for name, value in found.groupdict().items() if value is not None}
+        fractions = {name: told.pop(name).replace("_", "/") for name in ("epsilon", "pgd_step") if name in told}
+        numbers = {name: int(told.pop(name)) for name in _WHOLE if name in told}
+        protocol = cls(**told, **fractions, **numbers)  # type: ignore[arg-type]  # the rest is text
+        if protocol.id != text:
+            raise UserError(f"protocol id {text!r} is spelled {protocol.id!r}")
+        return protocol
+
+
+_WHOLE = ("images", "pgd_steps", "pgd_restarts", "autoattack_seed")
+_ID = re.compile(
+    r"(?P<dataset>[A-Za-z0-9][A-Za-z0-9._+=-]*?)-linf-(?P<epsilon>\d{1,9}_\d{1,9})"
+    r"(-pgd(?P<pgd_steps>\d{1,9})x(?P<pgd_restarts>\d{1,9})(-step(?P<pgd_step>\d{1,9}_\d{1,9}))?)?"
+    r"-aa-(?P<autoattack>standard(-t\d)?)(-seed(?P<autoattack_seed>\d{1,10}))?-(?P<images>\d{1,9})"
+)
 
 
 def _text(exact: Fraction) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -22,17 +23,49 @@ def record_path(folder: Path, protocol: str, run: str) -> Path:
     Raises:
         UserError: if a name could lead outside the folder or could be mistaken for another run.
     """
-    for what, name, parts in (("protocol", protocol, [protocol]), ("run", run, run.split("/"))):
-        # "__" is the separator of the file name, so that no part may contain it.
-        if not all(_PART.fullmatch(part) and "__" not in part for part in parts):
-            raise UserError(
-                f"the {what} name {name!r} cannot be a file name: its parts start with a letter or digit "
-                f"and continue with letters, digits and . _ = + -, without '__'."
-            )
-    path = folder / "records" / protocol / f"{run.replace('/', '__')}.json"
+    name = f"{_file_name('run', run.split('/'))}.json"
+    return _confined(folder, folder / "records" / _file_name("protocol", [protocol]) / name)
+
+
+def _file_name(what: str, parts: list[str]) -> str:
+    # "__" is the separator of the file name, so that no part may contain it.
+    if not all(_PART.fullmatch(part) and "__" not in part for part in parts):
+        raise UserError(
+            f"the {what} name {'/'.join(parts)!r} cannot be a file name: its parts start with a letter or digit "
+            f"and continue with letters, digits and . _ = + -, without '__'."
+        )
+    return "__".join(parts)
+
+
+def _confined(folder: Path, path: Path) -> Path:
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"{path} leads outside {folder}: remove the link.")
     return path
+
+
+def artifact_path(folder: Path, run: str) -> Path:
+    """Return where the packed network of `run` lies: folder/artifacts/<run, "/" written as "__">.safetensors.
+
+    Raises:
+        UserError: if the name could lead outside the folder or could be mistaken for another run.
+    """
+    return _confined(folder, folder / "artifacts" / f"{_file_name('run', run.split('/'))}.safetensors")
+
+
+def artifact_problem(folder: Path, record: Record) -> str:
+    """Return why the artifact below `folder` is not the file that was measured; empty if it is, or is absent.
+
+    An absent artifact is no problem: large ones may be kept elsewhere, and the hash tells whether one is right.
+    """
+    path = artifact_path(folder, record.run)
+    if not path.exists():
+        return ""
+    size = path.stat().st_size
+    if size != record.artifact.size_bytes:
+        return f"its artifact has {size:,} bytes, the record was measured on one of {record.artifact.size_bytes:,}"
+    if hashlib.sha256(path.read_bytes()).hexdigest() != record.artifact.sha256:
+        return "its artifact is another file than the one the record was measured on"
+    return ""
 
 
 def save_record(record: Record, folder: Path) -> Path:
@@ -57,12 +90,12 @@ def load_records(folder: Path) -> list[Record]:
     return sorted(records, key=lambda record: (record.protocol, record.run))
 
 
-def write_atomic(path: Path, text: str) -> None:
-    """Write UTF-8 text so that `path` holds either its old content or all of the new, even after a crash."""
+def write_atomic(path: Path, content: str | bytes) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds its old content or all of the new, even after a crash."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with temporary.open("w", encoding="utf-8", newline="\n") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content.encode("utf-8") if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -67,9 +67,9 @@ def test_the_order_of_saving_does_not_change_a_byte(make_record, tmp_path):
 def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
     text = to_markdown(only_board(make_record()))
     assert (
-        "| 1 | edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) | binary | yes "
+        "| 1 | 1 | 3f9a1c | edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) | binary | yes "
         "| resnet34 | 0.01 | 0.1 | pgd | 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
-        "| 0.01 | 27.1 kB (entropy bound) | 215.6 M | 1 | paper |"
+        "| pass | 0.01 | 27.1 kB | 215.6 M | 1 |"
     ) in text
     assert "1. edge_popup clips earlier.\n2. Shared deviation.\n" in text
     assert "100 test images, 10 classes (chance 10.00%)" in text
@@ -77,7 +77,7 @@ def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
 
 def test_several_seeds_show_mean_and_deviation(make_record):
     text = to_markdown(only_board(make_record(seed=0), make_record(seed=1, right=(82, 52, 46))))
-    assert "| 81.00 | 51.00 | 45.50 | 45.50 | ± 0.71 |" in text
+    assert "| 81.00 | 51.00 | 45.50 | 45.50 ± 0.71 | 36.00 to 55.00 |" in text
 
 
 def test_a_dense_network_has_no_strategy_and_a_narrow_one_shows_its_width(make_record):
@@ -109,9 +109,7 @@ def test_a_refused_record_is_shown_with_its_reason(folder):
 
 def test_foreign_text_shapes_no_page(make_record):
     evil = "a|b<script>x</script>[y](z)`*\\\n# heading\x1b[2J"
-    record = make_record(
-        method__name=evil, method__deviations=[evil], method__objective=evil, compression__size_kind=evil
-    )
+    record = make_record(method__name=evil, method__deviations=[evil], method__objective=evil, provenance__device=evil)
     broken = make_record(architecture__name=evil, right=(80, 45, 46), method="masked")
     board = only_board(record, broken)
     text = to_markdown(board)
@@ -119,8 +117,11 @@ def test_foreign_text_shapes_no_page(make_record):
     assert "&#124;" in text
     assert "\x1b" not in text + to_csv(board) + to_terminal(board)
     assert "# heading" not in [line.strip() for line in text.splitlines()]
-    widths = {line.count("|") for line in text.splitlines() if line.startswith("| ") and "paper" in line}
-    assert widths == {18 + 1}
+    rankings, costs = (
+        {line.count("|") for line in part.splitlines() if line.startswith("| ") and "&#124;" in line}
+        for part in text.partition("## Refused")[0].split("## Size and cost")
+    )
+    assert (rankings, costs) == ({20 + 1}, {17 + 1})
     assert len(list(csv.reader(io.StringIO(to_csv(board))))) == 3
 
 
@@ -129,8 +130,9 @@ def test_the_csv_holds_raw_fractions_and_the_kind_of_each_row(folder):
         rows = list(csv.DictReader(file))
     assert [row["kind"] for row in rows] == ["measured"] + ["reported"] * 28 + ["refused"]
     assert (rows[0]["robust"], rows[0]["seeds"], rows[0]["n_seeds"]) == ("0.455", "0 1", "2")
+    assert (rows[0]["tie"], rows[0]["robust_low"], rows[0]["robust_high"]) == ("1", "0.36", "0.55")
     assert rows[0]["options"] == '{"layers": [1, 2], "scale": 0.01}'
-    assert (rows[1]["autoattack"], rows[1]["rank"], rows[1]["pgd"]) == ("0.4326", "", "")
+    assert (rows[1]["autoattack"], rows[1]["rank"], rows[1]["tie"], rows[1]["pgd"]) == ("0.4326", "", "", "")
     assert "exceeds PGD" in rows[-1]["note"]
 
 
@@ -180,6 +182,22 @@ def test_an_empty_folder_gets_an_index_that_says_so(tmp_path):
     assert "There are no records yet." in (tmp_path / "new" / "boards.md").read_text(encoding="utf-8")
 
 
+def test_the_terminal_tells_each_choice_of_options_once_below_its_table(make_record):
+    records = [
+        make_record(method=name, method__options=options, right=(80, 50, count))
+        for name, options, count in (
+            ("a", {"lr": 0.1}, 45),
+            ("b", {}, 44),
+            ("c", {"lr": 0.2}, 43),
+            ("d", {"lr": 0.1}, 42),
+        )
+    ]
+    lines = to_terminal(only_board(*records)).splitlines()
+    header = lines[1]
+    assert [line[len(header) - 3 :].strip() for line in lines[2:6]] == ["1", "", "2", "1"]
+    assert lines[6:8] == ["opt 1: lr=0.1", "opt 2: lr=0.2"]
+
+
 def test_the_terminal_names_every_network_and_fits_its_width(make_record):
     records = [
         make_record(),
@@ -190,7 +208,9 @@ def test_the_terminal_names_every_network_and_fits_its_width(make_record):
     text = to_terminal(only_board(*records))
     assert f"{PROTOCOL}, resnet34, paper preset, 100 images, chance 10.00%" in text
     assert f"{PROTOCOL}, resnet18 width 0.25, smoke preset" in text
-    assert "edge_popup       binary  yes pgd" in text
-    assert "size: entropy bound" in text
+    assert "3f9a1c edge_popup       binary  yes pgd" in text
+    assert "45.00 35.6-54.8   1   ok  27.1 kB  1   1" in text
+    assert "opt 1: layers=[1, 2], scale=0.01" in text
+    assert "size: of the artifact's file" in " ".join(text.split())
     assert "refused: cifar10/resnet34-lbn/masked" in text
     assert max(len(line) for line in text.splitlines()) <= 118

@@ -58,7 +58,8 @@ def test_seeds_of_one_setting_share_a_row_with_mean_and_sample_deviation(make_re
     assert row.robust.mean == pytest.approx(0.43)
     assert row.robust.std == pytest.approx(statistics.stdev(robust) / 100)
     assert row.clean == dataclasses.replace(row.clean, mean=0.8, std=0.0)
-    assert row.interval is None
+    low, high = row.interval
+    assert 0.3 < low < 0.40 and 0.45 < high < 0.56, "wider than the spread of the seeds alone"
 
 
 def test_a_single_seed_has_an_interval_and_no_deviation(make_record):
@@ -133,7 +134,7 @@ def test_a_run_without_reuse_is_the_same_whether_its_record_says_so_or_is_older(
         {"suite": "other"},
         {"provenance__device": "cuda"},
         {"training__seconds": 1.0},
-        {"compression__size_bytes": 5},
+        {"artifact__size_bytes": 5},
         {"method__target": "other/path.py:Method"},
     ],
     ids=str,
@@ -205,6 +206,40 @@ def test_deviations_are_numbered_once_in_the_order_of_the_rows(make_record):
     board = only_board([make_record(method="b", right=(80, 50, 44)), make_record(method="a")])
     assert board.footnotes == ("a clips earlier.", "Shared deviation.", "b clips earlier.")
     assert [row.footnotes for row in board.rows] == [(1, 2), (2, 3)]
+
+
+def test_rows_that_these_images_cannot_tell_from_the_best_one_are_tied_with_it(make_record):
+    """The first images survive: a row with k fewer disagrees on k images, and 6 against 0 is p = 0.03."""
+    counts = {"a": 45, "b": 40, "c": 39, "d": 34, "e": 33}
+    board = only_board([make_record(method=name, right=(80, 50, count)) for name, count in counts.items()])
+    assert [(row.method, row.rank, row.tie) for row in board.rows] == [
+        *(("a", 1, 1), ("b", 2, 1)),
+        *(("c", 3, 2), ("d", 4, 2)),
+        ("e", 5, 3),
+    ]
+
+
+def test_seeds_are_pooled_before_rows_are_said_to_differ(make_record):
+    counts = {"a": 45, "b": 42}
+    once, twice = (
+        only_board(
+            [
+                make_record(method=name, seed=seed, right=(80, 50, count))
+                for name, count in counts.items()
+                for seed in range(seeds)
+            ]
+        )
+        for seeds in (1, 2)
+    )
+    assert [row.tie for row in once.rows] == [1, 1]
+    assert [row.tie for row in twice.rows] == [1, 2]
+
+
+def test_ties_are_counted_within_a_preset_and_refused_rows_have_none(make_record):
+    records = [make_record(preset=preset) for preset in ("paper", "smoke")]
+    board = only_board([*records, make_record(method="masked", right=(80, 45, 46))])
+    assert [(row.preset, row.tie) for row in board.rows] == [("paper", 1), ("smoke", 1)]
+    assert [row.tie for row in board.refused] == [None]
 
 
 def test_the_order_of_the_records_does_not_matter(make_record):

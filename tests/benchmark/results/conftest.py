@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from benchmark.results.protocol import protocol_id
-from benchmark.results.record import Record, pack_verdicts
+from benchmark.results.evaluation import CASCADE
+from benchmark.results.protocol import Protocol
+from benchmark.results.record import Record
+from benchmark.results.verdicts import pack_verdicts
 
 RecordFields = Callable[..., dict[str, Any]]
 
@@ -26,20 +28,20 @@ def record_fields(
 ) -> dict[str, Any]:
     """Return the fields of a record; the first right[i] of n images survive clean, PGD and AutoAttack.
 
+    APGD-CE alone leaves as many as PGD, or as AutoAttack if those are more.
+
     A change such as compression__keep_ratio=0.5 replaces a nested field after everything else was derived.
     """
     pgd_step = {"8/255": "2/255", "4/255": "1/255"}[epsilon]
     clean, pgd, auto = right
-    verdicts = {
-        name: pack_verdicts([index < count for index in range(n)])
-        for name, count in zip(("clean", "pgd", "autoattack"), right, strict=True)
-    }
+    counts = {"clean": clean, "pgd": pgd, "apgd-ce": max(pgd, auto), "apgd-t": auto, "fab-t": auto, "square": auto}
+    verdicts = {name: pack_verdicts([index < count for index in range(n)]) for name, count in counts.items()}
     fields: dict[str, Any] = {
-        "schema_version": 1,
+        "schema_version": 2,
         "protocol_version": 1,
         "run": f"{dataset}/resnet34-lbn/{method}/binary-keep0.01-p0.1-pgd/seed{seed}-3f9a1c",
         "run_hash": "3f9a1c000000",
-        "protocol": protocol_id(dataset, epsilon, n, 50, 1, pgd_step, 10),
+        "protocol": Protocol(dataset, epsilon, n).id,
         "suite": "main",
         "preset": preset,
         "seed": seed,
@@ -76,8 +78,14 @@ def record_fields(
             "kept_weights": 100,
             "density": 0.01,
             "density_all": 0.02,
-            "size_bytes": 27_100,
-            "size_kind": "entropy bound",
+            "entropy_bound_bytes": 26_000,
+        },
+        "artifact": {"sha256": "e" * 64, "size_bytes": 27_100, "statistics": "float32"},
+        "cost": {
+            "dense_macs": 1_000_000,
+            "sparse_macs": 10_000,
+            "bit_operations": 320_000,
+            "latency_seconds": {"1": 0.004, "64": 0.1},
         },
         "training": {
             "epochs": 400,
@@ -101,12 +109,17 @@ def record_fields(
                 "package_version": "0.2.0",
                 "seed": 0,
                 "batch_size": 500,
+                "shards": 1,
                 "accuracy": auto / n,
-                "attacks": {"apgd-ce": max(pgd, auto) / n, "square": auto / n},
+                "attacks": {name: counts[name] / n for name in CASCADE},
                 "seconds": 60.0,
             },
             "best_known_accuracy": min(right) / n,
             "verdicts": verdicts,
+            "health": [
+                {"name": "zero_gradients", "value": 0.0, "verdict": "pass", "reason": "Every image has a gradient."},
+                {"name": "transfer", "value": None, "verdict": "not run", "reason": "There is no parent."},
+            ],
         },
         "weights_sha256": "d" * 64,
         "provenance": {

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import UserError
-from benchmark.results.protocol import default_pgd_step, exact_epsilon, protocol_id
+from benchmark.results.protocol import Protocol, default_pgd_step, exact_epsilon
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,43 @@ def test_the_usual_pgd_step_is_a_quarter_of_epsilon(epsilon, step):
     assert default_pgd_step(epsilon) == step
 
 
+CASES = [
+    (("cifar10", "8/255", 10000, 50, 1, "2/255"), "cifar10-linf-8_255-aa-standard-10000"),
+    (("cifar100", 4 / 255, 10000, 50, 1, "1/255"), "cifar100-linf-4_255-aa-standard-10000"),
+    (("cifar10-jpeg", "2/255", 500, 50, 1, "1/510"), "cifar10-jpeg-linf-2_255-aa-standard-500"),
+    (("my_images", "2/255", 500, 50, 1, ""), "my_images-linf-2_255-aa-standard-500"),
+    (("digits", "32/255", 128, 20, 1, "8/255"), "digits-linf-32_255-pgd20x1-aa-standard-128"),
+    (("digits", "32/255", 128, 50, 3, "8/255"), "digits-linf-32_255-pgd50x3-aa-standard-128"),
+    (("digits", "32/255", 128, 50, 1, "4/255"), "digits-linf-32_255-pgd50x1-step4_255-aa-standard-128"),
+    (("digits", "0.031", 128, 50, 1, "0.00775"), "digits-linf-31_1000-aa-standard-128"),
+    (("d-linf-2", "1/255", 8, 50, 1, "", "standard-t3", 7), "d-linf-2-linf-1_255-aa-standard-t3-seed7-8"),
+]
+
+
+@pytest.mark.parametrize(("settings", "expected"), CASES)
+def test_only_an_unusual_pgd_or_seed_shows_in_the_protocol_id(settings, expected):
+    assert Protocol(*settings).id == expected
+
+
+@pytest.mark.parametrize(("settings", "text"), CASES)
+def test_a_protocol_is_read_back_from_its_id(settings, text):
+    assert Protocol.parse(text) == Protocol(*settings)
+
+
 @pytest.mark.parametrize(
-    ("settings", "expected"),
+    "text",
     [
-        (("cifar10", "8/255", 10000, 50, 1, "2/255"), "cifar10-linf-8_255-aa-standard-10000"),
-        (("cifar100", 4 / 255, 10000, 50, 1, "1/255"), "cifar100-linf-4_255-aa-standard-10000"),
-        (("cifar10-jpeg", "2/255", 500, 50, 1, "1/510"), "cifar10-jpeg-linf-2_255-aa-standard-500"),
-        (("digits", "32/255", 128, 20, 1, "8/255"), "digits-linf-32_255-pgd20x1-aa-standard-128"),
-        (("digits", "32/255", 128, 50, 3, "8/255"), "digits-linf-32_255-pgd50x3-aa-standard-128"),
-        (("digits", "32/255", 128, 50, 1, "4/255"), "digits-linf-32_255-pgd50x1-step4_255-aa-standard-128"),
-        (("digits", "0.031", 128, 50, 1, "0.00775"), "digits-linf-31_1000-aa-standard-128"),
+        "",
+        "cifar10",
+        "cifar10-linf-8/255-aa-standard-10",
+        "cifar10-linf-8_255-aa-custom-10",
+        "cifar10-linf-8_255-aa-standard-0",
+        "cifar10-linf-16_510-aa-standard-10",
+        "cifar10-linf-8_0-aa-standard-10",
+        "cifar10-linf-8_255-pgd50x1-aa-standard-10",
+        "../cifar10-linf-8_255-aa-standard-10",
     ],
 )
-def test_only_an_unusual_pgd_shows_in_the_protocol_id(settings, expected):
-    assert protocol_id(*settings, 10) == expected
+def test_text_that_is_no_protocol_id_is_refused(text):
+    with pytest.raises(UserError):
+        Protocol.parse(text)

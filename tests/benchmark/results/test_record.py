@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from benchmark.results.evaluation import CASCADE
 from benchmark.results.invariants import violations
-from benchmark.results.record import Record, pack_verdicts, unpack_verdicts
+from benchmark.results.record import Record
+from benchmark.results.verdicts import pack_verdicts, unpack_verdicts
 
 
 def test_a_record_survives_its_json_unchanged(make_record):
@@ -36,7 +38,11 @@ def test_a_record_cannot_be_changed(make_record):
         ({"evaluation__verdicts__pgd": pack_verdicts([True] * 96)}, "not one bit for each"),
         ({"evaluation__verdicts__pgd": "no base64!"}, "not base64"),
         ({"evaluation__verdicts": {}}, "verdicts are"),
-        ({"evaluation__verdicts__square": ""}, "verdicts are"),
+        ({"evaluation__verdicts__fgsm": ""}, "verdicts are"),
+        ({"evaluation__verdicts__fab-t": pack_verdicts([True] * 46 + [False] * 54)}, "fab-t accuracy"),
+        ({"evaluation__autoattack__attacks": {"square": 0.45}}, "attacks are"),
+        ({"artifact__sha256": "e" * 63}, "match pattern"),
+        ({"cost__latency_seconds": {"0": 1.0}}, "match pattern"),
         ({"dataset__test_images": 99}, "exceeds the 99 test images"),
         ({"protocol": "cifar10-linf-4_255-aa-standard-100"}, "the settings are those of"),
         ({"seed": 0, "run": "cifar10/at/seed1-3f9a1c"}, "does not end in"),
@@ -45,7 +51,7 @@ def test_a_record_cannot_be_changed(make_record):
         ({"evaluation__clean_accuracy": "0.8"}, "valid number"),
         ({"evaluation__clean_accuracy": 80.0}, "less than or equal to 1"),
         ({"compression__keep_ratio": 0.0}, "greater than 0"),
-        ({"compression__size_bytes": 0}, "greater than or equal to 1"),
+        ({"artifact__size_bytes": 0}, "greater than or equal to 1"),
         ({"compression__allocation": "local"}, "allocation"),
         ({"training__epochs": 4.0}, "valid integer"),
         ({"training__seconds": float("inf")}, "finite"),
@@ -53,7 +59,7 @@ def test_a_record_cannot_be_changed(make_record):
         ({"method__target": "methods.at"}, "match pattern"),
         ({"run_hash": "xyz"}, "match pattern"),
         ({"preset": "quick"}, "paper"),
-        ({"schema_version": 2}, "schema_version"),
+        ({"schema_version": 1}, "schema_version"),
         ({"provenance__started": "2025-01-01T00:00:00"}, "UTC"),
         ({"provenance__started": "yesterday"}, "isoformat"),
         ({"training__speed": 1}, "Extra inputs"),
@@ -69,8 +75,8 @@ def test_best_known_counts_images_that_every_attack_left_right(fields):
     """PGD breaks the first half, AutoAttack the second: each alone leaves half, together none."""
     halves = {
         "pgd": [False] * 50 + [True] * 50,
-        "autoattack": [True] * 50 + [False] * 50,
         "clean": [True] * 100,
+        **dict.fromkeys(CASCADE, [True] * 50 + [False] * 50),
     }
     changes = {
         "right": (100, 50, 50),
@@ -92,8 +98,15 @@ def test_best_known_counts_images_that_every_attack_left_right(fields):
         ({"right": (80, 45, 46)}, ["AutoAttack accuracy 0.4600 exceeds PGD"]),
         ({"right": (45, 50, 40)}, ["PGD counts images as robust that are wrong"]),
         ({"right": (40, 50, 45)}, ["PGD counts images", "AutoAttack counts images"]),
-        ({"evaluation__autoattack__version": "custom"}, ["AutoAttack version is custom"]),
-        ({"evaluation__autoattack__attacks": {"square": 0.4}}, ["not the lowest of its cascade"]),
+        (
+            {"evaluation__autoattack__version": "standard-t7", "protocol": "cifar10-linf-8_255-aa-standard-t7-100"},
+            ["AutoAttack version is standard-t7"],
+        ),
+        (
+            {"evaluation__health": [{"name": "black_box", "value": 0.5, "verdict": "fail", "reason": "Square won."}]},
+            ["gradient health, black_box: Square won."],
+        ),
+        ({"evaluation__health": [{"name": "a", "value": 0.1, "verdict": "suspect", "reason": "Hm."}]}, []),
         ({"training__frozen_parts_unchanged": False}, ["frozen have changed"]),
     ],
     ids=str,
@@ -102,6 +115,17 @@ def test_a_broken_invariant_is_told_as_a_reason(make_record, changes, reasons):
     found = violations(make_record(**changes))
     assert len(found) == len(reasons)
     assert all(part in text for part, text in zip(reasons, found, strict=True))
+
+
+def test_the_cascade_of_autoattack_cannot_mend_what_it_broke(fields):
+    worse = pack_verdicts([False] * 5 + [True] * 40 + [False] * 55)
+    changes = {
+        "evaluation__verdicts__fab-t": worse,
+        "evaluation__autoattack__attacks__fab-t": 0.4,
+        "evaluation__best_known_accuracy": 0.4,
+    }
+    with pytest.raises(ValidationError, match="square counts images as robust that fab-t had broken"):
+        Record(**fields(**changes))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))

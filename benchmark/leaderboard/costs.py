@@ -1,0 +1,58 @@
+"""What a row's networks cost to store, to run and to train: means over its seeds, from their records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from benchmark.results.record import Record
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Sizes in bytes, operations of one image, times in seconds. Its fields are columns of the CSV pages."""
+
+    size_bytes: int  # of the artifact's file
+    entropy_bound_bytes: int  # what an ideal coder would need
+    bits_per_weight: float  # bits of the file over prunable weights
+    statistics: str  # type in which the file holds the batch-norm statistics
+    density: float  # kept over prunable weights
+    density_all: float  # nonzero over all parameters
+    dense_macs: int
+    sparse_macs: int
+    bit_operations: int
+    passes: float  # images sent forward and backward in training
+    train_seconds: float
+    latency_1: float | None  # seconds of a forward run in the dense runtime, batch 1; None: not measured
+    latency_64: float | None  # likewise, batch 64
+    device: str
+    threads: int
+
+
+def costs_of(group: Sequence[Record]) -> Costs:
+    """Return the costs of records that share a row; device and threads are those of the first."""
+    first = group[0]
+    return Costs(
+        size_bytes=round(mean(record.artifact.size_bytes for record in group)),
+        entropy_bound_bytes=round(mean(record.compression.entropy_bound_bytes for record in group)),
+        bits_per_weight=mean(8 * record.artifact.size_bytes / record.architecture.prunable_weights for record in group),
+        statistics=first.artifact.statistics,
+        density=mean(record.compression.density for record in group),
+        density_all=mean(record.compression.density_all for record in group),
+        dense_macs=round(mean(record.cost.dense_macs for record in group)),
+        sparse_macs=round(mean(record.cost.sparse_macs for record in group)),
+        bit_operations=round(mean(record.cost.bit_operations for record in group)),
+        passes=mean(record.training.passes for record in group),
+        train_seconds=mean(record.training.seconds for record in group),
+        latency_1=_latency(group, "1"),
+        latency_64=_latency(group, "64"),
+        device=first.provenance.device,
+        threads=first.provenance.threads,
+    )
+
+
+def _latency(group: Sequence[Record], batch: str) -> float | None:
+    measured = [record.cost.latency_seconds.get(batch) for record in group]
+    known = [seconds for seconds in measured if seconds is not None]
+    return mean(known) if len(known) == len(measured) else None

@@ -1,0 +1,143 @@
+"""One setting on a board: which records share its row, and the row's numbers over all seeds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from statistics import mean, stdev
+from typing import Literal
+
+from benchmark.leaderboard.costs import Costs, costs_of
+from benchmark.results.evaluation import HEALTH_ORDER
+from benchmark.results.record import Record
+from benchmark.results.statistics import accuracy_interval
+
+ID_DIGITS = 6  # as at the end of a run's name
+
+
+@dataclass(frozen=True)
+class Stat:
+    """A mean over seeds and its sample standard deviation, which a single seed does not have."""
+
+    mean: float
+    std: float | None
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting on a board, over all its seeds. Accuracies and densities are fractions in [0, 1]."""
+
+    id: str  # first digits of the hash of its first run
+    rank: int | None  # within the preset; None: refused
+    tie: int | None  # group within the preset, from 1, see `tie_groups`; None: refused
+    preset: str
+    method: str
+    target: str
+    options: str  # the method's settings that differ from its defaults and the run it began with, as JSON
+    weights: Literal["fp", "binary"]
+    last_norm: bool
+    architecture: str
+    width: float
+    keep_ratio: float
+    allocation: float | Literal["global"]
+    objective: str
+    clean: Stat
+    pgd: Stat
+    autoattack: Stat
+    robust: Stat  # best known: right under every attack
+    interval: tuple[float, float]  # 95% of `robust`: Wilson's, or the bootstrap's over several seeds
+    health: str  # the worst verdict on the gradients of its networks
+    doubts: tuple[str, ...]  # reasons of the checks that are suspect
+    costs: Costs
+    seeds: tuple[int, ...]
+    runs: tuple[str, ...]
+    footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
+    reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
+
+    @property
+    def options_text(self) -> str:
+        """The options as 'name=value, name=value'."""
+        return ", ".join(f"{name}={value}" for name, value in json.loads(self.options).items())
+
+
+def setting_of(record: Record) -> str:
+    """Return everything that was chosen for a run except its seed; runs with equal settings share a row."""
+    chosen = record.model_dump(
+        mode="json",
+        include={
+            "preset": True,
+            "dataset": True,
+            "architecture": True,
+            "method": {"name", "options", "objective"},
+            "compression": {"weights", "keep_ratio", "allocation", "budget"},
+            "training": {"epochs", "batch_size"},
+            "evaluation": {"autoattack": {"package", "package_version", "seed", "batch_size"}},
+        },
+    )
+    # The resolved experiment holds what the parts above do not, such as the attack inside training. Of the method
+    # only the hash of a user's own file counts: a built-in method stays itself when a comment in it changes.
+    told = {"seed", "suite", "method", "evaluation", "first_phase"}
+    config = {key: value for key, value in record.provenance.config.items() if key not in told}
+    method = record.provenance.config.get("method")
+    config["source"] = method.get("source_sha256") if isinstance(method, dict) else None
+    config["first_phase"] = _first_phase(record)
+    return json.dumps([chosen, config], sort_keys=True)
+
+
+def _first_phase(record: Record) -> str | None:
+    """Return the cell of the run that the method began with, the same for every seed; None if it began itself."""
+    first_phase = record.training.first_phase
+    return None if first_phase is None else first_phase.run.rpartition("/")[0]
+
+
+def _options(record: Record) -> str:
+    options = dict(record.method.options)
+    if cell := _first_phase(record):
+        options["first_phase"] = "/".join(cell.split("/")[-2:])  # the data and the network are the row's own
+    return json.dumps(options, sort_keys=True)
+
+
+def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
+    """Return the row, not ranked yet, of records that differ in their seeds only and stand in their order.
+
+    `reasons`: why it is refused; empty if it may be ranked.
+    """
+    first = group[0]
+    robust = _stat([record.evaluation.best_known_accuracy for record in group])
+    return Row(
+        id=first.run_hash[:ID_DIGITS],
+        rank=None,
+        tie=None,
+        preset=first.preset,
+        method=first.method.name,
+        target=first.method.target,
+        options=_options(first),
+        weights=first.compression.weights,
+        last_norm=first.architecture.last_norm,
+        architecture=first.architecture.name,
+        width=first.architecture.width,
+        keep_ratio=first.compression.keep_ratio,
+        allocation=first.compression.allocation,
+        objective=first.method.objective,
+        clean=_stat([record.evaluation.clean_accuracy for record in group]),
+        pgd=_stat([record.evaluation.pgd.accuracy for record in group]),
+        autoattack=_stat([record.evaluation.autoattack.accuracy for record in group]),
+        robust=robust,
+        interval=accuracy_interval([record.evaluation.right("robust") for record in group]),
+        health=max((record.evaluation.health_verdict for record in group), key=HEALTH_ORDER.index),
+        doubts=tuple(
+            f"{check.name}, seed {record.seed}: {check.reason}"
+            for record in group
+            for check in record.evaluation.health
+            if check.verdict == "suspect"
+        ),
+        costs=costs_of(group),
+        seeds=tuple(record.seed for record in group),
+        runs=tuple(record.run for record in group),
+        footnotes=(),
+        reasons=reasons,
+    )
+
+
+def _stat(values: list[float]) -> Stat:
+    return Stat(mean(values), stdev(values) if len(values) > 1 else None)

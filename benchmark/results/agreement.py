@@ -1,0 +1,68 @@
+"""Whether a second measurement of a record's network agrees with the record: exact binomial bounds, no judgement."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.results.statistics import binomial_bound
+
+CONFIDENCE = 0.99
+# Shares of images whose verdict may flip without anything being wrong. Clean: rounding on another machine. Attacks:
+# other random draws, because a subset of the images makes other batches.
+CLEAN_FLIPS = 0.002
+ATTACK_FLIPS = 0.02
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """One attack's verdicts in the record against those measured again on the same images."""
+
+    name: str
+    claimed: int  # images right, by the record
+    measured: int  # images right, measured again
+    n: int
+    lost: int  # right by the record, wrong now
+    gained: int  # wrong by the record, right now
+    allowed: int  # flips that chance explains, at the 99% level
+    reason: str  # why they do not agree; empty if they do
+
+
+def agreement(name: str, claimed: NDArray[np.bool_], measured: NDArray[np.bool_]) -> Agreement:
+    """Compare verdicts image by image.
+
+    Two exact binomial tests at the 1% level: the number of flips against the share that chance explains, and their
+    direction, since a claim made too high loses images and gains none.
+
+    Args:
+        name: "clean", or the attack's name.
+        claimed: (n,) verdicts of the record on the first n of its images.
+        measured: (n,) verdicts measured again.
+    """
+    from scipy.stats import binom  # here, because it takes a second to import
+
+    n = len(claimed)
+    lost, gained = int((claimed & ~measured).sum()), int((measured & ~claimed).sum())
+    allowed = int(binom.ppf(CONFIDENCE, n, CLEAN_FLIPS if name == "clean" else ATTACK_FLIPS))
+    reason = ""
+    if lost + gained > allowed:
+        reason = f"{lost + gained} of {n} verdicts differ, chance explains {allowed}"
+    elif lost and binom.sf(lost - 1, lost + gained, 0.5) < 1 - CONFIDENCE:
+        reason = f"{lost} images that the record counts are lost and only {gained} gained"
+    return Agreement(name, int(claimed.sum()), int(measured.sum()), n, lost, gained, allowed, reason)
+
+
+def headline_reason(accuracy: float, measured: int, n: int) -> str:
+    """Return why a record's accuracy over all its images is not borne out by n of them; empty if it is.
+
+    Of all its images a part was measured again; the claim must lie in the exact (Clopper-Pearson) 99% interval.
+    """
+    low, high = binomial_bound(measured, n, CONFIDENCE)
+    if low <= accuracy <= high:
+        return ""
+    return (
+        f"the record claims {100 * accuracy:.2f}, but {measured} of {n} images are right: "
+        f"{100 * low:.2f} to {100 * high:.2f} with 99% confidence"
+    )

@@ -1,0 +1,129 @@
+"""Accepted challenges: adversarial images, found by anyone, that break a record's network where its attacks did not.
+
+A challenge lies in folder/challenges/<record's file name>/<date>-<id>.json, with its images beside it as
+<date>-<id>.safetensors. It lowers the best-known accuracy of the record; AutoAttack's own number stays.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+import numpy as np
+from pydantic import Field, ValidationError, model_validator
+
+from benchmark.errors import UserError
+from benchmark.results.evaluation import CHALLENGED
+from benchmark.results.fields import Count, Sha256
+from benchmark.results.parts import Part
+from benchmark.results.record import Record
+from benchmark.results.store import load_records, record_path, write_atomic
+from benchmark.results.verdicts import pack_verdicts
+
+MAX_CREDIT = 100  # characters
+
+
+class Challenge(Part):
+    """Images of one record that were broken, by whom and when."""
+
+    schema_version: Literal[1]
+    run: str
+    protocol: str
+    artifact_sha256: Sha256
+    images_sha256: Sha256  # of the file with the adversarial images
+    credit: Annotated[str, Field(min_length=1, max_length=MAX_CREDIT)]
+    date: date
+    broken: Annotated[list[Count], Field(min_length=1)]  # places in the protocol's order of test images, ascending
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.broken != sorted(set(self.broken)):
+            raise ValueError("the broken images are not in ascending order, each once")
+        return self
+
+
+def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
+    """Return where the challenges to a record lie.
+
+    Raises:
+        UserError: if a name could lead outside the folder.
+    """
+    record = record_path(folder, protocol, run)
+    return folder / "challenges" / protocol / record.stem
+
+
+def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
+    """Write a challenge with its images, the JSON last, and return the path of the JSON."""
+    place = challenge_folder(folder, challenge.protocol, challenge.run)
+    place.mkdir(parents=True, exist_ok=True)
+    path = place / f"{challenge.date.isoformat()}-{challenge.images_sha256[:8]}.json"
+    write_atomic(path.with_suffix(".safetensors"), images)
+    write_atomic(path, json.dumps(challenge.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+    return path
+
+
+def load_challenges(folder: Path) -> list[Challenge]:
+    """Read all challenges below `folder`, ordered by path.
+
+    Raises:
+        UserError: if one is damaged, lies elsewhere than its content says, or has other images than it names.
+    """
+    return [_load(path, folder) for path in sorted((folder / "challenges").rglob("*.json"))]
+
+
+def best_known_records(folder: Path) -> list[Record]:
+    """Read all records below `folder` with their best-known accuracy after all challenges.
+
+    Raises:
+        UserError: if a record or a challenge cannot be read, or they do not belong together.
+    """
+    return challenged(load_records(folder), load_challenges(folder))
+
+
+def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> list[Record]:
+    """Return the records with their best-known accuracy after all challenges.
+
+    Raises:
+        UserError: if a challenge is to another artifact than its record's, or names an image that is not there.
+    """
+    by_record: dict[tuple[str, str], list[Challenge]] = {}
+    for challenge in challenges:
+        by_record.setdefault((challenge.protocol, challenge.run), []).append(challenge)
+    return [_applied(record, by_record.get((record.protocol, record.run), ())) for record in records]
+
+
+def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
+    if not challenges:
+        return record
+    evaluation = record.evaluation
+    right = np.ones(evaluation.n_images, dtype=bool)
+    for challenge in challenges:
+        if challenge.artifact_sha256 != record.artifact.sha256 or challenge.broken[-1] >= len(right):
+            raise UserError(
+                f"the challenge by {challenge.credit!r} of {challenge.date} to {record.run} is to another artifact; "
+                "check it anew with `python -m benchmark challenge`, or delete it"
+            )
+        right[challenge.broken] = False
+    verdicts: Mapping[str, str] = {**evaluation.verdicts, CHALLENGED: pack_verdicts(right)}
+    best_known = int((evaluation.right("robust") & right).sum()) / len(right)
+    changes = {"verdicts": verdicts, "best_known_accuracy": best_known}
+    return record.model_copy(update={"evaluation": type(evaluation)(**{**dict(evaluation), **changes})})
+
+
+def _load(path: Path, folder: Path) -> Challenge:
+    try:
+        challenge = Challenge.model_validate_json(path.read_bytes())
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path}: {where}: {first['msg']}. Delete the file or submit the challenge again.") from None
+    if path.parent != challenge_folder(folder, challenge.protocol, challenge.run):
+        raise UserError(f"{path}: its content belongs to a record elsewhere. Move the file back or delete it.")
+    images = path.with_suffix(".safetensors")
+    if not images.exists() or hashlib.sha256(images.read_bytes()).hexdigest() != challenge.images_sha256:
+        raise UserError(f"{images} is missing or not the file that {path.name} names. Submit the challenge again.")
+    return challenge

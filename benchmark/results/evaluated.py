@@ -1,0 +1,159 @@
+"""The result of `evaluate`: an artifact measured by a protocol, whole or a shard of it, and the joining of shards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import ValidationError, model_validator
+
+from benchmark.errors import UserError
+from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
+from benchmark.results.fields import Positive, Quantity, Sha256, Share, Utc
+from benchmark.results.parts import ArtifactPart, Part
+from benchmark.results.protocol import Protocol
+from benchmark.results.store import write_atomic
+from benchmark.results.verdicts import pack_verdicts
+
+
+class ShardPart(Part):
+    """Which slice of the protocol's images was measured: number `index`, from 1, of `count`."""
+
+    index: Positive
+    count: Positive
+
+
+class CurvePart(Part):
+    """One point of the security curve: accuracy under PGD of this radius."""
+
+    epsilon: Share
+    accuracy: Share
+
+
+class MachinePart(Part):
+    """Where and when it was measured."""
+
+    torch: str
+    device: str
+    threads: Positive
+    started: Utc
+    seconds: Quantity
+
+
+class Evaluated(Part):
+    """An artifact and what was measured on it. Of a shard, the numbers are those of its slice of the images."""
+
+    schema_version: Literal[1]
+    artifact: ArtifactPart
+    protocol: str  # of all images, also in a shard
+    test_sha256: Sha256
+    shard: ShardPart | None
+    evaluation: EvaluationPart
+    curve: list[CurvePart] | None
+    curve_area: Share | None  # area under the curve over the range of epsilon
+    machine: MachinePart
+
+    @model_validator(mode="after")
+    def _fits_protocol(self) -> Self:
+        images = Protocol.parse(self.protocol).images
+        if self.shard is None and self.evaluation.n_images != images:
+            raise ValueError(f"{self.evaluation.n_images} images were measured, {self.protocol} asks for {images}")
+        return self
+
+
+def save_evaluated(evaluated: Evaluated, path: Path) -> None:
+    """Write an evaluation as JSON, at once or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(evaluated.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+
+
+def load_evaluated(path: Path) -> Evaluated:
+    """Read what `evaluate` wrote.
+
+    Raises:
+        UserError: if the file is missing or is no such result.
+    """
+    try:
+        return Evaluated.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a file that `evaluate` wrote") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise UserError(f"{path} is no result of `evaluate`: {where}: {first['msg']}") from None
+
+
+def merge(shards: Sequence[Evaluated]) -> Evaluated:
+    """Join the shards of one evaluation: verdicts in the order of the images, of each health check the worst.
+
+    Raises:
+        UserError: if the shards are not all there, or not of one artifact, protocol, data set and attack.
+    """
+    parts = sorted(shards, key=lambda each: each.shard.index if each.shard else 0)
+    first = parts[0]
+    if any(each.shard is None for each in parts):
+        raise UserError("one of the files is a whole evaluation, not a shard; give the files of --shard i/n only")
+    counts = {each.shard.count for each in parts if each.shard}
+    present = [each.shard.index for each in parts if each.shard]
+    (count, *others) = sorted(counts)
+    if others:
+        raise UserError(f"the shards are of evaluations cut into {sorted(counts)} slices; merge those of one count")
+    if present != list(range(1, count + 1)):
+        missing = sorted(set(range(1, count + 1)) - set(present))
+        told = (
+            f"shards {missing} of {count} are missing" if missing else f"the shards are {present}, one is there twice"
+        )
+        raise UserError(f"{told}; give the file of every shard once")
+    for each in parts[1:]:
+        for what, a, b in _identity(first, each):
+            if a != b:
+                raise UserError(f"the shards differ in {what}: {a} and {b}; merge shards of one evaluation")
+    verdicts = {name: np.concatenate([each.evaluation.right(name) for each in parts]) for name in VERDICTS}
+    evaluation, attack = first.evaluation, first.evaluation.autoattack
+    joined = EvaluationPart(
+        n_images=len(verdicts["clean"]),
+        epsilon=evaluation.epsilon,
+        norm=evaluation.norm,
+        clean_accuracy=_share(verdicts["clean"]),
+        pgd=evaluation.pgd.model_copy(update={"accuracy": _share(verdicts["pgd"])}),
+        autoattack=attack.model_copy(
+            update={
+                "shards": count,
+                "accuracy": _share(verdicts[CASCADE[-1]]),
+                "attacks": {name: _share(verdicts[name]) for name in CASCADE},
+                "seconds": round(sum(each.evaluation.autoattack.seconds for each in parts), 3),
+            }
+        ),
+        best_known_accuracy=_share(np.logical_and.reduce(list(verdicts.values()))),
+        verdicts={name: pack_verdicts(bits) for name, bits in verdicts.items()},
+        health=[_worst(list(checks)) for checks in zip(*(each.evaluation.health for each in parts), strict=True)],
+    )
+    machine = first.machine.model_copy(update={"seconds": sum(each.machine.seconds for each in parts)})
+    changes = {"shard": None, "evaluation": joined, "machine": machine, "curve": None, "curve_area": None}
+    return Evaluated(**{**dict(first), **changes})
+
+
+def _identity(a: Evaluated, b: Evaluated) -> list[tuple[str, object, object]]:
+    def attack(each: Evaluated) -> tuple[object, ...]:
+        auto = each.evaluation.autoattack
+        return auto.package, auto.package_version, auto.seed, auto.batch_size
+
+    return [
+        ("the artifact", a.artifact.sha256, b.artifact.sha256),
+        ("the protocol", a.protocol, b.protocol),
+        ("the test images", a.test_sha256, b.test_sha256),
+        ("AutoAttack's settings", attack(a), attack(b)),
+    ]
+
+
+def _worst(checks: list[CheckPart]) -> CheckPart:
+    order = ("not run", *HEALTH_ORDER)
+    return max(checks, key=lambda check: order.index(check.verdict))
+
+
+def _share(right: NDArray[np.bool_]) -> float:
+    return int(right.sum()) / len(right)
