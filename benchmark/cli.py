@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from benchmark.errors import UserError
+
 app = typer.Typer(
     name="benchmark",
     help="Trains, compresses, attacks and ranks neural networks that must be small and adversarially robust.",
@@ -141,7 +143,6 @@ def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
 ) -> None:
     """Render the records to Markdown and CSV, one board per protocol."""
-    from benchmark.errors import UserError
     from benchmark.leaderboard.render import check_pages, write_pages
 
     if not out.is_dir():
@@ -158,6 +159,33 @@ def leaderboard(
     for path in changed:
         typer.echo(f"wrote {path}")
     typer.echo(f"{out}: {len(changed)} pages changed")
+
+
+@app.command()
+def compare(
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A row: a run, four or more digits of its hash, or a part of its cell's name; "
+            "several hashes, joined by commas, for the seeds of one row.",
+            show_default=False,
+        ),
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another row of the same protocol.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder with records/.")] = Path("leaderboards"),
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol id. Default: the one that has both rows.", show_default=False)
+    ] = None,
+) -> None:
+    """Compare two rows image by image: intervals, an exact paired test, what it says in one sentence."""
+    from benchmark.leaderboard.compare import compare_text
+    from benchmark.leaderboard.find import find_pair
+    from benchmark.results.challenges import best_known_records
+
+    if not out.is_dir():
+        raise UserError(f"there is no folder {out}; give --out the folder that holds records/")
+    typer.echo(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)), nl=False)
 
 
 def _say(line: str) -> None:

@@ -11,7 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from benchmark.architectures import get_shape
 from benchmark.errors import suggestion
-from benchmark.results.protocol import default_pgd_step, exact_epsilon
+from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
 
 Precision = Literal["fp32", "bf16", "bf16-attack"]
 Objective = Literal["pgd", "fast", "trades", "half_clean", "clean"]
@@ -113,6 +113,12 @@ class EvaluationSpec(Strict):
     autoattack: AutoAttackSpec = AutoAttackSpec()
 
 
+class ArtifactSpec(Strict):
+    """How the compressed network is stored, and hence measured."""
+
+    statistics: Literal["float32", "float16"] = "float32"  # of batch-norm statistics and parameters
+
+
 class MethodSpec(Strict):
     """Which method, with which hyper-parameters."""
 
@@ -144,6 +150,7 @@ class Experiment(Strict):
     allocation: float | Literal["global"]
     objective: Objective = "pgd"
     training: TrainingSpec
+    artifact: ArtifactSpec = ArtifactSpec()
     evaluation: EvaluationSpec
     first_phase: FirstPhaseSpec | None = None  # None: the method trains its first phase itself
     seed: int = Field(ge=0, lt=2**32)
@@ -194,10 +201,14 @@ class Experiment(Strict):
         passes = {"pgd": steps + 1, "fast": 2, "trades": steps + 2.5, "half_clean": steps + 2, "clean": 1}
         return passes[self.objective]
 
-    @property
-    def pgd_step(self) -> str:
-        """Step size of the evaluation attack as an exact fraction."""
-        return self.evaluation.pgd.step_size or default_pgd_step(self.epsilon)
+    def protocol(self, images: int, num_classes: int) -> Protocol:
+        """Return the protocol by which the exported network is measured on so many images of so many classes."""
+        pgd, autoattack = self.evaluation.pgd, self.evaluation.autoattack
+        return Protocol(
+            *(self.dataset, self.epsilon, images),
+            *(pgd.steps, pgd.restarts, pgd.step_size or ""),
+            *(autoattack_version(num_classes), autoattack.seed),
+        )
 
 
 def strategy_label(allocation: float | str) -> str:

@@ -7,13 +7,11 @@ import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
-
-import torch
 
 from benchmark.catalogue import CONFIGS, registered_methods
 from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import load_test, load_training
+from benchmark.devices import choose_device
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import Experiment
 from benchmark.grid import Planned, plan
@@ -23,7 +21,7 @@ from benchmark.leaderboard.render import to_terminal, write_pages
 from benchmark.leaderboard.tables import boards
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
-from benchmark.results.store import load_records
+from benchmark.results.challenges import best_known_records
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
 
 CORES_PER_JOB = 2
@@ -68,7 +66,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         first, count = planned[0], len(planned)
         which = "the experiment is" if count == 1 else f"all {count} experiments are"
         raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
-    place = _device(device)
+    place = choose_device(device)
     todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
     if todo:
         _check_data(todo[0], request.data_dir)
@@ -187,19 +185,6 @@ def _preset(request: Request, suite: Suite) -> PresetName | None:
     raise UserError(f"unknown preset {name!r}.{suggestion(name, PRESETS)} Known: {', '.join(PRESETS)}")
 
 
-def _device(name: str) -> Literal["cpu", "cuda"]:
-    available = torch.cuda.is_available()
-    if name == "auto":
-        return "cuda" if available else "cpu"
-    if name == "cuda" and not available:
-        raise UserError("--device cuda: this torch sees no CUDA device; use --device cpu or auto")
-    if name == "cuda":
-        return "cuda"
-    if name == "cpu":
-        return "cpu"
-    raise UserError(f"--device takes auto, cpu or cuda; got {name!r}")
-
-
 def _check_out(out: Path) -> None:
     """Make the output folders before anything is computed that could not be stored."""
     for folder in (out / "work", out / "records"):
@@ -219,7 +204,7 @@ def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
 
 
 def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:
-    records = load_records(out)
+    records = best_known_records(out)
     protocols = {record.protocol for record in records if record.run in runs}
     for protocol, board in boards(records).items():
         if protocol in protocols:

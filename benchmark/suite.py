@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import (
+    ArtifactSpec,
     EvaluationSpec,
     ExactFraction,
     Experiment,
@@ -76,6 +77,7 @@ class Suite(Strict):
     grid: Axes = Axes()
     methods: list[MethodEntry] = Field(min_length=1)
     training: TrainingSpec = TrainingSpec()
+    artifact: ArtifactSpec = ArtifactSpec()
     evaluation: EvaluationSpec = EvaluationSpec()
     seeds: OneOrMany[Annotated[int, Field(ge=0)]] = [0]
 
@@ -230,6 +232,7 @@ def _experiment(
         "allocation": allocation,
         "objective": cell["objective"],
         "training": _merged(suite.training.model_dump(exclude_unset=True), entry.training),
+        "artifact": suite.artifact.model_dump(exclude_unset=True),
         "evaluation": suite.evaluation.model_dump(exclude_unset=True),
         "seed": seed,
     }

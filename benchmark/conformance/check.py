@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from benchmark.conformance.rules import RULES, Broken, Rule
+from benchmark.conformance.exports import Broken
+from benchmark.conformance.rules import RULES, Rule
 from benchmark.conformance.trial import Trial
 from benchmark.experiment import strategy_label
 from benchmark.registry import ResolvedMethod

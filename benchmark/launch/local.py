@@ -49,7 +49,8 @@ def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], No
                 say(f"  {_short_name(order)}  {line}")
                 continue
             job = running.pop(order.experiment.run)
-            code = job.process.wait()
+            with job.process:  # closes its pipes
+                code = job.process.wait()
             seconds = time.monotonic() - job.started
             finished_seconds.append(seconds)
             elapsed = [time.monotonic() - other.started for other in running.values()]

@@ -11,17 +11,19 @@ from benchmark.artifact.measure import Measured
 from benchmark.data.load import TestData, TrainingData
 from benchmark.experiment import Experiment
 from benchmark.registry import ResolvedMethod
-from benchmark.results.record import (
+from benchmark.results.evaluation import EvaluationPart
+from benchmark.results.parts import (
     ArchitecturePart,
+    ArtifactPart,
     CompressionPart,
+    CostPart,
     DatasetPart,
-    EvaluationPart,
     FirstPhasePart,
     MethodPart,
     ProvenancePart,
-    Record,
     TrainingPart,
 )
+from benchmark.results.record import Record
 from benchmark.training.state import Trained
 from methods.base import Phase
 
@@ -33,6 +35,8 @@ def make_record(
     test: TestData,
     trained: Trained,
     measured: Measured,
+    artifact: ArtifactPart,
+    cost: CostPart,
     evaluation: EvaluationPart,
     weights_sha256: str,
     provenance: ProvenancePart,
@@ -54,7 +58,7 @@ def make_record(
         test_sha256=test.sha256,
     )
     return Record(
-        schema_version=1,
+        schema_version=2,
         protocol_version=1,
         run=experiment.run,
         run_hash=experiment.run_hash,
@@ -86,9 +90,10 @@ def make_record(
             kept_weights=measured.kept_weights,
             density=measured.density,
             density_all=measured.density_all,
-            size_bytes=measured.size_bytes,
-            size_kind="entropy bound",
+            entropy_bound_bytes=measured.entropy_bound_bytes,
         ),
+        artifact=artifact,
+        cost=cost,
         training=TrainingPart(
             epochs=experiment.training.epochs,
             batch_size=experiment.training.batch_size,

@@ -30,9 +30,11 @@ from benchmark.hashing import tensors_sha256
 from benchmark.launch.order import WorkOrder, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.launch.recording import make_record, portable_config
+from benchmark.launch.storing import measure_cost, parent_network, write_network
 from benchmark.models import network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
-from benchmark.results.record import ProvenancePart, Record
+from benchmark.results.parts import ArtifactPart, ProvenancePart
+from benchmark.results.record import Record
 from benchmark.results.store import save_record, write_atomic
 from benchmark.training.handover import load_first_phase
 from benchmark.training.loop import train
@@ -69,12 +71,22 @@ def run_order(order: WorkOrder) -> Record:
     budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
     built = prunable_sizes(method.resize(plan, target))
     measured = measure_export(trained.network, built, budget=budget, binary=target.weights == "binary")
+    stored = write_network(experiment, trained.network, method.resize(plan, target), data.info, order.out)
 
     # The test part is read only now, when nothing can be chosen any more.
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
     check_same_kind(data.info, test.info)
-    evaluation = evaluate(trained.network, test, experiment, device=device, report=report)
-    weights = trained.network.cpu().state_dict()
+    evaluation = evaluate(
+        stored.network,
+        test,
+        experiment.protocol(len(test.test), test.info.num_classes),
+        device=device,
+        batch_size=experiment.evaluation.autoattack.batch_size,
+        parent=parent_network(order.out, experiment),
+        journal=order.folder / "autoattack",
+        report=report,
+    )
+    cost = measure_cost(stored, device)
 
     commit, dirty = git_state()
     provenance = ProvenancePart(
@@ -90,8 +102,10 @@ def run_order(order: WorkOrder) -> Record:
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
     )
+    weights = tensors_sha256(stored.network.cpu().state_dict())
+    artifact = ArtifactPart(sha256=stored.sha256, size_bytes=stored.size_bytes, statistics=stored.statistics)
     record = make_record(
-        experiment, found, data, test, trained, measured, evaluation, tensors_sha256(weights), provenance
+        experiment, found, data, test, trained, measured, artifact, cost, evaluation, weights, provenance
     )
     save_record(record, order.out)
     return record

@@ -264,6 +264,7 @@ MISTAKES = [
     (["run", "--set", "architecture.name=resnet43"], "architecture 'resnet43' is not known"),
     (["run", "--methods", "missing.py:Class"], "there is no file"),
     (["leaderboard", "--out", "nosuch"], "there is no folder nosuch"),
+    (["compare", "at", "hydra", "--out", "nosuch"], "there is no folder nosuch"),
 ]
 
 

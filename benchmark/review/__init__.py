@@ -1,0 +1,1 @@
+"""What a reader does with results: evaluate a file, join shards, reproduce a row, challenge it."""

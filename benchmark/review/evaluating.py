@@ -1,0 +1,150 @@
+"""`evaluate`: measures any artifact by any protocol, whole or in shards, and keeps the result as JSON."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from fractions import Fraction
+from pathlib import Path
+
+import torch
+
+from benchmark.artifact.operations import operations
+from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.data.catalog import KNOWN
+from benchmark.data.load import Images, TestData, load_test
+from benchmark.devices import choose_device
+from benchmark.errors import UserError
+from benchmark.evaluation.curve import area_under, default_epsilons, security_curve
+from benchmark.evaluation.evaluate import PGD_SEED, check_fit, evaluate
+from benchmark.evaluation.shards import Shard
+from benchmark.launch.provenance import device_name
+from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated, save_evaluated
+from benchmark.results.parts import ArtifactPart
+from benchmark.results.protocol import Protocol, autoattack_version
+
+SHORT_PASS = 100_000_000  # multiply-adds of a batch; a core needs a hundredth of a second for them
+
+
+@dataclass(frozen=True)
+class EvaluateRequest:
+    """What the user asked for, as typed."""
+
+    path: Path
+    protocol: str | None
+    dataset: str | None
+    epsilon: str | None
+    images: int | None
+    data_dir: Path | None
+    out: Path
+    device: str
+    batch_size: int
+    shard: str | None
+    curve: bool
+    parent: Path | None
+
+
+def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> tuple[Evaluated, Path]:
+    """Measure an artifact and return the result and the file it is in; a finished one is only read.
+
+    Raises:
+        UserError: for mistakes in the request, the artifact or the data.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    device = torch.device(choose_device(request.device))
+    artifact = read_artifact(request.path)
+    parent = read_artifact(request.parent).network if request.parent else None
+    data, protocol = _data_and_protocol(request, artifact)
+    if request.shard and request.curve:
+        raise UserError("--curve is measured on all images; leave --shard out, or --curve")
+    name = f"{artifact.sha256[:12]}__{protocol.id}"
+    shard = Shard.parse(request.shard) if request.shard else None
+    if shard:
+        name += f"__shard-{shard.index}-of-{shard.count}"
+    path = request.out / "evaluations" / f"{name}.json"
+    if path.exists():
+        found = load_evaluated(path)
+        if found.evaluation.autoattack.batch_size == request.batch_size and (found.curve or not request.curve):
+            say(f"already measured on {found.machine.started}; delete {path} to repeat it")
+            return found, path
+    part = _slice(data, shard) if shard else data
+    _settle_threads(artifact, min(request.batch_size, len(part.test)))
+    journal = request.out / "evaluations" / "journal" / name
+    evaluation = evaluate(
+        artifact.network,
+        part,
+        replace(protocol, images=len(part.test)),
+        device=device,
+        batch_size=request.batch_size,
+        parent=parent,
+        journal=journal,
+        report=say,
+    )
+    curve = None
+    if request.curve:
+        curve = security_curve(
+            artifact.network,
+            part.test.to(device),
+            epsilons=default_epsilons(float(Fraction(protocol.epsilon))),
+            steps=protocol.pgd_steps,
+            seed=PGD_SEED,
+            batch_size=request.batch_size,
+            report=say,
+        )
+    evaluated = Evaluated(
+        schema_version=1,
+        artifact=ArtifactPart(sha256=artifact.sha256, size_bytes=artifact.size_bytes, statistics=artifact.statistics),
+        protocol=protocol.id,
+        test_sha256=data.sha256,
+        shard=ShardPart(index=shard.index, count=shard.count) if shard else None,
+        evaluation=evaluation,
+        curve=[CurvePart(epsilon=point.epsilon, accuracy=point.accuracy) for point in curve] if curve else None,
+        curve_area=area_under(curve) if curve else None,
+        machine=MachinePart(
+            torch=torch.__version__,
+            device=device_name(device),
+            threads=torch.get_num_threads(),
+            started=started.isoformat(timespec="seconds"),
+            seconds=round(time.perf_counter() - clock, 3),
+        ),
+    )
+    save_evaluated(evaluated, path)
+    shutil.rmtree(journal, ignore_errors=True)
+    return evaluated, path
+
+
+def _data_and_protocol(request: EvaluateRequest, artifact: Artifact) -> tuple[TestData, Protocol]:
+    """Load the images that the request means, and settle the protocol by what the user left open."""
+    if request.protocol:
+        if request.dataset or request.epsilon or request.images:
+            raise UserError("--protocol already says data set, epsilon and images; leave the other options out")
+        protocol = Protocol.parse(request.protocol)
+        data = load_test(protocol.dataset, request.data_dir, limit=protocol.images)
+        check_fit(data, protocol)
+        return data, protocol
+    dataset = request.dataset or artifact.dataset
+    epsilon = request.epsilon or (KNOWN[dataset].epsilon if dataset in KNOWN else None)
+    if epsilon is None:
+        raise UserError(f"{dataset!r} is not a known data set and has no default epsilon; give --epsilon 8/255")
+    data = load_test(dataset, request.data_dir, limit=request.images)
+    version = autoattack_version(data.info.num_classes)
+    return data, Protocol(dataset, epsilon, len(data.test), autoattack=version)
+
+
+def _settle_threads(artifact: Artifact, images: int) -> None:
+    """Take one thread where a forward pass is so short that several would only wait for each other.
+
+    The number follows from network and images alone: float sums depend on it, so a resumed evaluation keeps it.
+    """
+    counted = operations(artifact.network, artifact.plan.in_channels, artifact.image_size)
+    if counted.dense_macs * images < SHORT_PASS:
+        torch.set_num_threads(1)
+
+
+def _slice(data: TestData, shard: Shard) -> TestData:
+    rows = shard.rows(len(data.test))
+    part = slice(rows.start, rows.stop)
+    return replace(data, test=Images(data.test.images[part], data.test.labels[part]), index=data.index[part])

@@ -1,0 +1,55 @@
+"""What `evaluate`, `merge` and `challenge` print."""
+
+from __future__ import annotations
+
+from benchmark.results.evaluated import Evaluated
+from benchmark.results.evaluation import CASCADE
+from benchmark.results.statistics import wilson
+from benchmark.review.challenging import Verdict
+
+MARKS = {"pass": "pass", "suspect": "SUSPECT", "fail": "FAIL", "not run": "not run"}
+
+
+def evaluated_text(found: Evaluated) -> str:
+    """Return the table of accuracies, the checks of gradient health and the security curve of an evaluation."""
+    evaluation, n = found.evaluation, found.evaluation.n_images
+    which = f", shard {found.shard.index} of {found.shard.count}" if found.shard else ""
+    lines = [
+        f"artifact   {found.artifact.size_bytes:,} bytes, sha256 {found.artifact.sha256}",
+        f"protocol   {found.protocol}{which}",
+        "",
+        f"{'attack':<14}{'right':>10}{'accuracy':>10}   95% interval (Wilson)",
+    ]
+    pgd = f"pgd-{evaluation.pgd.steps}"
+    names = {"clean": "clean", "pgd": pgd, **{name: f"  {name}" for name in CASCADE}, "autoattack": "AutoAttack"}
+    for name, shown in {**names, "robust": "robust"}.items():
+        right = int(evaluation.right(name).sum())
+        low, high = wilson(right, n)
+        lines.append(f"{shown:<14}{f'{right}/{n}':>10}{100 * right / n:>10.2f}   {100 * low:.2f} to {100 * high:.2f}")
+    lines += [
+        "AutoAttack's attacks run in this order, each on the images still right; robust: right under these and PGD.",
+        "",
+        f"gradient health: {MARKS[evaluation.health_verdict]}",
+    ]
+    lines += [f"  {check.name:<18}{MARKS[check.verdict]:<9}{check.reason}" for check in evaluation.health]
+    if found.curve is not None and found.curve_area is not None:
+        lines += ["", f"{'epsilon':>12}{'PGD accuracy':>14}"]
+        lines += [f"{255 * point.epsilon:>8.2f}/255{100 * point.accuracy:>14.2f}" for point in found.curve]
+        lines.append(f"area under the curve, as a share of its range: {found.curve_area:.4f}")
+    return "\n".join(lines)
+
+
+def challenge_text(found: Verdict) -> str:
+    """Return what became of a challenge, in one or two lines."""
+    lines = [
+        f"{found.submitted} images in the ball and in [0, 1]; {found.broken} are misclassified by the artifact, "
+        f"{found.new} of these counted as robust until now"
+    ]
+    if found.path is None:
+        lines.append(f"best-known accuracy stays {100 * found.before:.2f}: nothing was stored")
+    else:
+        lines += [
+            f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}",
+            f"stored {found.path}; `python -m benchmark leaderboard` settles the pages",
+        ]
+    return "\n".join(lines)

@@ -1,0 +1,91 @@
+"""A folder with one measured network, made once, and the command line in this process."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner, Result
+
+from benchmark.cli import app
+from benchmark.results.evaluation import VERDICTS
+from benchmark.results.record import Record
+from benchmark.results.store import load_records
+from benchmark.results.verdicts import pack_verdicts
+
+SUITE = """
+name: small
+dataset: digits
+train_images: 384
+epsilon: 16/255
+architecture: {name: resnet6, width: 0.125}
+grid: {weights: fp, objective: pgd}
+methods: [{method: at}]
+training: {epochs: 4, batch_size: 32, attack: {num_steps: 2}, selection_steps: 1}
+evaluation: {images: 16, pgd: {steps: 5}}
+"""
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture(scope="session")
+def run_command() -> Run:
+    """Return what runs `python -m benchmark ...` in this process."""
+    from benchmark import cli_review  # noqa: F401  # registers its commands
+
+    def run(*arguments: object) -> Result:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def measured(run_command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the record and the artifact of one trained network; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("measured")
+    (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
+    result = run_command(
+        "run", folder / "small.yaml", "--out", folder, "--jobs", "2"
+    )  # one thread: a second costs more
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture
+def out(measured: Path, tmp_path: Path) -> Path:
+    """Return a copy of `measured` that a test may change."""
+    for part in ("records", "artifacts"):
+        shutil.copytree(measured / part, tmp_path / part)
+    return tmp_path
+
+
+@pytest.fixture
+def record(out: Path) -> Record:
+    """Return the one record in `out`."""
+    (found,) = load_records(out)
+    return found
+
+
+@pytest.fixture
+def boast(out: Path, record: Record) -> Callable[[], Record]:
+    """Return what replaces the record by one that claims every image right on sight to be robust."""
+
+    def make() -> Record:
+        (path,) = (out / "records").rglob("*.json")
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        clean = record.evaluation.right("clean")
+        share = float(np.mean(clean))
+        evaluation = fields["evaluation"]
+        evaluation["verdicts"] = dict.fromkeys(VERDICTS, pack_verdicts(clean))
+        evaluation["pgd"]["accuracy"] = evaluation["autoattack"]["accuracy"] = evaluation["best_known_accuracy"] = share
+        evaluation["autoattack"]["attacks"] = dict.fromkeys(evaluation["autoattack"]["attacks"], share)
+        path.write_text(json.dumps(fields), encoding="utf-8")
+        (found,) = load_records(out)
+        return found
+
+    return make

@@ -1,0 +1,137 @@
+"""`evaluate` gives a file's numbers, alone and in shards, and tells what is wrong with a request."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from benchmark import evaluate
+from benchmark.artifact.unpack import read_artifact
+from benchmark.data.load import load_test
+from benchmark.errors import UserError
+from benchmark.results.evaluated import load_evaluated
+from benchmark.results.protocol import Protocol
+from benchmark.results.store import artifact_path
+
+HARD = "200/255"  # nothing survives, so that AutoAttack is over at once
+
+
+def test_the_file_measured_again_has_the_verdicts_of_its_record(out, record, run_command):
+    path = artifact_path(out, record.run)
+    result = run_command("evaluate", path, "--protocol", record.protocol, "--out", out)
+    assert result.exit_code == 0, result.output
+    (file,) = (out / "evaluations").glob("*.json")
+    found = load_evaluated(file)
+    assert found.artifact == record.artifact
+    for name in ("clean", "pgd", "apgd-ce", "square"):
+        assert (found.evaluation.right(name) == record.evaluation.right(name)).all()
+    assert f"{record.artifact.size_bytes:,} bytes" in result.output
+    assert path.stat().st_size == record.artifact.size_bytes
+    assert not (out / "evaluations" / "journal" / file.stem).exists()
+
+    again = run_command("evaluate", path, "--protocol", record.protocol, "--out", out)
+    assert "already measured" in again.output
+
+
+def test_shards_merge_to_all_images(out, record, run_command):
+    path = artifact_path(out, record.run)
+    asked = ("evaluate", path, "--images", "9", "--epsilon", HARD, "--out", out)
+    for shard in ("1/2", "2/2"):
+        assert run_command(*asked, "--shard", shard).exit_code == 0
+    files = sorted((out / "evaluations").glob("*shard*.json"))
+    result = run_command("merge", *files)
+    assert result.exit_code == 0, result.output
+    (file,) = set((out / "evaluations").glob("*.json")) - set(files)
+    whole = load_evaluated(file)
+    assert (whole.evaluation.n_images, whole.evaluation.autoattack.shards) == (9, 2)
+    clean = [load_evaluated(path).evaluation.right("clean") for path in files]
+    assert [len(bits) for bits in clean] == [4, 5]
+    assert (whole.evaluation.right("clean") == np.concatenate(clean)).all()
+
+
+def test_the_security_curve_falls_from_clean_accuracy(out, record, run_command):
+    path = artifact_path(out, record.run)
+    result = run_command("evaluate", path, "--images", "8", "--epsilon", HARD, "--out", out, "--curve")
+    assert result.exit_code == 0, result.output
+    (file,) = (out / "evaluations").glob("*.json")
+    found = load_evaluated(file)
+    accuracies = [point.accuracy for point in found.curve]
+    assert accuracies[0] == found.evaluation.clean_accuracy
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert "area under the curve" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--protocol", "digits"], "not a protocol id"),
+        (["--protocol", "digits-linf-16_255-aa-standard-8", "--images", "8"], "--protocol already says"),
+        (["--protocol", "digits-linf-16_255-aa-standard-100000"], "asks for 100000 images"),
+        (["--protocol", "digits-linf-16_255-aa-standard-t3-8"], "AutoAttack is standard, not standard-t3"),
+        (["--dataset", "nothing"], "no default epsilon"),
+        (["--dataset", "cifar10", "--data-dir", "EMPTY"], "cifar10"),
+        (["--epsilon", "2"], "not a perturbation size"),
+        (["--shard", "3/2"], "3/2"),
+        (["--images", "1", "--shard", "2/8"], "cannot be cut into 8 shards"),
+        (["--shard", "1/2", "--curve"], "--curve is measured on all images"),
+        (["--device", "tpu"], "auto, cpu or cuda"),
+        (["--parent", "missing.safetensors"], "missing.safetensors"),
+    ],
+)
+def test_a_wrong_request_is_told_in_one_sentence(out, record, run_command, arguments, message, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")  # a download would fail at once
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    arguments = [str(out / "empty") if each == "EMPTY" else each for each in arguments]
+    result = run_command("evaluate", artifact_path(out, record.run), *arguments, "--out", out)
+    assert isinstance(result.exception, UserError)
+    assert message in str(result.exception)
+    assert "\n" not in str(result.exception)
+    assert not list(out.glob("evaluations/*.json"))
+
+
+class TwoLayers(nn.Module):
+    """A network built elsewhere."""
+
+    def __init__(self, classes: int = 10, *, size: int = 64) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(size, 16), nn.Tanh(), nn.Linear(16, classes))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images)
+
+
+def test_any_module_can_be_evaluated_in_python():
+    found = evaluate(TwoLayers().eval(), "digits", "digits-linf-200_255-pgd5x1-aa-standard-8")
+    assert found.n_images == 8
+    assert found.best_known_accuracy <= found.autoattack.accuracy <= found.clean_accuracy
+
+
+def test_loaded_images_may_be_given_instead_of_a_name():
+    data = load_test("digits", None, limit=4)
+    protocol = Protocol("digits", HARD, 4, pgd_steps=2)
+    assert evaluate(TwoLayers().eval(), data, protocol).n_images == 4
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (TwoLayers(size=65), "cannot be run on images of 1x8x8"),
+        (TwoLayers(7), r"must return logits of shape \(2, 10\)"),
+        (nn.Sequential(TwoLayers(), nn.Threshold(float("inf"), float("nan"))), "not finite"),
+    ],
+)
+def test_a_module_that_does_not_fit_the_images_is_refused(module, message):
+    with pytest.raises(UserError, match=message):
+        evaluate(module, "digits", "digits-linf-200_255-aa-standard-8")
+
+
+def test_an_artifact_is_measured_by_its_own_preprocessing(measured: Path):
+    """Pixels go in as [0, 1]; what the network subtracts and divides by comes from the file."""
+    (path,) = (measured / "artifacts").glob("*.safetensors")
+    artifact = read_artifact(path)
+    assert torch.equal(artifact.network.normalize.mean.flatten(), torch.tensor(artifact.plan.mean))
+    assert torch.equal(artifact.network.normalize.std.flatten(), torch.tensor(artifact.plan.std))
