@@ -245,7 +245,7 @@ def without_statistics(model):
 )
 def test_an_honest_network_passes_every_check_for_few_and_for_many_images(network, monkeypatch):
     # The attacks that break anything on these networks, with fewer targets; FAB and Square take ten times as long.
-    monkeypatch.setattr("benchmark.evaluation.autoattack.ATTACKS", ("apgd-ce", "apgd-t"))
+    monkeypatch.setattr("benchmark.evaluation.autoattack.CASCADE", ("apgd-ce", "apgd-t"))
     monkeypatch.setattr("benchmark.evaluation.autoattack.STANDARD_TARGETS", 4)
     model = network()
     of_all = attacked(model, test_images(200)) | of_autoattack(model, test_images(200))
