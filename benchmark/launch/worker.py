@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import shutil
 import sys
 import threading
 import time
@@ -76,6 +77,7 @@ def run_order(order: WorkOrder) -> Record:
     # The test part is read only now, when nothing can be chosen any more.
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
     check_same_kind(data.info, test.info)
+    journal = order.folder / "autoattack"
     evaluation = evaluate(
         stored.network,
         test,
@@ -83,7 +85,7 @@ def run_order(order: WorkOrder) -> Record:
         device=device,
         batch_size=experiment.evaluation.autoattack.batch_size,
         parent=parent_network(order.out, experiment),
-        journal=order.folder / "autoattack",
+        journal=journal,
         report=report,
     )
     cost = measure_cost(stored, device)
@@ -108,6 +110,7 @@ def run_order(order: WorkOrder) -> Record:
         experiment, found, data, test, trained, measured, artifact, cost, evaluation, weights, provenance
     )
     save_record(record, order.out)
+    shutil.rmtree(journal)
     return record
 
 

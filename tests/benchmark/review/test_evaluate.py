@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from benchmark.results.evaluated import load_evaluated
 from benchmark.results.protocol import Protocol
 from benchmark.results.store import artifact_path
 
+ROOT = Path(__file__).resolve().parents[3]
 HARD = "200/255"  # nothing survives, so that AutoAttack is over at once
 
 
@@ -35,6 +39,26 @@ def test_the_file_measured_again_has_the_verdicts_of_its_record(out, record, run
 
     again = run_command("evaluate", path, "--protocol", record.protocol, "--out", out)
     assert "already measured" in again.output
+
+
+@pytest.mark.slow
+def test_a_command_killed_twice_inside_autoattack_leaves_one_result_with_the_same_verdicts(out, record):
+    path = artifact_path(out, record.run)
+    command = [sys.executable, "-m", "benchmark", "evaluate", str(path), "--protocol", record.protocol]
+    kills = 0
+    while kills < 2:
+        before = len(list(out.glob("evaluations/journal/**/*.safetensors")))
+        with subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
+            while len(list(out.glob("evaluations/journal/**/*.safetensors"))) == before:
+                assert process.poll() is None, "it ended before it could be killed"
+                time.sleep(0.05)
+            process.kill()
+        assert not list(out.glob("evaluations/*.json"))
+        kills += 1
+    finished = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert finished.returncode == 0, finished.stderr
+    (file,) = (out / "evaluations").glob("*.json")
+    assert load_evaluated(file).evaluation.verdicts == record.evaluation.verdicts
 
 
 def test_shards_merge_to_all_images(out, record, run_command):
