@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.results.store import write_atomic
 from benchmark.seeding import generator_for
 
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `onnx`; imported late, they are slow
 INPUT, OUTPUT = "images", "logits"
 TOLERANCE = 1e-4  # on logits up to 1 in magnitude
 CHECKED_BATCHES = (1, 7)  # others than the batch that is traced
@@ -28,7 +30,7 @@ def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[in
     the batch may have any size. Convolutions and batch norms stay apart: every weight in the file has its name and
     its exact value, so a sparse or binary layer is one in the file too. Zeros are stored like other values.
 
-    If ONNX Runtime is installed, it runs the file on random images before anything is written. Its logits may differ
+    ONNX Runtime runs the file on random images before anything is written. Its logits may differ
     from torch's by 1e-4, or where torch's largest logit exceeds 1 in magnitude, by 1e-4 times that.
 
     Args:
@@ -38,9 +40,18 @@ def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[in
         size: height and width of the images, in pixels.
 
     Raises:
-        UserError: if the packages are not installed.
+        UserError: if the packages are not installed, or there is no such folder.
         RuntimeError: if ONNX Runtime computes other logits than torch.
     """
+    if not path.parent.is_dir():
+        raise UserError(f"{path} cannot be written, there is no folder {path.parent}; make it or name another file")
+    for package in PACKAGES:
+        try:
+            importlib.import_module(package)
+        except ModuleNotFoundError as error:
+            raise UserError(
+                f"an ONNX file needs the package {error.name}, which is not installed; run: pip install -e '.[onnx]'"
+            ) from None
     plain = copy.deepcopy(network).cpu().eval()
     content = _onnx_bytes(plain, torch.zeros(2, channels, *size))
     generator = generator_for(torch.device("cpu"), "onnx")
@@ -50,12 +61,8 @@ def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[in
 
 
 def _onnx_bytes(network: nn.Module, example: Tensor) -> bytes:
-    try:
-        from onnxscript import ir, optimizer
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"an ONNX file needs the package {error.name}, which is not installed; run: pip install -e '.[onnx]'"
-        ) from None
+    from onnxscript import ir, optimizer
+
     with _quiet():
         program = torch.onnx.export(
             network,
@@ -91,10 +98,8 @@ def _quiet() -> Iterator[None]:
 
 @torch.no_grad()
 def _check(content: bytes, network: nn.Module, images: Tensor) -> None:
-    try:
-        from onnxruntime import InferenceSession
-    except ModuleNotFoundError:
-        return
+    from onnxruntime import InferenceSession
+
     session = InferenceSession(content, providers=["CPUExecutionProvider"])
     (logits,) = session.run([OUTPUT], {INPUT: images.numpy()})
     expected = network(images)

@@ -159,3 +159,20 @@ def test_an_artifact_is_measured_by_its_own_preprocessing(measured: Path):
     artifact = read_artifact(path)
     assert torch.equal(artifact.network.normalize.mean.flatten(), torch.tensor(artifact.plan.mean))
     assert torch.equal(artifact.network.normalize.std.flatten(), torch.tensor(artifact.plan.std))
+
+
+def test_an_artifact_becomes_an_onnx_file_with_the_same_logits(out, record, run_command):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = artifact_path(out, record.run)
+    result = run_command("export", path, "--onnx", out / "network.onnx")
+    assert result.exit_code == 0, result.output
+    assert f"the artifact has {record.artifact.size_bytes:,}" in result.output
+    images = load_test("digits", None, limit=16).test.images.float() / 255
+    session = onnxruntime.InferenceSession(out / "network.onnx", providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": images.numpy()})
+    assert np.allclose(logits, read_artifact(path).network(images).numpy(), rtol=0, atol=1e-4)
+
+
+def test_export_into_a_missing_folder_is_refused(out, record, run_command):
+    result = run_command("export", artifact_path(out, record.run), "--onnx", out / "no" / "network.onnx")
+    assert isinstance(result.exception, UserError)
