@@ -12,7 +12,7 @@ import pytest
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.render import check_pages, pages, to_csv, to_markdown, to_terminal, write_pages
 from benchmark.leaderboard.tables import boards
-from benchmark.results.store import save_record
+from benchmark.results.store import artifact_path, save_record
 
 REFERENCE = Path(__file__).parents[3] / "leaderboards" / "reference"
 PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
@@ -214,3 +214,15 @@ def test_the_terminal_names_every_network_and_fits_its_width(make_record):
     assert "size: of the artifact's file" in " ".join(text.split())
     assert "refused: cifar10/resnet34-lbn/masked" in text
     assert max(len(line) for line in text.splitlines()) <= 118
+
+
+def test_a_row_whose_artifact_was_edited_is_refused(make_record, tmp_path):
+    record = make_record()
+    save_record(record, tmp_path)
+    write_pages(tmp_path)
+    artifact_path(tmp_path, record.run).parent.mkdir()
+    artifact_path(tmp_path, record.run).write_bytes(b"other")
+    assert any("differs from its records" in problem for problem in check_pages(tmp_path))
+    write_pages(tmp_path)
+    page = (tmp_path / f"{record.protocol}.md").read_text(encoding="utf-8")
+    assert "its artifact has 5 bytes, the record was measured on one of 27,100" in page.partition("## Refused")[2]

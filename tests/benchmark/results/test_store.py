@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.results.store import load_records, record_path, save_record
+from benchmark.results.store import artifact_path, artifact_problem, load_records, record_path, save_record
 
 PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
 
@@ -123,3 +124,17 @@ def test_a_record_with_an_impossible_run_name_is_named_by_its_file(make_record, 
     path.write_text(make_record(run="../seed0-3f9a1c").model_dump_json(), encoding="utf-8")
     with pytest.raises(UserError, match=r"evil\.json.*cannot be a file name"):
         load_records(tmp_path)
+
+
+def test_an_artifact_is_the_file_of_its_record_or_absent(make_record, tmp_path):
+    content = b"a network"
+    record = make_record(artifact__size_bytes=len(content), artifact__sha256=hashlib.sha256(content).hexdigest())
+    path = artifact_path(tmp_path, record.run)
+    assert artifact_problem(tmp_path, record) == ""
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert artifact_problem(tmp_path, record) == ""
+    path.write_bytes(content[:-1] + b"K")
+    assert "another file than the one" in artifact_problem(tmp_path, record)
+    path.write_bytes(content[:-1])
+    assert "has 8 bytes, the record was measured on one of 9" in artifact_problem(tmp_path, record)
