@@ -77,7 +77,8 @@ def merge(
     from benchmark.review.text import evaluated_text
 
     found = merge([load_evaluated(path) for path in files])
-    place = files[0].with_name(f"{found.artifact.sha256[:12]}__{found.protocol}.json")
+    shards = found.evaluation.autoattack.shards
+    place = files[0].with_name(f"{found.artifact.sha256[:12]}__{found.protocol}__merged-{shards}.json")
     save_evaluated(found, place)
     typer.echo(f"{evaluated_text(found)}\nwritten to {place}")
 

@@ -43,8 +43,8 @@ def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[in
         UserError: if the packages are not installed, or there is no such folder.
         RuntimeError: if ONNX Runtime computes other logits than torch.
     """
-    if not path.parent.is_dir():
-        raise UserError(f"{path} cannot be written, there is no folder {path.parent}; make it or name another file")
+    if not path.parent.is_dir() or path.is_dir():
+        raise UserError(f"{path} is no place for a file: it must be a name in a folder that exists")
     for package in PACKAGES:
         try:
             importlib.import_module(package)

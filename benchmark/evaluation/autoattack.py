@@ -32,6 +32,7 @@ from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import MIN_CLASSES, STANDARD_TARGETS
 
 PACKAGE = "pyautoattack"
+PROBED = 8  # images whose logits identify a network in its journal
 BALL_TOLERANCE = 1e-6  # the package may leave the ball by float rounding
 
 
@@ -88,7 +89,7 @@ def autoattack(
         raise UserError(f"AutoAttack needs at least {MIN_CLASSES} classes, the data set has {num_classes}")
     targets, device = min(STANDARD_TARGETS, num_classes - 1), data.images.device
     settings: dict[str, str | int | float] = {
-        "network": _network_hash(model),
+        "network": _network_hash(model, as_float_images(data.images[:PROBED])),
         "data": tensors_sha256({"images": data.images, "labels": data.labels}),
         "num_classes": num_classes,
         "epsilon": epsilon,
@@ -126,10 +127,16 @@ def autoattack(
     return AutoAttackResult(after, adversarial, seconds)
 
 
-def _network_hash(model: nn.Module) -> str:
-    """Hash what a state dict holds, buffers that are not saved, and the layers, which one state dict may not tell."""
+@torch.no_grad()
+def _network_hash(model: nn.Module, images: Tensor) -> str:
+    """Hash parameters, buffers, layers and some logits: two networks may differ in code only, which nothing else tells.
+
+    A network that answers at random has another hash every time, so nothing of it is resumed.
+    """
     layers = ",".join(f"{name}:{type(module).__qualname__}" for name, module in model.named_modules())
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    with frozen_eval(model):
+        logits = model(images)
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers()), "the logits": logits}
     return hashlib.sha256(f"{layers};{tensors_sha256(tensors)}".encode()).hexdigest()
 
 

@@ -14,6 +14,8 @@ from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, frozen_eval, pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import PACKAGE, autoattack, package_version
 from benchmark.evaluation.health import gradient_health
+from benchmark.evaluation.probes import Attackable
+from benchmark.models import ResNet
 from benchmark.results.evaluation import CASCADE, AutoAttackPart, CheckPart, EvaluationPart, PgdPart, worst_verdict
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.verdicts import pack_verdicts
@@ -38,7 +40,7 @@ def evaluate(
 
     Args:
         module: maps (B, C, H, W) images in [0, 1] to (B, classes) logits; normalisation belongs inside. It is moved to
-            `device`, and its modes are left as they are.
+            `device` and cast to float32, in place; its modes are left as they are.
         dataset: a data set's name, or its test images already loaded.
         protocol: what to measure, or its id, such as "cifar10-linf-8_255-aa-standard-1000".
         data_dir: folder with the data set's files; None for `data` in the current folder.
@@ -58,10 +60,12 @@ def evaluate(
     images, classes = data.test.to(device), data.info.num_classes
     epsilon, pgd_step = float(Fraction(protocol.epsilon)), float(Fraction(protocol.pgd_step))
     _check_logits(module, as_float_images(images.images[:2]), classes)
-    clean = clean_verdicts(module, images, batch_size=batch_size)
+    # The networks of this project are known to be attackable; of any other nothing is known, such as a gradient.
+    attacked_module = module if isinstance(module, ResNet) else Attackable(module)
+    clean = clean_verdicts(attacked_module, images, batch_size=batch_size)
     report(f"evaluate   clean {_percent(clean)}")
     pgd = pgd_verdicts(
-        module,
+        attacked_module,
         images,
         epsilon=epsilon,
         step_size=pgd_step,
@@ -72,7 +76,7 @@ def evaluate(
     )
     report(f"evaluate   pgd-{protocol.pgd_steps} {_percent(pgd)}")
     attacked = autoattack(
-        module,
+        attacked_module,
         images,
         num_classes=classes,
         epsilon=epsilon,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.hashing import tensors_sha256
+from benchmark.results.store import write_atomic
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,7 @@ class Journal:
         }
         tensors = {"broken": batch.broken.contiguous(), "adversarial": batch.adversarial.contiguous()}
         path = self.folder / f"{name}.safetensors"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(save(tensors, metadata=facts))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        write_atomic(path, save(tensors, metadata=facts))
 
     def _digest(self, name: str, rows: Tensor, batch: FinishedBatch) -> str:
         tensors = tensors_sha256({"rows": rows, "broken": batch.broken, "adversarial": batch.adversarial})

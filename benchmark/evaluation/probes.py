@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks import input_gradients_only
 from benchmark.data.load import Images
+from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
 
 PROBE_IMAGES = 64  # at most; four of so many newly broken are suspect
@@ -18,7 +19,7 @@ Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, classes) and labels (
 
 
 class Attackable(nn.Module):
-    """Passes images to a network and returns its logits times `factor`, in float32 or better, with an input gradient.
+    """Passes images to a network and returns its logits times `factor`, of the images' type, with an input gradient.
 
     A network that is cut off from its input gets a gradient of zeros, so that attacks on it run and find nothing.
     """
@@ -31,15 +32,14 @@ class Attackable(nn.Module):
         """Map (B, C, H, W) images to (B, classes) logits.
 
         Raises:
-            TypeError, ValueError: if the network returns something else, or numbers that are not finite.
+            UserError: if the network returns something else, or numbers that are not finite.
         """
         logits = self.model(images.clone())  # a copy: the network may write into its input
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
-            raise TypeError(f"{len(images)} images must give ({len(images)}, classes) logits, got {_shape(logits)}")
+            raise UserError(f"{len(images)} images must give ({len(images)}, classes) logits, got {_shape(logits)}")
         if not logits.isfinite().all():
-            raise ValueError("logits are not finite")
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-        return logits * self.factor + 0.0 * images.flatten(1).sum(1, keepdim=True)
+            raise UserError("the network returns logits that are not finite; it cannot be attacked or ranked")
+        return logits.to(images.dtype) * self.factor + 0.0 * images.flatten(1).sum(1, keepdim=True)
 
 
 @dataclass(frozen=True)

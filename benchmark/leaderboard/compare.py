@@ -160,9 +160,7 @@ def _conclusion(a: list[Record], b: list[Record], test: PairedTest) -> str:
     if needed is None:
         return f"{seen}; both hold equally many."
     images = int(float(f"{math.ceil(needed / seeds):.2g}"))  # an estimate from few images: two digits are plenty
-    test_images = a[0].dataset.test_images
-    beyond = f", more than the {test_images:,} of this test set" if images > test_images else ""
-    return f"{seen}; about {images:,} images would be needed to show a difference of this size{beyond}."
+    return f"{seen}; about {images:,} images would be needed to show a difference of this size."
 
 
 def _overlap(a: list[Record], b: list[Record]) -> bool:

@@ -8,6 +8,8 @@ from statistics import mean
 
 from benchmark.results.record import Record
 
+FLOAT_BYTES = 4  # of a float32
+
 
 @dataclass(frozen=True)
 class Costs:
@@ -15,10 +17,11 @@ class Costs:
 
     size_bytes: int  # of the artifact's file
     entropy_bound_bytes: int  # what an ideal coder would need
+    dense_bytes: int  # all parameters in float32
     bits_per_weight: float  # bits of the file over prunable weights
     statistics: str  # type in which the file holds the batch-norm statistics
     density: float  # kept over prunable weights
-    density_all: float  # nonzero over all parameters
+    density_all: float  # kept weights and everything that is not pruned, over all parameters
     dense_macs: int
     sparse_macs: int
     bit_operations: int
@@ -36,6 +39,7 @@ def costs_of(group: Sequence[Record]) -> Costs:
     return Costs(
         size_bytes=round(mean(record.artifact.size_bytes for record in group)),
         entropy_bound_bytes=round(mean(record.compression.entropy_bound_bytes for record in group)),
+        dense_bytes=round(mean(FLOAT_BYTES * record.architecture.all_parameters for record in group)),
         bits_per_weight=mean(8 * record.artifact.size_bytes / record.architecture.prunable_weights for record in group),
         statistics=first.artifact.statistics,
         density=mean(record.compression.density for record in group),

@@ -7,15 +7,16 @@ from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import amount, duration, markdown, short, table
 
 _COLUMNS = (
-    *("id", "method", "precision", "file", "entropy bound", "bits per weight", "norm statistics", "density"),
+    *("id", "method", "precision", "file", "entropy bound", "dense", "bits per weight", "norm statistics", "density"),
     *("density of all", "dense MACs", "sparse MACs", "bit-operations", "training passes", "training time"),
     *("batch 1", "batch 64", "device"),
 )
 _LEGEND = (
     "*file*: bytes of the artifact, from which the network was read and measured. *entropy bound*: what an ideal coder "
-    "would need. *bits per weight*: of the file, over prunable weights. *density*: kept over prunable weights; *of "
-    "all*: nonzero over all parameters. *MACs*: multiply-adds of the convolutions for one image, all of them or those "
-    "with weights that are not zero; *bit-operations*: sparse MACs times the bits of a weight times the 32 bits of an "
+    "would need; masks in the file are coded by rANS, binary weights with one bit. *dense*: all parameters in float32. "
+    "*bits per weight*: of the file, over prunable weights. *density*: kept over prunable weights; *of "
+    "all*: what is kept or not pruned, over all parameters. *MACs*: multiply-adds of the convolutions for one image, "
+    "all of them or those with weights that are not zero; *bit-operations*: sparse MACs times the bits of a weight times the 32 bits of an "
     "activation. These are theory: *batch 1* and *batch 64* are measured forward runs in the dense runtime, which "
     "profits from no zero, on the device and with the threads shown. Training time includes what else that machine did."
 )
@@ -49,6 +50,7 @@ def _costs(row: Row) -> list[str]:
         row.weights,
         f"{costs.size_bytes:,} B",
         f"{costs.entropy_bound_bytes:,} B",
+        amount(costs.dense_bytes, "B"),
         short(costs.bits_per_weight),
         costs.statistics,
         short(costs.density),
@@ -56,5 +58,5 @@ def _costs(row: Row) -> list[str]:
         *(amount(value) for value in (costs.dense_macs, costs.sparse_macs, costs.bit_operations, costs.passes)),
         duration(costs.train_seconds),
         *("-" if value is None else duration(value) for value in (costs.latency_1, costs.latency_64)),
-        markdown(f"{costs.device}, {costs.threads} threads"),
+        markdown(f"{costs.device}, {costs.threads} thread{'s' if costs.threads > 1 else ''}"),
     ]

@@ -15,6 +15,8 @@ from typing import Annotated, Literal, Self
 
 import numpy as np
 from pydantic import Field, ValidationError, model_validator
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_tensors
 
 from benchmark.errors import UserError
 from benchmark.results.evaluation import CHALLENGED
@@ -35,7 +37,7 @@ class Challenge(Part):
     protocol: str
     artifact_sha256: Sha256
     images_sha256: Sha256  # of the file with the adversarial images
-    credit: Annotated[str, Field(min_length=1, max_length=MAX_CREDIT)]
+    credit: str
     date: date
     broken: Annotated[list[Count], Field(min_length=1)]  # places in the protocol's order of test images, ascending
 
@@ -43,7 +45,25 @@ class Challenge(Part):
     def _in_order(self) -> Self:
         if self.broken != sorted(set(self.broken)):
             raise ValueError("the broken images are not in ascending order, each once")
+        if not is_credit(self.credit):
+            raise ValueError(f"credit is no printable name of 1 to {MAX_CREDIT} characters")
         return self
+
+
+def is_credit(text: str) -> bool:
+    """Tell whether a text may stand on a board as a name: one printable line, not too long."""
+    return text.isprintable() and text == " ".join(text.split()) and 1 <= len(text) <= MAX_CREDIT
+
+
+def challenges_to(record: Record, challenges: Sequence[Challenge]) -> list[Challenge]:
+    """Return the challenges to one record."""
+    return [each for each in challenges if (each.protocol, each.run) == (record.protocol, record.run)]
+
+
+def images_path(folder: Path, challenge: Challenge) -> Path:
+    """Return where the adversarial images of a challenge lie."""
+    name = f"{challenge.date.isoformat()}-{challenge.images_sha256[:8]}.safetensors"
+    return challenge_folder(folder, challenge.protocol, challenge.run) / name
 
 
 def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
@@ -58,10 +78,10 @@ def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
 
 def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
     """Write a challenge with its images, the JSON last, and return the path of the JSON."""
-    place = challenge_folder(folder, challenge.protocol, challenge.run)
-    place.mkdir(parents=True, exist_ok=True)
-    path = place / f"{challenge.date.isoformat()}-{challenge.images_sha256[:8]}.json"
-    write_atomic(path.with_suffix(".safetensors"), images)
+    place = images_path(folder, challenge)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(place, images)
+    path = place.with_suffix(".json")
     write_atomic(path, json.dumps(challenge.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
     return path
 
@@ -88,12 +108,17 @@ def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> li
     """Return the records with their best-known accuracy after all challenges.
 
     Raises:
-        UserError: if a challenge is to another artifact than its record's, or names an image that is not there.
+        UserError: if a challenge is to none of the records, to another artifact than its record's, or names an image
+            that is not there.
     """
-    by_record: dict[tuple[str, str], list[Challenge]] = {}
-    for challenge in challenges:
-        by_record.setdefault((challenge.protocol, challenge.run), []).append(challenge)
-    return [_applied(record, by_record.get((record.protocol, record.run), ())) for record in records]
+    records = list(records)
+    known = {(record.protocol, record.run) for record in records}
+    if lost := next((each for each in challenges if (each.protocol, each.run) not in known), None):
+        raise UserError(
+            f"the challenge by {lost.credit} of {lost.date} is to {lost.run} under {lost.protocol}, which has no "
+            "record; bring the record, or delete the challenge"
+        )
+    return [_applied(record, challenges_to(record, challenges)) for record in records]
 
 
 def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
@@ -121,9 +146,16 @@ def _load(path: Path, folder: Path) -> Challenge:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or "the file"
         raise UserError(f"{path}: {where}: {first['msg']}. Delete the file or submit the challenge again.") from None
-    if path.parent != challenge_folder(folder, challenge.protocol, challenge.run):
-        raise UserError(f"{path}: its content belongs to a record elsewhere. Move the file back or delete it.")
-    images = path.with_suffix(".safetensors")
-    if not images.exists() or hashlib.sha256(images.read_bytes()).hexdigest() != challenge.images_sha256:
+    images = images_path(folder, challenge)
+    if path != images.with_suffix(".json"):
+        raise UserError(f"{path}: its content belongs elsewhere. Move the file back or delete it.")
+    content = images.read_bytes() if images.exists() else b""
+    if hashlib.sha256(content).hexdigest() != challenge.images_sha256:
         raise UserError(f"{images} is missing or not the file that {path.name} names. Submit the challenge again.")
+    try:
+        index = load_tensors(content)["index"].tolist()
+    except (SafetensorError, ValueError, KeyError):
+        index = None
+    if index != challenge.broken:
+        raise UserError(f"{images} does not hold the images that {path.name} names. Submit the challenge again.")
     return challenge

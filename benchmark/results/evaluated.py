@@ -102,12 +102,11 @@ def merge(shards: Sequence[Evaluated]) -> Evaluated:
     (count, *others) = sorted(counts)
     if others:
         raise UserError(f"the shards are of evaluations cut into {sorted(counts)} slices; merge those of one count")
+    if len(set(present)) < len(present):
+        raise UserError(f"the shards are {present}, one is there twice; give the file of every shard once")
     if present != list(range(1, count + 1)):
         missing = sorted(set(range(1, count + 1)) - set(present))
-        told = (
-            f"shards {missing} of {count} are missing" if missing else f"the shards are {present}, one is there twice"
-        )
-        raise UserError(f"{told}; give the file of every shard once")
+        raise UserError(f"shards {missing} of {count} are missing; give the file of every shard once")
     for each in parts[1:]:
         for what, a, b in _identity(first, each):
             if a != b:

@@ -19,6 +19,10 @@ TOLERANCE = 1e-12  # a fraction recomputed from its counts may differ by roundin
 CASCADE = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's, each on the images that those before it left right
 VERDICTS = ("clean", "pgd", *CASCADE)
 CHALLENGED = "challenges"  # still right under all accepted challenges; never in a file, see `challenges`
+CHECKS = (
+    *("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients"),
+    *("logit_scale", "black_box", "more_steps", "unbounded", "transfer"),
+)  # of gradient health, all of them in every record
 HEALTH_ORDER = ("pass", "suspect", "fail")  # from best to worst
 
 
@@ -103,6 +107,8 @@ class EvaluationPart(Part):
             raise ValueError(f"verdicts are {sorted(self.verdicts)}, must be {sorted(VERDICTS)}")
         if sorted(self.autoattack.attacks) != sorted(CASCADE):
             raise ValueError(f"attacks are {sorted(self.autoattack.attacks)}, must be {sorted(CASCADE)}")
+        if [check.name for check in self.health] != list(CHECKS):
+            raise ValueError(f"checks of gradient health are {[check.name for check in self.health]}, must be {CHECKS}")
         claims = [
             ("clean", self.clean_accuracy),
             ("pgd", self.pgd.accuracy),

@@ -18,8 +18,9 @@ from benchmark.data.catalog import KNOWN
 from benchmark.data.load import Images, TestData, load_test
 from benchmark.devices import choose_device
 from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import prepare
 from benchmark.evaluation.curve import area_under, default_epsilons, security_curve
-from benchmark.evaluation.evaluate import PGD_SEED, check_fit, evaluate
+from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fit, evaluate
 from benchmark.evaluation.shards import Shard
 from benchmark.launch.provenance import device_name
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated, save_evaluated
@@ -53,67 +54,93 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
     Raises:
         UserError: for mistakes in the request, the artifact or the data.
     """
-    started, clock = datetime.now(UTC), time.perf_counter()
     device = torch.device(choose_device(request.device))
     artifact = read_artifact(request.path)
-    parent = read_artifact(request.parent).network if request.parent else None
+    parent = read_artifact(request.parent) if request.parent else None
     data, protocol = _data_and_protocol(request, artifact)
     if request.shard and request.curve:
         raise UserError("--curve is measured on all images; leave --shard out, or --curve")
-    name = f"{artifact.sha256[:12]}__{protocol.id}"
     shard = Shard.parse(request.shard) if request.shard else None
-    if shard:
-        name += f"__shard-{shard.index}-of-{shard.count}"
-    path = request.out / "evaluations" / f"{name}.json"
-    if path.exists():
-        found = load_evaluated(path)
-        if found.evaluation.autoattack.batch_size == request.batch_size and (found.curve or not request.curve):
-            say(f"already measured on {found.machine.started}; delete {path} to repeat it")
-            return found, path
     part = _slice(data, shard) if shard else data
     _settle_threads(artifact, min(request.batch_size, len(part.test)))
-    journal = request.out / "evaluations" / "journal" / name
-    evaluation = evaluate(
-        artifact.network,
-        part,
-        replace(protocol, images=len(part.test)),
-        device=device,
-        batch_size=request.batch_size,
-        parent=parent,
-        journal=journal,
-        report=say,
-    )
-    curve = None
-    if request.curve:
-        curve = security_curve(
+    name = _result_name(artifact, protocol, shard, request.batch_size, parent)
+    path = request.out / "evaluations" / f"{name}.json"
+    journal = path.parent / "journal" / path.stem
+    found = load_evaluated(path) if path.exists() else None
+    if found is not None and found.test_sha256 == data.sha256:
+        say(f"already measured on {found.machine.started}; delete {path} to repeat it")
+    else:
+        started, clock = datetime.now(UTC), time.perf_counter()
+        evaluation = evaluate(
             artifact.network,
-            part.test.to(device),
-            epsilons=default_epsilons(float(Fraction(protocol.epsilon))),
-            steps=protocol.pgd_steps,
-            seed=PGD_SEED,
+            part,
+            replace(protocol, images=len(part.test)),
+            device=device,
             batch_size=request.batch_size,
+            parent=parent.network if parent else None,
+            journal=journal,
             report=say,
         )
-    evaluated = Evaluated(
-        schema_version=1,
-        artifact=ArtifactPart(sha256=artifact.sha256, size_bytes=artifact.size_bytes, statistics=artifact.statistics),
-        protocol=protocol.id,
-        test_sha256=data.sha256,
-        shard=ShardPart(index=shard.index, count=shard.count) if shard else None,
-        evaluation=evaluation,
-        curve=[CurvePart(epsilon=point.epsilon, accuracy=point.accuracy) for point in curve] if curve else None,
-        curve_area=area_under(curve) if curve else None,
-        machine=MachinePart(
-            torch=torch.__version__,
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-            started=started.isoformat(timespec="seconds"),
-            seconds=round(time.perf_counter() - clock, 3),
-        ),
-    )
-    save_evaluated(evaluated, path)
+        found = Evaluated(
+            schema_version=1,
+            artifact=ArtifactPart(
+                sha256=artifact.sha256, size_bytes=artifact.size_bytes, statistics=artifact.statistics
+            ),
+            protocol=protocol.id,
+            test_sha256=data.sha256,
+            shard=ShardPart(index=shard.index, count=shard.count) if shard else None,
+            evaluation=evaluation,
+            curve=None,
+            curve_area=None,
+            machine=MachinePart(
+                torch=torch.__version__,
+                device=device_name(device),
+                threads=torch.get_num_threads(),
+                started=started.isoformat(timespec="seconds"),
+                seconds=round(time.perf_counter() - clock, 3),
+            ),
+        )
+        save_evaluated(found, path)
     shutil.rmtree(journal, ignore_errors=True)
-    return evaluated, path
+    if request.curve and found.curve is None:
+        found = _with_curve(found, artifact, part.test.to(device), protocol, request.batch_size, say)
+        save_evaluated(found, path)
+    return found, path
+
+
+def _result_name(
+    artifact: Artifact, protocol: Protocol, shard: Shard | None, batch_size: int, parent: Artifact | None
+) -> str:
+    """Name a result after everything that decides it; what is usual does not show."""
+    parts = [artifact.sha256[:12], protocol.id]
+    if shard:
+        parts.append(f"shard-{shard.index}-of-{shard.count}")
+    if batch_size != DEFAULT_BATCH_SIZE:
+        parts.append(f"batch-{batch_size}")
+    if parent:
+        parts.append(f"parent-{parent.sha256[:12]}")
+    return "__".join(parts)
+
+
+def _with_curve(
+    found: Evaluated,
+    artifact: Artifact,
+    images: Images,
+    protocol: Protocol,
+    batch_size: int,
+    say: Callable[[str], None],
+) -> Evaluated:
+    curve = security_curve(
+        prepare(artifact.network, images.images.device),
+        images,
+        epsilons=default_epsilons(float(Fraction(protocol.epsilon))),
+        steps=protocol.pgd_steps,
+        seed=PGD_SEED,
+        batch_size=batch_size,
+        report=say,
+    )
+    points = [CurvePart(epsilon=point.epsilon, accuracy=point.accuracy) for point in curve]
+    return found.model_copy(update={"curve": points, "curve_area": area_under(curve)})
 
 
 def _data_and_protocol(request: EvaluateRequest, artifact: Artifact) -> tuple[TestData, Protocol]:

@@ -1,23 +1,27 @@
-"""`reproduce`: measures a committed artifact again and says whether the record agrees."""
+"""`reproduce`: counts and measures a committed artifact again and says whether the record agrees."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 
-from benchmark.artifact.unpack import Artifact, read_artifact
-from benchmark.data.load import TestData, load_test
+from benchmark.artifact.unpack import Artifact
 from benchmark.devices import choose_device
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.results.agreement import Agreement, agreement, headline_reason
+from benchmark.results.challenges import challenges_to, images_path, load_challenges
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import artifact_path
+from benchmark.review.adversarial import try_images
+from benchmark.review.recount import recount
+from benchmark.review.sources import artifact_of, test_data_of
 
+JOURNALS = Path("runs", "reproduce")  # in the folder the command is run in
 QUICK_IMAGES = 200  # the first of the protocol's fixed order
 
 
@@ -36,39 +40,6 @@ class Reproduction:
         return not self.reasons
 
 
-def artifact_of(record: Record, folder: Path) -> Artifact:
-    """Read the artifact that a record is about.
-
-    Raises:
-        UserError: if it is missing, damaged, or another file than the record's.
-    """
-    path = artifact_path(folder, record.run)
-    if not path.exists():
-        raise UserError(f"{record.run} has no artifact at {path}; fetch the file there, its sha256 is in the record")
-    artifact = read_artifact(path)
-    if artifact.sha256 != record.artifact.sha256:
-        raise UserError(
-            f"{path} has sha256 {artifact.sha256[:12]}…, the record was measured on {record.artifact.sha256[:12]}…; "
-            "fetch the record's file"
-        )
-    return artifact
-
-
-def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData:
-    """Load the first test images of a record's protocol.
-
-    Raises:
-        UserError: if the data are missing or are not those of the record.
-    """
-    data = load_test(record.dataset.name, data_dir, limit=images)
-    if data.sha256 != record.dataset.test_sha256:
-        raise UserError(
-            f"the test images of {record.dataset.name} found here are not those of the record "
-            f"(sha256 {data.sha256[:12]}…, not {record.dataset.test_sha256[:12]}…); give their folder by --data-dir"
-        )
-    return data
-
-
 def reproduce(
     record: Record, folder: Path, *, quick: bool, data_dir: Path | None, device: str, say: Callable[[str], None]
 ) -> Reproduction:
@@ -82,9 +53,13 @@ def reproduce(
     place = torch.device(choose_device(device))
     protocol = Protocol.parse(record.protocol)
     n = min(protocol.images, QUICK_IMAGES) if quick else protocol.images
-    artifact, data = artifact_of(record, folder), test_data_of(record, data_dir, n)
+    artifact = artifact_of(record, folder)
+    reasons = recount(record, artifact)
+    data = test_data_of(record, data_dir, n)
+    reasons += _failed_challenges(record, artifact, folder, data_dir)
     torch.set_num_threads(record.provenance.threads)
-    journal = folder / "evaluations" / "journal" / f"reproduce-{record.artifact.sha256[:12]}-{n}"
+    # Not below `folder`, which may be somebody else's: whoever writes a journal can write verdicts into it.
+    journal = JOURNALS / f"{record.artifact.sha256[:12]}-{protocol.id}-{n}"
     found = evaluate(
         artifact.network,
         data,
@@ -98,15 +73,34 @@ def reproduce(
     agreements = tuple(
         agreement(name, claimed.right(name)[:n], found.right(name)) for name in ("clean", "pgd", "autoattack")
     )
-    reasons = [f"{each.name}: {each.reason}" for each in agreements if each.reason]
+    reasons += [f"{each.name}: {each.reason}" for each in agreements if each.reason]
     for name, accuracy in (("clean", claimed.clean_accuracy), ("autoattack", claimed.autoattack.accuracy)):
         if reason := headline_reason(accuracy, int(found.right(name).sum()), n):
             reasons.append(f"{name}: {reason}")
-    if found.health_verdict == "fail":
-        reasons += [
-            f"gradient health, {check.name}: {check.reason}" for check in found.health if check.verdict == "fail"
-        ]
+    claimed_health = {check.name: check.verdict for check in claimed.health}
+    for check in found.health:
+        if check.verdict == "fail" or (check.verdict == "suspect" and claimed_health[check.name] == "pass"):
+            reasons.append(f"gradient health, {check.name}: {check.reason}")
+    shutil.rmtree(journal, ignore_errors=True)
     return Reproduction(record, n, agreements, tuple(reasons))
+
+
+def _failed_challenges(record: Record, artifact: Artifact, folder: Path, data_dir: Path | None) -> list[str]:
+    """Try every stored challenge of the record again and return why one does not hold; empty if all do."""
+    reasons = []
+    stored = challenges_to(record, load_challenges(folder))
+    data = test_data_of(record, data_dir, record.evaluation.n_images) if stored else None
+    for challenge in stored:
+        assert data is not None
+        what = f"challenge by {challenge.credit} of {challenge.date}"
+        try:
+            tried = try_images(images_path(folder, challenge), record, artifact, data.test)
+        except UserError as error:
+            reasons.append(f"{what}: {error}")
+            continue
+        if right := int((~tried.wrong).sum()):
+            reasons.append(f"{what}: the artifact classifies {right} of its {len(tried.wrong)} images right")
+    return reasons
 
 
 def reproduction_text(found: Reproduction) -> str:
@@ -123,7 +117,7 @@ def reproduction_text(found: Reproduction) -> str:
             f"{each.lost:>6}{each.gained:>8}{each.allowed:>17}"
         )
     if found.consistent:
-        lines.append("consistent: every difference lies within its exact binomial bound at 99%")
+        lines.append("consistent: counts are exact, every difference lies within its binomial bound at 99%")
     else:
         lines += [f"not consistent: {reason}" for reason in found.reasons]
     return "\n".join(lines)

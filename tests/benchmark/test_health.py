@@ -16,7 +16,7 @@ from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.health import Check, gradient_health
 from benchmark.evaluation.verdict import Limits, judge_number, judge_share
 from benchmark.models import NetworkPlan
-from benchmark.results.evaluation import worst_verdict
+from benchmark.results.evaluation import CHECKS, worst_verdict
 from benchmark.training.frozen import set_trainable
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer
@@ -25,10 +25,6 @@ from methods.base import Batch, Target
 from methods.edge_popup import EdgePopup
 
 EPSILON, STEP = 32 / 255, 8 / 255
-NAMES = [
-    *("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients"),
-    *("logit_scale", "black_box", "more_steps", "unbounded", "transfer"),
-]
 
 
 @cache
@@ -100,7 +96,7 @@ def checked(model, data, verdicts=None, **changes):
     checks = gradient_health(
         model, data, verdicts or of_honest(len(data)), report=lambda line: None, **(settings | changes)
     )
-    assert [check.name for check in checks] == NAMES
+    assert [check.name for check in checks] == list(CHECKS)
     for check in checks:
         assert check.value is None or math.isfinite(check.value)
         assert check.reason.endswith(".") and "\n" not in check.reason
@@ -257,7 +253,7 @@ def test_an_honest_network_passes_every_check_for_few_and_for_many_images(networ
 
         ran = {name: check.verdict for name, check in checks.items() if check.verdict != "not run"}
         assert verdicts["square"].any()  # the checks of survivors have something to look at
-        assert set(ran) == set(NAMES) - (set() if count == 64 else {"transfer"})
+        assert set(ran) == set(CHECKS) - (set() if count == 64 else {"transfer"})
         assert set(ran.values()) == {"pass"}, checks
 
 

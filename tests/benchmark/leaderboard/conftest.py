@@ -6,4 +6,5 @@ import runpy
 from pathlib import Path
 
 # Test folders are no packages (importmode=importlib), hence no import.
-make_record = runpy.run_path(str(Path(__file__).parents[1] / "results" / "conftest.py"))["make_record"]
+_shared = runpy.run_path(str(Path(__file__).parents[1] / "results" / "conftest.py"))
+make_record, health = _shared["make_record"], _shared["health"]

@@ -56,11 +56,6 @@ def test_without_a_difference_it_says_how_many_images_would_show_it(make):
         "No real difference shown: 5 images only A holds, 2 only B; exact McNemar p = 0.45; "
         "about 610 images would be needed to show a difference of this size."
     )
-    assert "more than the 300 of this test set" in conclusion(
-        compare_text(
-            [make(range(50), dataset__test_images=300)], [make(range(5, 52), method="at", dataset__test_images=300)]
-        )
-    )
 
 
 def test_rows_that_hold_equally_many_images_need_no_number(make):

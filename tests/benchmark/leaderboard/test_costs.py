@@ -29,8 +29,8 @@ def test_the_page_shows_the_files_exact_bytes_and_every_cost(make_record):
     (board,) = boards([make_record()]).values()
     text = to_markdown(board)
     line = (
-        "| 3f9a1c | edge_popup | binary | 27,100 B | 26,000 B | 21.68 | float32 | 0.01 | 0.02 | 1.0 M | 10.0 k "
-        "| 320.0 k | 215.6 M | 60 min | 4 ms | 100 ms | cpu, 2 threads |"
+        "| 3f9a1c | edge_popup | binary | 27,100 B | 26,000 B | 40.4 kB | 21.68 | float32 | 0.01 | 0.02 | 1.0 M "
+        "| 10.0 k | 320.0 k | 215.6 M | 60 min | 4 ms | 100 ms | cpu, 2 threads |"
     )
     assert line in text
     (row,) = csv.DictReader(io.StringIO(to_csv(board)))
@@ -39,9 +39,9 @@ def test_the_page_shows_the_files_exact_bytes_and_every_cost(make_record):
     assert (row["latency_1"], row["latency_64"], row["health"], row["id"]) == ("0.004", "0.1", "pass", "3f9a1c")
 
 
-def test_a_suspect_check_marks_its_row_and_is_told(make_record):
-    health = [{"name": "more_steps", "value": 0.3, "verdict": "suspect", "reason": "9 of 30 images <fall>."}]
-    (board,) = boards([make_record(evaluation__health=health)]).values()
+def test_a_suspect_check_marks_its_row_and_is_told(make_record, health):
+    doubt = health("more_steps", "suspect", "9 of 30 images <fall>.")
+    (board,) = boards([make_record(evaluation__health=doubt)]).values()
     text = to_markdown(board)
     assert "| suspect |" in text
     assert "more_steps, seed 0: 9 of 30 images &#60;fall&#62;." in text

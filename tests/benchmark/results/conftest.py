@@ -7,12 +7,25 @@ from typing import Any
 
 import pytest
 
-from benchmark.results.evaluation import CASCADE
+from benchmark.results.evaluation import CASCADE, CHECKS
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts
 
 RecordFields = Callable[..., dict[str, Any]]
+
+
+def health_fields(name: str = "transfer", verdict: str = "not run", reason: str = "No parent.") -> list[dict[str, Any]]:
+    """Return the checks of gradient health, all passed but the named one."""
+    passed = {"value": 0.0, "verdict": "pass", "reason": "Nothing was found."}
+    told = {"value": None, "verdict": verdict, "reason": reason}
+    return [{"name": each, **(told if each == name else passed)} for each in CHECKS]
+
+
+@pytest.fixture
+def health() -> Callable[..., list[dict[str, Any]]]:
+    """Return the maker of gradient-health checks."""
+    return health_fields
 
 
 def record_fields(
@@ -116,10 +129,7 @@ def record_fields(
             },
             "best_known_accuracy": min(right) / n,
             "verdicts": verdicts,
-            "health": [
-                {"name": "zero_gradients", "value": 0.0, "verdict": "pass", "reason": "Every image has a gradient."},
-                {"name": "transfer", "value": None, "verdict": "not run", "reason": "There is no parent."},
-            ],
+            "health": health_fields(),
         },
         "weights_sha256": "d" * 64,
         "provenance": {

@@ -8,13 +8,20 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
+from safetensors.numpy import save
 
 from benchmark.errors import UserError
 from benchmark.results.challenges import Challenge, challenged, load_challenges, save_challenge
 
-IMAGES = b"adversarial images"
+
+def images_at(places: list[int]) -> bytes:
+    return save({"x_adv": np.zeros((len(places), 1, 2, 2), np.float32), "index": np.array(places, np.int64)})
+
+
+IMAGES = images_at([3, 5])
 
 
 def challenge_to(record, broken: list[int], **changes: Any) -> Challenge:
@@ -53,6 +60,11 @@ def test_a_challenge_to_another_artifact_is_refused(make_record):
         challenged([record], [challenge_to(record, [100])])
 
 
+def test_a_challenge_to_a_run_without_a_record_is_refused(make_record):
+    with pytest.raises(UserError, match="which has no record"):
+        challenged([make_record()], [challenge_to(make_record(seed=1), [0])])
+
+
 def test_a_challenge_survives_its_files(make_record, tmp_path: Path):
     challenge = challenge_to(make_record(), [3, 5])
     path = save_challenge(challenge, IMAGES, tmp_path)
@@ -67,7 +79,10 @@ def test_a_challenge_survives_its_files(make_record, tmp_path: Path):
         (lambda path: path.with_suffix(".safetensors").unlink(), "is missing or not the file"),
         (lambda path: path.write_text("{}", encoding="utf-8"), "Field required"),
         (lambda path: edited(path, "broken", [5, 3]), "ascending order"),
-        (lambda path: edited(path, "run", "other/seed0-3f9a1c"), "a record elsewhere"),
+        (lambda path: edited(path, "broken", [3, 6]), "does not hold the images"),
+        (lambda path: edited(path, "credit", "two\nlines"), "no printable name"),
+        (lambda path: edited(path, "run", "other/seed0-3f9a1c"), "its content belongs elsewhere"),
+        (lambda path: edited(path, "date", "2025-01-01"), "its content belongs elsewhere"),
         (lambda path: edited(path, "run", "../../x"), "cannot be a file name"),
     ],
 )

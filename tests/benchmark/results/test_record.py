@@ -102,11 +102,6 @@ def test_best_known_counts_images_that_every_attack_left_right(fields):
             {"evaluation__autoattack__version": "standard-t7", "protocol": "cifar10-linf-8_255-aa-standard-t7-100"},
             ["AutoAttack version is standard-t7"],
         ),
-        (
-            {"evaluation__health": [{"name": "black_box", "value": 0.5, "verdict": "fail", "reason": "Square won."}]},
-            ["gradient health, black_box: Square won."],
-        ),
-        ({"evaluation__health": [{"name": "a", "value": 0.1, "verdict": "suspect", "reason": "Hm."}]}, []),
         ({"training__frozen_parts_unchanged": False}, ["frozen have changed"]),
     ],
     ids=str,
@@ -126,6 +121,26 @@ def test_the_cascade_of_autoattack_cannot_mend_what_it_broke(fields):
     }
     with pytest.raises(ValidationError, match="square counts images as robust that fab-t had broken"):
         Record(**fields(**changes))
+
+
+def test_failed_gradient_health_keeps_a_record_off_the_ranking_and_a_doubt_does_not(make_record, health):
+    failed = make_record(evaluation__health=health("black_box", "fail", "Square won."))
+    assert violations(failed) == ["gradient health, black_box: Square won."]
+    assert failed.evaluation.health_verdict == "fail"
+    doubtful = make_record(evaluation__health=health("black_box", "suspect", "Hm."))
+    assert (violations(doubtful), doubtful.evaluation.health_verdict) == ([], "suspect")
+
+
+@pytest.mark.parametrize("change", ["missing", "invented", "twice"])
+def test_every_check_of_gradient_health_must_be_there_once(fields, health, change):
+    checks = health()
+    wrong = {
+        "missing": checks[1:],
+        "invented": [{**checks[0], "name": "fine"}, *checks[1:]],
+        "twice": [checks[0], *checks],
+    }[change]
+    with pytest.raises(ValidationError, match="checks of gradient health are"):
+        Record(**fields(evaluation__health=wrong))
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))

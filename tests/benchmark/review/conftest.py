@@ -57,8 +57,9 @@ def measured(run_command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
 
 
 @pytest.fixture
-def out(measured: Path, tmp_path: Path) -> Path:
-    """Return a copy of `measured` that a test may change."""
+def out(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of `measured` that a test may change; it is also the current folder."""
+    monkeypatch.chdir(tmp_path)
     for part in ("records", "artifacts"):
         shutil.copytree(measured / part, tmp_path / part)
     return tmp_path

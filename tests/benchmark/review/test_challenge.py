@@ -96,6 +96,8 @@ def moved(tensors: dict[str, Tensor], distance: float) -> dict[str, Tensor]:
         (lambda t: t | {"index": t["index"] + 1}, "index has places from 1"),
         (lambda t: t | {"index": t["index"] - 1}, "index has places from -1"),
         (lambda t: t | {"index": t["index"].float()}, "index must be int64"),
+        (lambda t: t | {"index": torch.tensor(0)}, "index must be int64"),
+        (lambda t: {"x_adv": t["x_adv"][:0], "index": t["index"][:0]}, "at least one"),
         (lambda t: {"index": t["index"]}, "must hold x_adv"),
         (lambda t: t | {"labels": t["index"]}, "must hold x_adv"),
     ],

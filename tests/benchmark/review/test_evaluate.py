@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,7 @@ def test_shards_merge_to_all_images(out, record, run_command):
     files = sorted((out / "evaluations").glob("*shard*.json"))
     result = run_command("merge", *files)
     assert result.exit_code == 0, result.output
-    (file,) = set((out / "evaluations").glob("*.json")) - set(files)
+    (file,) = (out / "evaluations").glob("*__merged-2.json")
     whole = load_evaluated(file)
     assert (whole.evaluation.n_images, whole.evaluation.autoattack.shards) == (9, 2)
     clean = [load_evaluated(path).evaluation.right("clean") for path in files]
@@ -87,6 +88,16 @@ def test_the_security_curve_falls_from_clean_accuracy(out, record, run_command):
     assert accuracies[0] == found.evaluation.clean_accuracy
     assert accuracies == sorted(accuracies, reverse=True)
     assert "area under the curve" in result.output
+
+
+def test_a_result_is_one_of_its_batch_size_and_a_curve_is_added_to_it(out, record, run_command):
+    asked = ("evaluate", artifact_path(out, record.run), "--images", "8", "--epsilon", HARD, "--out", out)
+    assert run_command(*asked).exit_code == 0
+    assert run_command(*asked, "--batch-size", "4").exit_code == 0
+    assert len(list((out / "evaluations").glob("*.json"))) == 2
+    again = run_command(*asked, "--curve")
+    assert "already measured" in again.output and "autoattack" not in again.output
+    assert "area under the curve" in again.output
 
 
 @pytest.mark.parametrize(
@@ -132,6 +143,59 @@ def test_any_module_can_be_evaluated_in_python():
     found = evaluate(TwoLayers().eval(), "digits", "digits-linf-200_255-pgd5x1-aa-standard-8")
     assert found.n_images == 8
     assert found.best_known_accuracy <= found.autoattack.accuracy <= found.clean_accuracy
+
+
+class Odd(nn.Module):
+    """An honest network inside a module that is not."""
+
+    def __init__(self, network: nn.Module, forward: Callable[[nn.Module, torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.network, self.answer = network, forward
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.answer(self.network, images)
+
+
+@pytest.mark.parametrize(
+    ("check", "answer"),
+    [
+        ("zero_gradients", lambda net, x: net((x > 0.5).float())),  # sign activations
+        ("zero_gradients", lambda net, x: net(torch.round(x * 8) / 8)),  # quantised input
+        ("deterministic", lambda net, x: net(x) + 0.1 * torch.randn(len(x), 10)),
+        ("eval_mode", lambda net, x: net.train()(x)),
+        ("zero_gradients", lambda net, x: 1e4 * net(x)),
+        ("zero_gradients", lambda net, x: net(x.detach())),
+    ],
+    ids=["signs", "quantised", "noise", "train mode", "large logits", "detached"],
+)
+def test_planted_cheats_fail_a_named_check(measured: Path, check, answer):
+    (path,) = (measured / "artifacts").glob("*.safetensors")
+    module = Odd(read_artifact(path).network, answer).eval()
+    found = evaluate(module, "digits", "digits-linf-200_255-pgd5x1-aa-standard-24")
+    verdicts = {each.name: each.verdict for each in found.health}
+    assert (found.health_verdict, verdicts[check]) == ("fail", "fail")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [lambda net, x: net(x.mul_(1)), lambda net, x: net(x).double(), lambda net, x: net.bfloat16()(x.bfloat16())],
+    ids=["writes into its input", "double logits", "half precision inside"],
+)
+def test_odd_modules_are_measured_to_the_end(measured: Path, answer):
+    (path,) = (measured / "artifacts").glob("*.safetensors")
+    module = Odd(read_artifact(path).network, answer).eval()
+    assert evaluate(module, "digits", "digits-linf-200_255-pgd5x1-aa-standard-4").n_images == 4
+
+
+def test_another_module_of_the_same_class_and_weights_is_not_taken_for_the_first(measured: Path, tmp_path: Path):
+    (path,) = (measured / "artifacts").glob("*.safetensors")
+    protocol = "digits-linf-200_255-pgd5x1-aa-standard-8"
+    found = [
+        evaluate(Odd(read_artifact(path).network, answer).eval(), "digits", protocol, journal=tmp_path)
+        for answer in (lambda net, x: net(x), lambda net, x: -net(x))
+    ]
+    assert len(list(tmp_path.iterdir())) == 2
+    assert found[1].autoattack.accuracy <= found[1].clean_accuracy < found[0].clean_accuracy
 
 
 def test_loaded_images_may_be_given_instead_of_a_name():

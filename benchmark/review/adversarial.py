@@ -1,0 +1,97 @@
+"""Adversarial images from a file: read, held to the rules, and tried on a record's network in float32."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from torch import Tensor, nn
+
+from benchmark.artifact.unpack import Artifact
+from benchmark.data.load import Images
+from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import as_float_images, frozen_eval
+from benchmark.evaluation.autoattack import BALL_TOLERANCE
+from benchmark.results.record import Record
+
+MAX_BYTES = 2**32  # of a file
+BATCH_SIZE = 256
+
+
+class Tried(NamedTuple):
+    """Adversarial images that keep the rules, and what the network makes of them."""
+
+    images: Tensor  # (K, C, H, W) float32 in [0, 1]
+    places: Tensor  # (K,) int64, places in the protocol's order of test images
+    wrong: Tensor  # (K,) bool, misclassified
+
+
+def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -> Tried:
+    """Read adversarial images of a record's test images and classify them with its network.
+
+    Args:
+        file: safetensors with `x_adv` (K, C, H, W) float32 in [0, 1], and `index` (K,) int64, their places in the
+            protocol's order of test images; without `index` all images, in order.
+        record: the row.
+        artifact: its network.
+        images: its test images.
+
+    Raises:
+        UserError: if an image is outside the ball or [0, 1], or the file is not of this kind.
+    """
+    adversarial, index = _read(file, images)
+    _check_allowed(adversarial, as_float_images(images.images[index]), float(Fraction(record.evaluation.epsilon)))
+    return Tried(adversarial, index, _misclassified(artifact.network, adversarial, images.labels[index]))
+
+
+def _read(file: Path, images: Images) -> tuple[Tensor, Tensor]:
+    """Return the submitted images and their places, of the right types and shapes."""
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise UserError(f"{file} is larger than {MAX_BYTES >> 30} GiB; submit fewer images at a time")
+        tensors: Mapping[str, Tensor] = load_tensors(file.read_bytes())
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); give a safetensors file") from None
+    except (SafetensorError, ValueError, KeyError) as error:
+        raise UserError(f"{file} is no safetensors file: {str(error).splitlines()[0]}") from None
+    if not {"x_adv"} <= set(tensors) <= {"x_adv", "index"}:
+        raise UserError(f"{file} holds {sorted(tensors)}; it must hold x_adv, and index if it has not all images")
+    adversarial = tensors["x_adv"]
+    index = tensors.get("index", torch.arange(len(images)))
+    if index.dtype != torch.int64 or index.dim() != 1 or len(index) == 0 or len(index.unique()) != len(index):
+        raise UserError("index must be int64 of one dimension: one place per image, at least one, none of them twice")
+    shape = (len(index), *images.images.shape[1:])
+    if adversarial.dtype != torch.float32 or tuple(adversarial.shape) != shape:
+        raise UserError(f"x_adv is {adversarial.dtype} {tuple(adversarial.shape)}; it must be torch.float32 {shape}")
+    if int(index.min()) < 0 or int(index.max()) >= len(images):
+        raise UserError(f"index has places from {int(index.min())} to {int(index.max())}; the row has {len(images)}")
+    return adversarial, index
+
+
+def _check_allowed(adversarial: Tensor, images: Tensor, epsilon: float) -> None:
+    finite = adversarial.flatten(1).isfinite().all(1)
+    inside = (adversarial.flatten(1) >= 0).all(1) & (adversarial.flatten(1) <= 1).all(1)
+    distance = (adversarial - images).flatten(1).abs().amax(1)
+    near = distance <= epsilon + BALL_TOLERANCE
+    for what, good in (("is not finite", finite), ("leaves [0, 1]", inside), ("leaves the epsilon ball", near)):
+        if not bool(good.all()):
+            first = int((~good).nonzero()[0])
+            raise UserError(
+                f"image {first} of x_adv {what} (distance {float(distance[first]):.6f}, epsilon {epsilon:.6f}), "
+                f"as do {int((~good).sum())} in all; mend or leave them out"
+            )
+
+
+@torch.no_grad()
+def _misclassified(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    with frozen_eval(network):
+        right = [
+            network(batch).argmax(1) == truth
+            for batch, truth in zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
+        ]
+    return ~torch.cat(right)

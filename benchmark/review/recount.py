@@ -1,0 +1,38 @@
+"""What a record says about its artifact beside accuracies, counted again from the file: it must agree exactly."""
+
+from __future__ import annotations
+
+from benchmark.artifact.measure import measure_export
+from benchmark.artifact.operations import operations
+from benchmark.artifact.unpack import Artifact
+from benchmark.hashing import tensors_sha256
+from benchmark.models import convolutions
+from benchmark.results.record import Record
+
+
+def recount(record: Record, artifact: Artifact) -> list[str]:
+    """Return one sentence for every count of a record that its artifact does not bear out; empty if all agree."""
+    network, compression = artifact.network, record.compression
+    sizes = {name: conv.weight.numel() for name, conv in convolutions(network).items()}
+    measured = measure_export(network, sizes, budget=sum(sizes.values()), binary=compression.weights == "binary")
+    counted = operations(network, artifact.plan.in_channels, artifact.image_size)
+    pairs: dict[str, tuple[object, object]] = {
+        "network": (record.architecture.name, artifact.plan.name),
+        "LBN": (record.architecture.last_norm, artifact.plan.last_norm),
+        "prunable weights": (record.architecture.prunable_weights, measured.prunable_weights),
+        "parameters": (record.architecture.all_parameters, measured.all_parameters),
+        "kept weights": (compression.kept_weights, measured.kept_weights),
+        "density of all": (compression.density_all, measured.density_all),
+        "entropy bound": (compression.entropy_bound_bytes, measured.entropy_bound_bytes),
+        "file size": (record.artifact.size_bytes, artifact.size_bytes),
+        "type of the statistics": (record.artifact.statistics, artifact.statistics),
+        "dense MACs": (record.cost.dense_macs, counted.dense_macs),
+        "sparse MACs": (record.cost.sparse_macs, counted.sparse_macs),
+        "bit-operations": (record.cost.bit_operations, counted.bit_operations),
+        "hash of the weights": (record.weights_sha256, tensors_sha256(network.state_dict())),
+    }
+    return [
+        f"{what}: the record says {claimed}, the artifact has {found}"
+        for what, (claimed, found) in pairs.items()
+        if claimed != found
+    ]

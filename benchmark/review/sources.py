@@ -1,0 +1,44 @@
+"""What a record was measured on: its artifact and its test images, or a sentence why they are not there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.data.load import TestData, load_test
+from benchmark.errors import UserError
+from benchmark.results.record import Record
+from benchmark.results.store import artifact_path
+
+
+def artifact_of(record: Record, folder: Path) -> Artifact:
+    """Read the artifact that a record is about.
+
+    Raises:
+        UserError: if it is missing, damaged, or another file than the record's.
+    """
+    path = artifact_path(folder, record.run)
+    if not path.exists():
+        raise UserError(f"{record.run} has no artifact at {path}; fetch the file there, its sha256 is in the record")
+    artifact = read_artifact(path)
+    if artifact.sha256 != record.artifact.sha256:
+        raise UserError(
+            f"{path} has sha256 {artifact.sha256[:12]}…, the record was measured on {record.artifact.sha256[:12]}…; "
+            "fetch the record's file"
+        )
+    return artifact
+
+
+def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData:
+    """Load the first test images of a record's protocol.
+
+    Raises:
+        UserError: if the data are missing or are not those of the record.
+    """
+    data = load_test(record.dataset.name, data_dir, limit=images)
+    if data.sha256 != record.dataset.test_sha256:
+        raise UserError(
+            f"the test images of {record.dataset.name} found here are not those of the record "
+            f"(sha256 {data.sha256[:12]}…, not {record.dataset.test_sha256[:12]}…); give their folder by --data-dir"
+        )
+    return data
