@@ -192,9 +192,9 @@ def _attacked(
     progress.begin(place)
     here = rows.to(data.images.device)
     images, labels = as_float_images(data.images[here]), data.labels[here]
-    attacks = (adversary.apgd, adversary.apgd_targeted, adversary.fab, adversary.square)
-    attack = dict(zip(CASCADE, attacks, strict=True))[place.attack]
-    found = attack.perturb(images.clone(), labels.clone())
+    white_box = {"apgd-ce": adversary.apgd, "apgd-t": adversary.apgd_targeted, "fab-t": adversary.fab}
+    attacks = {**white_box, "square": adversary.square}
+    found = attacks[place.attack].perturb(images.clone(), labels.clone())
     broken = adversary.get_logits(found).max(dim=1)[1] != labels
     _check_in_ball(found[broken], images[broken], epsilon, place.attack)
     adversarial = found[broken].detach().cpu()

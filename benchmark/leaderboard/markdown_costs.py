@@ -12,13 +12,14 @@ _COLUMNS = (
     *("batch 1", "batch 64", "device"),
 )
 _LEGEND = (
-    "*file*: bytes of the artifact, from which the network was read and measured. *entropy bound*: what an ideal coder "
-    "would need; masks in the file are coded by rANS, binary weights with one bit. *dense*: all parameters in float32. "
-    "*bits per weight*: of the file, over prunable weights. *density*: kept over prunable weights; *of "
-    "all*: what is kept or not pruned, over all parameters. *MACs*: multiply-adds of the convolutions for one image, "
-    "all of them or those with weights that are not zero; *bit-operations*: sparse MACs times the bits of a weight times the 32 bits of an "
-    "activation. These are theory: *batch 1* and *batch 64* are measured forward runs in the dense runtime, which "
-    "profits from no zero, on the device and with the threads shown. Training time includes what else that machine did."
+    "*file*: bytes of the artifact, from which the network was read and measured. *entropy bound*: what an ideal "
+    "coder would need; masks in the file are coded by rANS, binary weights with one bit. *dense*: all parameters in "
+    "float32. *bits per weight*: of the file, over prunable weights. *density*: kept over prunable weights; *of all*:"
+    " what is kept or not pruned, over all parameters. *MACs*: multiply-adds of the convolutions for one image, all "
+    "of them or those with weights that are not zero; *bit-operations*: sparse MACs times the bits of a weight times "
+    "the 32 bits of an activation. These are theory: *batch 1* and *batch 64* are measured forward runs in the dense "
+    "runtime, which profits from no zero, on the device and with the threads shown. Training time includes what else "
+    "that machine did."
 )
 
 

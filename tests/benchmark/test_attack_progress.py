@@ -49,7 +49,7 @@ def test_the_costs_are_those_of_an_image_that_survives_every_attack(monkeypatch)
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     model, lines = Sure(), []
     data = Images(torch.full((1, 1, 4, 4), 128, dtype=torch.uint8), torch.tensor([0]))
-    before_the_attacks = 8  # seven passes of the package's checks, one for the clean verdict
+    before_the_attacks = 9  # seven passes of the package's checks, one clean verdict, one for the journal
 
     result = autoattack(model, data, num_classes=4, epsilon=8 / 255, seed=0, batch_size=5, report=lines.append)
 

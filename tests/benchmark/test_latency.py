@@ -64,7 +64,7 @@ def test_a_slow_network_is_run_five_times_after_its_warm_up_and_the_median_count
 
 
 def test_a_quick_network_is_run_until_enough_time_was_measured(timed):
-    network = timed(itertools.repeat(SECONDS / 8))
+    network = timed(itertools.repeat(SECONDS / 7.5))
 
     measure_latency(network, 3, (8, 8), device=CPU, batch_sizes=(1,))
 

@@ -128,7 +128,11 @@ def test_a_known_data_set_brings_its_epsilon_and_a_quarter_of_it_as_step(expande
     experiment = expanded(BASE, f"dataset={dataset}")[0]
 
     quarter = f"{int(epsilon.partition('/')[0]) // 4}/255"
-    assert (experiment.epsilon, experiment.attack_step, experiment.pgd_step) == (epsilon, quarter, quarter)
+    assert (experiment.epsilon, experiment.attack_step, experiment.protocol(8, 10).pgd_step) == (
+        epsilon,
+        quarter,
+        quarter,
+    )
 
 
 def test_an_axis_is_one_value_or_a_list_and_the_grid_their_product(expanded):
@@ -308,6 +312,7 @@ def test_the_defaults_of_an_experiment_are_frozen(make_experiment):
             "trades_beta": 6.0,
             "selection_steps": 10,
         },
+        "artifact": {"statistics": "float32"},
         "evaluation": {
             "images": None,
             "pgd": {"steps": 50, "restarts": 1, "step_size": None},

@@ -95,7 +95,7 @@ def refusal():
         finally:
             tracemalloc.stop()
         sentence = str(caught.value)
-        assert re.fullmatch(r"[^\n]{20,400}\.", sentence) and ". " not in sentence, sentence
+        assert re.fullmatch(r"[^\n]{20,600}\.", sentence) and ". " not in sentence, sentence
         assert re.search(r": (fetch|give|check) ", sentence), "it names the next step"
         assert peak < 4 * 2**20, "nothing large is allocated"
         return sentence

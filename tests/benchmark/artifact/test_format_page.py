@@ -19,8 +19,8 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "artifact-format.md").rea
 
 @pytest.fixture(scope="module")
 def page():
-    """Execute the page's only block of Python."""
-    (code,) = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
+    """Execute the page's last block of Python, the reader."""
+    *_, code = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     names = {}
     exec(compile(code, "docs/artifact-format.md", "exec"), names)
     return names
