@@ -73,13 +73,14 @@ def merge(
     files: Annotated[list[Path], typer.Argument(help="The results of all shards.", show_default=False)],
 ) -> None:
     """Join the results of `evaluate --shard i/n` to the result of the whole, beside the first of them."""
-    from benchmark.results.evaluated import load_evaluated, merge, save_evaluated
+    from benchmark.results.evaluated import load_evaluated, merge
+    from benchmark.results.store import write_model
     from benchmark.review.text import evaluated_text
 
     found = merge([load_evaluated(path) for path in files])
     shards = found.evaluation.autoattack.shards
     place = files[0].with_name(f"{found.artifact.sha256[:12]}__{found.protocol}__merged-{shards}.json")
-    save_evaluated(found, place)
+    write_model(place, found)
     typer.echo(f"{evaluated_text(found)}\nwritten to {place}")
 
 

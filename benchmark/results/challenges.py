@@ -7,7 +7,6 @@ A challenge lies in folder/challenges/<record's file name>/<date>-<id>.json, wit
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
@@ -23,7 +22,7 @@ from benchmark.results.evaluation import CHALLENGED
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.record import Record
-from benchmark.results.store import load_records, record_path, write_atomic
+from benchmark.results.store import first_mistake, load_records, record_path, write_atomic, write_model
 from benchmark.results.verdicts import pack_verdicts
 
 MAX_CREDIT = 100  # characters
@@ -82,7 +81,7 @@ def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
     place.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(place, images)
     path = place.with_suffix(".json")
-    write_atomic(path, json.dumps(challenge.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
+    write_model(path, challenge)
     return path
 
 
@@ -143,9 +142,7 @@ def _load(path: Path, folder: Path) -> Challenge:
     try:
         challenge = Challenge.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}. Delete the file or submit the challenge again.") from None
+        raise UserError(f"{path}: {first_mistake(error)}. Delete the file or submit the challenge again.") from None
     images = images_path(folder, challenge)
     if path != images.with_suffix(".json"):
         raise UserError(f"{path}: its content belongs elsewhere. Move the file back or delete it.")

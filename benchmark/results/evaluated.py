@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Self
@@ -16,7 +15,7 @@ from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckP
 from benchmark.results.fields import Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
-from benchmark.results.store import write_atomic
+from benchmark.results.store import first_mistake
 from benchmark.results.verdicts import pack_verdicts
 
 
@@ -41,7 +40,7 @@ class MachinePart(Part):
     device: str
     threads: Positive
     started: Utc
-    seconds: Quantity
+    seconds: Quantity  # of the session that finished; those that were killed before it are not counted
 
 
 class Evaluated(Part):
@@ -65,12 +64,6 @@ class Evaluated(Part):
         return self
 
 
-def save_evaluated(evaluated: Evaluated, path: Path) -> None:
-    """Write an evaluation as JSON, at once or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(evaluated.model_dump(mode="json"), indent=2, sort_keys=True) + "\n")
-
-
 def load_evaluated(path: Path) -> Evaluated:
     """Read what `evaluate` wrote.
 
@@ -82,9 +75,7 @@ def load_evaluated(path: Path) -> Evaluated:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file that `evaluate` wrote") from None
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path} is no result of `evaluate`: {where}: {first['msg']}") from None
+        raise UserError(f"{path} is no result of `evaluate`: {first_mistake(error)}") from None
 
 
 def merge(shards: Sequence[Evaluated]) -> Evaluated:

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.results.record import Record
@@ -75,8 +75,7 @@ def save_record(record: Record, folder: Path) -> Path:
         UserError: if the record's protocol or run cannot be a file name.
     """
     path = record_path(folder, record.protocol, record.run)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(record.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
+    write_model(path, record)
     return path
 
 
@@ -88,6 +87,18 @@ def load_records(folder: Path) -> list[Record]:
     """
     records = [_load(path, folder) for path in sorted((folder / "records").rglob("*.json"))]
     return sorted(records, key=lambda record: (record.protocol, record.run))
+
+
+def write_model(path: Path, model: BaseModel) -> None:
+    """Write a model as sorted, indented JSON, at once or not at all, into a folder that is made if need be."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def first_mistake(error: ValidationError) -> str:
+    """Return where the first mistake in a file is, and what it is."""
+    first = error.errors()[0]
+    return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
@@ -107,9 +118,7 @@ def _load(path: Path, folder: Path) -> Record:
     try:
         record = Record.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "the file"
-        raise UserError(f"{path}: {where}: {first['msg']}. Delete the file or repeat the run.") from None
+        raise UserError(f"{path}: {first_mistake(error)}. Delete the file or repeat the run.") from None
     try:
         expected = record_path(folder, record.protocol, record.run)
     except UserError as error:

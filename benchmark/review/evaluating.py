@@ -23,9 +23,10 @@ from benchmark.evaluation.curve import area_under, default_epsilons, security_cu
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fit, evaluate
 from benchmark.evaluation.shards import Shard
 from benchmark.launch.provenance import device_name
-from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated, save_evaluated
+from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.parts import ArtifactPart
 from benchmark.results.protocol import Protocol, autoattack_version
+from benchmark.results.store import write_model
 
 SHORT_PASS = 100_000_000  # multiply-adds of a batch; a core needs a hundredth of a second for them
 
@@ -100,11 +101,11 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
                 seconds=round(time.perf_counter() - clock, 3),
             ),
         )
-        save_evaluated(found, path)
+        write_model(path, found)
     shutil.rmtree(journal, ignore_errors=True)
     if request.curve and found.curve is None:
         found = _with_curve(found, artifact, part.test.to(device), protocol, request.batch_size, say)
-        save_evaluated(found, path)
+        write_model(path, found)
     return found, path
 
 

@@ -11,7 +11,8 @@ import pytest
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.results.evaluated import Evaluated, load_evaluated, merge, save_evaluated
+from benchmark.results.evaluated import Evaluated, load_evaluated, merge
+from benchmark.results.store import write_model
 
 MakeShard = Callable[..., Evaluated]
 
@@ -72,7 +73,7 @@ def test_the_worst_verdict_of_each_health_check_is_kept(make_shard, health):
 
 def test_an_evaluation_survives_its_file(make_shard, tmp_path: Path):
     shard = make_shard(2)
-    save_evaluated(shard, tmp_path / "deep" / "shard.json")
+    write_model(tmp_path / "deep" / "shard.json", shard)
     assert load_evaluated(tmp_path / "deep" / "shard.json") == shard
 
 
