@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from benchmark.errors import UserError
 
 app = typer.Typer(
     name="benchmark",
@@ -72,11 +72,8 @@ def run(
     from benchmark.session import Request, run_suite
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
-    try:
+    with stoppable():
         failed = run_suite(request, device=device, jobs=jobs, command=_command(), say=_say)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
     if failed:
         raise typer.Exit(1)
 
@@ -144,9 +141,9 @@ def leaderboard(
 ) -> None:
     """Render the records to Markdown and CSV, one board per protocol."""
     from benchmark.leaderboard.render import check_pages, write_pages
+    from benchmark.results.store import check_folder
 
-    if not out.is_dir():
-        raise UserError(f"there is no folder {out}; give --out the folder that holds records/")
+    check_folder(out)
     if check:
         problems = check_pages(out)
         for problem in problems:
@@ -182,10 +179,20 @@ def compare(
     from benchmark.leaderboard.compare import compare_text
     from benchmark.leaderboard.find import find_pair
     from benchmark.results.challenges import best_known_records
+    from benchmark.results.store import check_folder
 
-    if not out.is_dir():
-        raise UserError(f"there is no folder {out}; give --out the folder that holds records/")
+    check_folder(out)
     typer.echo(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)), nl=False)
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """End the command with exit code 130 on Ctrl-C: what is done is on disk."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command goes on where it was", err=True)
+        raise typer.Exit(130) from None
 
 
 def _say(line: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import DataDirOption, app
+from benchmark.cli import DataDirOption, app, stoppable
 
 LeaderboardOption = Annotated[
     Path, typer.Option("--out", help="Folder with records/ and artifacts/, where results are kept.")
@@ -60,11 +60,8 @@ def evaluate(
     request = EvaluateRequest(
         path, protocol, dataset, epsilon, images, data_dir, out, device, batch_size, shard, curve, parent
     )
-    try:
+    with stoppable():
         found, place = evaluate_artifact(request, typer.echo)
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
-        raise typer.Exit(130) from None
     typer.echo(f"\n{evaluated_text(found)}\nwritten to {place}")
 
 
@@ -112,7 +109,8 @@ def reproduce(
     from benchmark.review.rows import find_record
 
     record = find_record(out, row, protocol)
-    found = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=typer.echo)
+    with stoppable():
+        found = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=typer.echo)
     typer.echo(f"\n{reproduction_text(found)}")
     if not found.consistent:
         raise typer.Exit(1)

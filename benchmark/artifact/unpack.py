@@ -23,6 +23,7 @@ from benchmark.artifact.measure import BadExport
 from benchmark.artifact.pack import Floats, assemble
 from benchmark.errors import UserError
 from benchmark.models import NetworkPlan, ResNet
+from benchmark.results.parts import ArtifactPart
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,11 @@ class Artifact:
     statistics: Statistics
     sha256: str
     size_bytes: int
+
+    @property
+    def part(self) -> ArtifactPart:
+        """What a record or an evaluation says about the file."""
+        return ArtifactPart(sha256=self.sha256, size_bytes=self.size_bytes, statistics=self.statistics)
 
 
 def read_artifact(path: Path) -> Artifact:

@@ -19,8 +19,6 @@ from benchmark.results.parts import CostPart
 from benchmark.results.store import artifact_path
 from methods.base import Architecture
 
-LATENCY_BATCHES = (1, 64)
-
 
 def write_network(
     experiment: Experiment, network: nn.Module, architecture: Architecture, info: ImageInfo, out: Path
@@ -33,7 +31,6 @@ def write_network(
     if not isinstance(architecture, NetworkPlan):
         raise BadExport("`resize` returned an architecture of its own, which the artifact format cannot describe")
     path = artifact_path(out, experiment.run)
-    path.parent.mkdir(parents=True, exist_ok=True)
     statistics = experiment.artifact.statistics
     size = (info.height, info.width)
     write_artifact(
@@ -54,5 +51,5 @@ def measure_cost(artifact: Artifact, device: torch.device) -> CostPart:
     """Count operations per image and time the network on `device`."""
     channels, size = artifact.plan.in_channels, artifact.image_size
     counted = operations(artifact.network, channels, size)
-    latency = measure_latency(artifact.network, channels, size, device=device, batch_sizes=LATENCY_BATCHES)
+    latency = measure_latency(artifact.network, channels, size, device=device)
     return CostPart(**vars(counted), latency_seconds={str(batch): seconds for batch, seconds in latency.items()})

@@ -34,7 +34,7 @@ from benchmark.launch.recording import make_record, portable_config
 from benchmark.launch.storing import measure_cost, parent_network, write_network
 from benchmark.models import network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
-from benchmark.results.parts import ArtifactPart, ProvenancePart
+from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
 from benchmark.results.store import save_record, write_atomic
 from benchmark.training.handover import load_first_phase
@@ -70,9 +70,11 @@ def run_order(order: WorkOrder) -> Record:
     trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
     plan = network_plan(experiment.architecture, data.info)
     budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
-    built = prunable_sizes(method.resize(plan, target))
-    measured = measure_export(trained.network, built, budget=budget, binary=target.weights == "binary")
-    stored = write_network(experiment, trained.network, method.resize(plan, target), data.info, order.out)
+    architecture = method.resize(plan, target)
+    measured = measure_export(
+        trained.network, prunable_sizes(architecture), budget=budget, binary=target.weights == "binary"
+    )
+    stored = write_network(experiment, trained.network, architecture, data.info, order.out)
 
     # The test part is read only now, when nothing can be chosen any more.
     test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
@@ -105,9 +107,8 @@ def run_order(order: WorkOrder) -> Record:
         seconds=round(time.perf_counter() - clock, 3),
     )
     weights = tensors_sha256(stored.network.cpu().state_dict())
-    artifact = ArtifactPart(sha256=stored.sha256, size_bytes=stored.size_bytes, statistics=stored.statistics)
     record = make_record(
-        experiment, found, data, test, trained, measured, artifact, cost, evaluation, weights, provenance
+        experiment, found, data, test, trained, measured, stored.part, cost, evaluation, weights, provenance
     )
     save_record(record, order.out)
     shutil.rmtree(journal)

@@ -38,6 +38,21 @@ def find_records(records: Sequence[Record], name: str) -> list[Record]:
     return [record for row in rows.values() for record in row]
 
 
+def of_protocol(records: Sequence[Record], protocol: str) -> list[Record]:
+    """Return the records of one protocol.
+
+    Raises:
+        UserError: if there are none.
+    """
+    known = sorted({record.protocol for record in records})
+    if protocol not in known:
+        raise UserError(
+            f"there is no protocol {protocol!r} among the records; known: {', '.join(known)}."
+            f"{suggestion(protocol, known)}"
+        )
+    return [record for record in records if record.protocol == protocol]
+
+
 def find_pair(
     records: Sequence[Record], a: str, b: str, *, protocol: str | None = None
 ) -> tuple[list[Record], list[Record]]:
@@ -55,13 +70,7 @@ def find_pair(
     homes = _protocols(records, a), _protocols(records, b)
     shared = homes[0] & homes[1]
     if protocol is not None:
-        known = sorted({record.protocol for record in records})
-        if protocol not in known:
-            raise UserError(
-                f"there is no protocol {protocol!r} among the records; known: {', '.join(known)}."
-                f"{suggestion(protocol, known)}"
-            )
-        shared &= {protocol}
+        shared &= {record.protocol for record in of_protocol(records, protocol)}
     if not shared:
         raise UserError(
             f"rows of different protocols are never compared: {a!r} has {_listed(homes[0])}, "

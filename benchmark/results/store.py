@@ -68,6 +68,12 @@ def artifact_problem(folder: Path, record: Record) -> str:
     return ""
 
 
+def check_folder(folder: Path) -> None:
+    """Raise UserError unless the folder that is to hold records is there."""
+    if not folder.is_dir():
+        raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
+
+
 def save_record(record: Record, folder: Path) -> Path:
     """Write a record below `folder`, replacing an older one of the same run, and return its path.
 

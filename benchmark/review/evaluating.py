@@ -24,7 +24,6 @@ from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fi
 from benchmark.evaluation.shards import Shard
 from benchmark.launch.provenance import device_name
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
-from benchmark.results.parts import ArtifactPart
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import write_model
 
@@ -84,9 +83,7 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
         )
         found = Evaluated(
             schema_version=1,
-            artifact=ArtifactPart(
-                sha256=artifact.sha256, size_bytes=artifact.size_bytes, statistics=artifact.statistics
-            ),
+            artifact=artifact.part,
             protocol=protocol.id,
             test_sha256=data.sha256,
             shard=ShardPart(index=shard.index, count=shard.count) if shard else None,

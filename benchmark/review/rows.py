@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark.errors import UserError, suggestion
-from benchmark.leaderboard.find import find_records
+from benchmark.errors import UserError
+from benchmark.leaderboard.find import find_records, of_protocol
 from benchmark.results.record import Record
-from benchmark.results.store import load_records
+from benchmark.results.store import check_folder, load_records
 
 
 def find_record(folder: Path, name: str, protocol: str | None) -> Record:
@@ -16,17 +16,9 @@ def find_record(folder: Path, name: str, protocol: str | None) -> Record:
     Raises:
         UserError: if there is none, or several seeds or protocols have it.
     """
-    if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
+    check_folder(folder)
     records = load_records(folder)
-    known = sorted({record.protocol for record in records})
-    if protocol is not None and protocol not in known:
-        raise UserError(
-            f"there is no protocol {protocol!r} among the records; known: {', '.join(known)}."
-            f"{suggestion(protocol, known)}"
-        )
-    records = [record for record in records if protocol in (None, record.protocol)]
-    found = find_records(records, name)
+    found = find_records(records if protocol is None else of_protocol(records, protocol), name)
     if len(found) > 1:
         told = ", ".join(f"{record.run_hash[:6]} (seed {record.seed}, {record.protocol})" for record in found[:5])
         raise UserError(f"{name!r} means {len(found)} records, give the hash of one, or --protocol: {told}")

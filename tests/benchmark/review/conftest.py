@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner, Result
 
-from benchmark.cli import app
+from benchmark.__main__ import app
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
@@ -36,7 +36,6 @@ Run = Callable[..., Result]
 @pytest.fixture(scope="session")
 def run_command() -> Run:
     """Return what runs `python -m benchmark ...` in this process."""
-    from benchmark import cli_review  # noqa: F401  # registers its commands
 
     def run(*arguments: object) -> Result:
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
