@@ -19,9 +19,19 @@ class BadExport(RuntimeError):
 
 
 @dataclass(frozen=True)
+class LayerCount:
+    """Weights of one convolution, and how many of them are not zero."""
+
+    name: str
+    weights: int
+    kept: int
+
+
+@dataclass(frozen=True)
 class Measured:
     """Counts of an exported network."""
 
+    layers: tuple[LayerCount, ...]  # in the order of the network
     prunable_weights: int
     all_parameters: int  # prunable weights and every other trained or running value
     budget: int
@@ -61,7 +71,8 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise BadExport(f"exported tensor {name} holds values that are not finite")
     total = sum(sizes.values())
-    kept = sum(int(conv.weight.count_nonzero()) for conv in layers.values())
+    counts = tuple(LayerCount(name, sizes[name], int(conv.weight.count_nonzero())) for name, conv in layers.items())
+    kept = sum(layer.kept for layer in counts)
     if kept > budget:
         raise BadExport(f"exported {kept:,} weights, budget is {budget:,}")
     if binary:
@@ -70,6 +81,7 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
             if levels > 2:
                 raise BadExport(f"exported layer {name} has {levels} nonzero values, a binary layer has at most 2")
     return Measured(
+        layers=counts,
         prunable_weights=total,
         all_parameters=total + _other_values(network),
         budget=budget,

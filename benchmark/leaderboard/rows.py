@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Literal
 
+from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of
 from benchmark.results.evaluation import HEALTH_ORDER
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
 
 ID_DIGITS = 6  # as at the end of a run's name
+
+Front = Literal["size", "passes"]  # robust accuracy against bytes of the file, or against training passes
 
 
 @dataclass(frozen=True)
@@ -28,8 +31,10 @@ class Row:
     """One setting on a board, over all its seeds. Accuracies and densities are fractions in [0, 1]."""
 
     id: str  # first digits of the hash of its first run
-    rank: int | None  # within the preset; None: refused
-    tie: int | None  # group within the preset, from 1, see `tie_groups`; None: refused
+    rank: int | None  # within preset and size class; None: refused
+    tie: int | None  # group within preset and size class, from 1, see `tie_groups`; None: refused
+    fronts: tuple[Front, ...]  # Pareto fronts of the preset that the row is on
+    size_class: SizeClass
     preset: str
     method: str
     target: str
@@ -103,11 +108,14 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
     `reasons`: why it is refused; empty if it may be ranked.
     """
     first = group[0]
+    costs = costs_of(group)
     robust = _stat([record.evaluation.best_known_accuracy for record in group])
     return Row(
         id=first.run_hash[:ID_DIGITS],
         rank=None,
         tie=None,
+        fronts=(),
+        size_class=size_class(costs.size_bytes),
         preset=first.preset,
         method=first.method.name,
         target=first.method.target,
@@ -131,7 +139,7 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
             for check in record.evaluation.health
             if check.verdict == "suspect"
         ),
-        costs=costs_of(group),
+        costs=costs,
         seeds=tuple(record.seed for record in group),
         runs=tuple(record.run for record in group),
         footnotes=(),

@@ -6,15 +6,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.leaderboard.classes import SIZE_CLASSES, SizeClass, pareto_front
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.rows import Row, Stat, make_row, setting_of
+from benchmark.leaderboard.rows import Front, Row, Stat, make_row, setting_of
 from benchmark.results.challenges import Challenge, challenged
 from benchmark.results.invariants import violations
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.record import Record
 from benchmark.results.statistics import tie_groups
 
-# The order of a board's sections. Rows of different presets are never ranked against each other.
+# The order of a board's sections. Rows of different presets are never ranked against each other; within a preset each
+# size class has a ranking of its own.
 PRESETS = ("paper", "short", "own", "smoke")
 
 
@@ -38,8 +40,14 @@ class Board:
     challenges: tuple[Challenge, ...] = ()
 
     def section(self, preset: str) -> list[Row]:
-        """Return the ranked rows of one preset, best first."""
+        """Return the ranked rows of one preset: small size classes first, the best first in each."""
         return [row for row in self.rows if row.preset == preset]
+
+    def rankings(self, preset: str) -> list[tuple[SizeClass, list[Row]]]:
+        """Return the rankings of one preset: its size classes that have rows, small ones first, the best row first."""
+        rows = self.section(preset)
+        found = [(size_class, [row for row in rows if row.size_class == size_class]) for size_class in SIZE_CLASSES]
+        return [(size_class, ranking) for size_class, ranking in found if ranking]
 
 
 def boards(
@@ -128,15 +136,31 @@ def _test_data(records: list[Record]) -> tuple[str, int]:
 
 
 def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[str]]]:
-    """Rank one preset's settings by robust accuracy, equals share a rank; adds tie groups and methods' deviations."""
+    """Rank one preset's settings by robust accuracy within their size classes, equals share a rank.
+
+    Adds tie groups, Pareto fronts over all classes, and the methods' deviations.
+    """
     found = [(make_row(group, ()), group) for group in groups]
     found.sort(key=lambda pair: (-_score(pair[0].robust), -_score(pair[0].clean), pair[0].method, pair[0].runs))
-    scores = [_score(row.robust) for row, _ in found]
-    ties = tie_groups([[record.evaluation.right("robust") for record in group] for _, group in found])
-    return [
-        (replace(row, rank=scores.index(_score(row.robust)) + 1, tie=tie), group[0].method.deviations)
-        for (row, group), tie in zip(found, ties, strict=True)
-    ]
+    fronts = _fronts([row for row, _ in found])
+    ranked = []
+    for size_class in SIZE_CLASSES:
+        members = [(row, group) for row, group in found if row.size_class == size_class]
+        scores = [_score(row.robust) for row, _ in members]
+        ties = tie_groups([[record.evaluation.right("robust") for record in group] for _, group in members])
+        for (row, group), tie in zip(members, ties, strict=True):
+            rank = scores.index(_score(row.robust)) + 1
+            ranked.append((replace(row, rank=rank, tie=tie, fronts=fronts[row.runs]), group[0].method.deviations))
+    return ranked
+
+
+def _fronts(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Front, ...]]:
+    """Return the Pareto fronts that each row is on, by its runs."""
+    scores = [_score(row.robust) for row in rows]
+    by_size = pareto_front([row.costs.size_bytes for row in rows], scores)
+    by_passes = pareto_front([row.costs.passes for row in rows], scores)
+    told: list[tuple[Front, list[bool]]] = [("size", by_size), ("passes", by_passes)]
+    return {row.runs: tuple(name for name, on in told if on[place]) for place, row in enumerate(rows)}
 
 
 def _score(stat: Stat) -> float:

@@ -52,6 +52,14 @@ class MethodPart(Part):
     source_sha256: Sha256  # of the file that defines the class
 
 
+class LayerPart(Part):
+    """One convolution: its prunable weights, and how many of them are not zero."""
+
+    name: str
+    weights: Positive
+    kept: Count
+
+
 class CompressionPart(Part):
     """What was asked for (precision, keep ratio, allocation, budget) and what was counted in the network."""
 
@@ -63,11 +71,17 @@ class CompressionPart(Part):
     density: Share  # kept over prunable weights
     density_all: Share  # nonzero over all parameters
     entropy_bound_bytes: Positive  # what an ideal coder would need
+    layers: Annotated[list[LayerPart], Field(min_length=1)]  # in the order of the network
 
     @model_validator(mode="after")
-    def _within_budget(self) -> Self:
+    def _counts_agree(self) -> Self:
         if self.kept_weights > self.budget:
             raise ValueError(f"kept_weights {self.kept_weights} exceeds the budget {self.budget}")
+        for layer in self.layers:
+            if layer.kept > layer.weights:
+                raise ValueError(f"layer {layer.name} keeps {layer.kept} of {layer.weights} weights")
+        if (kept := sum(layer.kept for layer in self.layers)) != self.kept_weights:
+            raise ValueError(f"kept_weights is {self.kept_weights}, but the layers keep {kept}")
         return self
 
 
@@ -96,6 +110,19 @@ class FirstPhasePart(Part):
     weights_sha256: Sha256  # of its latent weights and normalisation after its last epoch
 
 
+class EpochPart(Part):
+    """What was known at the end of a training epoch; accuracies are of the exported network, on validation images."""
+
+    epoch: Positive  # over all phases, from 1
+    phase: str
+    lr: Quantity
+    loss: float  # mean training loss
+    validation_clean_accuracy: Share
+    validation_robust_accuracy: Share
+    kept_weights: Count
+    seconds: Quantity  # of training so far
+
+
 class TrainingPart(Part):
     """The cost of training and the choice of the epoch on held-out training images."""
 
@@ -108,6 +135,23 @@ class TrainingPart(Part):
     validation_robust_accuracy: Share
     frozen_parts_unchanged: StrictBool | None  # None: the method freezes nothing
     first_phase: FirstPhasePart | None = None  # None: the method trained all its phases itself
+    history: list[EpochPart]  # one per epoch that the run trained itself: a reused first phase has none here
+
+    @model_validator(mode="after")
+    def _history_agrees(self) -> Self:
+        epochs = [line.epoch for line in self.history]
+        if epochs != list(range(self.epochs - len(epochs) + 1, self.epochs + 1)):
+            raise ValueError(f"the {len(epochs)} epochs of the history are not the last of {self.epochs}, each once")
+        if self.first_phase is None and len(epochs) != self.epochs:
+            raise ValueError(f"history has {len(epochs)} epochs, but {self.epochs} were trained")
+        for line in self.history:
+            chosen = line.epoch == self.selected_epoch
+            if chosen and line.validation_robust_accuracy != self.validation_robust_accuracy:
+                raise ValueError(
+                    f"validation_robust_accuracy is {self.validation_robust_accuracy}, but the history has "
+                    f"{line.validation_robust_accuracy} at the selected epoch {line.epoch}"
+                )
+        return self
 
 
 class ProvenancePart(Part):

@@ -32,7 +32,7 @@ class Record(Part):
             each other (budget, density, counts, verdicts, protocol id).
     """
 
-    schema_version: Literal[2]
+    schema_version: Literal[3]
     protocol_version: Literal[1]
     run: str  # readable name, its parts separated by "/"
     run_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
@@ -61,6 +61,8 @@ class Record(Part):
             raise ValueError(
                 f"counts must obey kept <= prunable <= all, got {kept}, {prunable}, {self.architecture.all_parameters}"
             )
+        if (weights := sum(layer.weights for layer in self.compression.layers)) != prunable:
+            raise ValueError(f"prunable_weights is {prunable}, but the layers have {weights}")
         if abs(self.compression.density - kept / prunable) > TOLERANCE:
             raise ValueError(f"density is {self.compression.density}, but {kept} / {prunable} weights are kept")
         if self.evaluation.n_images > self.dataset.test_images:

@@ -21,6 +21,10 @@ def recount(record: Record, artifact: Artifact) -> list[str]:
         "LBN": (record.architecture.last_norm, artifact.plan.last_norm),
         "prunable weights": (record.architecture.prunable_weights, measured.prunable_weights),
         "parameters": (record.architecture.all_parameters, measured.all_parameters),
+        "weights kept by layer": (
+            [(layer.name, layer.weights, layer.kept) for layer in compression.layers],
+            [(layer.name, layer.weights, layer.kept) for layer in measured.layers],
+        ),
         "kept weights": (compression.kept_weights, measured.kept_weights),
         "density of all": (compression.density_all, measured.density_all),
         "entropy bound": (compression.entropy_bound_bytes, measured.entropy_bound_bytes),

@@ -37,6 +37,11 @@ def append(path: Path, line: EpochLine) -> None:
         file.write(json.dumps(asdict(line)) + "\n")
 
 
+def read(path: Path) -> tuple[EpochLine, ...]:
+    """Return all epochs of a file, in order."""
+    return tuple(EpochLine(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines())
+
+
 def truncate(path: Path, epochs: int) -> None:
     """Keep the first `epochs` lines: later ones belong to epochs that a kill made void."""
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []

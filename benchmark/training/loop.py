@@ -20,7 +20,7 @@ from benchmark.training.checkpoint import load_checkpoint, load_network, save_ch
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.handover import check_taken_over, save_trained, take_over, trained_path
-from benchmark.training.history import EpochLine, append, truncate
+from benchmark.training.history import EpochLine, append, read, truncate
 from benchmark.training.progress import Progress
 from benchmark.training.schedule import even_batches, learning_rate, make_optimizer
 from benchmark.training.selection import recalibrate, validate
@@ -41,9 +41,8 @@ def train(
     """Train one network, resuming from `folder/checkpoint.pt` if there is one.
 
     A run that is killed and resumed does the same arithmetic as one that is not: every epoch draws from streams of
-    its own, and the checkpoint is written whole at the end of each epoch.
-
-    A finished training leaves `folder/network.safetensors`, from which later calls return at once.
+    its own, and the checkpoint is written whole at the end of each epoch. A finished training leaves
+    `folder/network.safetensors`, from which later calls return at once.
 
     Args:
         experiment: what to train.
@@ -75,7 +74,7 @@ class _Run:
         first_phase: FirstPhase | None,
     ) -> None:
         self.experiment, self.method, self.folder, self.report = experiment, method, folder, report
-        self.device, self.first_phase = device, first_phase
+        self.device, self.first_phase, self.history = device, first_phase, folder / "history.jsonl"
         self.training, self.validation = data.train.to(device), data.validation.to(device)
         self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
         self.phases = tuple(method.phases(experiment.training.epochs, self.target))
@@ -94,7 +93,7 @@ class _Run:
 
     def train(self) -> Trained:
         path, run_hash = self.folder / "network.safetensors", self.experiment.run_hash
-        whole = not self.target.dense or trained_path(self.folder).exists()  # else what others begin with is gone
+        whole = self.history.exists() and (not self.target.dense or trained_path(self.folder).exists())
         finished = load_network(path, run_hash=run_hash) if whole else None
         if finished is None:
             self._train_phases()
@@ -116,6 +115,7 @@ class _Run:
             self.phases,
             self._passes(),
             self.state.seconds,
+            read(self.history),
             self.first_phase,
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
@@ -131,7 +131,7 @@ class _Run:
             self.state.phase, self.state.first_phase_sha256 = 1, self.first_phase.weights_sha256
             self.report(f"phase {self.phases[0].name} is that of {self.first_phase.spec.run}")
         done = self._epochs_before(self.state.phase) + self.state.epoch
-        truncate(self.folder / "history.jsonl", done - self.taken_over)
+        truncate(self.history, done - self.taken_over)
         for index in range(self.state.phase, len(self.phases)):
             resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
             self._train_phase(index, resumed)
@@ -221,7 +221,7 @@ class _Run:
             kept_weights=kept,
             seconds=round(self.state.seconds, 3),
         )
-        append(self.folder / "history.jsonl", line)
+        append(self.history, line)
         self.report(line.text(self.experiment.training.epochs))
 
     def _replay_phase_beginnings(self) -> None:

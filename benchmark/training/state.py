@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from benchmark.experiment import FirstPhaseSpec
+from benchmark.training.history import EpochLine
 from methods.base import Phase
 
 
@@ -34,6 +35,7 @@ class Trained:
     phases: tuple[Phase, ...]
     passes: int  # images sent forward and backward, a reused first phase included
     seconds: float
+    history: tuple[EpochLine, ...]
     first_phase: FirstPhase | None
     frozen_parts_unchanged: bool | None  # None if every parameter was trained in every phase
 

@@ -28,6 +28,20 @@ def health() -> Callable[..., list[dict[str, Any]]]:
     return health_fields
 
 
+def history_line(epoch: int, robust: float) -> dict[str, Any]:
+    """Return what a record says about one epoch."""
+    return {
+        "epoch": epoch,
+        "phase": "train",
+        "lr": 0.1,
+        "loss": 1 / epoch,
+        "validation_clean_accuracy": 0.8,
+        "validation_robust_accuracy": robust,
+        "kept_weights": 100,
+        "seconds": 9.0 * epoch,
+    }
+
+
 def record_fields(
     *,
     method: str = "edge_popup",
@@ -50,7 +64,7 @@ def record_fields(
     counts = {"clean": clean, "pgd": pgd, "apgd-ce": max(pgd, auto), "apgd-t": auto, "fab-t": auto, "square": auto}
     verdicts = {name: pack_verdicts([index < count for index in range(n)]) for name, count in counts.items()}
     fields: dict[str, Any] = {
-        "schema_version": 2,
+        "schema_version": 3,
         "protocol_version": 1,
         "run": f"{dataset}/resnet34-lbn/{method}/binary-keep0.01-p0.1-pgd/seed{seed}-3f9a1c",
         "run_hash": "3f9a1c000000",
@@ -152,6 +166,15 @@ def record_fields(
         for name in parents:
             part = part[name]
         part[last] = value
+    # What a change does not name fits the rest.
+    prunable, kept = fields["architecture"]["prunable_weights"], fields["compression"]["kept_weights"]
+    fields["compression"].setdefault(
+        "layers",
+        [{"name": "conv1", "weights": 1, "kept": 0}, {"name": "linear", "weights": prunable - 1, "kept": kept}],
+    )
+    training = fields["training"]
+    robust = training["validation_robust_accuracy"]
+    training.setdefault("history", [history_line(epoch + 1, robust) for epoch in range(int(training["epochs"]))])
     return fields
 
 

@@ -13,6 +13,11 @@ from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts, unpack_verdicts
 
+EPOCH = {
+    **{"epoch": 1, "phase": "train", "lr": 0.1, "loss": 1.0, "kept_weights": 100, "seconds": 9.0},
+    **{"validation_clean_accuracy": 0.8, "validation_robust_accuracy": 0.4},
+}
+
 
 def test_a_record_survives_its_json_unchanged(make_record):
     record = make_record()
@@ -29,7 +34,7 @@ def test_a_record_cannot_be_changed(make_record):
     [
         ({"compression__kept_weights": 101}, "exceeds the budget"),
         ({"compression__density": 0.011}, "density is"),
-        ({"architecture__prunable_weights": 99}, "kept <= prunable"),
+        ({"architecture__prunable_weights": 99}, "keeps 100 of 98 weights"),
         ({"architecture__all_parameters": 9_999}, "kept <= prunable"),
         ({"evaluation__clean_accuracy": 0.81}, "clean accuracy"),
         ({"evaluation__pgd__accuracy": 0.51}, "pgd accuracy"),
@@ -153,3 +158,18 @@ def test_packed_verdicts_come_back_bit_by_bit(bits):
 def test_verdicts_of_the_wrong_length_are_refused(text, n):
     with pytest.raises(ValueError, match="verdicts"):
         unpack_verdicts(text, n)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"compression__layers": [{"name": "a", "weights": 10_000, "kept": 99}]}, "the layers keep 99"),
+        ({"compression__layers": [{"name": "a", "weights": 9_999, "kept": 100}]}, "the layers have 9999"),
+        ({"training__history": []}, "history has 0 epochs, but 400"),
+        ({"training__history": [EPOCH | {"epoch": 2}], "training__epochs": 1}, "not the last of 1"),
+        ({"training__history": [EPOCH], "training__epochs": 1, "training__selected_epoch": 1}, "at the selected epoch"),
+    ],
+)
+def test_layers_and_history_agree_with_the_totals(fields, changes, told):
+    with pytest.raises(ValidationError, match=told):
+        Record(**fields(**changes))

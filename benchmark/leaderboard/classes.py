@@ -1,0 +1,59 @@
+"""Size classes, within which rows are ranked, and Pareto fronts across them. Pure functions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class SizeClass:
+    """Artifacts up to a number of bytes, and above that of the next smaller class."""
+
+    name: str
+    limit: float  # bytes, included
+
+    @property
+    def title(self) -> str:
+        """The class in words."""
+        return f"above {SIZE_CLASSES[-2].name}" if self is SIZE_CLASSES[-1] else f"up to {self.name}"
+
+
+# Steps of about three. A dense ResNet34 has 85 MB, one of 1-bit weights 2.8 MB, one with 1% of them 0.3 MB.
+SIZE_CLASSES = (
+    SizeClass("10 kB", 1e4),
+    SizeClass("30 kB", 3e4),
+    SizeClass("100 kB", 1e5),
+    SizeClass("300 kB", 3e5),
+    SizeClass("1 MB", 1e6),
+    SizeClass("3 MB", 3e6),
+    SizeClass("10 MB", 1e7),
+    SizeClass("30 MB", 3e7),
+    SizeClass("more", float("inf")),
+)
+
+
+def size_class(size_bytes: int) -> SizeClass:
+    """Return the class of an artifact of so many bytes, at least 1."""
+    return next(each for each in SIZE_CLASSES if size_bytes <= each.limit)
+
+
+def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
+    """Tell for each point whether no other one costs at most as much and scores at least as well, one of them strictly.
+
+    Args:
+        costs: less is better.
+        scores: more is better; as many as costs.
+
+    >>> pareto_front([1, 2, 2, 3], [0.5, 0.4, 0.7, 0.7])
+    [True, False, True, False]
+    """
+    on_front = [False] * len(costs)
+    best = float("-inf")
+    cheapest_of_best = float("-inf")
+    for place in sorted(range(len(costs)), key=lambda place: (costs[place], -scores[place])):
+        equal = scores[place] == best and costs[place] == cheapest_of_best
+        if scores[place] > best or equal:
+            on_front[place] = True
+            best, cheapest_of_best = scores[place], costs[place]
+    return on_front
