@@ -9,6 +9,7 @@ from typing import Literal
 
 from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of
+from benchmark.leaderboard.reference import ReportedRow
 from benchmark.results.evaluation import HEALTH_ORDER
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
@@ -56,6 +57,8 @@ class Row:
     costs: Costs
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
+    records: tuple[Record, ...]  # one per seed, in the order of the seeds, with accepted challenges applied
+    reported: ReportedRow | None  # the published result that the row reproduces
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
 
@@ -142,6 +145,8 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
         costs=costs,
         seeds=tuple(record.seed for record in group),
         runs=tuple(record.run for record in group),
+        records=tuple(group),
+        reported=None,
         footnotes=(),
         reasons=reasons,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +14,7 @@ POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12)
 
 
 def test_a_limit_belongs_to_its_own_class_and_one_byte_more_to_the_next():
-    for smaller, larger in zip(SIZE_CLASSES, SIZE_CLASSES[1:], strict=False):
+    for smaller, larger in itertools.pairwise(SIZE_CLASSES):
         assert size_class(int(smaller.limit)) is smaller
         assert size_class(int(smaller.limit) + 1) is larger
     assert size_class(1) is SIZE_CLASSES[0]
@@ -42,6 +44,6 @@ def test_each_size_class_has_its_own_ranking_and_the_fronts_look_across_them(mak
         for each, rows in board.rankings("paper")
     ]
     assert told == [
-        ("10 kB", [("small", 1, 1, ("size",)), ("worse", 2, 1, ())]),
+        ("10 kB", [("small", 1, 1, ("size",)), ("worse", 2, 2, ())]),
         ("100 kB", [("big", 1, 1, ("size", "passes"))]),
     ]
