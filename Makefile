@@ -11,7 +11,7 @@ REQUIREMENTS := pyproject.toml constraints.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: run test lint types pytest bench format leaderboard clean
+.PHONY: run test lint types pytest bench format leaderboard leaderboard-check clean
 
 run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
 	$(BIN)/python -m benchmark run quickstart
@@ -38,6 +38,9 @@ format: $(INSTALLED_DEV)
 
 leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ anew from their records.
 	$(BIN)/python -m benchmark leaderboard
+
+leaderboard-check: $(INSTALLED)  ## Fail if a page in leaderboards/ differs from its records.
+	$(BIN)/python -m benchmark leaderboard --check
 
 clean:  ## Remove the environment and all caches; results in runs/ and leaderboards/ stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
