@@ -139,7 +139,7 @@ def leaderboard(
     ),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
 ) -> None:
-    """Render the records to Markdown and CSV, one board per protocol."""
+    """Render the records: one board per protocol in every format, the site, the changelog, the README's table."""
     from benchmark.leaderboard.render import check_pages, write_pages
     from benchmark.results.store import check_folder
 
@@ -154,7 +154,8 @@ def leaderboard(
         return
     changed = write_pages(out)
     for path in changed:
-        typer.echo(f"wrote {path}")
+        if path.parent == out:  # the site has a page for every row
+            typer.echo(f"{'wrote' if path.exists() else 'removed'} {path}")
     typer.echo(f"{out}: {len(changed)} pages changed")
 
 

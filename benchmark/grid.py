@@ -13,7 +13,8 @@ from benchmark.cost import training_flops
 from benchmark.data.catalog import KNOWN
 from benchmark.experiment import Experiment
 from benchmark.launch.order import work_folder
-from benchmark.leaderboard.reference import ReportedRow, find_reported, load_reported
+from benchmark.leaderboard.reference import ReportedRow, load_reported
+from benchmark.leaderboard.reproduction import find_reported
 from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.record import Record
@@ -111,7 +112,7 @@ def _planned(
         reason,
         epochs * experiment.passes_per_image,
         flops,
-        find_reported(experiment, found.cls.objective, reported),
+        find_reported(experiment, reported),
         warning,
     )
 

@@ -31,7 +31,8 @@ _COLUMNS = (
     ),
     *("keep_ratio", "allocation", "objective", "options"),
     *(column for stat in _STATS for column in (stat, f"{stat}_std")),
-    *("robust_low", "robust_high", "health"),
+    *("robust_low", "robust_high", "health", "size_class", "fronts"),
+    *("reported", "difference", "reported_clean", "difference_clean"),
     *(field.name for field in fields(Costs)),
     *("n_seeds", "seeds", "n_images", "runs", "note"),
 )
@@ -73,6 +74,8 @@ def _measured(row: Row, board: Board) -> _Cells:
         "robust_low": row.interval[0],
         "robust_high": row.interval[1],
         "health": row.health,
+        "size_class": row.size_class.name,
+        "fronts": " ".join(row.fronts),
         **vars(row.costs),
         "n_seeds": len(row.seeds),
         "seeds": " ".join(str(seed) for seed in row.seeds),
@@ -83,6 +86,9 @@ def _measured(row: Row, board: Board) -> _Cells:
     for name in _STATS:
         stat = getattr(row, name)
         cells |= {name: stat.mean, f"{name}_std": stat.std}
+    for suffix, found in (("", row.against_reported), ("_clean", row.clean_against_reported)):
+        if found is not None:
+            cells |= {f"reported{suffix}": found.reported, f"difference{suffix}": found.difference}
     return cells
 
 

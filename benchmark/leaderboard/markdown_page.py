@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.leaderboard.markdown_costs import cost_blocks
+from benchmark.leaderboard.markdown_reproduction import SETTING, reproduction_blocks, setting_cells
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.rows import Row, Stat
 from benchmark.leaderboard.tables import PRESETS, Board
-from benchmark.leaderboard.text import allocation, amount, architecture, markdown, percent, short, table
+from benchmark.leaderboard.text import GENERATED, amount, markdown, percent, row_page, short, table
 
-MARKDOWN_MARKER = "<!-- Generated from records by `python -m benchmark leaderboard`. Do not edit. -->"
+MARKDOWN_MARKER = f"<!-- {GENERATED} -->"
 
 _PRESET_TITLES = {
     "paper": "Ranking (full preset of the paper)",
@@ -18,21 +19,23 @@ _PRESET_TITLES = {
     "own": "Own settings, not comparable with the ranking",
     "smoke": "Smoke preset: shows that the code runs, says nothing about the methods",
 }
-_SETTING = ("method", "precision", "LBN", "architecture", "keep ratio", "p", "objective")
+_FORMATS = (("csv", "csv"), ("json", "json"), ("LaTeX", "tex"), ("BibTeX", "bib"))
 _MEASURED = (
-    *("rank", "tie", "id", *_SETTING, "clean", "PGD", "AutoAttack", "robust", "95% interval", "gradients"),
-    *("density", "size", "training passes", "seeds"),
+    *("rank", "tie", "id", *SETTING, "clean", "PGD", "AutoAttack", "robust", "95% interval", "gradients"),
+    *("density", "size", "training passes", "Pareto", "seeds"),
 )
 _LEGEND = (
-    "Accuracies are percent of the images. *robust*: right on the clean image and under every attack run. Several "
-    "seeds are shown by their mean, *robust* with ± the sample standard deviation. The interval is that of *robust*: "
-    "Wilson's for one seed; for several a bootstrap over seeds and images, too narrow while seeds are few. *tie*: rows "
-    "with the same number do not differ from the first of them as far as these images show (exact McNemar test, "
-    "p >= 0.05, seeds paired in order and pooled); `python -m benchmark compare` tests any two rows. *LBN*: batch norm "
-    "after the last layer. *p*: layer budgets are proportional to (layer size)^p. *gradients*: verdict of the gradient "
-    "health checks. *density*: weights kept over prunable weights, counted in the network. *size*: of the artifact's "
-    "file. *training passes*: images sent forward and backward. *id*: names a row in `compare`, `reproduce` and "
-    "`challenge`."
+    "Rows are ranked by *robust* within classes of size. Accuracies are percent of the images. *robust*: right on "
+    "the clean image and under every attack run. Several seeds are shown by their mean, *robust* with ± the sample "
+    "standard deviation. The interval is that of *robust*: Wilson's for one seed; for several a bootstrap over seeds "
+    "and images, too narrow while seeds are few. *tie*: rows of a class with the same number do not differ from the "
+    "first of them as far as these images show (exact McNemar test, p >= 0.05, seeds paired in order and pooled); "
+    "`python -m benchmark compare` tests any two rows. *LBN*: batch norm after the last layer. *p*: layer budgets "
+    "are proportional to (layer size)^p. *gradients*: verdict of the gradient health checks. *density*: weights kept "
+    "over prunable weights, counted in the network. *size*: of the artifact's file. *training passes*: images sent "
+    "forward and backward. *Pareto*: no row of the preset, of whatever class, is at least as robust at no more bytes "
+    "(size), or no more training passes (passes), and better in one of the two. *id*: names a row in `compare`, "
+    "`reproduce` and `challenge`, and leads to its page on the site."
 )
 _INDEX_TEXT = (
     "Results share a table only if they have the same protocol: data set, norm, epsilon, attacks and number "
@@ -54,14 +57,18 @@ def to_markdown(board: Board) -> str:
         _LEGEND,
     ]
     for preset in PRESETS:
-        if rows := board.section(preset):
-            blocks += [f"## {_PRESET_TITLES[preset]}", table(_MEASURED, [_measured(row) for row in rows])]
+        if rankings := board.rankings(preset):
+            blocks.append(f"## {_PRESET_TITLES[preset]}")
+        for size_class, rows in rankings:
+            lines = [_measured(row, board.protocol) for row in rows]
+            blocks += [f"### {size_class.title[0].upper()}{size_class.title[1:]}", table(_MEASURED, lines)]
+    blocks += reproduction_blocks(board)
     blocks += cost_blocks(board)
     if board.reported:
         blocks += [
             "## Reported by the paper's authors (not measured here)",
             "Quoted from the source that `reference/SOURCES.md` names; full test set.",
-            table((*_SETTING, "clean", "AutoAttack", "note"), [_reported(row) for row in board.reported]),
+            table((*SETTING, "clean", "AutoAttack", "note"), [_reported(row) for row in board.reported]),
         ]
     if board.refused:
         refused = [[markdown(row.runs[0]), markdown("; ".join(row.reasons))] for row in board.refused]
@@ -91,20 +98,21 @@ def index_page(boards: Sequence[Board]) -> str:
 
 
 def _index_line(board: Board) -> list[str]:
-    link = f"[{markdown(board.protocol)}]({board.protocol}.md) ([csv]({board.protocol}.csv))"
+    formats = ", ".join(f"[{name}]({board.protocol}.{ending})" for name, ending in _FORMATS)
+    link = f"[{markdown(board.protocol)}]({board.protocol}.md) ({formats})"
     counts = [len(board.section(preset)) for preset in PRESETS]
     numbers = [board.n_images, *counts, len(board.refused)]
     return [link, markdown(board.dataset), board.epsilon, *(str(number) for number in numbers)]
 
 
-def _measured(row: Row) -> list[str]:
+def _measured(row: Row, protocol: str) -> list[str]:
     notes = ",".join(str(number) for number in row.footnotes)
-    method, *setting = _setting(row)
+    method, *setting = setting_cells(row)
     options = f" ({markdown(row.options_text)})" if row.options_text else ""
     return [
         str(row.rank),
         str(row.tie),
-        row.id,
+        f"[{row.id}]({row_page(protocol, row.id)})",
         f"{method}<sup>{notes}</sup>{options}" if notes else f"{method}{options}",
         *setting,
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
@@ -114,6 +122,7 @@ def _measured(row: Row) -> list[str]:
         short(row.costs.density),
         amount(row.costs.size_bytes, "B"),
         amount(row.costs.passes),
+        ", ".join(row.fronts),
         str(len(row.seeds)),
     ]
 
@@ -124,17 +133,4 @@ def _with_deviation(stat: Stat) -> str:
 
 def _reported(row: ReportedRow) -> list[str]:
     clean = "-" if row.clean is None else percent(row.clean)
-    return [*_setting(row), clean, percent(row.robust), markdown(row.note or "")]
-
-
-def _setting(row: Row | ReportedRow) -> list[str]:
-    width = row.width if isinstance(row, Row) else 1.0
-    return [
-        markdown(row.method),
-        row.weights,
-        "yes" if row.last_norm else "no",
-        markdown(architecture(row.architecture, width)),
-        short(row.keep_ratio),
-        allocation(row.keep_ratio, row.allocation),
-        markdown(row.objective),
-    ]
+    return [*setting_cells(row), clean, percent(row.robust), markdown(row.note or "")]

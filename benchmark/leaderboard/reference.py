@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
 from benchmark.errors import UserError
-from benchmark.experiment import Experiment
 
 _DATASETS = {"c10": ("cifar10", "8/255"), "c100": ("cifar100", "4/255")}
 _WEIGHTS: dict[str, Literal["fp", "binary"]] = {"fp": "fp", "bin": "binary"}
@@ -65,49 +64,37 @@ def load_reported(path: Path) -> list[ReportedRow]:
     Raises:
         UserError: if the file cannot be read or a cell is not understood.
     """
+    return [row for _, rows in reported_lines(path) for row in rows.values()]
+
+
+def reported_lines(path: Path) -> list[tuple[dict[str, str], dict[str, ReportedRow]]]:
+    """Read a file of published tables line by line, see `load_reported`.
+
+    Returns:
+        Each line as it is written, and its results by the column that holds the number under AutoAttack.
+
+    Raises:
+        UserError: if the file cannot be read or a cell is not understood.
+    """
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.DictReader(file))
         if lines and "ablation" in lines[0]:
-            return [_ablation(line) for line in lines]
+            return [(line, {"c10_bin_rob": _ablation(line)}) for line in lines]
         return [
-            _compared(line, data, precision)
+            (
+                line,
+                {
+                    f"{data}_{precision}_rob": _compared(line, data, precision)
+                    for data in _DATASETS
+                    for precision in _WEIGHTS
+                    if line[f"{data}_{precision}_rob"]
+                },
+            )
             for line in lines
-            for data in _DATASETS
-            for precision in _WEIGHTS
-            if line[f"{data}_{precision}_rob"]
         ]
     except (OSError, KeyError, InvalidOperation) as error:
         raise UserError(f"{path}: not a table of reported results ({error!r}). Restore it from git.") from None
-
-
-def find_reported(experiment: Experiment, own_objective: str, rows: Sequence[ReportedRow]) -> ReportedRow | None:
-    """Return the published result that an experiment reproduces, or None.
-
-    Only the full-sized network on all images with the paper's schedule does, all phases trained by the method itself,
-    and only with the options that are behind the published number.
-
-    Args:
-        experiment: what is trained.
-        own_objective: the training loss of the method's own paper, which the published rows use unless they are fast.
-        rows: as `load_reported` returns them; of several for one cell the first counts.
-    """
-    if experiment.first_phase is not None:
-        return None
-    if experiment.preset != "paper" or experiment.architecture.width != 1.0 or experiment.train_images is not None:
-        return None
-    allocation = None if experiment.keep_ratio == 1.0 else experiment.allocation
-    cell = (experiment.dataset, experiment.epsilon, experiment.method.name, experiment.architecture.name)
-    target = (experiment.architecture.last_norm, experiment.keep_ratio, allocation, experiment.weights)
-    for row in rows:
-        if (
-            (row.dataset, row.epsilon, row.method, row.architecture) == cell
-            and (row.last_norm, row.keep_ratio, row.allocation, row.weights) == target
-            and experiment.objective == ("fast" if row.objective == "fast" else own_objective)
-            and experiment.method.options == row.options
-        ):
-            return row
-    return None
 
 
 def _compared(line: dict[str, str], data: str, precision: str) -> ReportedRow:

@@ -1,92 +1,140 @@
-"""Boards as text: a Markdown and a CSV page for each protocol, an index, and a table for the terminal.
+"""All generated pages of a leaderboard folder: what they should be, bringing them up to date, and checking them.
 
-Pages lie directly in the leaderboard folder, next to records/ and reference/. `write_pages` brings them up to
-date, `check_pages` says where they are not.
+Pages lie directly in the folder, next to records/ and reference/, and in site/ below it. `write_pages` brings them up
+to date, `check_pages` says where they are not.
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
+from benchmark.leaderboard.bibtex_page import to_bibtex
+from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries
 from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
-from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER, index_page, to_markdown
+from benchmark.leaderboard.json_page import to_json
+from benchmark.leaderboard.latex_page import to_latex
+from benchmark.leaderboard.markdown_page import index_page, to_markdown
 from benchmark.leaderboard.reference import load_reported
+from benchmark.leaderboard.state import state_of
 from benchmark.leaderboard.tables import boards
 from benchmark.leaderboard.terminal import to_terminal
+from benchmark.leaderboard.text import GENERATED
 from benchmark.results.challenges import load_challenges
-from benchmark.results.store import artifact_problem, load_records, write_atomic
+from benchmark.results.store import artifact_problem, load_hashed_records
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
 INDEX = "boards.md"
-_REMEDY = "run `python -m benchmark leaderboard`"
+REMEDY = "run `python -m benchmark leaderboard`"
+_HEAD = 400  # characters, within which a generated page says that it is one
+_ENDINGS = (".md", ".csv", ".json", ".tex", ".bib")
+_SITE = "site"
+_FIGURES = "figures"  # below the site; written by a command of its own
 
 
 def pages(folder: Path) -> dict[str, str]:
-    """Return the text of every page by file name, made from folder/records and folder/reference.
+    """Return the text of every page by its name relative to `folder`, made from folder/records and folder/reference.
+
+    The changelog also depends on what is there: a state of a board that it does not tell yet gets an entry.
 
     Raises:
-        UserError: if a record or the table of reported results cannot be read.
+        UserError: if a record, a challenge or a table of reported results cannot be read.
     """
-    reference = folder / "reference" / "reported_tables.csv"
-    records = load_records(folder)
+    hashed = load_hashed_records(folder)
+    records = [record for record, _ in hashed]
     damaged = {record.run: problem for record in records if (problem := artifact_problem(folder, record))}
+    tables, ablations = (folder / "reference" / f"reported_{name}.csv" for name in ("tables", "ablations"))
     found = boards(
         records,
-        load_reported(reference) if reference.exists() else (),
+        load_reported(tables) if tables.exists() else (),
+        ablations=load_reported(ablations) if ablations.exists() else (),
         challenges=load_challenges(folder),
         damaged=damaged,
     )
-    texts = {INDEX: index_page(list(found.values()))}
-    for protocol, board in found.items():
-        texts[f"{protocol}.md"] = to_markdown(board)
-        texts[f"{protocol}.csv"] = to_csv(board)
+    digests = {(record.protocol, record.run): digest for record, digest in hashed}
+    states = {protocol: state_of(board, digests) for protocol, board in found.items()}
+    texts = {CHANGELOG: changelog_page(folder, states), INDEX: index_page(list(found.values()))}
+    for protocol, state in states.items():
+        texts[f"{protocol}.md"] = to_markdown(state.board)
+        texts[f"{protocol}.csv"] = to_csv(state.board)
+        texts[f"{protocol}.json"] = to_json(state)
+        texts[f"{protocol}.tex"] = to_latex(state)
+        texts[f"{protocol}.bib"] = to_bibtex(state)
     return texts
 
 
 def write_pages(folder: Path) -> list[Path]:
     """Write the pages that differ from their records, delete those without records, return what changed.
 
+    The changelog is written first: it is told from the pages that the others replace.
+
     Raises:
-        UserError: if a record or the table of reported results cannot be read.
+        UserError: if a record, a challenge or a table of reported results cannot be read.
     """
     texts = pages(folder)
-    stale = _stale(folder, texts)
-    changed = [folder / name for name, text in texts.items() if _read(folder / name) != text]
-    folder.mkdir(parents=True, exist_ok=True)
-    for path in changed:
-        write_atomic(path, texts[path.name])
+    stale = list(_leftovers(folder, texts))
+    changed = [name for name, text in texts.items() if _read(folder / name) != text]
+    for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
+        _write(folder / name, texts[name])
     for path in stale:
         path.unlink()
-    return sorted(changed + stale)
+        _remove_empty(path.parent, folder)
+    return sorted([*(folder / name for name in changed), *stale])
 
 
 def check_pages(folder: Path) -> list[str]:
     """Return one sentence for every page that is missing, edited or left over; empty if all agree.
 
     Raises:
-        UserError: if a record or the table of reported results cannot be read.
+        UserError: if a record, a challenge or a table of reported results cannot be read.
     """
     texts = pages(folder)
     problems = []
     for name, text in sorted(texts.items()):
         current = _read(folder / name)
         if current is None:
-            problems.append(f"{name} is missing: {_REMEDY}")
+            problems.append(f"{name} is missing: {REMEDY}")
+        elif current != text and name == CHANGELOG:
+            problems.append(f"{name} {missing_entries(current, text)}: {REMEDY}")
         elif current != text:
-            problems.append(f"{name} differs from its records: {_REMEDY}")
-    return problems + [f"{path.name} has no records: {_REMEDY}" for path in _stale(folder, texts)]
+            problems.append(f"{name} differs from its records: {REMEDY}")
+    return problems + [
+        f"{path.relative_to(folder).as_posix()} has no records: {REMEDY}" for path in _leftovers(folder, texts)
+    ]
 
 
 def _read(path: Path) -> str | None:
-    return path.read_text(encoding="utf-8", errors="replace") if path.exists() else None
+    return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
 
 
-def _stale(folder: Path, texts: dict[str, str]) -> list[Path]:
-    # Only files that begin as ours do: anything else beside them was written by hand.
-    markers = {".md": MARKDOWN_MARKER, ".csv": CSV_MARKER}
-    return [
-        path
-        for path in sorted(folder.glob("*"))
-        if path.suffix in markers and path.name not in texts and (_read(path) or "").startswith(markers[path.suffix])
+def _write(path: Path, text: str) -> None:
+    # At once or not at all, but not forced to the disk: a page is made anew in a second, and there are thousands.
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(text.encode("utf-8"))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:
+    """Yield the generated files that are no page any more: anything else beside them was written by hand."""
+    candidates = [path for path in sorted(folder.glob("*")) if path.suffix in _ENDINGS]
+    candidates += [
+        path for path in sorted((folder / _SITE).rglob("*")) if path.relative_to(folder / _SITE).parts[0] != _FIGURES
     ]
+    for path in candidates:
+        if path.relative_to(folder).as_posix() not in texts and path.is_file() and not path.is_symlink():
+            with path.open("rb") as file:
+                head = file.read(_HEAD).decode("utf-8", errors="replace")
+            if GENERATED in head or head.startswith(CSV_MARKER):
+                yield path
+
+
+def _remove_empty(place: Path, folder: Path) -> None:
+    while place != folder and not any(place.iterdir()):
+        place.rmdir()
+        place = place.parent

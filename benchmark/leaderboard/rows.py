@@ -10,6 +10,7 @@ from typing import Literal
 from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of
 from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.reproduction import Comparison, compared
 from benchmark.results.evaluation import HEALTH_ORDER
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
@@ -61,6 +62,16 @@ class Row:
     reported: ReportedRow | None  # the published result that the row reproduces
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
+
+    @property
+    def against_reported(self) -> Comparison | None:
+        """AutoAttack's accuracy beside the published one; None if the row reproduces none."""
+        return compared(self.reported, self.records, "autoattack")
+
+    @property
+    def clean_against_reported(self) -> Comparison | None:
+        """The same of the clean accuracy, which not every published result has."""
+        return compared(self.reported, self.records, "clean")
 
     @property
     def options_text(self) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.leaderboard.classes import SIZE_CLASSES, SizeClass, pareto_front
 from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.reproduction import reported_of
 from benchmark.leaderboard.rows import Front, Row, Stat, make_row, setting_of
 from benchmark.results.challenges import Challenge, challenged
 from benchmark.results.invariants import violations
@@ -54,6 +55,7 @@ def boards(
     records: Iterable[Record],
     reported: Sequence[ReportedRow] = (),
     *,
+    ablations: Sequence[ReportedRow] = (),
     challenges: Sequence[Challenge] = (),
     damaged: Mapping[str, str] | None = None,
 ) -> dict[str, Board]:
@@ -62,6 +64,7 @@ def boards(
     Args:
         records: results in any order.
         reported: published numbers; each appears on the boards of its own data set and epsilon.
+        ablations: more published numbers, which a row may reproduce; they have pages of their own.
         challenges: adversarial images that lower the best-known accuracy of single records.
         damaged: what is wrong with an artifact, by run; such a row is refused.
 
@@ -74,14 +77,19 @@ def boards(
     by_protocol: dict[str, list[Record]] = {}
     for record in sorted(challenged(records, challenges), key=lambda record: (record.protocol, record.run)):
         by_protocol.setdefault(record.protocol, []).append(record)
-    found = {protocol: _board(group, reported, damaged or {}) for protocol, group in by_protocol.items()}
+    found = {protocol: _board(group, reported, ablations, damaged or {}) for protocol, group in by_protocol.items()}
     return {
         protocol: replace(board, challenges=tuple(each for each in challenges if each.protocol == protocol))
         for protocol, board in found.items()
     }
 
 
-def _board(records: list[Record], reported: Sequence[ReportedRow], damaged: Mapping[str, str]) -> Board:
+def _board(
+    records: list[Record],
+    reported: Sequence[ReportedRow],
+    ablations: Sequence[ReportedRow],
+    damaged: Mapping[str, str],
+) -> Board:
     groups: dict[str, list[Record]] = {}
     refused: list[Row] = []
     data = _test_data(records)
@@ -106,10 +114,13 @@ def _board(records: list[Record], reported: Sequence[ReportedRow], damaged: Mapp
             for group in groups.values()
             if group and group[0].preset == preset
         ]
-        for row, deviations in _ranked(found):
+        for row, group in _ranked(found):
+            deviations = group[0].method.deviations
             footnotes += [text for text in deviations if text not in footnotes]
-            rows.append(replace(row, footnotes=tuple(sorted({footnotes.index(text) + 1 for text in deviations}))))
+            notes = tuple(sorted({footnotes.index(text) + 1 for text in deviations}))
+            rows.append(replace(row, footnotes=notes, reported=reported_of(group, (*reported, *ablations))))
     first = records[0]
+    ids = _unique_ids([*rows, *refused])
     return Board(
         protocol=first.protocol,
         dataset=first.dataset.name,
@@ -120,8 +131,8 @@ def _board(records: list[Record], reported: Sequence[ReportedRow], damaged: Mapp
         pgd_restarts=first.evaluation.pgd.restarts,
         pgd_step=first.evaluation.pgd.step_size,
         autoattack=autoattack_version(data[1]),
-        rows=tuple(rows),
-        refused=tuple(refused),
+        rows=tuple(replace(row, id=ids[row.runs]) for row in rows),
+        refused=tuple(replace(row, id=ids[row.runs]) for row in refused),
         reported=tuple(
             row for row in reported if (row.dataset, row.epsilon) == (first.dataset.name, first.evaluation.epsilon)
         ),
@@ -135,10 +146,32 @@ def _test_data(records: list[Record]) -> tuple[str, int]:
     return min(counts, key=lambda data: (-counts[data], data))
 
 
-def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[str]]]:
+def _unique_ids(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
+    """Return a name for each row, by its runs, that no other row of the board has: a link leads to one row.
+
+    The hash of the first run, shortened; in full for rows whose shortened hashes are the same. Refused rows give way to
+    ranked ones: whoever copies the hash of another's run does not change that one's name.
+    """
+    ids: dict[tuple[str, ...], str] = {}
+    used: Counter[str] = Counter()
+    for refused in (False, True):
+        members = sorted((row for row in rows if bool(row.reasons) == refused), key=lambda row: row.runs)
+        hashes: dict[str, set[str]] = {}
+        for row in members:
+            hashes.setdefault(row.id, set()).add(row.records[0].run_hash)
+        taken = set(used)
+        for row in members:
+            short = len(hashes[row.id]) == 1 and row.id not in taken
+            name = row.id if short else row.records[0].run_hash
+            used[name] += 1
+            ids[row.runs] = name if used[name] == 1 else f"{name}-{used[name]}"
+    return ids
+
+
+def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[Record]]]:
     """Rank one preset's settings by robust accuracy within their size classes, equals share a rank.
 
-    Adds tie groups, Pareto fronts over all classes, and the methods' deviations.
+    Adds tie groups and Pareto fronts over all classes; beside each row stand its records.
     """
     found = [(make_row(group, ()), group) for group in groups]
     found.sort(key=lambda pair: (-_score(pair[0].robust), -_score(pair[0].clean), pair[0].method, pair[0].runs))
@@ -150,7 +183,7 @@ def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[str]]]:
         ties = tie_groups([[record.evaluation.right("robust") for record in group] for _, group in members])
         for (row, group), tie in zip(members, ties, strict=True):
             rank = scores.index(_score(row.robust)) + 1
-            ranked.append((replace(row, rank=rank, tie=tie, fronts=fronts[row.runs]), group[0].method.deviations))
+            ranked.append((replace(row, rank=rank, tie=tie, fronts=fronts[row.runs]), group))
     return ranked
 
 

@@ -1,4 +1,4 @@
-"""A board for the terminal: one fixed-width table for each preset and architecture, 118 columns at most."""
+"""A board for the terminal: one table for each preset and network, in classes of size, 118 columns at most."""
 
 from __future__ import annotations
 
@@ -27,14 +27,15 @@ _NUMBERS = (
 )
 _LEGEND = (
     "id: names the row in `compare`, `reproduce` and `challenge`. 95%: interval of the images right under every attack."
-    " tie: rows of a preset that share a number do not differ from the first of them as far as these images show."
-    " grad: gradient health. size: of the artifact's file. n: seeds. The page has densities, operations and times too."
+    " tie: rows of a preset and class of size that share a number do not differ from the first of them as far as these"
+    " images show. grad: gradient health. size: of the artifact's file. n: seeds. The page has densities, operations"
+    " and times too."
 )
 _HEALTH = {"pass": "ok", "suspect": "susp", "fail": "FAIL"}
 
 
 def to_terminal(board: Board) -> str:
-    """Return the ranked rows in percent, best first, below titles that name network, preset and chance."""
+    """Return the ranked rows in percent, the best of each size class first; titles name network, preset and chance."""
     networks = dict.fromkeys((row.preset, _network(row)) for row in board.rows)
     blocks = [_block(board, preset, network) for preset, network in networks]
     if blocks:
@@ -51,7 +52,10 @@ def _block(board: Board, preset: str, network: str) -> str:
     title = f"{board.protocol}, {network}, {preset} preset, {board.n_images} images, chance {chance}%"
     options = {text: str(number) for number, text in enumerate(_distinct_options(rows), start=1)} | {"": ""}
     header = _line([name for name, _ in _WORDS], [name for name, _ in _NUMBERS])
-    lines = [_line(*_cells(row, options[row.options_text])) for row in rows]
+    lines = []
+    for size_class, ranking in board.rankings(preset):
+        if ranked := [row for row in ranking if _network(row) == network]:
+            lines += [f"{size_class.title}:", *(_line(*_cells(row, options[row.options_text])) for row in ranked)]
     told = [_wrapped(f"opt {number}: {text}") for text, number in options.items() if text]
     return "\n".join([_wrapped(title), header, *lines, *told])
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
+# Stands near the beginning of every generated page; a file below the folder that has it and is no page is left over.
+GENERATED = "Generated from records by `python -m benchmark leaderboard`. Do not edit."
+
 # Entities rather than backslashes: they mean the same in a table cell, in a list and in a heading.
 _ENTITIES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|[]`*\\"})
 
@@ -22,6 +25,11 @@ def markdown(text: str) -> str:
 def percent(fraction: float) -> str:
     """Write a fraction in [0, 1] as percent with two decimals and no sign: 0.4506 is 45.06."""
     return f"{100 * fraction:.2f}"
+
+
+def points(difference: float) -> str:
+    """Write a difference of accuracies in percentage points, always with its sign: -0.0042 is -0.42."""
+    return f"{100 * difference:+.2f}"
 
 
 def short(value: float) -> str:
@@ -55,6 +63,11 @@ def duration(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds * factor:.3g} {unit}"
     return f"{seconds / 3600:.3g} h"
+
+
+def row_page(protocol: str, row_id: str) -> str:
+    """Return where the page of a row lies, from the folder of the boards."""
+    return f"site/rows/{protocol}/{row_id}.html"
 
 
 def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:

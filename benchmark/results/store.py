@@ -91,8 +91,19 @@ def load_records(folder: Path) -> list[Record]:
     Raises:
         UserError: if a file is not a valid record or does not lie where its content says.
     """
+    return [record for record, _ in load_hashed_records(folder)]
+
+
+def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
+    """Read all records below `folder` like `load_records`, each with the SHA-256 of its file.
+
+    Lines may end as they do on Windows: the hash is that of the file with the ends that `save_record` writes.
+
+    Raises:
+        UserError: if a file is not a valid record or does not lie where its content says.
+    """
     records = [_load(path, folder) for path in sorted((folder / "records").rglob("*.json"))]
-    return sorted(records, key=lambda record: (record.protocol, record.run))
+    return sorted(records, key=lambda pair: (pair[0].protocol, pair[0].run))
 
 
 def write_model(path: Path, model: BaseModel) -> None:
@@ -120,9 +131,10 @@ def write_atomic(path: Path, content: str | bytes) -> None:
         temporary.unlink(missing_ok=True)
 
 
-def _load(path: Path, folder: Path) -> Record:
+def _load(path: Path, folder: Path) -> tuple[Record, str]:
+    content = path.read_bytes()
     try:
-        record = Record.model_validate_json(path.read_bytes())
+        record = Record.model_validate_json(content)
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}. Delete the file or repeat the run.") from None
     try:
@@ -131,4 +143,4 @@ def _load(path: Path, folder: Path) -> Record:
         raise UserError(f"{path}: {error}") from None
     if path != expected:
         raise UserError(f"{path}: its content belongs to {expected}. Move the file back or delete it.")
-    return record
+    return record, hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

@@ -8,7 +8,8 @@ import pytest
 
 from benchmark.catalogue import CONFIGS
 from benchmark.grid import REPORTED, plan
-from benchmark.leaderboard.reference import find_reported, load_reported
+from benchmark.leaderboard.reference import load_reported
+from benchmark.leaderboard.reproduction import find_reported
 from benchmark.plan_text import plan_lines
 from benchmark.registry import resolve
 from benchmark.suite import MethodEntry, expand, load_suite
@@ -46,7 +47,7 @@ def published_place(row):
 
 
 def reported_for(experiment):
-    return find_reported(experiment, METHODS[experiment.method.target].cls.objective, PUBLISHED)
+    return find_reported(experiment, PUBLISHED)
 
 
 @pytest.mark.parametrize(("name", "epsilon"), [("cifar10", "8/255"), ("cifar100", "4/255")])
@@ -254,8 +255,16 @@ def test_the_plan_of_the_ablations_tells_every_number_and_none_for_the_capacity_
         {"weights": "fp"},
         {"keep_ratio": 0.02},
         {"allocation": 0.3},
+        {"training": {"epochs": 40}},
+        {"training": {"batch_size": 128}},
+        {"training": {"precision": "bf16"}},
+        {"training": {"attack": {"step_size": "3/255"}}},
+        {"artifact": {"statistics": "float16"}},
     ],
-    ids=["preset", "epsilon", "objective", "images", "width", "first phase", "weights", "keep ratio", "p"],
+    ids=[
+        *("preset", "epsilon", "objective", "images", "width", "first phase", "weights", "keep ratio", "p"),
+        *("epochs", "batch", "precision", "step", "float16"),
+    ],
 )
 def test_a_cell_with_another_setting_reproduces_nothing(make_experiment, changes):
     headline = {
@@ -292,7 +301,11 @@ def test_edge_popup_with_options_that_no_table_has_reproduces_nothing(make_exper
 
 
 def test_hydra_with_another_loss_than_its_own_reproduces_nothing(make_experiment):
-    hydra = {"preset": "paper", "method": {"name": "hydra", "target": "methods.hydra:Hydra"}}
+    hydra = {
+        "preset": "paper",
+        "method": {"name": "hydra", "target": "methods.hydra:Hydra"},
+        "training": {"epochs": 220, "batch_size": 128},
+    }
 
     assert reported_for(make_experiment(**hydra, objective="trades")) is not None
     assert reported_for(make_experiment(**hydra, objective="pgd")) is None

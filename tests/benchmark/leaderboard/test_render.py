@@ -47,11 +47,14 @@ def sections(text):
     return dict(part.split("\n", 1) for part in text.split("\n## ")[1:])
 
 
-def test_pages_are_the_two_of_each_board_and_the_index(folder):
-    svhn = PROTOCOL.replace("cifar10", "svhn")
-    assert sorted(pages(folder)) == sorted(
-        ["boards.md", f"{PROTOCOL}.md", f"{PROTOCOL}.csv", f"{svhn}.md", f"{svhn}.csv"]
-    )
+ENDINGS = ("bib", "csv", "json", "md", "tex")
+
+
+def test_pages_are_the_five_of_each_board_the_index_and_the_changelog(folder):
+    boards = [
+        f"{protocol}.{ending}" for protocol in (PROTOCOL, PROTOCOL.replace("cifar10", "svhn")) for ending in ENDINGS
+    ]
+    assert sorted(pages(folder)) == sorted(["CHANGELOG.md", "boards.md", *boards])
     assert all((folder / name).read_text(encoding="utf-8") == text for name, text in pages(folder).items())
 
 
@@ -67,9 +70,10 @@ def test_the_order_of_saving_does_not_change_a_byte(make_record, tmp_path):
 def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
     text = to_markdown(only_board(make_record()))
     assert (
-        "| 1 | 1 | 3f9a1c | edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) | binary | yes "
-        "| resnet34 | 0.01 | 0.1 | pgd | 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
-        "| pass | 0.01 | 27.1 kB | 215.6 M | 1 |"
+        f"| 1 | 1 | [3f9a1c](site/rows/{PROTOCOL}/3f9a1c.html) "
+        "| edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) "
+        "| binary | yes | resnet34 | 0.01 | 0.1 | pgd | 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
+        "| pass | 0.01 | 27.1 kB | 215.6 M | size, passes | 1 |"
     ) in text
     assert "1. edge_popup clips earlier.\n2. Shared deviation.\n" in text
     assert "100 test images, 10 classes (chance 10.00%)" in text
@@ -121,7 +125,7 @@ def test_foreign_text_shapes_no_page(make_record):
         {line.count("|") for line in part.splitlines() if line.startswith("| ") and "&#124;" in line}
         for part in text.partition("## Refused")[0].split("## Size and cost")
     )
-    assert (rankings, costs) == ({20 + 1}, {18 + 1})
+    assert (rankings, costs) == ({21 + 1}, {18 + 1})
     assert len(list(csv.reader(io.StringIO(to_csv(board))))) == 3
 
 
@@ -141,7 +145,7 @@ def test_check_is_silent_after_writing_and_writing_again_changes_nothing(folder)
     assert write_pages(folder) == []
 
 
-@pytest.mark.parametrize("page", ["boards.md", f"{PROTOCOL}.md", f"{PROTOCOL}.csv"])
+@pytest.mark.parametrize("page", ["boards.md", *(f"{PROTOCOL}.{ending}" for ending in ENDINGS)])
 def test_an_edited_cell_is_noticed_and_mended(folder, page):
     path = folder / page
     path.write_text(path.read_text(encoding="utf-8").replace("1", "2", 1), encoding="utf-8")
@@ -157,7 +161,12 @@ def test_a_missing_page_is_noticed(folder):
 
 def test_a_deleted_record_is_noticed(folder):
     next((folder / "records" / PROTOCOL).glob("*seed1*")).unlink()
-    assert [problem.split()[0] for problem in check_pages(folder)] == [f"{PROTOCOL}.csv", f"{PROTOCOL}.md"]
+    problems = check_pages(folder)
+    assert [problem.split()[0] for problem in problems] == [
+        "CHANGELOG.md",
+        *(f"{PROTOCOL}.{ending}" for ending in ENDINGS),
+    ]
+    assert all(problem.endswith(": run `python -m benchmark leaderboard`") for problem in problems)
     write_pages(folder)
     assert check_pages(folder) == []
 
@@ -166,12 +175,13 @@ def test_pages_whose_records_are_gone_are_removed_and_hand_written_files_stay(fo
     (folder / "README.md").write_text("# By hand\n", encoding="utf-8")
     (folder / "notes.csv").write_text("kind,remark\n", encoding="utf-8")
     shutil.rmtree(folder / "records" / PROTOCOL)
-    stale = [f"{PROTOCOL}.csv", f"{PROTOCOL}.md"]
+    stale = [f"{PROTOCOL}.{ending}" for ending in ENDINGS]
     assert check_pages(folder) == [
+        f"CHANGELOG.md has no entry for {PROTOCOL}, no rows: run `python -m benchmark leaderboard`",
         "boards.md differs from its records: run `python -m benchmark leaderboard`",
         *(f"{name} has no records: run `python -m benchmark leaderboard`" for name in stale),
     ]
-    assert write_pages(folder) == [folder / "boards.md", *(folder / name for name in stale)]
+    assert write_pages(folder) == [folder / name for name in ("CHANGELOG.md", "boards.md", *stale)]
     assert not any((folder / name).exists() for name in stale)
     assert (folder / "README.md").exists() and (folder / "notes.csv").exists()
     assert check_pages(folder) == []
@@ -194,8 +204,9 @@ def test_the_terminal_tells_each_choice_of_options_once_below_its_table(make_rec
     ]
     lines = to_terminal(only_board(*records)).splitlines()
     header = lines[1]
-    assert [line[len(header) - 3 :].strip() for line in lines[2:6]] == ["1", "", "2", "1"]
-    assert lines[6:8] == ["opt 1: lr=0.1", "opt 2: lr=0.2"]
+    assert [line[len(header) - 3 :].strip() for line in lines[3:7]] == ["1", "", "2", "1"]
+    assert lines[2] == "up to 30 kB:"
+    assert lines[7:9] == ["opt 1: lr=0.1", "opt 2: lr=0.2"]
 
 
 def test_the_terminal_names_every_network_and_fits_its_width(make_record):
