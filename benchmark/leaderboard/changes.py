@@ -106,13 +106,11 @@ class _Above:
     def reason(self, pair: _Pair) -> str:
         """Say why the rank of a row moved that did not change itself."""
         now = self._above(self._now, pair.row)
-        before: set[str] = set()
-        for old in pair.before:
-            before |= self._above(self._before, old)
+        before = [self._above(self._before, old) for old in pair.before]  # of either side of a merge
         told = []
-        if came := sorted(now - before):
+        if came := sorted(now.difference(*before)):
             told.append(f"{_some(came)} came above")
-        if went := sorted(before - now):
+        if went := sorted(set.intersection(*before) - now):
             told.append(f"{_some(went)} no longer {'stands' if len(went) == 1 else 'stand'} above")
         return " and ".join(told) or "rows above were joined or split"
 

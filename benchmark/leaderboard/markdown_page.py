@@ -44,6 +44,12 @@ _INDEX_TEXT = (
     "and one restart unless the id says otherwise: `pgd20x2-step1_255` are 20 steps of 1/255, two restarts."
 )
 
+_OTHERS = "[Changes of the boards](CHANGELOG.md)."
+_PAPER = (
+    " The paper's tables, reported and measured: [Markdown](paper_tables.md), [csv](paper_tables.csv), "
+    "[LaTeX](paper_tables.tex)."
+)
+
 
 def to_markdown(board: Board) -> str:
     """Return the page of one board: rankings by preset, reported numbers, refused records, footnotes."""
@@ -79,9 +85,14 @@ def to_markdown(board: Board) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def index_page(boards: Sequence[Board]) -> str:
-    """Return the page that lists the boards and explains the protocol id."""
-    blocks = [MARKDOWN_MARKER, "# Boards", _INDEX_TEXT]
+def index_page(boards: Sequence[Board], *, paper: bool = False) -> str:
+    """Return the page that lists the boards and explains the protocol id.
+
+    Args:
+        boards: all boards.
+        paper: whether there are pages of the paper's tables.
+    """
+    blocks = [MARKDOWN_MARKER, "# Boards", _INDEX_TEXT, _OTHERS + (_PAPER if paper else "")]
     if boards:
         header = (
             "board",

@@ -16,6 +16,9 @@ from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
 from benchmark.leaderboard.json_page import to_json
 from benchmark.leaderboard.latex_page import to_latex
 from benchmark.leaderboard.markdown_page import index_page, to_markdown
+from benchmark.leaderboard.paper_pages import PAPER_CSV_MARKER, paper_csv, paper_latex, paper_markdown
+from benchmark.leaderboard.paper_tables import ABLATIONS, TABLES, paper_tables
+from benchmark.leaderboard.readme_table import readme_page
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.state import state_of
 from benchmark.leaderboard.tables import boards
@@ -37,7 +40,8 @@ _FIGURES = "figures"  # below the site; written by a command of its own
 def pages(folder: Path) -> dict[str, str]:
     """Return the text of every page by its name relative to `folder`, made from folder/records and folder/reference.
 
-    The changelog also depends on what is there: a state of a board that it does not tell yet gets an entry.
+    Among them is the README beside the folder, if it holds tables of these boards. The changelog also depends on what
+    is there: a state of a board that it does not tell yet gets an entry.
 
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
@@ -45,24 +49,29 @@ def pages(folder: Path) -> dict[str, str]:
     hashed = load_hashed_records(folder)
     records = [record for record, _ in hashed]
     damaged = {record.run: problem for record in records if (problem := artifact_problem(folder, record))}
-    tables, ablations = (folder / "reference" / f"reported_{name}.csv" for name in ("tables", "ablations"))
+    reference = folder / "reference"
+    published = {path: load_reported(reference / path) for path in (TABLES, ABLATIONS) if (reference / path).exists()}
     found = boards(
         records,
-        load_reported(tables) if tables.exists() else (),
-        ablations=load_reported(ablations) if ablations.exists() else (),
+        published.get(TABLES, ()),
+        ablations=published.get(ABLATIONS, ()),
         challenges=load_challenges(folder),
         damaged=damaged,
     )
     digests = {(record.protocol, record.run): digest for record, digest in hashed}
     states = {protocol: state_of(board, digests) for protocol, board in found.items()}
-    texts = {CHANGELOG: changelog_page(folder, states), INDEX: index_page(list(found.values()))}
+    texts = {CHANGELOG: changelog_page(folder, states), INDEX: index_page(list(found.values()), paper=bool(published))}
     for protocol, state in states.items():
         texts[f"{protocol}.md"] = to_markdown(state.board)
         texts[f"{protocol}.csv"] = to_csv(state.board)
         texts[f"{protocol}.json"] = to_json(state)
         texts[f"{protocol}.tex"] = to_latex(state)
         texts[f"{protocol}.bib"] = to_bibtex(state)
-    return texts
+    if tables := paper_tables(found, reference):
+        texts["paper_tables.md"] = paper_markdown(tables)
+        texts["paper_tables.csv"] = paper_csv(tables)
+        texts["paper_tables.tex"] = paper_latex(tables)
+    return texts | readme_page(folder, found)
 
 
 def write_pages(folder: Path) -> list[Path]:
@@ -130,7 +139,7 @@ def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:
         if path.relative_to(folder).as_posix() not in texts and path.is_file() and not path.is_symlink():
             with path.open("rb") as file:
                 head = file.read(_HEAD).decode("utf-8", errors="replace")
-            if GENERATED in head or head.startswith(CSV_MARKER):
+            if GENERATED in head or head.startswith((CSV_MARKER, PAPER_CSV_MARKER)):
                 yield path
 
 

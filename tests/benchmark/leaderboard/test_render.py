@@ -54,7 +54,9 @@ def test_pages_are_the_five_of_each_board_the_index_and_the_changelog(folder):
     boards = [
         f"{protocol}.{ending}" for protocol in (PROTOCOL, PROTOCOL.replace("cifar10", "svhn")) for ending in ENDINGS
     ]
-    assert sorted(pages(folder)) == sorted(["CHANGELOG.md", "boards.md", *boards])
+    assert sorted(pages(folder)) == sorted(
+        ["CHANGELOG.md", "boards.md", *boards, *(f"paper_tables.{ending}" for ending in ("md", "csv", "tex"))]
+    )
     assert all((folder / name).read_text(encoding="utf-8") == text for name, text in pages(folder).items())
 
 

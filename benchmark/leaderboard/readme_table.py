@@ -1,0 +1,107 @@
+"""Short tables of boards inside the README beside a leaderboard folder, between markers that its author places.
+
+`<!-- begin table: leaderboards PROTOCOL -->` and `<!-- end table -->`; the first word is the folder's name, so that a
+folder of another name leaves the README alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from benchmark.errors import UserError, suggestion
+from benchmark.leaderboard.markdown_reproduction import setting_cells
+from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.tables import PRESETS, Board
+from benchmark.leaderboard.text import amount, markdown, percent, row_page, table
+
+README = "../README.md"  # from the folder
+SHOWN = 20  # rows at most
+_BEGIN = re.compile(r"<!-- begin table: (\S+) (\S+) -->")
+_END = "<!-- end table -->"
+_COLUMNS = (
+    *("size", "rank", "id", "method", "precision", "LBN", "network", "keep", "p", "loss"),
+    *("clean", "AutoAttack", "robust", "95% interval", "file", "seeds"),
+)
+
+
+def readme_page(folder: Path, boards: Mapping[str, Board]) -> dict[str, str]:
+    """Return the README beside `folder` with its tables made anew, by its name; nothing if it holds none of ours.
+
+    Raises:
+        UserError: if a marker names a board that is not there, or a table has no end.
+    """
+    place = folder.absolute()
+    path = place.parent / "README.md"
+    if not path.is_file():
+        return {}
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
+    found: list[str] = []
+    ours = False
+    rest = iter(lines)
+    for line in rest:
+        found.append(line)
+        begin = _BEGIN.fullmatch(line.strip())
+        if begin is None or begin[1] != place.name:
+            continue
+        ours = True
+        if begin[2] not in boards:
+            raise UserError(
+                f"{path}: there is no board {begin[2]!r} in {folder}.{suggestion(begin[2], boards)} "
+                f"Known: {', '.join(boards) or 'none'}"
+            )
+        found += f"\n{_table(boards[begin[2]], place.name)}\n\n".splitlines(keepends=True)
+        for inner in rest:
+            if _BEGIN.fullmatch(inner.strip()):
+                raise _unended(path, begin[2])
+            if inner.strip() == _END:
+                found.append(inner)
+                break
+        else:
+            raise _unended(path, begin[2])
+    return {README: "".join(found)} if ours else {}
+
+
+def _unended(path: Path, protocol: str) -> UserError:
+    return UserError(f"{path}: the table of {protocol} has no end; write {_END} in a line of its own below it")
+
+
+def _table(board: Board, folder: str) -> str:
+    """Return the best rows of the board: of every ranking the first, then the second, and so on while there is room."""
+    rankings = [(preset, ranking) for preset in PRESETS for _, ranking in board.rankings(preset)]
+    by_place = sorted(
+        (place, number, row.id) for number, (_, ranking) in enumerate(rankings) for place, row in enumerate(ranking)
+    )
+    chosen = {row_id for _, _, row_id in by_place[:SHOWN]}
+    blocks = []
+    for preset in PRESETS:
+        lines = [
+            _cells(row, board, folder)
+            for of, ranking in rankings
+            if of == preset
+            for row in ranking
+            if row.id in chosen
+        ]
+        if lines:
+            blocks += [f"Preset *{preset}*, {board.n_images:,} test images:", table(_COLUMNS, lines)]
+    link = f"[{markdown(board.protocol)}]({folder}/{board.protocol}.md)"
+    shown = f"The best {SHOWN} of {len(board.rows)} rows." if len(board.rows) > SHOWN else "All rows."
+    blocks.append(f"{shown} The whole board, with all columns: {link}.")
+    return "\n\n".join(blocks)
+
+
+def _cells(row: Row, board: Board, folder: str) -> list[str]:
+    deviation = "" if row.robust.std is None else f" ± {percent(row.robust.std)}"
+    return [
+        row.size_class.title,
+        str(row.rank),
+        f"[{row.id}]({folder}/{row_page(board.protocol, row.id)})",
+        *setting_cells(row),
+        percent(row.clean.mean),
+        percent(row.autoattack.mean),
+        f"{percent(row.robust.mean)}{deviation}",
+        f"{percent(row.interval[0])} to {percent(row.interval[1])}",
+        amount(row.costs.size_bytes, "B"),
+        str(len(row.seeds)),
+    ]
