@@ -112,7 +112,7 @@ class _Above:
             told.append(f"{_some(came)} came above")
         if went := sorted(set.intersection(*before) - now):
             told.append(f"{_some(went)} no longer {'stands' if len(went) == 1 else 'stand'} above")
-        return " and ".join(told) or "rows above were joined or split"
+        return " and ".join(told) or "rows of two branches came together"
 
     @staticmethod
     def _above(rankings: dict[tuple[str, str], list[tuple[int, str]]], row: PageRow) -> set[str]:
