@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from benchmark import cli_figures as cli_figures  # registers its command
 from benchmark import cli_review as cli_review  # registers its commands
 from benchmark.cli import app
 from benchmark.errors import UserError

@@ -1,0 +1,28 @@
+"""The command `figures`. Thin, like `cli`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import app, stoppable
+
+
+@app.command()
+def figures(
+    out: Annotated[
+        Path, typer.Option("--out", help="Folder with records/; the figures go to site/figures/ below it.")
+    ] = Path("leaderboards"),
+) -> None:
+    """Draw the figures of the boards as PNG and SVG: fronts, security curves, pruning rates, training, masks."""
+    from benchmark.figures.draw import draw_figures
+    from benchmark.results.store import check_folder
+
+    check_folder(out)
+    with stoppable():
+        drawn = draw_figures(out, typer.echo)
+    if not drawn:
+        typer.echo(f"{out}: there is nothing to draw, for the reasons above", err=True)
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Draws the figures that `benchmark.leaderboard` plans. Only the modules that draw import matplotlib."""

@@ -1,0 +1,96 @@
+"""Ticks on logarithmic axes, and labels of points that do not overlap anything."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.ticker import FixedLocator, NullLocator
+from matplotlib.transforms import Bbox
+
+from benchmark.figures.style import INK
+
+_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
+_PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+# Where a label may stand, in points from its point: right, left, above, below, then farther away.
+_PLACES = tuple(
+    (math.cos(math.radians(angle)) * distance, math.sin(math.radians(angle)) * distance)
+    for distance in (9.0, 16.0, 26.0)
+    for angle in (30, -30, 0, 150, -150, 180, 60, -60, 120, -120, 90, -90)
+)
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """Return round numbers within a positive range, at least three where the range allows it."""
+    ticks: list[float] = []
+    for steps in _STEPS:
+        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+        ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) >= 3:
+            break
+    return ticks
+
+
+def with_prefix(value: float, unit: str) -> str:
+    """Write a round quantity, such as 30 kB or 1.5 M."""
+    factor, prefix = next((each for each in _PREFIXES if value >= each[0]), _PREFIXES[-1])
+    return f"{value / factor:.3g} {prefix}{unit}".rstrip()
+
+
+def log_axis(axes: Axes, values: Sequence[float], *, unit: str) -> None:
+    """Make x logarithmic over positive values with a margin, its ticks written with prefix and unit."""
+    low, high = min(values), max(values)
+    margin = max((high / low) ** 0.11, 1.03)
+    low, high = low / margin, high * margin
+    axes.set_xscale("log")
+    axes.set_xlim(low, high)
+    ticks = log_ticks(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([with_prefix(tick, unit) for tick in ticks])
+
+
+def label_points(axes: Axes, labels: Sequence[tuple[str, float, float]], obstacles: Sequence[Bbox]) -> list[str]:
+    """Write labels beside their points where there is room, in the order given.
+
+    Args:
+        axes: of a figure whose layout is settled.
+        labels: text, x and y in data coordinates.
+        obstacles: boxes in display coordinates that no label may touch.
+
+    Returns:
+        The labels for which there was no room.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    canvas = figure.canvas
+    assert isinstance(canvas, FigureCanvasAgg)
+    renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
+    taken, homeless = list(obstacles), []
+    inside = axes.get_window_extent(renderer)
+    for text, x, y in labels:
+        for right, up in _PLACES:
+            note = axes.annotate(
+                text,
+                (x, y),
+                xytext=(right, up),
+                textcoords="offset points",
+                ha="left" if right > 4 else "right" if right < -4 else "center",
+                va="center" if abs(up) < abs(right) * 1.2 else "bottom" if up > 0 else "top",
+                fontsize=9,
+                color=INK,
+                zorder=6,
+            )
+            note.set_in_layout(False)
+            box = note.get_window_extent(renderer).padded(1.5)
+            within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
+            if within and not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            note.remove()
+        else:
+            homeless.append(text)
+    return homeless
