@@ -58,8 +58,9 @@ def mask_plans(board: Board) -> tuple[list[Plan], list[str]]:
                 f"Two consecutive layers: {shown}, {pair[0]} and {pair[1]}",
                 "Rows are the channels between the two layers: outputs of the first (left), inputs of the second "
                 "(right, transposed). The bars in the middle show whether the first has any weight that produces a "
-                "channel and the second any that reads it; white is none. Overlap is the Jaccard index of the two white "
-                "sets; if independent, its expectation over sets of these sizes drawn by chance (hypergeometric). ",
+                "channel and the second any that reads it; white is none. Overlap is the Jaccard index of the two "
+                "white sets; if independent, its expectation over sets of these sizes drawn by chance "
+                "(hypergeometric). ",
             ),
         ):
             plans.append(

@@ -1,0 +1,203 @@
+"""The pictures: written, the same every time, and legible as far as a machine can tell."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+
+import matplotlib
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from benchmark import __main__
+from benchmark.figures.axes import label_points, log_ticks, with_prefix
+from benchmark.figures.draw import draw_figures
+from benchmark.figures.fronts import draw_front
+from benchmark.figures.masks import BLUE, BOTH, ORANGE, RULE, WHITE, bar_image, mask_image
+from benchmark.figures.style import drawable, house_style, looks, new_figure, to_png
+from benchmark.leaderboard.figure_boards import plan_figures
+from benchmark.leaderboard.figure_list import FIGURES, load_figures
+from benchmark.leaderboard.tables import boards
+from benchmark.results.store import artifact_path
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in (folder / FIGURES).iterdir()}
+
+
+def test_every_kind_of_figure_is_drawn_and_listed(drawn):
+    found = load_figures(drawn)
+
+    assert [figure.name.partition("--")[0] for figure in found] == [
+        *("front-size", "front-passes", "security", "pruning-rate", "training", "mask", "masks"),
+        "pruning-rate-reported",
+    ]
+    assert {*contents(drawn)} == {name for figure in found for name in (figure.png, figure.svg)} | {"figures.json"}
+    assert all(figure.title and figure.caption and figure.numbers for figure in found)
+
+
+def test_pictures_have_twice_the_resolution_of_700_pixels_and_no_date(drawn):
+    for figure in load_figures(drawn):
+        with Image.open(drawn / FIGURES / figure.png) as image:
+            assert "mask" in figure.name or image.width == 1400
+            assert image.info.keys() <= {"dpi"}
+        text = (drawn / FIGURES / figure.svg).read_text(encoding="utf-8")
+        assert "<metadata" not in text
+        assert "<text" not in text  # letters are shapes: no font of the reader's is asked for
+        assert not re.search(r"\b(href|src)=\"(?!#|data:)", text)
+
+
+def test_the_same_results_give_the_same_bytes_whatever_a_user_sets(drawn, fill_folder, tmp_path):
+    again = tmp_path / "again"
+    fill_folder(again)
+    before = dict(matplotlib.rcParams)
+    with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "savefig.dpi": 10, "svg.hashsalt": "mine"}):
+        draw_figures(again, lambda line: None)
+
+    assert contents(again) == contents(drawn)
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_a_second_run_writes_nothing_and_removes_what_belongs_to_no_figure(drawn):
+    old = drawn / FIGURES / "old.svg"
+    old.write_text("<svg/>")
+    times = {path: path.stat().st_mtime_ns for path in (drawn / FIGURES).iterdir() if path != old}
+    lines = []
+
+    draw_figures(drawn, lines.append)
+
+    assert {path: path.stat().st_mtime_ns for path in (drawn / FIGURES).iterdir()} == times
+    assert "removed site/figures/old.svg, it belongs to no figure" in lines
+    assert sum("unchanged" in line for line in lines) == 8
+    assert not [line for line in lines if "wrote" in line]
+
+
+def test_a_mask_whose_artifact_is_elsewhere_stays_or_is_left_out_with_the_reason(drawn):
+    before = contents(drawn)
+    (run,) = {figure.run for figure in load_figures(drawn) if figure.run}
+    artifact_path(drawn, run).unlink()
+    kept, missing = [], []
+
+    draw_figures(drawn, kept.append)
+    after = contents(drawn)
+    shutil.rmtree(drawn / FIGURES)
+    draw_figures(drawn, missing.append)
+
+    assert after == before
+    assert sum("its artifact is not here" in line for line in kept) == 2
+    assert sum(line.startswith("skipped: mask") and "fetch it" in line for line in missing) == 2
+    assert not [figure for figure in load_figures(drawn) if figure.run]
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setattr(sys, "argv", ["benchmark", "figures", "--out", str(tmp_path)])
+
+    with pytest.raises(SystemExit) as stopped:
+        __main__.main()
+
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == (
+        "error: figures need matplotlib, which is not installed; install it with `pip install -e '.[figures]'`.\n"
+    )
+
+
+def test_the_command_says_why_there_is_nothing_to_draw(tmp_path, make_short):
+    from benchmark.results.store import save_record
+
+    save_record(make_short(1), tmp_path)
+
+    result = CliRunner().invoke(__main__.app, ["figures", "--out", str(tmp_path)])
+
+    assert result.exit_code == 1
+    assert "single row" in result.output
+    assert "nothing to draw" in result.output
+
+
+def test_a_damaged_list_is_drawn_anew(drawn):
+    (drawn / FIGURES / "figures.json").write_text("{}")
+    lines = []
+
+    draw_figures(drawn, lines.append)
+
+    assert len(load_figures(drawn)) == 8
+    assert "all figures are drawn again" in lines[0]
+
+
+def test_names_with_markup_and_foreign_letters_are_drawn_as_they_are(make_short):
+    method = "$\\frac{1}{$\n漢<b>"
+    rows = [make_short(1, method__name=method, run="a/b/c/seed0-000001"), make_short(2, keep=0.1)]
+    plans, _ = plan_figures(boards(rows), (), ())
+
+    with house_style():  # a warning would be an error here
+        figure = draw_front(plans[0], plans[0].data)
+        assert to_png(figure)
+
+    assert drawable(method) == "$\\frac{1}{$ ?<b>"
+    assert len(drawable("x" * 500)) == 60
+
+
+def test_labels_touch_neither_each_other_nor_what_is_in_the_way():
+    with house_style():
+        figure = new_figure(3)
+        axes = figure.add_subplot()
+        axes.set(xlim=(0, 1), ylim=(0, 1))
+        figure.draw_without_rendering()
+        points = [(f"label{number}", 0.5, 0.5) for number in range(40)]
+        homeless = label_points(axes, points, [])
+        boxes = [text.get_window_extent() for text in axes.texts]
+
+    assert 3 <= len(boxes) == 40 - len(homeless)
+    assert not [1 for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
+    inside = axes.get_window_extent()
+    assert all(inside.x0 <= box.x0 and box.x1 <= inside.x1 for box in boxes)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [
+        (900, 2e6, [1e3, 1e4, 1e5, 1e6]),
+        (2_000, 90_000, [3e3, 1e4, 3e4]),
+        (30_000, 120_000, [3e4, 4e4, 5e4, 7e4, 1e5]),
+    ],
+)
+def test_ticks_are_round_and_at_least_three(low, high, expected):
+    assert log_ticks(low, high) == pytest.approx(expected)
+
+
+def test_ticks_are_written_with_prefixes():
+    assert [with_prefix(value, "B") for value in (500, 3e4, 1.5e6)] == ["500 B", "30 kB", "1.5 MB"]
+    assert with_prefix(2e5, "") == "200 k"
+
+
+def test_every_built_in_method_looks_the_same_in_every_figure_and_unlike_the_others():
+    alone, together = looks(["hydra"]), looks(["at", "hydra", "mine", "atmc"])
+
+    assert alone["hydra"] == together["hydra"]
+    assert len(set(together.values())) == 4
+
+
+def test_a_mask_is_drawn_weight_by_weight():
+    mask = np.zeros((2, 3, 3, 3), bool)
+    mask[0, 1, 2, 0] = True
+
+    image = mask_image(mask, 2)
+
+    assert image.shape == (2 * 7 + 1, 3 * 7 + 1, 3)
+    blue = np.argwhere((image == BLUE).all(axis=2))
+    assert blue.tolist() == [[5, 8], [5, 9], [6, 8], [6, 9]]
+    assert tuple(image[0, 0]) == tuple(image[7, 7]) == RULE
+    assert tuple(image[1, 8]) == WHITE  # a kernel's other weights
+    assert tuple(image[1, 1]) == tuple(image[8, 8]) == ORANGE
+    assert tuple(image[8, 1]) == BOTH
+
+
+def test_a_bar_is_white_where_a_channel_is_empty():
+    bar = bar_image(np.array([True, False]), 2, upright=True)
+
+    assert tuple(bar[3, 5]) == WHITE
+    assert tuple(bar[10, 5]) == BLUE
+    assert bar_image(np.array([True, False]), 2, upright=False).shape == (bar.shape[1], bar.shape[0], 3)
