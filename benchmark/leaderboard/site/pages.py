@@ -1,0 +1,129 @@
+"""All files of the site from boards, the paper's tables and figures: pure text, the same bytes for the same input.
+
+Templates escape whatever they print; only what this package made itself is markup. Characters that are not printable,
+such as those that turn the direction of writing, become blanks on every page.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmark.leaderboard.figure_list import Figure
+from benchmark.leaderboard.paper_tables import PaperTable
+from benchmark.leaderboard.site import words
+from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
+from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
+from benchmark.leaderboard.site.names import MARKER, Places, artifact_link, record_link
+from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
+from benchmark.leaderboard.tables import Board
+from benchmark.leaderboard.text import allocation, amount, architecture, duration, percent, printable, short
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_COPIED = ("style.css", "site.js")
+
+
+def site_pages(boards: Sequence[Board], tables: Sequence[PaperTable], figures: Sequence[Figure]) -> dict[str, str]:
+    """Return the text of every file of the site by its path, which begins with "site/".
+
+    Args:
+        boards: one page each, and one for each of their rows, refused ones included.
+        tables: the paper's tables, all on one page.
+        figures: pictures that lie in site/figures; those of a run stand on its row's page.
+
+    Raises:
+        UserError: if a protocol cannot be a file name.
+    """
+    texts = {f"site/{name}": (_TEMPLATES / name).read_text(encoding="utf-8") for name in _COPIED}
+    texts |= {f"site/{path}": _printable(text) for path, text in _rendered(boards, tables, figures)}
+    return texts
+
+
+def _rendered(
+    boards: Sequence[Board], tables: Sequence[PaperTable], figures: Sequence[Figure]
+) -> Iterator[tuple[str, str]]:
+    environment = _environment()
+    views = [BoardView(board) for board in boards]
+    places = Places(boards)
+    shared = [figure for figure in figures if figure.run is None]
+    index = environment.get_template("index.html")
+    yield "index.html", index.render(up="", views=views, figures=shared, places=places)
+    yield "paper.html", environment.get_template("paper.html").render(up="", tables=tables, places=places)
+    for view in views:
+        protocol = view.board.protocol
+        own = [figure for figure in shared if figure.protocol == protocol]
+        page = environment.get_template("board.html")
+        yield f"{protocol}.html", page.render(up="", view=view, board=view.board, figures=own, places=places)
+        yield from _row_pages(view, [figure for figure in figures if figure.run is not None])
+
+
+def _row_pages(view: BoardView, figures: Sequence[Figure]) -> Iterator[tuple[str, str]]:
+    page = _environment().get_template("row.html")
+    beside = neighbours(view)
+    of_run: dict[str | None, list[Figure]] = {}
+    for figure in figures:
+        if figure.protocol in (None, view.board.protocol):
+            of_run.setdefault(figure.run, []).append(figure)
+    for entry in view.entries:
+        pictures = [figure for run in entry.row.runs for figure in of_run.get(run, ())]
+        yield (
+            entry.path,
+            page.render(
+                up="../../",
+                board=view.board,
+                entry=entry,
+                row=entry.row,
+                figures=pictures,
+                neighbour=beside.get(entry.anchor),
+            ),
+        )
+
+
+@lru_cache(maxsize=1)
+def _environment() -> Environment:
+    """Return the compiled templates with what they call."""
+    environment = Environment(
+        loader=FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        auto_reload=False,
+    )
+    environment.filters |= {
+        "allocation": lambda row: allocation(row.keep_ratio, row.allocation),
+        "amount": amount,
+        "duration": duration,
+        "network": lambda row: architecture(row.architecture, getattr(row, "width", 1.0)),
+        "percent": percent,
+        "one_line": printable,
+        "points": lambda fraction: f"{100 * fraction:+.2f}",
+        "short": short,
+        "yes_no": yes_no,
+    }
+    environment.globals |= {
+        "accuracy_curve": accuracy_curve,
+        "artifact_link": artifact_link,
+        "counts": counts,
+        "interval_bar": interval_bar,
+        "layer_lines": layer_lines,
+        "loss_curve": loss_curve,
+        "marker": MARKER,
+        "record_link": record_link,
+        "reported_difference": reported_difference,
+        "settings": settings,
+        "spelled": spelled,
+        "strategy": strategy,
+        "words": words,
+    }
+    return environment
+
+
+def _printable(page: str) -> str:
+    if all(line.isprintable() for line in page.split("\n")):
+        return page
+    return "\n".join(printable(line) for line in page.split("\n"))

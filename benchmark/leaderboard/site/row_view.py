@@ -1,0 +1,71 @@
+"""What a row's page shows, prepared for its template: each seed's settings as text, counts, commands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from markupsafe import Markup, escape
+from pydantic import JsonValue
+
+from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.site.board_view import BoardView, Entry
+from benchmark.leaderboard.site.names import run_ids
+from benchmark.leaderboard.site.words import ATTACK_WORDS
+from benchmark.leaderboard.text import printable
+from benchmark.results.record import Record
+
+
+def settings(config: Mapping[str, JsonValue]) -> Markup:
+    """Return a resolved config as indented lines "name: value"; keys in alphabetical order."""
+    return escape("\n".join(_lines(config, "")))
+
+
+def counts(record: Record) -> list[tuple[str, int, float]]:
+    """Return for each attack in words how many images stayed right, and their share."""
+    evaluation = record.evaluation
+    shares = {
+        "clean": evaluation.clean_accuracy,
+        "pgd": evaluation.pgd.accuracy,
+        **{name: evaluation.autoattack.attacks[name] for name in ATTACK_WORDS if name in evaluation.autoattack.attacks},
+        "robust": evaluation.best_known_accuracy,
+    }
+    # A record is valid only if its accuracies are its verdicts' counts over n; decoding the bits again would be slow.
+    return [(ATTACK_WORDS[name], round(share * evaluation.n_images), share) for name, share in shares.items()]
+
+
+def spelled(row: Row) -> str:
+    """Return the name by which `compare` finds all seeds of a row: their ids joined by commas."""
+    return ",".join(run_ids(row))
+
+
+def neighbours(view: BoardView) -> dict[str, Entry]:
+    """Return for each ranked row that is not alone in its ranking the one ranked above it; for the first, the next."""
+    found = {}
+    for group in view.groups:
+        for place, entry in enumerate(group.entries):
+            if len(group.entries) > 1:
+                found[entry.anchor] = group.entries[place - 1 if place else 1]
+    return found
+
+
+def _lines(value: Mapping[str, JsonValue] | Sequence[JsonValue], indent: str) -> Iterator[str]:
+    items = sorted(value.items()) if isinstance(value, Mapping) else [("-", each) for each in value]
+    for name, inner in items:
+        label = indent + (name if name == "-" else f"{_one_line(name)}:")
+        if isinstance(inner, dict | list) and inner:
+            yield label
+            yield from _lines(inner, f"{indent}  ")
+        else:
+            yield f"{label} {_plain(inner)}"
+
+
+def _plain(value: JsonValue) -> str:
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return _one_line(str(value))
+
+
+def _one_line(text: str) -> str:
+    return text if text.isprintable() else printable(text)
