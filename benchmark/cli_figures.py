@@ -18,11 +18,13 @@ def figures(
 ) -> None:
     """Draw the figures of the boards as PNG and SVG: fronts, security curves, pruning rates, training, masks."""
     from benchmark.figures.draw import draw_figures
+    from benchmark.leaderboard.render import write_pages
     from benchmark.results.store import check_folder
 
     check_folder(out)
     with stoppable():
         drawn = draw_figures(out, typer.echo)
+        write_pages(out)  # the site shows them
     if not drawn:
         typer.echo(f"{out}: there is nothing to draw, for the reasons above", err=True)
         raise typer.Exit(1)

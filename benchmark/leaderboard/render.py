@@ -13,6 +13,7 @@ from pathlib import Path
 from benchmark.leaderboard.bibtex_page import to_bibtex
 from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries
 from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
+from benchmark.leaderboard.figure_list import figure_problems, load_figures
 from benchmark.leaderboard.json_page import to_json
 from benchmark.leaderboard.latex_page import to_latex
 from benchmark.leaderboard.markdown_page import index_page, to_markdown
@@ -20,12 +21,13 @@ from benchmark.leaderboard.paper_pages import PAPER_CSV_MARKER, paper_csv, paper
 from benchmark.leaderboard.paper_tables import ABLATIONS, TABLES, paper_tables
 from benchmark.leaderboard.readme_table import readme_page
 from benchmark.leaderboard.reference import load_reported
+from benchmark.leaderboard.site.pages import site_pages
 from benchmark.leaderboard.state import state_of
 from benchmark.leaderboard.tables import boards
 from benchmark.leaderboard.terminal import to_terminal
 from benchmark.leaderboard.text import GENERATED
 from benchmark.results.challenges import load_challenges
-from benchmark.results.store import artifact_problem, load_hashed_records
+from benchmark.results.store import artifact_problem, load_hashed_records, load_records
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
@@ -67,10 +69,12 @@ def pages(folder: Path) -> dict[str, str]:
         texts[f"{protocol}.json"] = to_json(state)
         texts[f"{protocol}.tex"] = to_latex(state)
         texts[f"{protocol}.bib"] = to_bibtex(state)
-    if tables := paper_tables(found, reference):
+    tables = paper_tables(found, reference)
+    if tables:
         texts["paper_tables.md"] = paper_markdown(tables)
         texts["paper_tables.csv"] = paper_csv(tables)
         texts["paper_tables.tex"] = paper_latex(tables)
+    texts |= site_pages(list(found.values()), tables, load_figures(folder))
     return texts | readme_page(folder, found)
 
 
@@ -109,9 +113,10 @@ def check_pages(folder: Path) -> list[str]:
             problems.append(f"{name} {missing_entries(current, text)}: {REMEDY}")
         elif current != text:
             problems.append(f"{name} differs from its records: {REMEDY}")
-    return problems + [
+    problems += [
         f"{path.relative_to(folder).as_posix()} has no records: {REMEDY}" for path in _leftovers(folder, texts)
     ]
+    return problems + figure_problems(folder, load_records(folder))
 
 
 def _read(path: Path) -> str | None:

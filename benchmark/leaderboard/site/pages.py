@@ -17,10 +17,10 @@ from benchmark.leaderboard.paper_tables import PaperTable
 from benchmark.leaderboard.site import words
 from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
-from benchmark.leaderboard.site.names import MARKER, Places, artifact_link, record_link
+from benchmark.leaderboard.site.names import Places, artifact_link, record_link
 from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
-from benchmark.leaderboard.text import allocation, amount, architecture, duration, percent, printable, short
+from benchmark.leaderboard.text import GENERATED, allocation, amount, architecture, duration, percent, printable, short
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COPIED = ("style.css", "site.js")
@@ -112,7 +112,7 @@ def _environment() -> Environment:
         "interval_bar": interval_bar,
         "layer_lines": layer_lines,
         "loss_curve": loss_curve,
-        "marker": MARKER,
+        "marker": GENERATED,
         "record_link": record_link,
         "reported_difference": reported_difference,
         "settings": settings,
