@@ -12,7 +12,6 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.rows import ID_DIGITS, Row
 from benchmark.leaderboard.tables import Board
 
-
 _PROTOCOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 # Inside <script> a browser looks for markup before anything else, so that JSON must not hold any.
 _UNSAFE = str.maketrans({char: f"\\u{ord(char):04x}" for char in "<>&'"})
