@@ -22,6 +22,7 @@ from benchmark.figures.style import (
     marker_key,
     new_figure,
     set_title,
+    wrapped,
 )
 from benchmark.leaderboard.figure_plan import Plan, RateData, SecurityData, TrainingData, TrainingPanel
 
@@ -117,7 +118,7 @@ def draw_rates(plan: Plan, data: RateData) -> Figure:
     set_title(axes, plan.title)
     if data.reported:
         axes.text(
-            *(0.985, 0.03, "reported by the authors, not measured here"),
+            *(0.985, 0.06, "reported by the authors, not measured here"),
             transform=axes.transAxes,
             ha="right",
             color=FAINT,
@@ -131,7 +132,7 @@ def draw_training(plan: Plan, data: TrainingData) -> Figure:
     """Return the picture of training curves, two panels in a row."""
     rows = math.ceil(len(data.panels) / 2)
     figure = new_figure(1.0 + 2.15 * rows)
-    figure.suptitle(drawable(plan.title, 90), fontsize=10.5, x=0.012, ha="left")
+    figure.suptitle(wrapped(plan.title), fontsize=10.5, x=0.012, ha="left")
     styles = looks([panel.method for panel in data.panels])
     panels = figure.subplots(rows, 2, squeeze=False)
     top = max(accuracy for panel in data.panels for accuracy in (*panel.clean, *panel.robust))

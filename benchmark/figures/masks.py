@@ -136,9 +136,9 @@ class _Sheet:
         self.figure.text(x, 56 * self.zoom / self.height, note, va="bottom", ha="left", fontsize=size)
         keys = [
             Patch(facecolor=_hex(BLUE), label="weight kept"),
-            Patch(facecolor=_hex(ORANGE), label="empty row or column"),
-            Patch(facecolor=_hex(BOTH), label="both"),
-            Patch(facecolor="white", edgecolor=_hex(BLUE), label="empty, in a bar"),
+            Patch(facecolor=_hex(ORANGE), label="empty channel"),
+            Patch(facecolor=_hex(BOTH), label="two crossing"),
+            Patch(facecolor="white", edgecolor=_hex(BLUE), label="empty, in bar"),
         ]
         self.figure.legend(
             handles=keys,
@@ -147,8 +147,8 @@ class _Sheet:
             ncols=4,
             borderaxespad=0.5,
             borderpad=0,
-            columnspacing=1.4,
-            handlelength=1.2,
+            columnspacing=1.0,
+            handlelength=1.0,
             fontsize=size,
         )
 
@@ -218,7 +218,7 @@ def _share(empty: Channels) -> str:
 
 
 def _scale(channels: Sequence[int], pixels: int) -> int:
-    return max(1, min(12, (pixels // max(channels) - 1) // 3))
+    return max(1, min(40, (pixels // max(channels) - 1) // 3))
 
 
 def _hex(colour: tuple[int, int, int]) -> str:

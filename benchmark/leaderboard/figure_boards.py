@@ -22,6 +22,7 @@ from benchmark.leaderboard.figure_plan import (
     figure_name,
     interval_text,
     intervals_caption,
+    place_text,
     precision,
     row_label,
 )
@@ -35,7 +36,7 @@ from benchmark.results.evaluated import Evaluated
 PANELS = 8  # training curves at most
 ALL_ROWS = 6  # up to so many rows all have a training curve, else the best of each method
 _ABLATED = "edge_popup"  # the method whose pruning rate and p the paper varies
-_COSTS: dict[Front, tuple[str, str]] = {"size": ("artifact size", "B"), "passes": ("training passes", "")}
+_COSTS: dict[Front, str] = {"size": "artifact size", "passes": "training passes"}
 
 
 def plan_figures(
@@ -80,7 +81,7 @@ def plan_figures(
 
 def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> Plan:
     """Plan robust accuracy against a cost."""
-    words, unit = _COSTS[cost]
+    words = _COSTS[cost]
     points = tuple(
         FrontPoint(
             row.id,
@@ -95,23 +96,26 @@ def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> P
     )
     bars = " Only rows on the front have bars." if len(rows) > BARRED else ""
     front = sorted((row for row in rows if cost in row.fronts), key=lambda row: row.robust.mean)
-    cheapest = {point.id: point.cost for point in points}
     return Plan(
         name=figure_name(f"front-{cost}", board.protocol, preset),
-        title=f"Robust accuracy against {words}",
+        title=f"Robust accuracy against {words}: {place_text(board, preset)}",
         caption=(
             f"Best-known robust accuracy, right under every attack, against {words}. Rows on the line are on the "
-            f"Pareto front: none is at least as robust at no more cost. {_place(board, preset)} "
+            f"Pareto front: none is at least as robust at no more cost. {place_text(board, preset)}. "
             f"{intervals_caption(board.n_images, rows)}{bars} Labels are ids of rows on the front, where there is room."
         ),
         protocol=board.protocol,
         run=None,
         numbers=tuple(
-            (row_label(row), f"{interval_text(row.robust.mean, *row.interval)}, {amount(cheapest[row.id], unit)}")
+            (row_label(row), f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}")
             for row in front
         ),
         data=FrontData(cost, points, 1 / board.num_classes),
     )
+
+
+def _cost_text(cost: Front, row: Row) -> str:
+    return amount(row.costs.size_bytes, "B") if cost == "size" else f"{amount(row.costs.passes)} passes"
 
 
 def rate_plans(board: Board, preset: str, rows: Sequence[Row]) -> list[Plan]:
@@ -148,10 +152,10 @@ def _rate_plan(board: Board, preset: str, key: str, group: Sequence[Row]) -> Pla
     kind = f"{precision(first.weights)}, {network}, objective {first.objective}{options}"
     return Plan(
         name=figure_name("pruning-rate", board.protocol, preset, key),
-        title=f"Robust accuracy against pruning rate: {_ABLATED}, {first.weights}, {norm}",
+        title=f"Robust accuracy against pruning rate: {_ABLATED}, {first.weights}, {norm}; {place_text(board, preset)}",
         caption=(
             f"Best-known robust accuracy of {_ABLATED} against the share of weights removed, for each exponent p of "
-            f"the layer budgets; {kind}. {_place(board, preset)} {intervals_caption(board.n_images, group)} "
+            f"the layer budgets; {kind}. {place_text(board, preset)}. {intervals_caption(board.n_images, group)} "
             "Points of one rate are set side by side."
         ),
         protocol=board.protocol,
@@ -200,21 +204,22 @@ def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:
         shown = shown[:PANELS]
     return Plan(
         name=figure_name("training", board.protocol, preset),
-        title="Accuracy on validation images in training",
+        title=f"Accuracy on validation images in training: {place_text(board, preset)}",
         caption=(
             f"{which}. Accuracy of the network as exported after each epoch, without attack and under the PGD of the "
             "model selection, mean over the seeds; shades are the phases of training, triangles the epochs whose "
-            f"networks were chosen. {_place(board, preset)} "
+            f"networks were chosen. {place_text(board, preset)}. "
             f"{min(row.records[0].dataset.validation_images for row in shown):,} validation images."
         ),
         protocol=board.protocol,
         run=None,
-        numbers=tuple(
-            (row_label(row), f"{percent(mean(record.training.validation_robust_accuracy for record in row.records))}%")
-            for row in shown
-        ),
+        numbers=tuple((row_label(row), f"{percent(_chosen(row))}% under PGD at the chosen epoch") for row in shown),
         data=TrainingData(tuple(_panel(row) for row in shown), 1 / board.num_classes),
     )
+
+
+def _chosen(row: Row) -> float:
+    return mean(record.training.validation_robust_accuracy for record in row.records)
 
 
 def _panel(row: Row) -> TrainingPanel:
@@ -234,7 +239,3 @@ def _panel(row: Row) -> TrainingPanel:
         clean=tuple(mean(line.validation_clean_accuracy for line in each) for each in zip(*lines, strict=True)),
         selected=tuple(record.training.selected_epoch for record in row.records),
     )
-
-
-def _place(board: Board, preset: str) -> str:
-    return f"{board.dataset}, epsilon {board.epsilon}, {preset} preset."

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.leaderboard.rows import Front, Row
+from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import allocation, percent, printable, short
 
 BARRED = 40  # points at most that all have an interval in a figure of a front; of more only those on it
@@ -172,10 +173,18 @@ def interval_text(robust: float, low: float, high: float) -> str:
 
 def intervals_caption(n_images: int, rows: Sequence[Row]) -> str:
     """Say on how many images the numbers stand and which intervals are shown."""
-    several = {len(row.seeds) > 1 for row in rows}
-    told = {False: "Wilson's for one seed", True: "a bootstrap over seeds and images for several"}
-    kinds = ", ".join(told[each] for each in sorted(several))
-    return f"{n_images:,} test images; bars are 95% intervals, {kinds}."
+    if all(len(row.seeds) == 1 for row in rows):
+        kind = "Wilson's"
+    elif all(len(row.seeds) > 1 for row in rows):
+        kind = "by bootstrap over seeds and images"
+    else:
+        kind = "Wilson's for one seed, by bootstrap over seeds and images for several"
+    return f"{n_images:,} test images; bars are 95% intervals, {kind}."
+
+
+def place_text(board: Board, preset: str) -> str:
+    """Say where the numbers of a figure come from."""
+    return f"{board.dataset}, epsilon {board.epsilon}, {preset} preset"
 
 
 def _rounded(value: Any) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from benchmark.leaderboard.figure_plan import Plan, SecurityData, SecurityLine, figure_name, row_label
+from benchmark.leaderboard.figure_plan import Plan, SecurityData, SecurityLine, figure_name, place_text, row_label
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import percent
@@ -57,11 +57,11 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
     which = f"The {LINES} best of the {len(lines)} rows" if len(lines) > LINES else f"The {len(lines)} rows"
     return Plan(
         name=figure_name("security", board.protocol, preset),
-        title="Security curves: PGD accuracy as epsilon grows",
+        title=f"Security curves, PGD accuracy as epsilon grows: {place_text(board, preset)}",
         caption=(
             f"{which} with a measured curve, mean over the seeds measured. Accuracy under PGD of {board.pgd_steps} "
             "steps of a quarter of epsilon; 0 is clean accuracy. An honest curve falls towards 0 for large epsilon. "
-            f"{board.dataset}, {preset} preset, {board.n_images:,} test images: one network's 95% interval reaches at "
+            f"{place_text(board, preset)}, {board.n_images:,} test images: one network's 95% interval reaches at "
             f"most {percent((high - low) / 2)} points to either side."
         ),
         protocol=board.protocol,

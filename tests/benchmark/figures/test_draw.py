@@ -46,6 +46,7 @@ def test_pictures_have_twice_the_resolution_of_700_pixels_and_no_date(drawn):
             assert image.info.keys() <= {"dpi"}
         text = (drawn / FIGURES / figure.svg).read_text(encoding="utf-8")
         assert "<metadata" not in text
+        assert "image-rendering" not in text  # a browser would leave pixels of a mask out
         assert "<text" not in text  # letters are shapes: no font of the reader's is asked for
         assert not re.search(r"\b(href|src)=\"(?!#|data:)", text)
 
