@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import mean
 
 from benchmark.results.record import Record
 
@@ -31,6 +31,15 @@ class Costs:
     latency_64: float | None  # likewise, batch 64
     device: str
     threads: int
+
+
+def mean(values: Iterable[float]) -> float:
+    """Return the mean, correctly rounded whatever the order; at least one value.
+
+    Seeds mostly share their costs, and the exact mean of equal values needs no fractions.
+    """
+    values = list(values)
+    return values[0] if values.count(values[0]) == len(values) else statistics.mean(values)
 
 
 def costs_of(group: Sequence[Record]) -> Costs:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from statistics import mean, stdev
+from statistics import stdev
 from typing import Literal
 
 from benchmark.leaderboard.classes import SizeClass, size_class
-from benchmark.leaderboard.costs import Costs, costs_of
+from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison, compared
 from benchmark.results.evaluation import HEALTH_ORDER

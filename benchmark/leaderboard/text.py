@@ -14,7 +14,7 @@ _ENTITIES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|[]`*\\"})
 
 def printable(text: str) -> str:
     """Replace control characters, line breaks included, by blanks: foreign text must not shape the page."""
-    return "".join(char if char.isprintable() else " " for char in text)
+    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
 
 
 def markdown(text: str) -> str:

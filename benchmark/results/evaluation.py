@@ -13,7 +13,7 @@ from pydantic import model_validator
 from benchmark.results.fields import ExactSize, Integer, Positive, Quantity, Share
 from benchmark.results.parts import DatasetPart, Part
 from benchmark.results.protocol import Protocol
-from benchmark.results.verdicts import unpack_verdicts
+from benchmark.results.verdicts import unpack_common, unpack_verdicts
 
 TOLERANCE = 1e-12  # a fraction recomputed from its counts may differ by rounding only
 CASCADE = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's, each on the images that those before it left right
@@ -91,10 +91,9 @@ class EvaluationPart(Part):
     def right(self, name: str) -> NDArray[np.bool_]:
         """Return (n_images,) verdicts: right under one attack, under "autoattack", or under all ("robust")."""
         if name == "robust":
-            robust: NDArray[np.bool_] = np.logical_and.reduce([self.right(each) for each in self.verdicts])
-            return robust
+            return unpack_common(self.verdicts.values(), self.n_images)
         name = CASCADE[-1] if name == "autoattack" else name
-        return np.array(unpack_verdicts(self.verdicts[name], self.n_images), dtype=bool)
+        return unpack_verdicts(self.verdicts[name], self.n_images)
 
     @property
     def health_verdict(self) -> str:
@@ -109,6 +108,8 @@ class EvaluationPart(Part):
             raise ValueError(f"attacks are {sorted(self.autoattack.attacks)}, must be {sorted(CASCADE)}")
         if [check.name for check in self.health] != list(CHECKS):
             raise ValueError(f"checks of gradient health are {[check.name for check in self.health]}, must be {CHECKS}")
+        right = {name: self.right(name) for name in self.verdicts}
+        right |= {"autoattack": right[CASCADE[-1]], "best known": np.logical_and.reduce(list(right.values()))}
         claims = [
             ("clean", self.clean_accuracy),
             ("pgd", self.pgd.accuracy),
@@ -117,10 +118,10 @@ class EvaluationPart(Part):
             ("best known", self.best_known_accuracy),
         ]
         for name, accuracy in claims:
-            counted = int(self.right("robust" if name == "best known" else name).sum()) / self.n_images
+            counted = int(np.count_nonzero(right[name])) / self.n_images
             if abs(counted - accuracy) > TOLERANCE:
                 raise ValueError(f"{name} accuracy is {accuracy}, but its verdicts give {counted}")
         for before, after in itertools.pairwise(CASCADE):
-            if (self.right(after) & ~self.right(before)).any():
+            if (right[after] & ~right[before]).any():
                 raise ValueError(f"{after} counts images as robust that {before} had broken")
         return self

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 
 from benchmark.errors import UserError
 
@@ -18,6 +19,7 @@ DEFAULT_PGD_STEPS_PER_EPSILON = 4  # the step size is epsilon / 4
 _NUMBER = re.compile(r"\d+/0*[1-9]\d*|(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.IGNORECASE)
 
 
+@lru_cache(maxsize=256)  # every record spells a few, always the same ones
 def exact_epsilon(value: str | float) -> str:
     """Write a perturbation size as an exact fraction of the pixel range [0, 1].
 
@@ -46,6 +48,7 @@ def exact_epsilon(value: str | float) -> str:
     return _text(exact)
 
 
+@lru_cache(maxsize=256)
 def default_pgd_step(epsilon: str | float) -> str:
     """Return the protocol's PGD step size for this epsilon, a quarter of it, as an exact fraction.
 

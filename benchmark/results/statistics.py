@@ -151,8 +151,10 @@ def seed_bootstrap(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
         raise ValueError(f"every seed needs verdicts on the same images, got {[bits.shape for bits in verdicts]}")
     n_seeds, n_images = len(verdicts), verdicts[0].size
     # Sums of whole numbers below 2**24: exact in float32, in whatever order they are added.
-    right = _draws(n_images, stream=0) @ np.stack(verdicts, axis=1).astype(np.float32)
-    sums = np.sort((right.astype(np.int64) * _draws(n_seeds, stream=1).astype(np.int64)).sum(axis=1))
+    draws = _draws(n_images, stream=0)
+    right = [(draws @ bits.astype(np.float32)).astype(np.int64) for bits in verdicts]
+    times = _draws(n_seeds, stream=1).astype(np.int64)
+    sums = np.sort(sum(count * times[:, seed] for seed, count in enumerate(right)))
     low, high = int(sums[_OUTSIDE]), int(sums[-1 - _OUTSIDE])
     return round(low / (n_seeds * n_images), 6), round(high / (n_seeds * n_images), 6)
 
@@ -232,7 +234,7 @@ def _joint(a: float, b: float, correlation: float) -> float:
     return math.sqrt(max(0.0, a**2 - 2 * correlation * a * b + b**2))
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=8)  # of images and of up to a handful of seeds
 def _draws(n: int, *, stream: int) -> NDArray[np.float32]:
     """Return (RESAMPLES, n) counts: how often each of n things was drawn in n draws with replacement.
 

@@ -57,9 +57,10 @@ def artifact_problem(folder: Path, record: Record) -> str:
 
     An absent artifact is no problem: large ones may be kept elsewhere, and the hash tells whether one is right.
     """
-    path = artifact_path(folder, record.run)
-    if not path.exists():
+    name = _file_name("run", record.run.split("/"))
+    if not (folder / "artifacts" / f"{name}.safetensors").exists():
         return ""
+    path = artifact_path(folder, record.run)
     size = path.stat().st_size
     if size != record.artifact.size_bytes:
         return f"its artifact has {size:,} bytes, the record was measured on one of {record.artifact.size_bytes:,}"

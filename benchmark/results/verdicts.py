@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,17 +16,33 @@ def pack_verdicts(right: Sequence[bool] | NDArray[np.bool_]) -> str:
     return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode("ascii")
 
 
-def unpack_verdicts(text: str, n: int) -> list[bool]:
-    """Undo `pack_verdicts` for `n` images.
+def unpack_verdicts(text: str, n: int) -> NDArray[np.bool_]:
+    """Undo `pack_verdicts`: return (n,) verdicts.
 
     Raises:
         ValueError: if the text is not base64, holds another number of bytes or has bits set beyond `n`.
     """
+    return _bits(_packed(text, n), n)
+
+
+def unpack_common(texts: Iterable[str], n: int) -> NDArray[np.bool_]:
+    """Return (n,) verdicts of the images that are right in all of the packed texts, at least one.
+
+    Raises:
+        ValueError: as `unpack_verdicts` does.
+    """
+    return _bits(np.bitwise_and.reduce([_packed(text, n) for text in texts]), n)
+
+
+def _packed(text: str, n: int) -> NDArray[np.uint8]:
     try:
-        packed = np.frombuffer(base64.b64decode(text, validate=True), dtype=np.uint8)
+        packed = np.frombuffer(binascii.a2b_base64(text, strict_mode=True), dtype=np.uint8)
     except binascii.Error as error:
         raise ValueError(f"verdicts are not base64: {error}") from None
-    bits = np.unpackbits(packed)
-    if len(packed) != math.ceil(n / 8) or bits[n:].any():
+    if len(packed) != math.ceil(n / 8) or packed[-1] & ((1 << -n % 8) - 1):
         raise ValueError(f"verdicts hold {len(packed)} bytes, not one bit for each of {n} images")
-    return [bool(bit) for bit in bits[:n]]
+    return packed
+
+
+def _bits(packed: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
+    return np.unpackbits(packed, count=n).view(np.bool_)

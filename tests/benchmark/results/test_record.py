@@ -150,7 +150,7 @@ def test_every_check_of_gradient_health_must_be_there_once(fields, health, chang
 
 @given(st.lists(st.booleans(), min_size=1, max_size=40))
 def test_packed_verdicts_come_back_bit_by_bit(bits):
-    assert unpack_verdicts(pack_verdicts(bits), len(bits)) == bits
+    assert unpack_verdicts(pack_verdicts(bits), len(bits)).tolist() == bits
     assert pack_verdicts(np.array(bits)) == pack_verdicts(bits)
 
 
