@@ -154,7 +154,7 @@ def leaderboard(
         return
     changed = write_pages(out)
     for path in changed:
-        if path.parent == out:  # the site has a page for every row
+        if out / "site" not in path.parents:  # which has a page for every row
             typer.echo(f"{'wrote' if path.exists() else 'removed'} {path}")
     typer.echo(f"{out}: {len(changed)} pages changed")
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from benchmark.cli import app
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.render import check_pages, pages, to_csv, to_markdown, to_terminal, write_pages
 from benchmark.leaderboard.tables import boards
+from benchmark.leaderboard.text import GENERATED
 from benchmark.results.store import artifact_path, save_record
 
 REFERENCE = Path(__file__).parents[3] / "leaderboards" / "reference"
@@ -187,6 +194,83 @@ def test_pages_whose_records_are_gone_are_removed_and_hand_written_files_stay(fo
     assert not any((folder / name).exists() for name in stale)
     assert (folder / "README.md").exists() and (folder / "notes.csv").exists()
     assert check_pages(folder) == []
+
+
+def test_leftovers_of_the_site_go_with_their_folders_but_never_figures_or_files_of_others(folder):
+    marked = f"<!doctype html>\n<!-- {GENERATED} -->\n"
+    for name, text in {
+        "rows/old/1.html": marked,
+        "rows/kept/by-hand.html": "<p>mine</p>",
+        "figures/front.svg": marked,
+        "assets/old.js": f"/* {GENERATED} */",
+    }.items():
+        path = folder / "site" / name
+        path.parent.mkdir(parents=True)
+        path.write_text(text, encoding="utf-8")
+    stale = ["site/assets/old.js", "site/rows/old/1.html"]
+    assert check_pages(folder) == [f"{name} has no records: run `python -m benchmark leaderboard`" for name in stale]
+    assert write_pages(folder) == [folder / name for name in stale]
+    left = sorted(path.relative_to(folder / "site").as_posix() for path in (folder / "site").rglob("*"))
+    assert left == ["figures", "figures/front.svg", "rows", "rows/kept", "rows/kept/by-hand.html"]
+
+
+def test_pages_may_lie_in_folders_and_the_command_names_only_those_at_the_top(folder, monkeypatch):
+    of_site = {f"site/rows/{PROTOCOL}/{number}.html": f"<!-- {GENERATED} -->" for number in range(3)}
+    monkeypatch.setattr("benchmark.leaderboard.render.readme_page", lambda folder, boards: of_site)
+    (folder / "boards.md").unlink()
+    found = CliRunner().invoke(app, ["leaderboard", "--out", str(folder)])
+    assert found.exit_code == 0, found.output
+    assert found.output == f"wrote {folder / 'boards.md'}\n{folder}: 4 pages changed\n"
+    assert all((folder / name).read_text(encoding="utf-8") == text for name, text in of_site.items())
+
+
+def test_the_check_fails_with_one_sentence_a_page(folder):
+    next((folder / "records" / PROTOCOL).glob("*seed1*")).unlink()
+    found = CliRunner().invoke(app, ["leaderboard", "--check", "--out", str(folder)])
+    assert found.exit_code == 1
+    assert found.output.count("\n") == found.output.count("run `python -m benchmark leaderboard`") == 6
+
+
+def test_pages_do_not_depend_on_the_locale_or_on_the_order_of_the_files(folder):
+    """In a process of its own, with another locale, hash seed and order of directories."""
+    code = (
+        "import hashlib, json, os, pathlib, random, sys\n"
+        "scan = os.scandir\n"
+        "def shuffled(path):\n"
+        "    entries = list(scan(path)); random.shuffle(entries)\n"
+        "    class Entries(list):\n"
+        "        __enter__ = lambda self: self\n"
+        "        __exit__ = lambda self, *told: None\n"
+        "    return Entries(entries)\n"
+        "os.scandir = shuffled\n"
+        "from benchmark.leaderboard.render import check_pages\n"
+        "sys.exit(len(check_pages(pathlib.Path(sys.argv[1]))))\n"
+    )
+    for locale, seed in (("C", "1"), ("tr_TR.UTF-8", "2")):
+        environment = os.environ | {"LC_ALL": locale, "PYTHONHASHSEED": seed, "PYTHONUTF8": "0"}
+        subprocess.run([sys.executable, "-c", code, str(folder)], check=True, env=environment)
+
+
+def test_the_index_leads_to_every_page(folder):
+    linked = re.findall(r"\]\(([^)]+)\)", (folder / "boards.md").read_text(encoding="utf-8"))
+    assert sorted(linked) == sorted(set(pages(folder)) - {"boards.md"})
+
+
+def test_each_size_class_has_a_heading_and_a_ranking_of_its_own(make_record):
+    sizes = {"big": 50_000_000, "small": 9_000, "worse": 9_500}
+    records = [
+        make_record(method=name, right=(80, 60, robust), artifact__size_bytes=sizes[name])
+        for name, robust in (("big", 50), ("small", 40), ("worse", 30))
+    ]
+    text = to_markdown(only_board(*records)).partition("## Size and cost")[0]
+    ranked = [
+        line if line.startswith("###") else " ".join(line.split(" | ")[:1] + line.split(" | ")[3:4]).strip("| ")
+        for line in text.splitlines()
+        if line.startswith("### ") or "site/rows/" in line
+    ]
+    assert [line.partition("<sup>")[0] for line in ranked] == [
+        *("### Up to 10 kB", "1 small", "2 worse", "### Above 30 MB", "1 big"),
+    ]
 
 
 def test_an_empty_folder_gets_an_index_that_says_so(tmp_path):
