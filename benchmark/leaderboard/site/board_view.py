@@ -84,7 +84,7 @@ class BoardView:
     def interval_scale(self) -> float:
         """The accuracy at the right end of the interval bars: a multiple of a tenth that holds them all."""
         highest = max((entry.row.interval[1] for entry in self.ranked), default=1.0)
-        return min(1.0, -(-highest // 0.1) / 10)
+        return min(1.0, max(0.1, -(-highest // 0.1) / 10))
 
     @property
     def best(self) -> Entry | None:

@@ -11,6 +11,7 @@ from benchmark.leaderboard.text import short
 from benchmark.results.parts import EpochPart, LayerPart, TrainingPart
 
 MOST_POINTS = 100  # of a curve: more cannot be told apart at this width
+_DIVERGED = 1e9  # a loss from here on, or one that is no number, would leave the others on one line
 _WIDTH, _HEIGHT = 380, 216
 _BOX = Box(left=40, top=28, right=_WIDTH - 8, bottom=_HEIGHT - 40)
 
@@ -36,8 +37,10 @@ def accuracy_curve(training: TrainingPart) -> Markup:
 
 
 def loss_curve(training: TrainingPart) -> Markup:
-    """Return the mean training loss over the epochs."""
-    drawn = thinned(training.history)
+    """Return the mean training loss over the epochs; without those that have none to draw, where training diverged."""
+    drawn = [line for line in thinned(training.history) if abs(line.loss) < _DIVERGED]
+    if not drawn:
+        return Markup("")
     losses = [line.loss for line in drawn]
     low, high = min(losses), max(losses)
     margin = (high - low) * 0.08 or abs(high) * 0.1 or 1.0

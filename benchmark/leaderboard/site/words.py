@@ -34,15 +34,12 @@ class Column:
     key: str
     label: str
     help: str
-    words: bool = False  # text on the left rather than numbers on the right
     down: bool = False  # more is better: the first click sorts downwards
 
 
 COLUMNS = (
     Column("rank", "Rank", "Within preset and size class; equals share a rank."),
-    Column(
-        "method", "Method", "With its options, the id of its first seed, and deviations from its paper.", words=True
-    ),
+    Column("method", "Method", "With its options, the id of its first seed, and deviations from its paper."),
     Column("robust", "Robust", "Right on the clean image and under every attack, percent; ± is over seeds.", down=True),
     Column("interval", "95% interval", "Of robust accuracy, percent.", down=True),
     Column("autoattack", "AutoAttack", "Percent of the images still right under AutoAttack.", down=True),
@@ -51,13 +48,13 @@ COLUMNS = (
     Column("size", "Size", "Bytes of the artifact's file."),
     Column("passes", "Passes", "Images sent forward and backward in training."),
     Column("density", "Density", "Weights kept over prunable weights, counted in the network."),
-    Column("gradients", "Gradients", "Worst verdict of the gradient-health checks.", words=True),
-    Column("precision", "Precision", "Full precision (fp) or binary weights.", words=True),
+    Column("gradients", "Gradients", "Worst verdict of the gradient-health checks."),
+    Column("precision", "Precision", "Full precision (fp) or binary weights."),
     Column("keep", "Keep", "Ratio of prunable weights that the method was asked to keep."),
     Column("p", "p", "Layer budgets are proportional to (layer size)^p."),
-    Column("lbn", "LBN", "Batch norm after the last layer.", words=True),
-    Column("network", "Network", "Architecture and width.", words=True),
-    Column("objective", "Objective", "Training loss.", words=True),
+    Column("lbn", "LBN", "Batch norm after the last layer."),
+    Column("network", "Network", "Architecture and width."),
+    Column("objective", "Objective", "Training loss."),
     Column("seeds", "Seeds", "Networks trained with this setting.", down=True),
 )
 REPORTED = Column(

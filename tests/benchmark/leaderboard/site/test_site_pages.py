@@ -216,6 +216,22 @@ def test_a_run_without_history_has_no_empty_picture(make_site_record, make_site)
     assert "<svg" not in site[row_pages(site)[0]].split("Density of each layer")[0]
 
 
+@pytest.mark.parametrize("losses", [[float("nan"), 2.0, 1.0], [float("nan"), float("inf"), 1e300]])
+def test_a_training_that_diverged_still_has_a_page(make_site_record, make_site, losses):
+    lines = make_site_record("x", training__epochs=3, training__selected_epoch=1).model_dump()["training"]["history"]
+    history = [line | {"loss": loss} for line, loss in zip(lines, losses, strict=True)]
+    changes = {"training__epochs": 3, "training__selected_epoch": 1, "training__history": history}
+    site = make_site([make_site_record("x", **changes)])
+    page = site[row_pages(site)[0]]
+    assert page.count('<svg class="curve"') == (2 if 2.0 in losses else 1)
+    assert not re.search(r' d="[^"]*[a-z]{3}', page), "no coordinate is nan or inf"
+
+
+def test_rows_that_every_attack_breaks_have_bars(make_site_record, make_site):
+    site = make_site([make_site_record("x", seed=seed, right=(80, 0, 0)) for seed in range(2)])
+    assert "The bars run from 0 to 10%." in site[BOARD]
+
+
 def test_cards_on_a_phone_name_every_column(site):
     labels = dict(re.findall(r'td:nth-child\((\d+)\)::before { content: "(.*?)"', site["site/style.css"]))
     told = {str(place): column.label for place, column in enumerate((*COLUMNS, REPORTED), start=1)}
