@@ -6,6 +6,7 @@ import sys
 
 from benchmark import cli_figures as cli_figures  # registers its command
 from benchmark import cli_review as cli_review  # registers its commands
+from benchmark import cli_submission as cli_submission
 from benchmark.cli import app
 from benchmark.errors import UserError
 

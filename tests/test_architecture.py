@@ -35,6 +35,7 @@ FORBIDDEN = {
     "benchmark.evaluation": ["benchmark.launch", "benchmark.cli", "benchmark.session", "benchmark.training"],
     "benchmark.artifact": ["benchmark.launch", "benchmark.cli", "benchmark.session", "benchmark.training"],
     "benchmark.review": ["benchmark.cli", "benchmark.session", "benchmark.training"],
+    "benchmark.submission": ["benchmark.cli", "benchmark.session", "benchmark.training"],
     "benchmark.results": ["benchmark.leaderboard", "benchmark.training", "benchmark.launch", "benchmark.cli"],
     "benchmark.leaderboard": ["benchmark.training", "benchmark.evaluation", "benchmark.launch", "benchmark.cli"],
 }

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -46,8 +46,8 @@ class AutoAttackResult:
 
     @property
     def verdicts(self) -> Tensor:
-        """(N,) bool: classified right under the whole of AutoAttack."""
-        return self.robust[CASCADE[-1]]
+        """(N,) bool: classified right under all attacks that were run."""
+        return list(self.robust.values())[-1]
 
 
 def package_version() -> str:
@@ -65,6 +65,7 @@ def autoattack(
     batch_size: int,
     report: Callable[[str], None],
     journal: Path | None = None,
+    attacks: Sequence[str] = CASCADE,
 ) -> AutoAttackResult:
     """Run AutoAttack standard in the Linf ball on the network as given, in float32.
 
@@ -80,6 +81,7 @@ def autoattack(
         batch_size: images per call of an attack.
         report: receives a progress line after each batch and within long ones, and the package's warnings.
         journal: folder for finished batches, which are not run again; None keeps none.
+        attacks: the first of the cascade, to stop there.
 
     Raises:
         UserError: with fewer than four classes, for which the targeted DLR loss is undefined.
@@ -111,7 +113,7 @@ def autoattack(
         clean = finished.once("clean", everything, partial(_misclassified, model, data, batch_size=batch_size))
         robust[clean.broken] = False
         seconds = clean.seconds
-        for attack in CASCADE:
+        for attack in attacks:
             batches = [rows for rows in robust.nonzero().flatten().split(batch_size) if len(rows)]
             for number, rows in enumerate(batches, 1):
                 later = sum(map(len, batches[number:]))

@@ -6,7 +6,7 @@ survives it. Whatever a network does, raising included, becomes a verdict.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,7 @@ def gradient_health(
     seed: int,
     batch_size: int,
     parent: nn.Module | None = None,
+    only: Collection[str] | None = None,
     report: Callable[[str], None],
 ) -> list[Check]:
     """Check whether attacks by gradients can be believed on a network, in eval mode and float32.
@@ -47,6 +48,7 @@ def gradient_health(
         seed: of every random draw.
         batch_size: images per forward pass, at most.
         parent: the network this one was compressed from, for the transfer check.
+        only: names of the checks to make; None for all.
         report: receives a line for each check that is suspect or fails.
 
     Returns:
@@ -72,6 +74,8 @@ def gradient_health(
     checks = []
     with left_as_found(model), own_randomness(data.labels.device, seed):
         for name, run in runs.items():
+            if only is not None and name not in only:
+                continue
             check = _guarded(name, run)
             if check.verdict in ("suspect", "fail"):
                 report(f"health     {check.verdict}: {check.name}: {check.reason}")

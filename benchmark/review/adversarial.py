@@ -44,19 +44,26 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
     Raises:
         UserError: if an image is outside the ball or [0, 1], or the file is not of this kind.
     """
-    adversarial, index = _read(file, images)
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise UserError(f"{file} is larger than {MAX_BYTES >> 30} GiB; submit fewer images at a time")
+        content = file.read_bytes()
+    except OSError as error:
+        raise UserError(f"{file} cannot be read ({error.strerror}); give a safetensors file") from None
+    return try_content(content, str(file), record, artifact, images)
+
+
+def try_content(content: bytes, name: str, record: Record, artifact: Artifact, images: Images) -> Tried:
+    """Classify adversarial images from the bytes of a file; `name` is for messages, the rest as for `try_images`."""
+    adversarial, index = _read(content, name, images)
     _check_allowed(adversarial, as_float_images(images.images[index]), float(Fraction(record.evaluation.epsilon)))
     return Tried(adversarial, index, _misclassified(artifact.network, adversarial, images.labels[index]))
 
 
-def _read(file: Path, images: Images) -> tuple[Tensor, Tensor]:
+def _read(content: bytes, file: str, images: Images) -> tuple[Tensor, Tensor]:
     """Return the submitted images and their places, of the right types and shapes."""
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{file} is larger than {MAX_BYTES >> 30} GiB; submit fewer images at a time")
-        tensors: Mapping[str, Tensor] = load_tensors(file.read_bytes())
-    except OSError as error:
-        raise UserError(f"{file} cannot be read ({error.strerror}); give a safetensors file") from None
+        tensors: Mapping[str, Tensor] = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"{file} is no safetensors file: {str(error).splitlines()[0]}") from None
     if not {"x_adv"} <= set(tensors) <= {"x_adv", "index"}:

@@ -1,0 +1,82 @@
+"""Commands for rows that go to a board: submit, verify. Thin, like `cli`."""
+
+from __future__ import annotations
+
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli import DataDirOption, app
+from benchmark.cli_review import ProtocolOption, RowArgument
+
+BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the board.")]
+
+
+@app.command()
+def submit(
+    row: RowArgument,
+    to: Annotated[Path, typer.Option(help="New folder for the submission.", show_default=False)],
+    credit: Annotated[str, typer.Option(help="Who made the result; shown with it.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder with records/ and artifacts/, where your row is.")] = Path("runs"),
+    board: BoardOption = Path("leaderboards"),
+    url: Annotated[
+        str | None,
+        typer.Option(help="https address of the artifact, which then stays out of the folder.", show_default=False),
+    ] = None,
+    method: Annotated[
+        str | None, typer.Option(help="Your own method as path/to/file.py:Class.", show_default=False)
+    ] = None,
+    package: Annotated[
+        str | None, typer.Option(help="Name of the installed package that brings your method.", show_default=False)
+    ] = None,
+    protocol: ProtocolOption = None,
+    data_dir: DataDirOption = None,
+) -> None:
+    """Put a row into one folder for a pull request, and print the rank it would get."""
+    from benchmark.review.rows import find_record
+    from benchmark.submission.placing import placement_text
+    from benchmark.submission.writing import SubmitRequest, submit
+
+    request = SubmitRequest(out, to, board, url, data_dir, credit, method, package)
+    found = submit(find_record(out, row, protocol), request, typer.echo)
+    typer.echo(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: python -m benchmark verify {to}")
+
+
+@app.command()
+def verify(
+    folder: Annotated[Path, typer.Argument(help="A submission, as `submit` writes it.", show_default=False)],
+    board: BoardOption = Path("leaderboards"),
+    data_dir: DataDirOption = None,
+    artifact: Annotated[
+        Path | None,
+        typer.Option(help="The artifact, for a submission that gives its address only.", show_default=False),
+    ] = None,
+    accept: Annotated[
+        bool, typer.Option("--accept", help="If every check passes, copy record and artifact to the board.")
+    ] = False,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="About how long AutoAttack may take here; a larger part of it runs again.")
+    ] = 60.0,
+    draw: Annotated[
+        int | None,
+        typer.Option(min=0, help="Repeat a random choice of images. Default: a new one.", show_default=False),
+    ] = None,
+) -> None:
+    """Check a submission on the CPU, running nothing that is in it; exit code 1 if it is refused."""
+    from benchmark.submission.accepting import accept_submission
+    from benchmark.submission.placing import placement_text
+    from benchmark.submission.verifying import VerifyRequest, verify
+
+    draw = secrets.randbelow(2**31) if draw is None else draw
+    found = verify(VerifyRequest(folder, board, data_dir, artifact, draw, seconds), typer.echo)
+    if not found.accepted:
+        typer.echo(f"refused: {found.reasons[0]}" + (f" (and {more} more)" if (more := len(found.reasons) - 1) else ""))
+        raise typer.Exit(1)
+    assert found.placement is not None
+    typer.echo(f"\n{placement_text(found.placement)}\n\naccepted")
+    if accept:
+        for path in accept_submission(found, board):
+            typer.echo(f"copied to {path}")
+        typer.echo(f"next: python -m benchmark leaderboard --out {board}")

@@ -1,0 +1,36 @@
+"""`verify --accept`: copies an accepted submission's record and artifact to their places on the board."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.results.store import artifact_path, record_path, write_atomic
+from benchmark.submission.verifying import Outcome
+
+
+def accept_submission(found: Outcome, board: Path) -> list[Path]:
+    """Copy the verified bytes, never overwriting a file, and return the new paths; the pages are not touched.
+
+    An artifact that lies at an address stays there: the record has its hash.
+
+    Raises:
+        UserError: if the submission was refused, or a place on the board is taken.
+    """
+    if not found.accepted or found.parts is None:
+        raise UserError("only an accepted submission can be copied to the board")
+    record = found.parts.record
+    # The record last: it makes the row.
+    places = [
+        (artifact_path(board, record.run), found.parts.artifact),
+        (record_path(board, record.protocol, record.run), found.parts.record_bytes),
+    ]
+    wanted = [(path, content) for path, content in places if content is not None]
+    for path, content in wanted:
+        taken = path.is_symlink() or (path.exists() and path.read_bytes() != content)
+        if taken or (path.exists() and path.suffix == ".json"):
+            raise UserError(f"{path} is there already; nothing was copied")
+    for path, content in wanted:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomic(path, content)
+    return [path for path, _ in wanted]

@@ -1,0 +1,227 @@
+"""What a record says twice must agree: with its own resolved experiment, with arithmetic, and with the clock."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import ValidationError
+
+from benchmark.catalogue import CONFIGS
+from benchmark.cost import TRAINING_PART, training_images
+from benchmark.data.catalog import KNOWN
+from benchmark.errors import UserError
+from benchmark.experiment import Experiment
+from benchmark.models import NetworkPlan, prunable_sizes
+from benchmark.registry import resolve
+from benchmark.results.invariants import violations
+from benchmark.results.record import Record
+from benchmark.submission.reading import is_built_in
+from benchmark.suite import expand, load_suite
+from methods.allocation import allocate, weight_budget
+
+MAX_CLASSES, MAX_SIDE, MAX_CHANNELS = 100_000, 4096, 16  # as in an artifact
+MAX_THREADS = 1024
+MAX_SECONDS = 10 * 365 * 86_400.0  # of a duration
+EARLIEST = datetime(2022, 1, 1, tzinfo=UTC)
+CLOCK_SLACK = timedelta(days=1)
+
+
+def experiment_of(record: Record) -> tuple[Experiment | None, list[str]]:
+    """Return the resolved experiment that a record tells, or why there is none."""
+    config = record.provenance.config
+    try:
+        experiment = Experiment.model_validate(config)
+    except (ValidationError, UserError) as error:
+        problem = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else error
+        return None, [f"provenance.config is no experiment: {problem}"]
+    if experiment.model_dump(mode="json") != config:
+        return None, ["provenance.config is not a resolved experiment: fields are left out or spelled differently"]
+    return experiment, []
+
+
+def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> list[str]:
+    """Return every contradiction of a record; empty if there is none.
+
+    Args:
+        record: valid by itself.
+        experiment: that the record tells, see `experiment_of`.
+        now: a time with its zone, which nothing in the record may lie after.
+    """
+    limits = _limits(record)
+    if limits:  # what follows computes with these numbers
+        return limits
+    return [
+        *_against_config(record, experiment),
+        *_training(record, experiment),
+        *_budget(record, experiment),
+        *_method(record, experiment),
+        *_preset(record, experiment),
+        *_times(record, now),
+        *violations(record),
+        *_black_box(record),
+    ]
+
+
+def differing(pairs: dict[str, tuple[Any, Any]], told: str) -> list[str]:
+    """Return one sentence for every pair (the record's, the other's) that differs; `told` names the other."""
+    return [
+        f"{what}: the record says {claimed}, {told} {found}"
+        for what, (claimed, found) in pairs.items()
+        if claimed != found
+    ]
+
+
+def _limits(record: Record) -> list[str]:
+    channels, height, width = record.dataset.image_shape
+    limits = {
+        "num_classes": (record.dataset.num_classes, MAX_CLASSES),
+        "image_shape": (max(height, width), MAX_SIDE),
+        "channels": (channels, MAX_CHANNELS),
+        "threads": (record.provenance.threads, MAX_THREADS),
+        "provenance.seconds": (record.provenance.seconds, MAX_SECONDS),
+        "training.seconds": (record.training.seconds, MAX_SECONDS),
+        "autoattack.seconds": (record.evaluation.autoattack.seconds, MAX_SECONDS),
+    }
+    return [
+        f"{what} is {value:,}, at most {limit:,} make sense" for what, (value, limit) in limits.items() if value > limit
+    ]
+
+
+def _against_config(record: Record, experiment: Experiment) -> list[str]:
+    evaluation, asked = record.evaluation, experiment.evaluation
+    images = record.dataset.test_images
+    pairs: dict[str, tuple[Any, Any]] = {
+        "run": (record.run, experiment.run),
+        "run_hash": (record.run_hash, experiment.run_hash),
+        "suite": (record.suite, experiment.suite),
+        "preset": (record.preset, experiment.preset),
+        "seed": (record.seed, experiment.seed),
+        "data set": (record.dataset.name, experiment.dataset),
+        "network": (record.architecture.name, experiment.architecture.name),
+        "width": (record.architecture.width, experiment.architecture.width),
+        "LBN": (record.architecture.last_norm, experiment.architecture.last_norm),
+        "method": (record.method.name, experiment.method.name),
+        "target": (record.method.target, experiment.method.target),
+        "options": (record.method.options, experiment.method.options),
+        "objective": (record.method.objective, experiment.objective),
+        "weights": (record.compression.weights, experiment.weights),
+        "keep_ratio": (record.compression.keep_ratio, experiment.keep_ratio),
+        "allocation": (record.compression.allocation, experiment.allocation),
+        "type of the statistics": (record.artifact.statistics, experiment.artifact.statistics),
+        "epochs": (record.training.epochs, experiment.training.epochs),
+        "batch_size": (record.training.batch_size, experiment.training.batch_size),
+        "protocol": (record.protocol, experiment.protocol(images, record.dataset.num_classes).id),
+        "evaluated images": (evaluation.n_images, images),
+        "images": (images, min(images, asked.images or images)),
+        "batch size of AutoAttack": (evaluation.autoattack.batch_size, asked.autoattack.batch_size),
+        "shards of AutoAttack": (evaluation.autoattack.shards, 1),
+    }
+    return differing(pairs, "its config gives")
+
+
+def _training(record: Record, experiment: Experiment) -> list[str]:
+    """Compare image counts, passes and the history with what the experiment implies."""
+    training, data = record.training, record.dataset
+    known = KNOWN.get(data.name)
+    pairs: dict[str, tuple[Any, Any]] = {}
+    if known is not None:
+        pairs["classes"] = (data.num_classes, known.num_classes)
+        pairs["image_shape"] = (data.image_shape, (known.channels, known.size, known.size))
+    if data.name in TRAINING_PART:
+        pairs["training images"] = (data.train_images, training_images(experiment))
+    first_phase = experiment.first_phase and experiment.first_phase.model_dump()
+    told = training.first_phase and training.first_phase.model_dump(exclude={"weights_sha256"})
+    pairs["first phase"] = (told, first_phase)
+    own = round(len(training.history) * data.train_images * experiment.passes_per_image)
+    if training.first_phase is None:
+        pairs["passes"] = (training.passes, float(own))
+    reasons = differing(pairs, "its experiment gives")
+    if training.passes < own:
+        reasons.append(f"passes: the record says {training.passes:,.0f}, its own epochs alone are {own:,}")
+    phases = sum(epochs for phase in training.phases if isinstance(epochs := phase.get("epochs"), int))
+    if phases != training.epochs:
+        reasons.append(f"phases: they have {phases} epochs together, the training has {training.epochs}")
+    for line in training.history:
+        if line.epoch == training.selected_epoch and line.kept_weights != record.compression.kept_weights:
+            reasons.append(
+                f"kept_weights: the record says {record.compression.kept_weights:,}, its history "
+                f"{line.kept_weights:,} at the selected epoch {line.epoch}"
+            )
+    return reasons
+
+
+def _budget(record: Record, experiment: Experiment) -> list[str]:
+    """Compare budget and layers with the network that the experiment names."""
+    spec, compression = experiment.architecture, record.compression
+    channels = record.dataset.image_shape[0]
+    zeros, ones = (0.0,) * channels, (1.0,) * channels
+    plan = NetworkPlan(spec.name, record.dataset.num_classes, zeros, ones, spec.width, spec.last_norm)
+    sizes = prunable_sizes(plan)
+    budget = weight_budget(sum(sizes.values()), experiment.keep_ratio)
+    reasons = differing({"budget": (compression.budget, budget)}, "its network and keep ratio give")
+    if {layer.name: layer.weights for layer in compression.layers} != sizes:
+        if record.architecture.prunable_weights > budget:  # only a network made small enough may be another one
+            reasons.append(f"layers: they are not those of {spec.name} of width {spec.width:g}")
+        return reasons
+    if isinstance(experiment.allocation, float) and experiment.keep_ratio < 1:
+        shares = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
+        over = [layer.name for layer, share in zip(compression.layers, shares, strict=True) if layer.kept > share]
+        if over:
+            reasons.append(f"layers: {over[0]} keeps more than its share under p={experiment.allocation:g}")
+    return reasons
+
+
+def _method(record: Record, experiment: Experiment) -> list[str]:
+    """Compare what is said about the method with the built-in one, if its source is still the same."""
+    source = experiment.method.source_sha256
+    if not is_built_in(record):
+        return differing({"source of the method": (record.method.source_sha256, source)}, "its config gives")
+    if source is not None:
+        return ["config.method.source_sha256 is set, which a built-in method has not"]
+    found = resolve(record.method.name)
+    try:
+        again = found.spec(record.method.options, record.method.name)
+    except UserError as error:
+        return [f"options: {error}"]
+    reasons = differing({"options": (record.method.options, again.options)}, "the method's defaults leave")
+    if found.source_sha256() == record.method.source_sha256:
+        reasons += differing({"deviations": (record.method.deviations, found.deviations())}, "the method's file says")
+    return reasons
+
+
+def _preset(record: Record, experiment: Experiment) -> list[str]:
+    """Refuse the name of the paper's schedule for any other: only such rows stand beside reported numbers."""
+    if experiment.preset != "paper":
+        return []
+    path = CONFIGS / f"{experiment.suite}.yaml"
+    suite = load_suite(path) if path.is_file() else None
+    if suite is None or suite.preset != "paper":
+        return [f"preset: it says paper, but configs/ has no suite {experiment.suite} of that preset"]
+    if not is_built_in(record):
+        same = (experiment.dataset, experiment.epsilon, experiment.training.attack) == (
+            *(suite.dataset, suite.epsilon or KNOWN[suite.dataset].epsilon),
+            suite.training.attack,
+        )
+        return [] if same else [f"preset: it says paper, but the schedule is not that of {experiment.suite}"]
+    entries = [(entry, resolve(entry.method)) for entry in suite.methods if entry.method == record.method.name]
+    runs = {each.run for each in expand(suite, entries, seeds=[record.seed], preset=None)}
+    return [] if experiment.run in runs else [f"preset: it says paper, but {experiment.suite} has no such experiment"]
+
+
+def _times(record: Record, now: datetime) -> list[str]:
+    started = datetime.fromisoformat(record.provenance.started)
+    if started.isoformat(timespec="seconds") != record.provenance.started:
+        return [f"started: {record.provenance.started!a} is not written as 2026-01-31T12:00:00+00:00"]
+    if not EARLIEST <= started <= now + CLOCK_SLACK:
+        return [f"started: {record.provenance.started} lies before {EARLIEST.date()} or in the future"]
+    return []
+
+
+def _black_box(record: Record) -> list[str]:
+    """Compare the one check of gradient health that follows from the verdicts alone."""
+    evaluation = record.evaluation
+    white = evaluation.right("clean") & evaluation.right("pgd") & evaluation.right("fab-t")
+    share = int((white & ~evaluation.right("square")).sum()) / int(white.sum()) if white.any() else None
+    told = next(check.value for check in evaluation.health if check.name == "black_box")
+    return differing({"gradient health, black_box": (told, share)}, "its verdicts give")

@@ -1,0 +1,160 @@
+"""The files of a submission: which there may be, how large, and their bytes, read once and never executed.
+
+Everything here is written by a stranger: a name may be a link, a pipe or a folder, and a size may be a lie.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+SUBMISSION, RECORD = "submission.json", "record.json"
+ARTIFACT, ADVERSARIAL = "artifact.safetensors", "adversarial.safetensors"
+METHOD_FOLDER = "method"
+LIMITS = {SUBMISSION: 2**16, RECORD: 2**22, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27}  # bytes
+SOURCE_LIMIT = 2**18  # bytes of a method's file
+MAX_ENTRIES = 32  # looked at in a folder; an honest one has five
+
+# First bytes of what must not be here under any name. Pickles of the protocols 0 and 1 have no such beginning; they are
+# no safetensors file either, and nothing here would load them.
+_KINDS = (
+    *((b"\x80" + bytes([protocol]), "a pickle") for protocol in range(2, 6)),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes around a pickle"),
+    (b"PK\x05\x06", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"\x93NUMPY", "a numpy file, which may hold a pickle"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x7fELF", "an executable"),
+    (b"MZ", "an executable"),
+    (b"\xcf\xfa\xed\xfe", "an executable"),
+    (b"#!", "a script"),
+)
+_BEGINNING = 16  # bytes that tell the kind
+
+
+@dataclass(frozen=True)
+class Files:
+    """The bytes of a submission's files by their names below its folder, or why they were not read."""
+
+    contents: dict[str, bytes]
+    reasons: tuple[str, ...]
+
+    @property
+    def source(self) -> str | None:
+        """Name of the method's file below `METHOD_FOLDER`; None without one."""
+        return next((name.split("/")[1] for name in self.contents if "/" in name), None)
+
+
+def read_files(folder: Path) -> Files:
+    """Read a submission, unless a name, kind or size in it is not allowed.
+
+    Links are not followed, pipes and devices not opened for reading, and a file is read up to its limit only.
+    """
+    found, reasons = _listed(folder)
+    if METHOD_FOLDER in found:
+        place = folder / METHOD_FOLDER
+        del found[METHOD_FOLDER]
+        if not stat.S_ISDIR(place.lstat().st_mode):
+            reasons.append(f"{METHOD_FOLDER} is no folder, but {kind_of(place)}")
+        else:
+            sources, wrong = _listed(place)
+            reasons += [f"{METHOD_FOLDER}/: {reason}" for reason in wrong]
+            found |= {f"{METHOD_FOLDER}/{name}": path for name, path in sources.items()}
+            if len(sources) != 1:
+                reasons.append(f"{METHOD_FOLDER}/ holds {len(sources)} files; a method is one file")
+    for name, path in found.items():
+        reasons += _refusals(name, path)
+    for needed in (SUBMISSION, RECORD):
+        if needed not in found:
+            reasons.append(f"{needed} is missing")
+    if reasons:
+        return Files({}, tuple(reasons))
+    contents = {}
+    for name, path in found.items():
+        content = read_plain(path, _limit(name))
+        if content is None:
+            return Files({}, (f"{name} changed while it was read",))
+        contents[name] = content
+    return Files(contents, ())
+
+
+def read_plain(path: Path, limit: int) -> bytes | None:
+    """Return the bytes of a plain file of at most `limit` bytes; None if it is anything else, or a link."""
+    try:
+        # O_NONBLOCK: a pipe that nobody writes to would otherwise be waited for.
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    with os.fdopen(handle, "rb") as file:
+        told = os.fstat(handle)
+        if not stat.S_ISREG(told.st_mode) or told.st_size > limit:
+            return None
+        content = file.read(limit + 1)
+    return content if len(content) <= limit else None
+
+
+def kind_of(path: Path) -> str:
+    """Say what a name stands for: "a symbolic link", "a pickle", ...; "a file" for a plain one of no known kind."""
+    mode = path.lstat().st_mode
+    for test, what in (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    ):
+        if test(mode):
+            return what
+    return _kind_of_content(path) if stat.S_ISREG(mode) else "a device"
+
+
+def _kind_of_content(path: Path) -> str:
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return "a file that cannot be read"
+    with os.fdopen(handle, "rb") as file:
+        start = file.read(_BEGINNING)
+    if start[8:9] == b"{":  # safetensors: eight bytes of a length, which may look like anything, and JSON
+        return "a file"
+    return next((what for magic, what in _KINDS if start.startswith(magic)), "a file")
+
+
+def _listed(folder: Path) -> tuple[dict[str, Path], list[str]]:
+    """Return the entries of a folder by name, and why it is refused at once."""
+    names = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            names.append(entry.name)
+            if len(names) > MAX_ENTRIES:
+                return {}, [f"there are more than {MAX_ENTRIES} files"]
+    wrong = [name for name in names if not (name.isascii() and name.isprintable())]
+    return {name: folder / name for name in sorted(names) if name not in wrong}, [
+        f"the name {ascii(name)[:80]} has characters other than printable ASCII" for name in sorted(wrong)
+    ]
+
+
+def _limit(name: str) -> int:
+    return LIMITS.get(name, SOURCE_LIMIT)
+
+
+def _refusals(name: str, path: Path) -> list[str]:
+    """Return why a file may not be part of a submission."""
+    kind = kind_of(path)
+    allowed = name in LIMITS or name.startswith(f"{METHOD_FOLDER}/")
+    if not allowed:
+        also = "" if kind == "a file" else f", and is {kind}"
+        return [f"{name[:80]} is not part of a submission{also}"]
+    if kind != "a file":
+        return [f"{name[:80]} is {kind}; only plain files are allowed"]
+    told = path.lstat()
+    if told.st_size > _limit(name):
+        return [f"{name[:80]} has {told.st_size:,} bytes, at most {_limit(name):,} are allowed"]
+    if told.st_mode & 0o111:
+        return [f"{name[:80]} is executable; take the permission away"]
+    return []

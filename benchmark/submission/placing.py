@@ -1,0 +1,64 @@
+"""The row and rank that a record would get on a board: the board is built with it, as `leaderboard` would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.tables import Board, boards
+from benchmark.leaderboard.text import amount, percent
+from benchmark.results.challenges import load_challenges
+from benchmark.results.record import Record
+from benchmark.results.store import load_records
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a record would stand."""
+
+    board: Board
+    row: Row
+    rivals: int  # rows of its preset and size class, itself included
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why the row would not be ranked; empty if it would."""
+        return self.row.reasons
+
+
+def place(record: Record, folder: Path) -> Placement:
+    """Return the row of a record on its board below `folder`, beside all rows that are there.
+
+    Raises:
+        UserError: if a record or a challenge below `folder` cannot be read.
+    """
+    others = [each for each in load_records(folder) if (each.protocol, each.run) != (record.protocol, record.run)]
+    challenges = [
+        each for each in load_challenges(folder) if (each.protocol, each.run) != (record.protocol, record.run)
+    ]
+    board = boards([*others, record], challenges=challenges)[record.protocol]
+    row = next(row for row in [*board.rows, *board.refused] if record.run in row.runs)
+    rivals = sum((each.preset, each.size_class) == (row.preset, row.size_class) for each in board.rows)
+    return Placement(board, row, rivals)
+
+
+def placement_text(found: Placement) -> str:
+    """Return what `submit` prints: row, rank, tie group, size class and fronts, or why it would be refused."""
+    row = found.row
+    lines = [
+        f"board      {found.board.protocol}, {row.preset} preset",
+        f"row        {row.id} {row.method} {row.weights}, {amount(row.costs.size_bytes, 'B')}, clean "
+        f"{percent(row.clean.mean)}, robust {percent(row.robust.mean)} "
+        f"(95%: {percent(row.interval[0])} to {percent(row.interval[1])}), seeds {', '.join(map(str, row.seeds))}",
+    ]
+    if row.reasons:
+        return "\n".join([*lines, *(f"refused    {reason}" for reason in row.reasons)])
+    fronts = ", ".join({"size": "bytes", "passes": "training passes"}[front] for front in row.fronts)
+    return "\n".join(
+        [
+            *lines,
+            f"rank       {row.rank} of {found.rivals} {row.size_class.title}, tie group {row.tie}",
+            f"front      {'robust accuracy against ' + fronts if fronts else 'on no Pareto front'}",
+        ]
+    )

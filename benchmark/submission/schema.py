@@ -1,0 +1,82 @@
+"""What submission.json says: which result, of which kind, with which files. Frozen; unknown fields are refused."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, Field, model_validator
+
+from benchmark.results.challenges import is_credit
+from benchmark.results.fields import Count, Positive, Sha256
+from benchmark.results.parts import Part
+
+SAMPLE_SIZE = 64  # adversarial images, at most
+Kind = Literal["method", "result"]
+
+
+def is_plain_url(text: str) -> str:
+    """Return an https address without user name or port, as it is; raise ValueError for any other."""
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.fragment:
+        raise ValueError("the address must be https://host/path, without user name, port or fragment")
+    return text
+
+
+def _credit(text: str) -> str:
+    if not is_credit(text):
+        raise ValueError("is no printable name of at most 100 characters")
+    return text
+
+
+Url = Annotated[str, Field(max_length=500, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]
+SourceName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}\.py$")]
+Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]
+
+
+class ArtifactClaim(Part):
+    """The artifact: in the folder, or at an address."""
+
+    sha256: Sha256
+    size_bytes: Positive
+    url: Url | None
+
+
+class SampleClaim(Part):
+    """The adversarial images in the folder; see `sample` for which images they are of."""
+
+    seed: Sha256
+    count: Annotated[Count, Field(le=SAMPLE_SIZE)]
+    missed: Annotated[list[Count], Field(max_length=SAMPLE_SIZE)]  # images that nothing broke on this machine
+    sha256: Sha256 | None  # of the file; None if there is no image to show
+
+
+class SourceClaim(Part):
+    """The file of the submitter's own method. It is read by people, never run here."""
+
+    file: SourceName
+    sha256: Sha256
+
+
+class Submission(Part):
+    """One record with what it takes to check it."""
+
+    schema_version: Literal[1]
+    kind: Kind
+    run: str
+    protocol: str
+    record_sha256: Sha256
+    artifact: ArtifactClaim
+    sample: SampleClaim
+    source: SourceClaim | None  # of a method that is a file
+    package: Package | None  # name of the installed package that brings the method
+    credit: Annotated[str, AfterValidator(_credit)]
+
+    @model_validator(mode="after")
+    def _parts_agree(self) -> Self:
+        given = (self.source is not None) + (self.package is not None)
+        if given != (self.kind == "method"):
+            raise ValueError("a method comes with either its source or its package, a result with neither")
+        if (self.sample.sha256 is None) != (self.sample.count == 0):
+            raise ValueError("sample.sha256 is there if and only if there are images")
+        return self

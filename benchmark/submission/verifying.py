@@ -1,0 +1,197 @@
+"""`verify`: checks a submission from the cheapest question to the dearest, and accepts or refuses it, reasons given.
+
+Nothing in the folder is executed, imported or unpickled, and nothing in it is changed. A reason found early keeps the
+later checks from running, so that a hostile folder costs little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmark.artifact.unpack import Artifact
+from benchmark.data.load import TestData
+from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import prepare
+from benchmark.experiment import Experiment
+from benchmark.leaderboard.text import printable
+from benchmark.results.store import load_records
+from benchmark.review.sources import test_data_of
+from benchmark.submission.artifact import check_artifact, find_artifact
+from benchmark.submission.contradictions import check_numbers, experiment_of
+from benchmark.submission.copies import copied
+from benchmark.submission.files import read_files
+from benchmark.submission.measuring import check_clean, check_health, measure_health, same_machine, settle_threads
+from benchmark.submission.placing import Placement, place
+from benchmark.submission.reading import Parts, read_parts
+from benchmark.submission.replay import Replay, check_autoattack, check_pgd
+from benchmark.submission.sample import check_sample
+from benchmark.submission.texts import check_texts
+
+MAX_SHOWN = 20  # reasons of one check
+MAX_REASON = 400  # characters
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What the user asked for, as typed."""
+
+    folder: Path
+    board: Path
+    data_dir: Path | None
+    artifact: Path | None  # a copy at hand of one that the submission gives an address of
+    draw: int  # seed of the random part of the images
+    seconds: float  # for the attacks, see `Replay`
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a submission."""
+
+    reasons: tuple[str, ...]  # why it is refused; empty if it is accepted
+    parts: Parts | None
+    artifact: Artifact | None
+    placement: Placement | None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether every check passed."""
+        return not self.reasons
+
+
+class _Refused(Exception):
+    """Ends the checks: what follows would need what was refused."""
+
+
+class _Report:
+    """Prints a line per check and remembers the reasons."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self.say, self.reasons = say, list[str]()
+
+    def note(self, check: str, reasons: list[str], note: str = "") -> None:
+        """Tell the outcome of a check; foreign text is printed without control characters and not at length."""
+        for reason in reasons[:MAX_SHOWN]:
+            text = printable(reason)[:MAX_REASON].encode("ascii", "backslashreplace").decode()
+            self.reasons.append(f"{check}: {text}")
+            self.say(f"refused  {check}: {text}")
+        if not reasons:
+            self.say(f"ok       {check}{': ' + printable(note) if note else ''}")
+
+    def stop_if_refused(self) -> None:
+        """End the checks if there is a reason."""
+        if self.reasons:
+            raise _Refused
+
+
+def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
+    """Check a submission on this CPU and return whether it is accepted.
+
+    Raises:
+        UserError: if the folder or the board is missing, or the test images are not those of the record.
+    """
+    if not request.folder.is_dir() and not request.folder.is_symlink():
+        raise UserError(f"there is no folder {request.folder}; give the folder that `submit` wrote")
+    if not request.board.is_dir():
+        raise UserError(f"there is no folder {request.board}; give --board the folder that holds records/")
+    report = _Report(say)
+    parts: Parts | None = None
+    artifact: Artifact | None = None
+    placement: Placement | None = None
+    missing: UserError | None = None
+    load_records(request.board)  # a broken board is no fault of the submission
+    try:
+        parts = _parts(request.folder, report)
+        experiment = _numbers(parts, report)
+        artifact = _artifact(parts, experiment, request, report)
+        try:
+            data = test_data_of(parts.record, request.data_dir, parts.record.evaluation.n_images)
+        except UserError as error:
+            missing = error
+            raise _Refused from None
+        report.note("data", [], f"{len(data.test)} test images of {data.info.name}, the record's")
+        _measure(parts, artifact, data, request, report)
+        placement = place(parts.record, request.board)
+        report.note("place", list(placement.reasons), "it would be ranked")
+    except _Refused:
+        pass
+    except Exception as error:  # whatever a stranger's numbers do to a check
+        report.note("verify", [f"a check broke off: {error}" if isinstance(error, UserError) else _broken_off(error)])
+    if missing is not None:
+        raise missing
+    return Outcome(tuple(report.reasons), parts, artifact, placement)
+
+
+def _broken_off(error: Exception) -> str:
+    message = (str(error).splitlines() or [""])[0]
+    return f"a check broke off with {type(error).__name__}: {message}"
+
+
+def _parts(folder: Path, report: _Report) -> Parts:
+    """Read the files and what they say; every reason against one of them ends the checks."""
+    if folder.is_symlink():
+        report.note("files", ["the folder is a symbolic link"])
+        raise _Refused
+    files = read_files(folder)
+    total = sum(map(len, files.contents.values()))
+    report.note("files", list(files.reasons), f"{len(files.contents)} plain files, {total:,} bytes")
+    report.stop_if_refused()
+    parts, reasons = read_parts(files)
+    report.note("schema", reasons, "valid, written the one way, hashes are those of the files")
+    if parts is None:
+        raise _Refused
+    report.note("texts", check_texts(parts.record, parts.submission), "plain names, no markup, no hidden characters")
+    report.stop_if_refused()
+    return parts
+
+
+def _numbers(parts: Parts, report: _Report) -> Experiment:
+    experiment, reasons = experiment_of(parts.record)
+    if experiment is not None:
+        reasons = check_numbers(parts.record, experiment, now=datetime.now(UTC))
+    report.note("numbers", reasons, "the record agrees with its experiment and with itself")
+    if experiment is None:
+        raise _Refused
+    return experiment
+
+
+def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, report: _Report) -> Artifact:
+    """Read and count the artifact, and compare it with those on the board; also after contradictory numbers."""
+    artifact, reasons = find_artifact(parts, request.artifact)
+    if artifact is not None:
+        reasons = check_artifact(parts.record, experiment, artifact)
+        note = (
+            f"{artifact.size_bytes:,} bytes, {parts.record.compression.kept_weights:,} weights kept, as the record says"
+        )
+        report.note("artifact", reasons, note)
+        board = load_records(request.board)
+        report.note(
+            "copies", copied(parts.record, artifact, board, request.board), f"unlike all {len(board)} records here"
+        )
+    else:
+        report.note("artifact", reasons)
+    report.stop_if_refused()
+    assert artifact is not None, "otherwise there is a reason"
+    return artifact
+
+
+def _measure(parts: Parts, artifact: Artifact, data: TestData, request: VerifyRequest, report: _Report) -> None:
+    """Run the network: clean images, the sample, gradient health, and the attacks."""
+    record, images = parts.record, data.test
+    enough = settle_threads(record)
+    network = prepare(artifact.network, "cpu")
+    report.note("clean", check_clean(record, network, images), f"all {len(images)} verdicts are the artifact's")
+    claim = parts.submission.sample
+    reasons = check_sample(record, claim, parts.adversarial, artifact, images)
+    report.note("sample", reasons, f"{claim.count} adversarial images in the ball, all misclassified")
+    report.stop_if_refused()
+    measured = measure_health(record, network, images)
+    exact = enough and same_machine(record, measured)
+    report.note("health", check_health(record, measured), f"{', '.join(check.name for check in measured)}")
+    replay = Replay(record, network, images, exact, request.seconds, request.draw)
+    report.note("pgd", *check_pgd(replay))
+    report.stop_if_refused()
+    report.note("autoattack", *check_autoattack(replay, report.say))
+    report.stop_if_refused()

@@ -1,0 +1,145 @@
+"""`submit`: puts a finished row into one folder that anyone can check, and says where it would stand."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import prepare
+from benchmark.results.record import Record
+from benchmark.results.store import artifact_path, first_mistake, write_atomic, write_model
+from benchmark.review.sources import artifact_of, test_data_of
+from benchmark.submission.files import (
+    ADVERSARIAL,
+    ARTIFACT,
+    METHOD_FOLDER,
+    RECORD,
+    SOURCE_LIMIT,
+    SUBMISSION,
+    read_plain,
+)
+from benchmark.submission.placing import Placement, place
+from benchmark.submission.reading import is_built_in
+from benchmark.submission.sample import Sample, make_sample
+from benchmark.submission.schema import ArtifactClaim, SourceClaim, Submission
+from methods import is_file_target
+
+
+@dataclass(frozen=True)
+class SubmitRequest:
+    """What the user asked for, as typed."""
+
+    out: Path  # holds the record and the artifact
+    to: Path  # the new folder
+    board: Path
+    url: str | None  # of the artifact, if it is not to lie in the folder
+    data_dir: Path | None
+    credit: str
+    method: str | None  # path/to/file.py:Class
+    package: str | None
+
+
+def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -> Placement:
+    """Write the submission of a record, at once at the end, and return where the row would stand.
+
+    Raises:
+        UserError: for a mistake in the request, a missing artifact or other data than the record's.
+    """
+    _check_empty(request.to)
+    source = _source(record, request)
+    artifact = artifact_of(record, request.out)
+    data = test_data_of(record, request.data_dir, record.evaluation.n_images)
+    say(f"artifact   {artifact.size_bytes:,} bytes, sha256 {artifact.sha256}")
+    prepare(artifact.network, "cpu")
+    sample = make_sample(record, artifact, data.test, say)
+    content = None if request.url else artifact_path(request.out, record.run).read_bytes()
+    request.to.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{request.to.name}.", dir=request.to.parent) as temporary:
+        folder = Path(temporary, "submission")
+        folder.mkdir()
+        _write(folder, record, request, sample, content, source)
+        if request.to.exists():
+            request.to.rmdir()  # empty, see above
+        folder.rename(request.to)
+    say(f"written    {request.to}")
+    return place(record, request.board)
+
+
+def _check_empty(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(f"--to {folder} is there already; name a new or empty folder")
+
+
+def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes] | None:
+    """Return the file of the user's own method, which must be the one that was run; None if there is none to show."""
+    target = record.method.target
+    if is_built_in(record):
+        if request.method or request.package:
+            raise UserError(f"{record.method.name} comes with the benchmark; leave --method and --package out")
+        return None
+    if not is_file_target(target):
+        if request.method or not request.package:
+            raise UserError(f"the method {target} is an installed module; give the name of its package by --package")
+        return None
+    if request.package or not request.method:
+        raise UserError(f"the method is a file of your own; give it by --method path/to/{target}")
+    path = Path(request.method.rpartition(":")[0] or request.method)
+    content = read_plain(path.resolve(), SOURCE_LIMIT)
+    if content is None:
+        raise UserError(f"--method {request.method}: there is no such file of at most {SOURCE_LIMIT:,} bytes")
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != record.method.source_sha256:
+        raise UserError(
+            f"{path} has sha256 {digest[:12]}…, the record was made by {record.method.source_sha256[:12]}…; "
+            "give the file as it was, or run the method again"
+        )
+    try:
+        return SourceClaim(file=target.rpartition(":")[0], sha256=digest), content
+    except ValidationError as error:
+        raise UserError(
+            f"the method's file cannot be called so: {first_mistake(error)}; rename it and run again"
+        ) from None
+
+
+def _write(
+    folder: Path,
+    record: Record,
+    request: SubmitRequest,
+    sample: Sample,
+    artifact: bytes | None,
+    source: tuple[SourceClaim, bytes] | None,
+) -> None:
+    """Fill a folder with the files of a submission, submission.json last."""
+    write_model(folder / RECORD, record)
+    record_bytes = (folder / RECORD).read_bytes()
+    try:
+        submission = Submission(
+            schema_version=1,
+            kind="result" if is_built_in(record) else "method",
+            run=record.run,
+            protocol=record.protocol,
+            record_sha256=hashlib.sha256(record_bytes).hexdigest(),
+            artifact=ArtifactClaim(
+                sha256=record.artifact.sha256, size_bytes=record.artifact.size_bytes, url=request.url
+            ),
+            sample=sample.claim,
+            source=source[0] if source else None,
+            package=request.package,
+            credit=" ".join(request.credit.split()),
+        )
+    except ValidationError as error:
+        raise UserError(f"the submission cannot be written: {first_mistake(error)}; correct the option") from None
+    if artifact is not None:
+        write_atomic(folder / ARTIFACT, artifact)
+    if sample.content is not None:
+        write_atomic(folder / ADVERSARIAL, sample.content)
+    if source is not None:
+        (folder / METHOD_FOLDER).mkdir()
+        write_atomic(folder / METHOD_FOLDER / source[0].file, source[1])
+    write_model(folder / SUBMISSION, submission)
