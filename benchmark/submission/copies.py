@@ -19,6 +19,7 @@ import torch
 
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.errors import UserError
+from benchmark.leaderboard.rows import setting_of
 from benchmark.models import convolutions
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.record import Record
@@ -44,6 +45,8 @@ def copied(record: Record, artifact: Artifact, board: Iterable[Record], folder: 
     for other in board:
         if other.run == record.run and other.protocol == record.protocol:
             return [f"{record.run} is on the board already"]
+        if (other.protocol, other.seed, setting_of(other)) == (record.protocol, record.seed, setting_of(record)):
+            return [f"it has setting and seed of {other.run}, and a board shows one record of each"]
         if other.run == record.run or _training(other) == _training(record):
             continue
         if reason := _likeness_reason(record, artifact, other, folder):

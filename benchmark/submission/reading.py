@@ -35,20 +35,22 @@ class Parts:
     source: bytes | None
 
 
-def read_parts(files: Files) -> tuple[Parts | None, list[str]]:
-    """Return the parts of a submission, or None, and why it is refused; empty if it is not."""
+def read_models(files: Files) -> tuple[tuple[Submission, Record] | None, list[str]]:
+    """Return what the two JSON files say, or None, and why they are refused; empty if they are not."""
     submission, reasons = _model(Submission, SUBMISSION, files.contents[SUBMISSION])
     record, wrong = _model(Record, RECORD, files.contents[RECORD])
-    reasons += wrong
-    if submission is None or record is None:
-        return None, reasons
+    found = None if submission is None or record is None else (submission, record)
+    return found, reasons + wrong
+
+
+def read_parts(files: Files, submission: Submission, record: Record) -> tuple[Parts | None, list[str]]:
+    """Return the parts of a submission, or None, and where they do not belong together; empty if they do."""
     try:
         record_path(Path(), record.protocol, record.run)
         protocol = Protocol.parse(record.protocol)
     except UserError as error:
-        return None, [*reasons, f"{RECORD}: {error}"]
-    reasons += _contradictions(submission, record)
-    reasons += _wrong_files(submission, files)
+        return None, [f"{RECORD}: {error}"]
+    reasons = _contradictions(submission, record) + _wrong_files(submission, files)
     parts = Parts(
         submission=submission,
         record=record,

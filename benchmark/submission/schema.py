@@ -31,6 +31,7 @@ def _credit(text: str) -> str:
 
 Url = Annotated[str, Field(max_length=500, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}\.py$")]
+Credit = Annotated[str, AfterValidator(_credit)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]
 
 
@@ -58,6 +59,14 @@ class SourceClaim(Part):
     sha256: Sha256
 
 
+class Labels(Part):
+    """What the submitter types beside the row."""
+
+    credit: Credit
+    url: Url | None
+    package: Package | None
+
+
 class Submission(Part):
     """One record with what it takes to check it."""
 
@@ -70,7 +79,7 @@ class Submission(Part):
     sample: SampleClaim
     source: SourceClaim | None  # of a method that is a file
     package: Package | None  # name of the installed package that brings the method
-    credit: Annotated[str, AfterValidator(_credit)]
+    credit: Credit
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

@@ -25,7 +25,7 @@ from benchmark.submission.copies import copied
 from benchmark.submission.files import read_files
 from benchmark.submission.measuring import check_clean, check_health, measure_health, same_machine, settle_threads
 from benchmark.submission.placing import Placement, place
-from benchmark.submission.reading import Parts, read_parts
+from benchmark.submission.reading import Parts, read_models, read_parts
 from benchmark.submission.replay import Replay, check_autoattack, check_pgd
 from benchmark.submission.sample import check_sample
 from benchmark.submission.texts import check_texts
@@ -138,12 +138,17 @@ def _parts(folder: Path, report: _Report) -> Parts:
     total = sum(map(len, files.contents.values()))
     report.note("files", list(files.reasons), f"{len(files.contents)} plain files, {total:,} bytes")
     report.stop_if_refused()
-    parts, reasons = read_parts(files)
-    report.note("schema", reasons, "valid, written the one way, hashes are those of the files")
+    models, reasons = read_models(files)
+    report.note("schema", reasons, "valid, and written the one way")
+    if models is None:
+        raise _Refused
+    submission, record = models
+    report.note("texts", check_texts(record, submission), "plain names, no markup, no hidden characters")
+    report.stop_if_refused()
+    parts, reasons = read_parts(files, submission, record)
+    report.note("hashes", reasons, "those of the files, and both JSON files are about one row")
     if parts is None:
         raise _Refused
-    report.note("texts", check_texts(parts.record, parts.submission), "plain names, no markup, no hidden characters")
-    report.stop_if_refused()
     return parts
 
 

@@ -27,7 +27,7 @@ from benchmark.submission.files import (
 from benchmark.submission.placing import Placement, place
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
-from benchmark.submission.schema import ArtifactClaim, SourceClaim, Submission
+from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
 from methods import is_file_target
 
 
@@ -52,6 +52,7 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
         UserError: for a mistake in the request, a missing artifact or other data than the record's.
     """
     _check_empty(request.to)
+    _check_options(request)
     source = _source(record, request)
     artifact = artifact_of(record, request.out)
     data = test_data_of(record, request.data_dir, record.evaluation.n_images)
@@ -69,6 +70,14 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
         folder.rename(request.to)
     say(f"written    {request.to}")
     return place(record, request.board)
+
+
+def _check_options(request: SubmitRequest) -> None:
+    """Refuse before the attacks what submission.json could not hold."""
+    try:
+        Labels(credit=request.credit, url=request.url, package=request.package)
+    except ValidationError as error:
+        raise UserError(f"the submission cannot hold {first_mistake(error)}; correct that option") from None
 
 
 def _check_empty(folder: Path) -> None:
@@ -118,23 +127,18 @@ def _write(
     """Fill a folder with the files of a submission, submission.json last."""
     write_model(folder / RECORD, record)
     record_bytes = (folder / RECORD).read_bytes()
-    try:
-        submission = Submission(
-            schema_version=1,
-            kind="result" if is_built_in(record) else "method",
-            run=record.run,
-            protocol=record.protocol,
-            record_sha256=hashlib.sha256(record_bytes).hexdigest(),
-            artifact=ArtifactClaim(
-                sha256=record.artifact.sha256, size_bytes=record.artifact.size_bytes, url=request.url
-            ),
-            sample=sample.claim,
-            source=source[0] if source else None,
-            package=request.package,
-            credit=" ".join(request.credit.split()),
-        )
-    except ValidationError as error:
-        raise UserError(f"the submission cannot be written: {first_mistake(error)}; correct the option") from None
+    submission = Submission(
+        schema_version=1,
+        kind="result" if is_built_in(record) else "method",
+        run=record.run,
+        protocol=record.protocol,
+        record_sha256=hashlib.sha256(record_bytes).hexdigest(),
+        artifact=ArtifactClaim(sha256=record.artifact.sha256, size_bytes=record.artifact.size_bytes, url=request.url),
+        sample=sample.claim,
+        source=source[0] if source else None,
+        package=request.package,
+        credit=request.credit,
+    )
     if artifact is not None:
         write_atomic(folder / ARTIFACT, artifact)
     if sample.content is not None:

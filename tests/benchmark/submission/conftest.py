@@ -1,0 +1,229 @@
+"""Two rows trained once, of a built-in and of an own method, their submissions, and what a forger does to them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from typer.testing import CliRunner, Result
+
+from benchmark.__main__ import app
+from benchmark.artifact.pack import pack
+from benchmark.artifact.unpack import Artifact, unpack
+from benchmark.experiment import Experiment
+from benchmark.hashing import tensors_sha256
+from benchmark.results.record import Record
+from benchmark.results.verdicts import pack_verdicts
+from benchmark.submission.sample import candidates, sample_seed
+from benchmark.submission.schema import Submission
+from benchmark.submission.verifying import Outcome, VerifyRequest, verify
+
+METHOD = '''"""Adversarial training under another name."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from methods.at import AT
+
+
+@dataclass(frozen=True)
+class Mine(AT):
+    """Adversarial training, again."""
+
+    name: ClassVar[str] = "mine"
+    lr: float = 0.06
+'''
+
+SUITE = """
+name: small
+dataset: digits
+train_images: 256
+epsilon: 24/255
+architecture: {{name: resnet6, width: 0.125}}
+grid: {{weights: fp, objective: pgd}}
+methods: [{{method: at}}, {{method: "{method}:Mine"}}]
+training: {{epochs: 4, batch_size: 32, attack: {{num_steps: 2}}, selection_steps: 1}}
+evaluation: {{images: 12, pgd: {{steps: 25}}}}
+"""
+
+
+def run_command(*arguments: object) -> Result:
+    """Run `python -m benchmark ...` in this process."""
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """Return what runs the command line in this process."""
+    return run_command
+
+
+@pytest.fixture(scope="session")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder with the records and artifacts of two trained networks, and the method's file."""
+    folder = tmp_path_factory.mktemp("rows")
+    (folder / "mine.py").write_text(METHOD, encoding="utf-8")
+    (folder / "small.yaml").write_text(SUITE.format(method=folder / "mine.py"), encoding="utf-8")
+    result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+@pytest.fixture(scope="session")
+def board(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a board without rows."""
+    return tmp_path_factory.mktemp("board")
+
+
+def _submitted(rows: Path, board: Path, to: Path, row: str, *options: object) -> Path:
+    result = run_command(
+        *("submit", row, "--out", rows, "--to", to, "--board", board, "--credit", "Ada Lovelace"), *options
+    )
+    assert result.exit_code == 0, result.output
+    return to
+
+
+@pytest.fixture(scope="session")
+def honest_result(rows: Path, board: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the submission of a built-in method's row; nobody writes into it."""
+    return _submitted(rows, board, tmp_path_factory.mktemp("result") / "s", "/at/")
+
+
+@pytest.fixture(scope="session")
+def honest_method(rows: Path, board: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the submission of an own method's row; nobody writes into it."""
+    to = tmp_path_factory.mktemp("method") / "s"
+    return _submitted(rows, board, to, "/mine/", "--method", f"{rows / 'mine.py'}:Mine")
+
+
+@dataclass
+class Forger:
+    """A copy of an honest submission, and the skill to make its hashes agree again."""
+
+    folder: Path
+    board: Path
+
+    def read(self, name: str = "record.json") -> dict[str, Any]:
+        """Return the content of a JSON file."""
+        found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        return found
+
+    def write(self, name: str, fields: object) -> None:
+        """Write JSON as the benchmark does."""
+        text = json.dumps(fields, indent=2, sort_keys=True) + "\n"
+        (self.folder / name).write_text(text, encoding="utf-8")
+
+    @property
+    def artifact(self) -> Artifact:
+        """The network in the folder."""
+        return unpack((self.folder / "artifact.safetensors").read_bytes())
+
+    def digest(self, name: str) -> str:
+        """Return the sha256 of a file."""
+        return hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
+
+    def settle(self, record: dict[str, Any], **changes: Any) -> None:
+        """Write a record and make submission.json agree with it and with the files."""
+        self.write("record.json", record)
+        fields = self.read("submission.json")
+        fields |= {"run": record["run"], "protocol": record["protocol"], "record_sha256": self.digest("record.json")}
+        fields["artifact"] |= {
+            "sha256": record["artifact"]["sha256"],
+            "size_bytes": record["artifact"]["size_bytes"],
+        }
+        fields["sample"]["sha256"] = self.digest("adversarial.safetensors")
+        self.write("submission.json", fields | changes)
+
+    def rename(self, record: dict[str, Any]) -> dict[str, Any]:
+        """Give a record the run and hash of its changed config."""
+        experiment = Experiment.model_validate(record["provenance"]["config"])
+        record |= {"run": experiment.run, "run_hash": experiment.run_hash, "seed": experiment.seed}
+        return record
+
+    def resample(self, record: dict[str, Any]) -> None:
+        """Make the sample fit a changed record: with the images that are there, and the others called missed."""
+        found = Record(**record)
+        path = self.folder / "adversarial.safetensors"
+        tensors = load_file(path)
+        order = candidates(found)
+        kept = [row for row, place in enumerate(tensors["index"].tolist()) if place in order]
+        tensors = {name: value[kept].contiguous() for name, value in tensors.items()}
+        save_file(tensors, path)
+        fields = self.read("submission.json")
+        missed = sorted(set(order) - set(tensors["index"].tolist()))
+        fields["sample"] |= {"seed": sample_seed(found), "count": len(kept), "missed": missed}
+        self.write("submission.json", fields)
+        self.settle(record)
+
+    def flip(self, record: dict[str, Any], place: int, *, right: bool) -> None:
+        """Give one image another verdict under every attack, and make all accuracies agree."""
+        evaluation = record["evaluation"]
+        whole = Record(**record).evaluation
+        shares = {}
+        for name in whole.verdicts:
+            bits = whole.right(name).copy()
+            if name != "clean":
+                bits[place] = right
+            evaluation["verdicts"][name] = pack_verdicts(bits)
+            shares[name] = int(bits.sum()) / whole.n_images
+        auto = evaluation["autoattack"]
+        auto["attacks"] = {name: shares[name] for name in auto["attacks"]}
+        evaluation["pgd"]["accuracy"], auto["accuracy"] = shares["pgd"], shares["square"]
+        evaluation["best_known_accuracy"] = min(shares["pgd"], shares["square"])
+
+    def repack(self, record: dict[str, Any], change: Callable[[torch.nn.Module], None]) -> None:
+        """Change the network, pack it again, and make the record name the new file."""
+        old = self.artifact
+        with torch.no_grad():
+            change(old.network)
+        content = pack(old.network, old.plan, dataset=old.dataset, image_size=old.image_size, statistics=old.statistics)
+        (self.folder / "artifact.safetensors").write_bytes(content)
+        record["artifact"] |= {"sha256": hashlib.sha256(content).hexdigest(), "size_bytes": len(content)}
+        record["weights_sha256"] = tensors_sha256(unpack(content).network.state_dict())
+
+    def verify(self, *, seconds: float = 60.0, board: Path | None = None) -> Outcome:
+        """Verify the folder."""
+        request = VerifyRequest(self.folder, board or self.board, None, None, 1, seconds)
+        return verify(request, lambda line: None)
+
+    def reasons(self) -> str:
+        """Return why the folder is refused; fails if it is accepted."""
+        found = self.verify()
+        assert not found.accepted
+        return "\n".join(found.reasons)
+
+
+@pytest.fixture
+def forger(honest_result: Path, board: Path, tmp_path: Path) -> Forger:
+    """Return a forger with a copy of the honest result."""
+    shutil.copytree(honest_result, tmp_path / "s")
+    return Forger(tmp_path / "s", board)
+
+
+@pytest.fixture
+def method_forger(honest_method: Path, board: Path, tmp_path: Path) -> Forger:
+    """Return a forger with a copy of the honest method."""
+    shutil.copytree(honest_method, tmp_path / "s")
+    return Forger(tmp_path / "s", board)
+
+
+@pytest.fixture
+def full_board(rows: Path, tmp_path: Path) -> Path:
+    """Return a board with both rows, which a test may change."""
+    for part in ("records", "artifacts"):
+        shutil.copytree(rows / part, tmp_path / "full" / part)
+    return tmp_path / "full"
+
+
+@pytest.fixture
+def submission(forger: Forger) -> Submission:
+    """Return what the honest result's submission.json says."""
+    return Submission(**forger.read("submission.json"))

@@ -1,0 +1,170 @@
+"""Honest submissions of both kinds pass, and the command line tells what became of each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+
+from benchmark.results.store import load_records
+from benchmark.submission import artifact as artifact_part
+from benchmark.submission import verifying
+
+
+def test_a_result_is_accepted_and_copied_to_the_board(run, honest_result, rows, tmp_path):
+    board = tmp_path / "board"
+    board.mkdir()
+
+    result = run("verify", honest_result, "--board", board, "--accept")
+
+    assert result.exit_code == 0, result.output
+    assert "apgd-ce, apgd-t, fab-t, square on all 12 images to the last bit, 0 verdicts differ" in result.output
+    assert "rank       1 of 1" in result.output
+    (copied,) = load_records(board)
+    name = copied.run.replace("/", "__")
+    for path in (f"artifacts/{name}.safetensors", f"records/{copied.protocol}/{name}.json"):
+        assert (board / path).read_bytes() == (rows / path).read_bytes()
+    assert run("leaderboard", "--out", board).exit_code == 0
+
+    again = run("verify", honest_result, "--board", board, "--accept")
+
+    assert again.exit_code == 1
+    assert "is on the board already" in again.output
+
+
+def test_a_method_is_accepted_without_its_file_being_run(run, method_forger, tmp_path, monkeypatch):
+    """Even one that would end the process: only its hash counts."""
+    source = "import os\nos._exit(7)\n"
+    record = method_forger.read()
+    (method_forger.folder / "method" / "mine.py").write_text(source, encoding="utf-8")
+    digest = method_forger.digest("method/mine.py")
+    record["method"]["source_sha256"] = record["provenance"]["config"]["method"]["source_sha256"] = digest
+    method_forger.settle(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
+
+    found = method_forger.verify(seconds=1)
+
+    assert found.accepted, found.reasons
+
+
+def test_submit_tells_row_and_rank_beside_the_rows_there(run, rows, full_board, tmp_path):
+    result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "new", "--board", full_board, "--credit", "A. L.")
+
+    assert result.exit_code == 0, result.output
+    assert "of 2 up to 30 kB, tie group 1" in result.output
+    assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
+        *("adversarial.safetensors", "artifact.safetensors", "record.json", "submission.json")
+    ]
+
+
+def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_result, tmp_path):
+    to, url = tmp_path / "s", "https://example.org/a.safetensors"
+
+    made = run("submit", "/at/", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", "--url", url)
+    at_hand = honest_result / "artifact.safetensors"
+    result = run("verify", to, "--board", board, "--artifact", at_hand, "--seconds", 1)
+    other = run("verify", to, "--board", board, "--artifact", honest_result / "record.json")
+
+    assert made.exit_code == 0, made.output
+    assert not (to / "artifact.safetensors").exists()
+    assert json.loads((to / "submission.json").read_text())["artifact"]["url"] == url
+    assert result.exit_code == 0, result.output
+    assert other.exit_code == 1
+    assert "refused  artifact: " in other.output
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("/mine/",), "give it by --method path/to/mine.py:Mine"),
+        (("/mine/", "--method", "{rows}/small.yaml"), "give the file as it was"),
+        (("/mine/", "--method", "{rows}/none.py"), "there is no such file"),
+        (("/at/", "--method", "{rows}/mine.py"), "comes with the benchmark"),
+        (("/at/", "--url", "http://example.org/a"), "the submission cannot hold url"),
+        (("/at/", "--credit", "\u202eevil"), "the submission cannot hold credit"),
+        (("/at/", "--to", "{rows}"), "name a new or empty folder"),
+        (("nothing",), "nothing"),
+    ],
+)
+def test_a_mistake_in_submit_is_told_and_leaves_no_folder(run, rows, board, tmp_path, options, told):
+    to = tmp_path / "s"
+    options = [option.format(rows=rows) for option in options]
+
+    result = run("submit", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", *options)
+
+    assert result.exit_code != 0
+    assert told in str(result.exception)
+    assert not to.exists()
+
+
+def test_a_folder_that_is_not_there_is_a_mistake_and_no_refusal(run, board, tmp_path):
+    result = run("verify", tmp_path / "none", "--board", board)
+
+    assert "there is no folder" in str(result.exception)
+
+
+def test_other_test_images_are_a_mistake_that_names_the_option(forger, monkeypatch):
+    record = forger.read()
+    record["dataset"]["test_sha256"] = "0" * 64
+    forger.resample(record)
+
+    with pytest.raises(verifying.UserError, match="give their folder by --data-dir"):
+        forger.verify()
+
+
+def test_nothing_in_the_folder_is_changed(forger, honest_result):
+    forger.verify(seconds=1)
+
+    assert sorted(path.name for path in forger.folder.iterdir()) == sorted(
+        path.name for path in honest_result.iterdir()
+    )
+    for path in honest_result.iterdir():
+        assert (forger.folder / path.name).read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "told"),
+    [
+        ("http://example.org/a", ["93.184.215.14"], "https"),
+        ("https://example.org:444/a", ["93.184.215.14"], "https"),
+        ("https://me@example.org/a", ["93.184.215.14"], "https"),
+        ("https://inside.example.org/a", ["93.184.215.14", "10.0.0.1"], "public host"),
+        ("https://localhost/a", ["127.0.0.1"], "public host"),
+        ("https://meta.example.org/a", ["169.254.169.254"], "public host"),
+    ],
+)
+def test_only_public_https_addresses_are_asked(monkeypatch, url, hosts, told):
+    monkeypatch.setattr(
+        artifact_part.socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", (host, 443)) for host in hosts]
+    )
+
+    with pytest.raises(artifact_part.UserError, match=told):
+        artifact_part.download(url, 10)
+
+
+def test_a_download_ends_at_the_size_that_the_record_names(monkeypatch, tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 11)
+    monkeypatch.setattr(
+        artifact_part.socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", ("93.184.215.14", 443))]
+    )
+    monkeypatch.setattr(
+        artifact_part.urllib.request.OpenerDirector, "open", lambda *args, **kwargs: (tmp_path / "a").open("rb")
+    )
+
+    assert artifact_part.download("https://example.org/a", 11) == b"x" * 11
+    with pytest.raises(artifact_part.UserError, match="more than 10 bytes"):
+        artifact_part.download("https://example.org/a", 10)
+
+
+def test_accept_overwrites_nothing(run, honest_result, tmp_path):
+    board = tmp_path / "board"
+    name = json.loads((honest_result / "record.json").read_text())["run"].replace("/", "__")
+    taken = board / "artifacts" / f"{name}.safetensors"
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"mine")
+
+    result = run("verify", honest_result, "--board", board, "--accept", "--seconds", 1)
+
+    assert "is there already" in str(result.exception)
+    assert taken.read_bytes() == b"mine"
+    shutil.rmtree(board)

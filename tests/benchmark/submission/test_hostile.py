@@ -1,0 +1,496 @@
+"""Hostile submissions are refused, each for its own reason. The forger makes all hashes agree where that helps."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import struct
+import time
+import zipfile
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from benchmark.models import convolutions
+from benchmark.results.record import Record
+from benchmark.submission import replay, verifying
+from benchmark.submission.affordable import QUICK
+from benchmark.submission.files import LIMITS
+from benchmark.submission.sample import candidates
+
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.mark.parametrize(
+    ("place", "text", "told"),
+    [
+        (("method", "name"), SCRIPT, "markup"),
+        (("provenance", "command"), "python <img src=x onerror=alert(1)>", "provenance.command: "),
+        (("method", "deviations"), ["see [here](javascript:alert(1))"], "method.deviations: "),
+        (("provenance", "command"), "python \u202egnp.exe", "U+202E"),
+        (("provenance", "platform"), "Linux\x1b[2J", "U+001B"),
+        (("provenance", "device"), "x" * 1000, "1,000 characters"),
+        (("provenance", "device"), "cpu \u0430", "other than ASCII"),
+        (("suite",), "../../x", "suite: "),
+        (("method", "name"), "\u0430t", "other than ASCII"),
+        (("provenance", "command"), "python \ud800", "schema: record.json: "),
+        (("method", "options"), {SCRIPT: 1}, "(a key)"),
+        (("training", "phases"), [{"name": SCRIPT, "epochs": 3}], "training.phases.name"),
+    ],
+)
+def test_markup_hidden_characters_and_odd_names_are_refused(forger, place, text, told):
+    record = forger.read()
+    part = record
+    for name in place[:-1]:
+        part = part[name]
+    part[place[-1]] = text
+    forger.settle(record)
+
+    assert told in forger.reasons()
+
+
+@pytest.mark.parametrize("run", ["../../../etc/seed0-{hash}", "digits//seed0-{hash}", "digits/..__x/seed0-{hash}"])
+def test_a_run_that_leads_elsewhere_is_refused(forger, run):
+    record = forger.read()
+    record["run"] = run.format(hash=record["run_hash"][:6])
+    forger.settle(record)
+
+    assert "cannot be a file name" in forger.reasons()
+
+
+def test_a_protocol_that_leads_elsewhere_is_refused(forger):
+    record = forger.read()
+    record["protocol"] = "../../" + record["protocol"]
+    forger.settle(record)
+
+    assert "schema: record.json: the file: Value error, protocol is" in forger.reasons()
+
+
+@pytest.mark.parametrize("name", ["../../benchmark/cli.py", "/etc/cron.py", "mine.sh", "m\u0456ne.py", ".py"])
+def test_a_method_file_that_leads_elsewhere_is_refused(method_forger, name):
+    fields = method_forger.read("submission.json")
+    fields["source"]["file"] = name
+    method_forger.write("submission.json", fields)
+
+    assert "source.file" in method_forger.reasons()
+
+
+def test_links_pipes_and_folders_are_refused_at_once(forger):
+    started = time.monotonic()
+    (forger.folder / "record.json").unlink()
+    (forger.folder / "record.json").mkdir()
+    (forger.folder / "artifact.safetensors").unlink()
+    (forger.folder / "artifact.safetensors").symlink_to("/etc/passwd")
+    (forger.folder / "adversarial.safetensors").unlink()
+    os.mkfifo(forger.folder / "adversarial.safetensors")
+    os.mkfifo(forger.folder / "method")
+
+    reasons = forger.reasons()
+
+    assert "record.json is a folder" in reasons
+    assert "artifact.safetensors is a symbolic link" in reasons
+    assert "adversarial.safetensors is a pipe" in reasons
+    assert "method is no folder, but a pipe" in reasons
+    assert time.monotonic() - started < 5
+
+
+def test_a_folder_that_is_a_link_is_refused(forger):
+    forger.folder.rename(forger.folder.with_name("real"))
+    forger.folder.symlink_to("real")
+
+    assert "the folder is a symbolic link" in forger.reasons()
+
+
+class _Bomb:
+    def __reduce__(self):
+        return os._exit, (9,)
+
+
+def test_pickles_are_named_and_never_loaded(forger):
+    (forger.folder / "weights.pt").write_bytes(pickle.dumps(_Bomb()))
+    (forger.folder / "artifact.safetensors").write_bytes(pickle.dumps(_Bomb(), protocol=2))
+    with zipfile.ZipFile(forger.folder / "adversarial.safetensors", "w") as archive:
+        archive.writestr("data.pkl", pickle.dumps(_Bomb()))
+
+    reasons = forger.reasons()
+
+    assert "weights.pt is not part of a submission, and is a pickle" in reasons
+    assert "artifact.safetensors is a pickle" in reasons
+    assert "adversarial.safetensors is a zip archive" in reasons
+
+
+def test_a_pickle_of_the_oldest_kind_as_artifact_is_refused(forger):
+    record = forger.read()
+    (forger.folder / "artifact.safetensors").write_bytes(pickle.dumps(_Bomb(), protocol=0))
+    record["artifact"] |= {
+        "sha256": forger.digest("artifact.safetensors"),
+        "size_bytes": (forger.folder / "artifact.safetensors").stat().st_size,
+    }
+    forger.settle(record)
+
+    assert "the artifact is refused because it does not begin like one" in forger.reasons()
+
+
+@pytest.mark.parametrize("name", ["record.json", "submission.json", "artifact.safetensors", "adversarial.safetensors"])
+def test_a_huge_file_is_refused_before_it_is_read(forger, name):
+    with (forger.folder / name).open("r+b") as file:
+        file.truncate(2**40)  # sparse: takes no room
+    started = time.monotonic()
+
+    assert f"{name} has 1,099,511,627,776 bytes, at most {LIMITS[name]:,}" in forger.reasons()
+    assert time.monotonic() - started < 5
+
+
+def test_many_files_and_executable_ones_are_refused(forger):
+    (forger.folder / "record.json").chmod(0o755)
+    assert "record.json is executable" in forger.reasons()
+    for number in range(100):
+        (forger.folder / f"{number}\u202e").touch()
+    assert "more than 32 files" in forger.reasons()
+
+
+def test_a_safetensors_header_that_claims_the_memory_is_refused(forger):
+    header = b'{"x_adv":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,4]}}'
+    content = struct.pack("<Q", len(header)) + header + b"0000"
+    (forger.folder / "adversarial.safetensors").write_bytes(content)
+    forger.settle(forger.read())
+
+    assert "sample: adversarial.safetensors is no safetensors file" in forger.reasons()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ('"seed": 0,', '"seed": 0, "seed": 0,', "stands twice"),
+        ('"seed": 0,', '"seed": -0,', "negative zero"),
+        ('"seed": 0,', '"seed": ' + "9" * 5000 + ",", "5000 digits"),
+        ('"seed": 0,', '"seed": NaN,', "NaN is no number"),
+        ('"seed": 0,', '"seed": Infinity,', "Infinity is no number"),
+        ('"seed": 0,', '"seed": 1e400,', "not finite"),
+        ('"seed": 0,', '"seed": ' + "[" * 100_000 + "]" * 100_000 + ",", "nested"),
+        ('"seed": 0,', '"seed": ' + "[" * 14 + "]" * 14 + ",", "nested"),
+        ('"seed": 0,', '"seed": false,', "seed"),
+        ('"seed": 0,', '"seed":  0,', "not written as the benchmark writes it"),
+        ('"seed": 0,', '"seed": 0, "extra": 1,', "extra"),
+        ("{", "\x00{", "not JSON"),
+        ("{", "\ufeff{", "not JSON"),
+    ],
+)
+def test_json_with_more_than_one_meaning_is_refused(forger, old, new, told):
+    text = (forger.folder / "record.json").read_text(encoding="utf-8")
+    (forger.folder / "record.json").write_text(text.replace(old, new), encoding="utf-8")
+
+    assert told in forger.reasons()
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b'"text"', b"{}"])
+@pytest.mark.parametrize("name", ["record.json", "submission.json"])
+def test_a_file_that_is_no_object_is_refused(forger, name, content):
+    (forger.folder / name).write_bytes(content)
+
+    assert f"schema: {name}" in forger.reasons()
+
+
+@pytest.mark.parametrize("name", ["artifact.safetensors", "adversarial.safetensors", "record.json", "submission.json"])
+def test_a_missing_file_is_refused(forger, name):
+    (forger.folder / name).unlink()
+
+    assert f"{name} is missing" in forger.reasons()
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "told"),
+    [
+        (("compression", "keep_ratio"), 0.5, "keep_ratio: the record says 0.5, its config gives 1.0"),
+        (("artifact", "size_bytes"), 900, "file size: the record says 900"),
+        (("training", "passes"), 10.0, "passes: the record says 10.0, its experiment gives 3072.0"),
+        (("training", "batch_size"), 64, "batch_size: the record says 64"),
+        (("dataset", "train_images"), 100, "training images: the record says 100"),
+        (("cost", "bit_operations"), 1, "bit-operations: the record says 1"),
+        (("compression", "entropy_bound_bytes"), 1, "entropy bound: the record says 1"),
+        (("compression", "density_all"), 0.5, "density of all: the record says 0.5"),
+        (("weights_sha256",), "0" * 64, "hash of the weights"),
+        (("preset",), "paper", "preset: the record says paper, its config gives own"),
+        (("provenance", "started"), "2999-01-01T00:00:00+00:00", "in the future"),
+        (("provenance", "seconds"), 1e300, "at most"),
+        (("provenance", "threads"), 10**9, "at most 1,024"),
+        (("evaluation", "autoattack", "batch_size"), 7, "batch size of AutoAttack"),
+        (("method", "deviations"), [], "deviations"),
+        (("evaluation", "clean_accuracy"), 1.0, "its verdicts give"),
+    ],
+)
+def test_numbers_that_contradict_each_other_are_refused(forger, place, value, told):
+    record = forger.read()
+    part = record
+    for name in place[:-1]:
+        part = part[name]
+    assert part[place[-1]] != value
+    part[place[-1]] = value
+    forger.settle(record)
+
+    assert told in forger.reasons()
+
+
+def test_the_papers_preset_needs_the_papers_schedule(forger):
+    record = forger.read()
+    record["provenance"]["config"] |= {"preset": "paper", "suite": "cifar10"}
+    forger.settle(forger.rename(record | {"preset": "paper", "suite": "cifar10"}))
+
+    assert "preset: it says paper, but cifar10 has no such experiment" in forger.reasons()
+
+
+def test_a_built_in_name_for_an_own_method_is_refused(method_forger):
+    record = method_forger.read()
+    record["method"]["name"] = record["provenance"]["config"]["method"]["name"] = "at"
+    method_forger.settle(method_forger.rename(record))
+
+    assert "method.name: at is the built-in method methods.at:AT" in method_forger.reasons()
+
+
+def test_a_method_without_its_source_or_with_another_is_refused(method_forger):
+    method_forger.settle(method_forger.read(), source=None)
+    assert "a method comes with either its source or its package" in method_forger.reasons()
+    (method_forger.folder / "method" / "mine.py").write_text("x = 1\n")
+    method_forger.settle(method_forger.read(), source={"file": "mine.py", "sha256": "0" * 64})
+    assert "file of the method: submission.json says mine.py 0000" in method_forger.reasons()
+
+
+def test_a_row_copied_under_another_seed_is_refused_and_the_original_named(forger, full_board):
+    record = forger.read()
+    original = record["run"]
+    record["provenance"]["config"]["seed"] = 7
+    forger.settle(forger.rename(record))
+
+    (reason,) = forger.verify(board=full_board).reasons
+
+    assert reason == f"copies: it is a copy of {original}: the artifact is the same file"
+
+
+def test_a_copy_with_one_weight_changed_is_refused(forger, full_board):
+    record = forger.read()
+    original = record["run"]
+
+    def change(network):
+        convolutions(network)["layer2.0.conv1"].weight[0, 0, 0, 0] *= 1.5
+
+    forger.repack(record, change)
+    record["provenance"]["config"]["seed"] = 7
+    forger.resample(forger.rename(record))
+
+    (reason,) = forger.verify(board=full_board).reasons
+
+    assert reason.startswith(f"copies: it is a copy of {original}: their filters have a mean cosine of ")
+
+
+def test_a_copy_with_its_filters_rescaled_is_refused(forger, full_board):
+    """Batch norm hides the factor from the function, and the hashes know nothing of it."""
+    record = forger.read()
+
+    def change(network):
+        for conv in convolutions(network).values():
+            conv.weight *= 2.0
+
+    forger.repack(record, change)
+    record["provenance"]["config"]["seed"] = 7
+    forger.settle(forger.rename(record))
+
+    assert "their filters have a mean cosine of 1.0000" in "\n".join(forger.verify(board=full_board).reasons)
+
+
+def test_a_row_that_is_there_already_is_refused(forger, full_board):
+    (reason,) = forger.verify(board=full_board).reasons
+
+    assert reason.endswith("is on the board already")
+
+
+def test_the_artifact_of_another_network_is_refused(forger, rows):
+    record = forger.read()
+    (other,) = (rows / "artifacts").glob("*mine*")
+    (forger.folder / "artifact.safetensors").write_bytes(other.read_bytes())
+    record["artifact"] |= {"sha256": forger.digest("artifact.safetensors"), "size_bytes": other.stat().st_size}
+    forger.settle(record)
+
+    reasons = forger.reasons()
+
+    assert "hash of the weights" in reasons
+
+
+def _broken(record):
+    return candidates(Record(**record))[0]
+
+
+def _robust(record):
+    return int(Record(**record).evaluation.right("robust").nonzero()[0][0])
+
+
+def test_broken_images_counted_as_robust_are_refused(forger):
+    """The forger mends every accuracy, hash and the sample."""
+    record = forger.read()
+    place = _broken(record)
+    forger.flip(record, place, right=True)
+    forger.resample(record)
+
+    assert f"pgd: 1 images that the record counts as robust are broken ({place})" in forger.reasons()
+
+
+def test_robust_images_counted_as_broken_are_refused(forger):
+    record = forger.read()
+    place = _robust(record)
+    forger.flip(record, place, right=False)
+    forger.resample(record)
+
+    assert f"pgd: 1 images that the record counts as broken are robust ({place})" in forger.reasons()
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_one_edited_image_is_found_on_another_kind_of_machine_too(forger, monkeypatch, right):
+    """Rounding may turn an image; one that falls, or stands, under every other seed as well it did not turn."""
+    monkeypatch.setattr(verifying, "same_machine", lambda *args: False)
+    monkeypatch.setattr(verifying, "check_pgd", lambda *args: ([], ""))
+    monkeypatch.setattr(verifying, "check_health", lambda *args: [])  # which may notice as well
+    monkeypatch.setattr(replay, "fitting_attacks", lambda *args: QUICK)
+    record = forger.read()
+    place = _broken(record) if right else _robust(record)
+    forger.flip(record, place, right=right)
+    forger.resample(record)
+
+    what, outcome = ("robust", "broken") if right else ("broken", "withstood")
+
+    assert f"counts image {place} as {what}; with 5 other seeds it was {outcome} every time" in forger.reasons()
+
+
+def test_an_edited_image_is_found_in_a_random_part(forger, monkeypatch):
+    monkeypatch.setattr(verifying, "check_pgd", lambda *args: ([], ""))
+    monkeypatch.setattr(verifying, "check_health", lambda *args: [])
+    monkeypatch.setattr(replay, "fitting_attacks", lambda *args: ())
+    monkeypatch.setattr(replay, "fitting_images", lambda most, *args: most)
+    record = forger.read()
+    place = _broken(record)
+    forger.flip(record, place, right=True)
+    forger.resample(record)
+
+    assert f"counts image {place} as robust; with 5 other seeds it was broken every time" in forger.reasons()
+
+
+def test_an_edited_clean_verdict_is_refused(forger):
+    record = forger.read()
+    whole = Record(**record).evaluation
+    wrong = (~whole.right("clean")).nonzero()[0]
+    assert len(wrong), "the tiny network knows everything; this test needs an image it does not know"
+    place = int(wrong[0])
+    evaluation = record["evaluation"]
+    from benchmark.results.verdicts import pack_verdicts
+
+    bits = whole.right("clean").copy()
+    bits[place] = True
+    evaluation["verdicts"]["clean"] = pack_verdicts(bits)
+    evaluation["clean_accuracy"] = int(bits.sum()) / whole.n_images
+    forger.resample(record)
+
+    assert f"clean: the verdicts of 1 clean images are not those of the artifact: {place}" in forger.reasons()
+
+
+def _change_sample(forger, change):
+    tensors = load_file(forger.folder / "adversarial.safetensors")
+    change(tensors)
+    save_file({name: value.contiguous() for name, value in tensors.items()}, forger.folder / "adversarial.safetensors")
+    forger.settle(forger.read())
+
+
+def test_an_adversarial_image_outside_the_ball_is_refused(forger):
+    def change(tensors):
+        tensors["x_adv"][0] = 1 - tensors["x_adv"][0].round()
+
+    _change_sample(forger, change)
+
+    assert "leaves the epsilon ball" in forger.reasons()
+
+
+def test_an_adversarial_image_that_is_no_number_is_refused(forger):
+    _change_sample(forger, lambda tensors: tensors["x_adv"][0, 0, 0].fill_(float("nan")))
+
+    assert "is not finite" in forger.reasons()
+
+
+def test_a_sample_of_other_images_is_refused(forger):
+    robust = _robust(forger.read())
+
+    def change(tensors):
+        tensors["index"][0] = robust
+        tensors["x_adv"][0] = torch.zeros_like(tensors["x_adv"][0])
+
+    _change_sample(forger, change)
+
+    assert "sample: " in forger.reasons()
+
+
+def test_a_sample_with_fewer_images_than_the_rule_demands_is_refused(forger):
+    fields = forger.read("submission.json")
+    fields["sample"]["count"] -= 1
+    forger.write("submission.json", fields)
+
+    assert "the rule demands" in forger.reasons()
+
+
+def test_more_missed_images_than_are_believed_are_refused(forger):
+    fields = forger.read("submission.json")
+    fields["sample"]["missed"] = sorted(candidates(Record(**forger.read())))[:5]
+    forger.write("submission.json", fields)
+
+    assert "missed must name at most 4 images" in forger.reasons()
+
+
+def test_a_gradient_check_that_was_never_so_good_is_refused(forger):
+    """A network whose logits are scaled until softmax saturates; the record keeps its former health."""
+    record = forger.read()
+
+    def change(network):
+        network.last_norm.weight *= 1e5
+        network.last_norm.bias *= 1e5
+
+    forger.repack(record, change)
+    forger.resample(record)
+
+    assert "health: " in forger.reasons()
+
+
+@pytest.mark.parametrize(
+    ("protocol", "steps"), [("pgd999999999x1", (999_999_999, 1)), ("pgd25x999999999", (25, 999_999_999))]
+)
+def test_a_protocol_that_would_take_years_ends_soon(forger, protocol, steps):
+    record = forger.read()
+    record["evaluation"]["pgd"] |= {"steps": steps[0], "restarts": steps[1]}
+    record["provenance"]["config"]["evaluation"]["pgd"] |= {"steps": steps[0], "restarts": steps[1]}
+    record["protocol"] = record["protocol"].replace("pgd25x1", protocol)
+    fields = forger.read("submission.json")
+    from benchmark.submission.sample import sample_seed
+
+    fields["sample"]["seed"] = sample_seed(Record(**record))
+    forger.write("submission.json", fields)
+    forger.settle(record)
+    started = time.monotonic()
+
+    forger.verify(seconds=1)
+
+    assert time.monotonic() - started < 30
+
+
+def test_the_command_line_refuses_with_one_line_and_no_traceback(run, forger, board):
+    (forger.folder / "record.json").write_text(json.dumps({"run": "\x1b[31m\u202e<script>"}))
+
+    result = run("verify", forger.folder, "--board", board)
+
+    assert result.exit_code == 1
+    assert "Traceback" not in result.output and "\x1b" not in result.output
+    assert result.output.splitlines()[-1].startswith("refused: schema: record.json")
+
+
+def test_a_check_that_breaks_off_is_a_refusal(forger, monkeypatch):
+    def broken(*args):
+        raise ZeroDivisionError("0 / 0")
+
+    monkeypatch.setattr(verifying, "check_clean", broken)
+
+    assert "a check broke off with ZeroDivisionError: 0 / 0" in forger.reasons()
