@@ -51,7 +51,7 @@ def test_submit_tells_row_and_rank_beside_the_rows_there(run, rows, full_board, 
     result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "new", "--board", full_board, "--credit", "A. L.")
 
     assert result.exit_code == 0, result.output
-    assert "of 2 up to 30 kB, tie group 1" in result.output
+    assert "rank       1 of 1 up to 30 kB, tie group 1" in result.output
     assert sorted(path.name for path in (tmp_path / "new").iterdir()) == [
         *("adversarial.safetensors", "artifact.safetensors", "record.json", "submission.json")
     ]
