@@ -6,8 +6,10 @@ to date, `check_pages` says where they are not.
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmark.leaderboard.bibtex_page import to_bibtex
@@ -27,7 +29,8 @@ from benchmark.leaderboard.tables import boards
 from benchmark.leaderboard.terminal import to_terminal
 from benchmark.leaderboard.text import GENERATED
 from benchmark.results.challenges import load_challenges
-from benchmark.results.store import artifact_problem, load_hashed_records, load_records
+from benchmark.results.record import Record
+from benchmark.results.store import artifact_problem, load_hashed_records
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
@@ -48,7 +51,10 @@ def pages(folder: Path) -> dict[str, str]:
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
-    hashed = load_hashed_records(folder)
+    return _pages(folder, load_hashed_records(folder))
+
+
+def _pages(folder: Path, hashed: Sequence[tuple[Record, str]]) -> dict[str, str]:
     records = [record for record, _ in hashed]
     damaged = {record.run: problem for record in records if (problem := artifact_problem(folder, record))}
     reference = folder / "reference"
@@ -86,7 +92,8 @@ def write_pages(folder: Path) -> list[Path]:
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
-    texts = pages(folder)
+    with _no_collection():
+        texts = pages(folder)
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder / name) != text]
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
@@ -103,7 +110,9 @@ def check_pages(folder: Path) -> list[str]:
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
-    texts = pages(folder)
+    with _no_collection():
+        hashed = load_hashed_records(folder)
+        texts = _pages(folder, hashed)
     problems = []
     for name, text in sorted(texts.items()):
         current = _read(folder / name)
@@ -116,7 +125,19 @@ def check_pages(folder: Path) -> list[str]:
     problems += [
         f"{path.relative_to(folder).as_posix()} has no records: {REMEDY}" for path in _leftovers(folder, texts)
     ]
-    return problems + figure_problems(folder, load_records(folder))
+    return problems + figure_problems(folder, [record for record, _ in hashed])
+
+
+@contextmanager
+def _no_collection() -> Iterator[None]:
+    """Keep the collector of cycles from walking, again and again, through a million objects that all are needed."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _read(path: Path) -> str | None:

@@ -224,6 +224,8 @@
     byName("more").addEventListener("click", () => { to += MORE; draw(); });
     byName("earlier").addEventListener("click", () => { from = Math.max(0, from - MORE); draw(); });
     addEventListener("hashchange", readAddress);
+    addEventListener("beforeprint", () => { from = 0; to = Infinity; draw(); });
+    addEventListener("afterprint", () => { to = PAGE; draw(); });
     if (matchMedia("(max-width: 48rem)").matches) byName("filters").open = false;
     byName("controls").hidden = byName("sorting").hidden = false;
     readAddress();

@@ -89,7 +89,7 @@ def grid(
 
 def polyline(points: Sequence[tuple[float, float]]) -> str:
     """Return the path data of straight lines through points, with one decimal."""
-    return "M" + "L".join(f"{_n(x)} {_n(y)}" for x, y in points)
+    return "M" + "L".join([f"{x:.1f} {y:.1f}" for x, y in points])
 
 
 def _n(value: float) -> str:
