@@ -22,18 +22,21 @@ class Preset:
     train_images: int | None = None  # at most
     test_images: int | None = None  # at most
     batch_size: int | None = None  # at most
+    attack_steps: int | None = None  # of the attack in training, at most
 
 
 PRESETS: dict[PresetName, Preset] = {
     "paper": Preset("the schedule as the suite writes it; the only preset compared with reported numbers"),
     "short": Preset("a tenth of the epochs, everything else as the suite writes it", Fraction(1, 10)),
     "smoke": Preset(
-        "does it run: a two-hundredth of the epochs (at least 3), 256 images, an eighth of the width, 8 test images",
+        "does it run: a two-hundredth of the epochs (at least 3), 256 images, an eighth of the width, two steps of the "
+        "attack in training, 8 test images",
         Fraction(1, 200),
         width_share=1 / 8,
         train_images=256,
         test_images=8,
         batch_size=128,
+        attack_steps=2,
     ),
 }
 MIN_EPOCHS = 3  # as many as the method with most phases needs
@@ -43,6 +46,7 @@ def apply_preset(experiment: Experiment, name: PresetName) -> Experiment:
     """Return the experiment scaled by a preset and labelled with it."""
     preset = PRESETS[name]
     training, evaluation, architecture = experiment.training, experiment.evaluation, experiment.architecture
+    attack = training.attack.model_copy(update={"num_steps": _at_most(training.attack.num_steps, preset.attack_steps)})
     epochs = training.epochs
     if preset.epoch_share != 1:
         epochs = max(MIN_EPOCHS, round(epochs * preset.epoch_share))
@@ -52,7 +56,11 @@ def apply_preset(experiment: Experiment, name: PresetName) -> Experiment:
             "train_images": _at_most(experiment.train_images, preset.train_images),
             "architecture": architecture.model_copy(update={"width": architecture.width * preset.width_share}),
             "training": training.model_copy(
-                update={"epochs": epochs, "batch_size": _at_most(training.batch_size, preset.batch_size)}
+                update={
+                    "epochs": epochs,
+                    "batch_size": _at_most(training.batch_size, preset.batch_size),
+                    "attack": attack,
+                }
             ),
             "evaluation": evaluation.model_copy(update={"images": _at_most(evaluation.images, preset.test_images)}),
         }

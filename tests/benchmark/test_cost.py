@@ -111,7 +111,7 @@ def test_a_budget_below_the_smallest_network_is_refused_before_it_runs(make_expe
 
 
 def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_path):
-    dense = make_experiment(**DENSE, preset="paper", architecture={"last_norm": False})
+    dense = make_experiment(**DENSE, preset="paper", architecture={"last_norm": False}, training={"batch_size": 512})
     refused = make_experiment(**{**DENSE, "keep_ratio": 0.5})
 
     items = planned(tmp_path, dense, make_experiment(), refused)

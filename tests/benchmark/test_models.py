@@ -103,8 +103,10 @@ def test_strides_are_one_two_two_two_and_the_stem_does_not_pool(build):
     model = build(name="resnet34")
 
     strided = {name for name, conv in convolutions(model).items() if conv.stride != (1, 1)}
+    subsampled = {name for name, module in model.named_modules() if getattr(module, "stride", 1) == 2}
 
-    assert strided == {f"layer{stage}.0.{part}" for stage in (2, 3, 4) for part in ("conv1", "shortcut.0")}
+    assert strided == {f"layer{stage}.0.conv1" for stage in (2, 3, 4)}
+    assert subsampled == {f"layer{stage}.0.shortcut" for stage in (2, 3, 4)}
     assert Counter(type(module) for module in model.modules())[nn.MaxPool2d] == 0
 
 
@@ -209,3 +211,22 @@ def test_a_plan_combines_the_architecture_with_the_facts_of_the_data():
 def test_an_unknown_architecture_is_refused_with_a_suggestion():
     with pytest.raises(UserError, match=r"architecture 'resnet43' is not known. Did you mean resnet34\? Known: resnet"):
         get_shape("resnet43")
+
+
+@pytest.mark.parametrize("size", [8, 9])
+def test_a_shortcut_is_a_strided_convolution(build, size):
+    """Torch's own may write beyond its memory in the weight gradient, hence the detour."""
+    shortcut = build(name="resnet10", width=0.25).to(memory_format=torch.channels_last).layer2[0].shortcut
+    convolution, norm = shortcut
+    strided = nn.Conv2d(convolution.in_channels, convolution.out_channels, 1, 2, bias=False)
+    strided.weight = nn.Parameter(convolution.weight.detach().clone())
+    images = torch.randn(5, convolution.in_channels, size, size).contiguous(memory_format=torch.channels_last)
+    images.requires_grad_()
+
+    output, expected = shortcut(images), norm(strided(images))
+    gradient = torch.randn_like(output)
+    found = torch.autograd.grad(output, [images, convolution.weight], gradient)
+    wanted = torch.autograd.grad(expected, [images, strided.weight], gradient)
+
+    assert torch.equal(output, expected)
+    torch.testing.assert_close(found, wanted)
