@@ -210,4 +210,4 @@ def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None
         if protocol in protocols:
             say("")
             say(to_terminal(board).rstrip())
-            say(f"page: {out / f'{protocol}.md'}")
+            say(f"pages: {out / f'{protocol}.md'} and, to sort and search, {out / 'site' / f'{protocol}.html'}")
