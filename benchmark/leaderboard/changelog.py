@@ -77,9 +77,12 @@ def _entry(folder: Path, protocol: str, state: BoardState | None, lines: list[st
         return [f"## {dates[0]} {protocol} {_GONE}", f"- All records of {markdown(protocol)} are gone."]
     page = folder / f"{protocol}.json"
     before = read_page(page.read_bytes().decode("utf-8", errors="replace") if page.exists() else "")
+    refused = f", {len(state.board.refused)} refused" if state.board.refused else ""
+    rows = f"state {state.short}: {len(state.board.rows)} rows{refused}"
     if before.rows:
         told = changes(before, read_page(to_json(state)))
+    elif _newest(lines).get(protocol, _GONE) != _GONE:
+        told = [f"Unknown how it came to {rows}. The page that told the state before was missing or damaged."]
     else:
-        refused = f", {len(state.board.refused)} refused" if state.board.refused else ""
-        told = [f"First state {state.short}: {len(state.board.rows)} rows{refused}."]
+        told = [f"First {rows}."]
     return [f"## {state.date} {protocol} state {state.short}", *(f"- {line}" for line in told)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 
 from benchmark.leaderboard.former import Page, PageChallenge, PageRow
@@ -35,11 +35,9 @@ def changes(before: Page, after: Page) -> list[str]:
     told = [_added(pair.row) for pair in pairs if not pair.before]
     told += [f"Removed {_named(row)}." for row in before.rows if not row.runs & known]
     moved: dict[str, list[str]] = {}
-    above = _Above(before.rows, pairs)
-    for pair in pairs:
-        if not pair.before:
-            continue
-        own = _own_changes(pair, new_challenges, withdrawn)
+    kept = [(pair, _own_changes(pair, new_challenges, withdrawn)) for pair in pairs if pair.before]
+    above = _Above(before.rows, pairs, unchanged={pair.row.id for pair, own in kept if not own})
+    for pair, own in kept:
         places = _places(pair)
         if own:
             told.append(f"Changed {_named(pair.row)}: {'; '.join([*own, *places])}.")
@@ -61,6 +59,8 @@ def _own_changes(pair: _Pair, new_challenges: Sequence[PageChallenge], withdrawn
     old_records = {record for old in before for record in old.records}
     old_runs = {run for run, _ in old_records}
     told = []
+    if names := sorted({old.id for old in before} - {row.id}):
+        told.append(f"formerly {_some(names)}")
     if added := [seed for (run, _), seed in zip(row.records, row.seeds, strict=True) if run not in old_runs]:
         told.append(f"{_seeds(added)} added")
     if gone := sorted({seed for old in before for seed, run in _seed_runs(old) if run not in row.runs}):
@@ -96,9 +96,14 @@ def _places(pair: _Pair) -> list[str]:
 
 
 class _Above:
-    """Who stands above a row, before and now. Rows are known by their place among the new ones, or by their old id."""
+    """Who stands above a row, before and now. Rows are known by their id among the new ones, or by their old id.
 
-    def __init__(self, old_rows: Sequence[PageRow], pairs: Sequence[_Pair]) -> None:
+    Two rows that are what they were keep their order: where the old page says otherwise, it holds the ranks of two
+    branches, which say nothing about each other.
+    """
+
+    def __init__(self, old_rows: Sequence[PageRow], pairs: Sequence[_Pair], *, unchanged: Set[str]) -> None:
+        self._unchanged = unchanged
         self._now = _by_ranking((pair.row, pair.row.id) for pair in pairs)
         names = {old: pair.row.id for pair in pairs for old in pair.before}
         self._before = _by_ranking((row, names.get(row, row.id)) for row in old_rows)
@@ -110,7 +115,7 @@ class _Above:
         told = []
         if came := sorted(now.difference(*before)):
             told.append(f"{_some(came)} came above")
-        if went := sorted(set.intersection(*before) - now):
+        if went := sorted(set.intersection(*before) - now - self._unchanged):
             told.append(f"{_some(went)} no longer {'stands' if len(went) == 1 else 'stand'} above")
         return " and ".join(told) or "rows of two branches came together"
 

@@ -18,7 +18,6 @@ _LEGEND = (
     "*measured* are the accuracy under AutoAttack, then that on clean images; *difference* is measured minus reported, "
     "in percentage points; the intervals are those of what was measured here."
 )
-_SUBSET = " Measured on {} of the {} test images that the published numbers are of."
 
 
 def reproduction_blocks(board: Board) -> list[str]:

@@ -200,3 +200,36 @@ def test_a_crash_after_the_changelog_loses_no_entry_and_doubles_none(folder, sav
     assert done == [folder / "CHANGELOG.md"] and "Added ddddd0" in told[0][1]
     write_pages(folder)
     assert entries(folder) == told and check_pages(folder) == []
+
+
+def test_a_row_that_loses_its_first_seed_is_known_by_the_next_and_says_so(folder, save):
+    save("b", 42, seed=1)
+    newest(folder)
+    record_path(folder, PROTOCOL, "cifar10/b/seed0-bbbbb0").unlink()
+    assert newest(folder) == [
+        "- Changed bbbbb1 (b, binary, pgd, keep 0.01, p 0.1): formerly bbbbb0; seed 0 gone; robust 41.00 to 42.00."
+    ]
+
+
+def test_a_state_whose_former_page_is_lost_is_not_called_the_first(folder, save):
+    (folder / f"{PROTOCOL}.json").unlink()
+    save("new", 45)
+    (line,) = newest(folder)
+    assert re.fullmatch(r"- Unknown how it came to state [0-9a-f]{12}: 4 rows\. The page that told .* damaged\.", line)
+
+
+def test_ranks_of_two_branches_are_no_reason(folder, save):
+    """A merge left the rows of a branch that never saw this board's: rows that are what they were moved no other."""
+    page = folder / f"{PROTOCOL}.json"
+    lines = page.read_text(encoding="utf-8").splitlines()
+    ranks = {"aaaaa0": 2, "bbbbb0": 1, "ccccc0": 2}  # a was second on its branch, b first on the other
+    for row_id, rank in ranks.items():
+        place = next(number for number, line in enumerate(lines) if f'"id": "{row_id}"' in line)
+        lines[place] = re.sub(r'"rank": \d', f'"rank": {rank}', lines[place])
+    page.write_text("\n".join(lines), encoding="utf-8")
+    save("new", 10)
+    assert newest(folder)[1:] == [
+        "- Moved because rows of two branches came together: aaaaa0 rank 2 to 1.",
+        "- Moved because aaaaa0 came above: bbbbb0 rank 1 to 2.",
+        "- Moved because aaaaa0 came above: ccccc0 rank 2 to 3.",
+    ]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -10,8 +12,7 @@ from benchmark.leaderboard.render import check_pages, pages, write_pages
 from benchmark.results.store import load_records, save_record
 
 PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
-# What the project's own .gitattributes says of its pages.
-ATTRIBUTES = "".join(f"/board/*.{ending} merge=union\n" for ending in ("md", "csv", "json", "tex", "bib"))
+ATTRIBUTES = (Path(__file__).parents[3] / ".gitattributes").read_text(encoding="utf-8").replace("leaderboards/", "board/")
 README = f"# Boards\n\n<!-- begin table: board {PROTOCOL} -->\n<!-- end table -->\n\nBy hand.\n"
 
 
@@ -83,6 +84,29 @@ def test_two_branches_merge_without_conflict_and_the_command_settles_the_pages(g
     assert {name: text for name, text in pages(fresh).items() if name != "CHANGELOG.md"} == {
         name: text for name, text in pages(folder).items() if name != "CHANGELOG.md"
     }
+
+
+def test_the_list_of_figures_stays_one_sides_and_the_pages_can_be_settled(git, add, tmp_path):
+    """Lines of both sides would be no JSON, and `leaderboard` would read nothing."""
+    folder = tmp_path / "board"
+    figures = folder / "site" / "figures" / "figures.json"
+    figures.parent.mkdir(parents=True)
+    figures.write_text('{\n"figures": [],\n"schema_version": 1\n}\n', encoding="utf-8")
+    add("main", "at", 40)
+    for branch, method in (("one", "hydra"), ("two", "atmc")):
+        git("checkout", "-q", "main")
+        names = {name: method for name in ("name", "title", "caption")}
+        files = {"png": f"{method}.png", "svg": f"{method}.svg"}
+        hashes = dict.fromkeys(("png_sha256", "svg_sha256", "source"), "a" * 64)
+        entry = names | files | hashes | {"protocol": None, "run": None, "numbers": []}
+        figures.write_text(json.dumps({"figures": [entry], "schema_version": 1}, indent=1), encoding="utf-8")
+        add(branch, method, 45)
+
+    git("merge", "-q", "one", "-m", "both", fails=True)
+
+    assert git("diff", "--name-only", "--diff-filter=U").split() == ["board/site/figures/figures.json"]
+    write_pages(folder)
+    assert {problem.rpartition("run ")[2] for problem in check_pages(folder)} == {"`python -m benchmark figures`"}
 
 
 def test_conflicts_that_git_leaves_in_pages_and_readme_are_settled_too(git, add, tmp_path):
