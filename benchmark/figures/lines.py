@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,7 +27,8 @@ from benchmark.figures.style import (
 )
 from benchmark.leaderboard.figure_plan import Plan, RateData, SecurityData, TrainingData, TrainingPanel
 
-_SIDE = 0.014  # distance of points that share a rate, as a share of the axis
+_SIDE = 0.012  # distance of points that share a rate, as a share of the axis
+_SPREAD = 0.4  # of all points that share a rate, at most, as a share of the way to the next rate
 _SOLID: tuple[float, tuple[float, ...]] = (0.0, ())  # dashes: an offset, then lengths on and off
 _DASHED = (0.0, (4.0, 1.5))
 _TICKS_APART = 0.05  # least distance of two ticks, as a share of the axis
@@ -80,9 +82,11 @@ def draw_rates(plan: Plan, data: RateData) -> Figure:
     low, high = min(places.values()), max(places.values())
     span = high - low
     keys = []
+    gap = min(places[after] - places[before] for before, after in pairwise(ratios))
+    side = min(_SIDE * span, _SPREAD * gap / max(1, len(data.series) - 1))
     for place, series in enumerate(data.series):
         look = look_number(place)
-        shift = 0.0 if data.reported else (place - (len(data.series) - 1) / 2) * _SIDE * span
+        shift = 0.0 if data.reported else (place - (len(data.series) - 1) / 2) * side
         x = [places[point.keep_ratio] + shift for point in series.points]
         y = [100 * point.robust for point in series.points]
         errors = [
@@ -168,7 +172,7 @@ def _draw_panel(axes: Axes, panel: TrainingPanel, colour: str) -> None:
     chosen = sorted({epoch for epoch in panel.selected if epoch in at})
     lift = 0.05 * axes.get_ylim()[1]  # above the line, not on it
     heights = [100 * at[epoch] + lift for epoch in chosen]
-    axes.plot(chosen, heights, color=colour, marker="v", linestyle="none", zorder=4)
+    axes.plot(chosen, heights, color=colour, marker="v", linestyle="none", clip_on=False, zorder=4)
     axes.set_xlim(panel.epochs[0] - 0.5, panel.epochs[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=7))
     axes.grid(visible=False, axis="x")

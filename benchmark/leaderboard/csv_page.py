@@ -49,8 +49,14 @@ def to_csv(board: Board) -> str:
     writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for line in lines:
-        writer.writerow({key: printable(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
+        writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
     return text.getvalue()
+
+
+def _text(cell: str) -> str:
+    # A spreadsheet would run a foreign text that begins like a formula.
+    text = printable(cell)
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _measured(row: Row, board: Board) -> _Cells:

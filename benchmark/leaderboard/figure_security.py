@@ -31,7 +31,7 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
         if each.protocol == board.protocol and each.shard is None and each.curve:
             points = tuple((point.epsilon, point.accuracy) for point in each.curve)
             curves.setdefault(each.artifact.sha256, (each, points))
-    lines: list[tuple[Row, SecurityLine, float]] = []
+    lines: list[tuple[SecurityLine, str]] = []
     for row in rows:
         measured = [
             (found, points)
@@ -48,7 +48,9 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
                 (radius, mean(points[place][1] for _, points in alike)) for place, radius in enumerate(radii)
             )
             area = mean(found.curve_area or 0.0 for found, _ in alike)
-            lines.append((row, SecurityLine(row_label(row), row.method, row.weights, points), area))
+            seeds = f"{len(alike)} of {len(row.seeds)} seeds" if len(row.seeds) > 1 else "1 seed"
+            line = SecurityLine(row_label(row), row.method, row.weights, points)
+            lines.append((line, f"mean over the radii {percent(area)}%, {seeds}"))
     if len(lines) < 2:
         told = "only one row has one" if lines else "no row has one"
         return f"{told}: run `python -m benchmark evaluate ARTIFACT --curve` with the board's --protocol and this --out"
@@ -59,13 +61,14 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
         name=figure_name("security", board.protocol, preset),
         title=f"Security curves, PGD accuracy as epsilon grows: {place_text(board, preset)}",
         caption=(
-            f"{which} with a measured curve, mean over the seeds measured. Accuracy under PGD of {board.pgd_steps} "
-            "steps of a quarter of epsilon; 0 is clean accuracy. An honest curve falls towards 0 for large epsilon. "
+            f"{which} with a measured curve, mean over the seeds measured, which may be fewer than the row has. "
+            f"Accuracy under PGD of {board.pgd_steps} steps of a quarter of epsilon; 0 is clean accuracy. An honest "
+            "curve falls towards 0 for large epsilon. The mean over the radii is the area under the curve. "
             f"{place_text(board, preset)}, {board.n_images:,} test images: one network's 95% interval reaches at "
             f"most {percent((high - low) / 2)} points to either side."
         ),
         protocol=board.protocol,
         run=None,
-        numbers=tuple((line.label, f"area under the curve {percent(area)}%") for _, line, area in shown),
-        data=SecurityData(tuple(line for _, line, _ in shown), board.epsilon, 1 / board.num_classes),
+        numbers=tuple((line.label, told) for line, told in shown),
+        data=SecurityData(tuple(line for line, _ in shown), board.epsilon, 1 / board.num_classes),
     )

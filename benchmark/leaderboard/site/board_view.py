@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from benchmark.leaderboard.classes import SIZE_CLASSES, SizeClass
 from benchmark.leaderboard.rows import Front, Row
-from benchmark.leaderboard.site.names import anchors, row_path, run_ids, safe_json
+from benchmark.leaderboard.site.names import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.leaderboard.site.words import COLUMNS, PRESET_WORDS, REPORTED
 from benchmark.leaderboard.tables import PRESETS, Board
@@ -64,10 +64,7 @@ class BoardView:
     def __init__(self, board: Board) -> None:
         rows = (*board.rows, *board.refused)
         self.board = board
-        self.entries = [
-            Entry(row, anchor, row_path(board.protocol, anchor))
-            for row, anchor in zip(rows, anchors(rows), strict=True)
-        ]
+        self.entries = [Entry(row, row.id, row_path(board.protocol, row.id)) for row in rows]
         self.ranked = self.entries[: len(board.rows)]
         self.refused = self.entries[len(board.rows) :]
         self.columns = (*COLUMNS, REPORTED) if any(row.reported for row in board.rows) else COLUMNS

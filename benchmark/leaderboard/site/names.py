@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from urllib.parse import quote
 
 from benchmark.errors import UserError
@@ -31,21 +30,6 @@ def checked(protocol: str) -> str:
     return protocol
 
 
-def anchors(rows: Sequence[Row]) -> list[str]:
-    """Return one name per row, distinct on its board: the row's id, and where two rows share it the longer hash.
-
-    A name that even the longer hash does not tell apart gets a number, in the order given.
-    """
-    short = Counter(row.id for row in rows)
-    wanted = [row.id if short[row.id] == 1 else row.records[0].run_hash for row in rows]
-    seen: Counter[str] = Counter()
-    found = []
-    for name in wanted:
-        seen[name] += 1
-        found.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
-    return found
-
-
 def row_path(protocol: str, anchor: str) -> str:
     """Return where a row's page lies below site/."""
     return f"rows/{checked(protocol)}/{anchor}.html"
@@ -54,6 +38,19 @@ def row_path(protocol: str, anchor: str) -> str:
 def run_ids(row: Row) -> list[str]:
     """Return the first six digits of the hash of each of the row's runs."""
     return [record.run_hash[:ID_DIGITS] for record in row.records]
+
+
+def later_ids(board: Board) -> Iterator[tuple[str, Row]]:
+    """Yield further ids of rows, those of the seeds after the first, that no row of the board has for its own.
+
+    Which seed is a row's first may change as seeds come and go: a link with the id of any of them leads on.
+    """
+    taken = {row.id for row in (*board.rows, *board.refused)}
+    for row in board.rows:
+        for name in run_ids(row)[1:]:
+            if name not in taken:
+                taken.add(name)
+                yield name, row
 
 
 def artifact_link(run: str) -> str:
@@ -78,9 +75,8 @@ class Places:
         self._by_id: dict[tuple[str, str], str] = {}
         self._by_run: dict[tuple[str, str], str] = {}
         for board in boards:
-            rows = (*board.rows, *board.refused)
-            for row, anchor in zip(rows, anchors(rows), strict=True):
-                path = row_path(board.protocol, anchor)
+            for row in (*board.rows, *board.refused):
+                path = row_path(board.protocol, row.id)
                 self._by_id.setdefault((board.protocol, row.id), path)
                 for run in row.runs:
                     self._by_run.setdefault((board.protocol, run), path)

@@ -17,7 +17,7 @@ from benchmark.leaderboard.paper_tables import PaperTable
 from benchmark.leaderboard.site import words
 from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
-from benchmark.leaderboard.site.names import Places, artifact_link, record_link
+from benchmark.leaderboard.site.names import Places, artifact_link, later_ids, record_link, row_path
 from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import GENERATED, allocation, amount, architecture, duration, percent, printable, short
@@ -30,7 +30,8 @@ def site_pages(boards: Sequence[Board], tables: Sequence[PaperTable], figures: S
     """Return the text of every file of the site by its path, which begins with "site/".
 
     Args:
-        boards: one page each, and one for each of their rows, refused ones included.
+        boards: one page each, and one for each of their rows, refused ones included; the ids of a row's later seeds
+            lead on to it.
         tables: the paper's tables, all on one page.
         figures: pictures that lie in site/figures; those of a run stand on its row's page.
 
@@ -57,6 +58,9 @@ def _rendered(
         own = [figure for figure in shared if figure.protocol == protocol]
         page = environment.get_template("board.html")
         yield f"{protocol}.html", page.render(up="", view=view, board=view.board, figures=own, places=places)
+        moved = environment.get_template("moved.html")
+        for name, row in later_ids(view.board):
+            yield row_path(protocol, name), moved.render(protocol=protocol, row=row)
         yield from _row_pages(view, [figure for figure in figures if figure.run is not None])
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+QUICK_IMAGES = 200  # as many as `reproduce --quick` measures
+
 PRESET_WORDS = {
     "paper": ("Paper preset", "the full schedule of the paper"),
     "short": ("Short preset", "fewer epochs, not comparable with the paper preset"),

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
 import shutil
 import sys
+from itertools import pairwise
 
 import matplotlib
 import numpy as np
@@ -16,10 +18,12 @@ from benchmark import __main__
 from benchmark.figures.axes import label_points, log_ticks, with_prefix
 from benchmark.figures.draw import draw_figures
 from benchmark.figures.fronts import draw_front
+from benchmark.figures.lines import draw_rates, draw_training
 from benchmark.figures.masks import BLUE, BOTH, ORANGE, RULE, WHITE, bar_image, mask_image
 from benchmark.figures.style import drawable, house_style, looks, new_figure, to_png
 from benchmark.leaderboard.figure_boards import plan_figures
 from benchmark.leaderboard.figure_list import FIGURES, load_figures
+from benchmark.leaderboard.figure_plan import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
 from benchmark.leaderboard.tables import boards
 from benchmark.results.store import artifact_path
 
@@ -202,3 +206,26 @@ def test_a_bar_is_white_where_a_channel_is_empty():
     assert tuple(bar[3, 5]) == WHITE
     assert tuple(bar[10, 5]) == BLUE
     assert bar_image(np.array([True, False]), 2, upright=False).shape == (bar.shape[1], bar.shape[0], 3)
+
+
+def test_points_of_many_exponents_stay_near_their_pruning_rate():
+    ratios = (0.002, 0.005, 0.01, 0.5)
+    points = tuple(RatePoint(ratio, 0.4, 0.39, 0.41) for ratio in ratios)
+    data = RateData(tuple(RateSeries(f"{p}", points) for p in range(7)), 0.1, reported=False)
+    plan = Plan("a", "A", "", None, None, (), data)
+
+    (axes,) = draw_rates(plan, data).axes
+
+    drawn = [line.get_xdata() for line in axes.lines if len(line.get_xdata()) == len(ratios) and line.get_color()]
+    places = [-math.log10(ratio) for ratio in ratios]
+    apart = min(before - after for before, after in pairwise(places))
+    assert len(drawn) >= 7
+    assert max(abs(x - place) for line in drawn for x, place in zip(line, places, strict=True)) <= 0.21 * apart
+
+
+def test_the_mark_of_a_last_epoch_is_whole():
+    panel = TrainingPanel("a", "at", (("train", 1, 400),), (1, 400), (0.4, 0.5), (0.7, 0.8), (400,))
+    data = TrainingData((panel,), 0.1)
+    axes = draw_training(Plan("a", "A", "", None, None, (), data), data).axes[0]
+    (mark,) = [line for line in axes.lines if line.get_marker() == "v"]
+    assert not mark.get_clip_on()

@@ -100,6 +100,9 @@ def test_security_curves_are_means_over_the_seeds_that_were_measured(make_short,
     assert [line.method for line in plan.data.lines] == ["edge_popup", "hydra"]
     assert [accuracy for _, accuracy in plan.data.lines[0].points] == pytest.approx([0.8, 0.65, 0.45, 0.05])
     assert plan.data.epsilon == "8/255"
+    assert [told.rpartition(", ")[2] for _, told in plan.numbers] == ["2 of 2 seeds", "1 seed"]
+    alone = planned([*seeds, other], curves[1:])[0]["security"]
+    assert alone.numbers[0][1].endswith("%, 1 of 2 seeds") and alone.data.lines[0].points[1][1] == 0.7
 
 
 def test_curves_of_other_protocols_images_and_shards_are_left_out(make_short, make_curve):

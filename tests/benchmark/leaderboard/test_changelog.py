@@ -230,6 +230,5 @@ def test_ranks_of_two_branches_are_no_reason(folder, save):
     save("new", 10)
     assert newest(folder)[1:] == [
         "- Moved because rows of two branches came together: aaaaa0 rank 2 to 1.",
-        "- Moved because aaaaa0 came above: bbbbb0 rank 1 to 2.",
-        "- Moved because aaaaa0 came above: ccccc0 rank 2 to 3.",
+        "- Moved because aaaaa0 came above: bbbbb0 rank 1 to 2; ccccc0 rank 2 to 3.",
     ]

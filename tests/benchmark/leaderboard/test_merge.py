@@ -12,7 +12,9 @@ from benchmark.leaderboard.render import check_pages, pages, write_pages
 from benchmark.results.store import load_records, save_record
 
 PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
-ATTRIBUTES = (Path(__file__).parents[3] / ".gitattributes").read_text(encoding="utf-8").replace("leaderboards/", "board/")
+ATTRIBUTES = (
+    (Path(__file__).parents[3] / ".gitattributes").read_text(encoding="utf-8").replace("leaderboards/", "board/")
+)
 README = f"# Boards\n\n<!-- begin table: board {PROTOCOL} -->\n<!-- end table -->\n\nBy hand.\n"
 
 

@@ -143,6 +143,12 @@ def test_foreign_text_shapes_no_page(make_record):
     assert len(list(csv.reader(io.StringIO(to_csv(board))))) == 3
 
 
+def test_no_foreign_text_is_a_formula_in_the_csv(make_record):
+    for evil in ("=1+1", "+1", "-1", "@SUM(A1)"):
+        (row,) = csv.DictReader(io.StringIO(to_csv(only_board(make_record(method__objective=evil)))))
+        assert row["objective"] == f"'{evil}"
+
+
 def test_the_csv_holds_raw_fractions_and_the_kind_of_each_row(folder):
     with (folder / f"{PROTOCOL}.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))

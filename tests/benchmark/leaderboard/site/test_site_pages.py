@@ -16,9 +16,10 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.figure_list import Figure
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.site.pages import site_pages
-from benchmark.leaderboard.site.words import COLUMNS, REPORTED
+from benchmark.leaderboard.site.words import COLUMNS, QUICK_IMAGES, REPORTED
 from benchmark.leaderboard.tables import boards
 from benchmark.results.challenges import Challenge
+from benchmark.review import reproducing
 
 PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
 BOARD = f"site/{PROTOCOL}.html"
@@ -45,7 +46,7 @@ def row_pages(site):
 
 
 def test_every_row_has_a_page_and_every_file_says_where_it_comes_from(site):
-    assert len(row_pages(site)) == 9
+    assert len([path for path in row_pages(site) if 'http-equiv="refresh"' not in site[path]]) == 9
     assert {"site/index.html", "site/paper.html", "site/style.css", "site/site.js", BOARD} <= set(site)
     assert all(MARKER in text.splitlines()[0] for text in site.values())
 
@@ -83,7 +84,8 @@ def test_every_link_leads_to_a_file_of_the_results_and_to_a_part_that_is_there(r
             assert target in site or target in outside, f"{path}: {link}"
             assert not parts.fragment or parts.fragment in ids[target], f"{path}: {link}"
             reached.add(target)
-    assert reached >= outside and reached >= set(site) - {"site/index.html"}
+    moved = {path for path in site if 'http-equiv="refresh"' in site[path]}
+    assert reached >= outside and reached >= set(site) - {"site/index.html"} - moved
 
 
 def test_nothing_is_requested_from_elsewhere(site):
@@ -98,7 +100,7 @@ def test_pages_hold_no_inline_style_or_script_which_their_policy_forbids(site, p
         for tag, attributes in page.elements:
             assert not [name for name in attributes if name.startswith("on")]
             assert tag != "script" or "src" in attributes or attributes == {"type": "application/json", "id": "data"}
-        (policy,) = [each["content"] for tag, each in page.elements if each.get("http-equiv")]
+        (policy,) = [each["content"] for _, each in page.elements if each.get("http-equiv", "refresh") != "refresh"]
         assert policy.startswith("default-src 'none'; ") and "unsafe" not in policy
 
 
@@ -170,6 +172,33 @@ def test_rows_that_share_an_id_get_pages_of_their_own(make_site_record, make_sit
     second = make_site_record("y", run=first.run.replace("/x/", "/y/"), run_hash=twin, compression__keep_ratio=0.5)
     site = make_site([first, second])
     assert row_pages(site) == sorted(f"site/rows/{PROTOCOL}/{name}.html" for name in (twin, first.run_hash))
+
+
+def test_the_link_of_a_row_lives_on_when_another_seed_becomes_its_first(make_site_record, make_site):
+    late = make_site_record("x", seed=1, right=(80, 50, 45))
+    link = f"site/rows/{PROTOCOL}/{late.run_hash[:6]}.html"
+    first = make_site_record("x", seed=0, right=(80, 50, 44))
+    assert "http-equiv" in make_site([late])[link] and "refresh" not in make_site([late])[link]
+    site = make_site([late, first])
+    name = f"{first.run_hash[:6]}.html"
+    assert f'<meta http-equiv="refresh" content="0; url={name}">' in site[link] and f'<a href="{name}">' in site[link]
+    assert "<h2>Seed 1</h2>" in site[f"site/rows/{PROTOCOL}/{name}"]
+
+
+def test_a_later_seed_takes_no_page_from_another_row(make_site_record, make_site):
+    first, later = make_site_record("x"), make_site_record("x", seed=1)
+    digits, run = later.run_hash[:6] + "0" * 6, f"{first.run.rpartition('-')[0].replace('/x/', '/y/')}"
+    changes = {"run": f"{run}-{digits[:6]}", "run_hash": digits, "compression__keep_ratio": 0.5}
+    other = make_site_record("y", **changes)
+    site = make_site([first, later, other])
+    assert "refresh" not in site[f"site/rows/{PROTOCOL}/{digits[:6]}.html"]
+
+
+def test_the_page_says_how_many_images_a_quick_measurement_takes(site, make_site_record, make_site):
+    assert QUICK_IMAGES == reproducing.QUICK_IMAGES
+    assert "again, on all 100 images" in site[f"site/rows/{PROTOCOL}/{make_site_record('a').run_hash[:6]}.html"]
+    many = make_site([make_site_record("a", n=1_000, right=(900, 800, 700))])
+    assert any("again, on the first 200 images" in text for text in many.values())
 
 
 def test_a_row_shows_what_was_reported_and_the_difference(records):
