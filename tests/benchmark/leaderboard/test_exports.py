@@ -32,9 +32,9 @@ def test_the_json_holds_every_row_on_a_line_of_its_own(make_record):
     text = to_json(state(*records))
     told = json.loads(text)
 
-    assert [(row["rank"], row["method"], len(row["seeds"])) for row in told["rows"]] == [
-        (1, "edge_popup", 2),
-        (2, "at", 1),
+    assert [(row["rank"], row["tie"], row["method"], len(row["seeds"])) for row in told["rows"]] == [
+        (1, 1, "edge_popup", 2),
+        (2, 1, "at", 1),
     ]
     assert told["rows"][0]["robust"]["mean"] == 0.455 and told["rows"][0]["interval"] == [0.36, 0.55]
     assert [row["reasons"][0][:18] for row in told["refused"]] == ["AutoAttack accurac"]

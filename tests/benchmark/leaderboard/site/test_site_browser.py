@@ -168,6 +168,8 @@ def test_filters_find_binary_rows_below_a_size_and_the_address_keeps_the_view(vi
         ("preset", "short", 2),
         ("class", "300 kB", 2),
         ("size", "28000", 3),
+        ("size", "27100", 3),
+        ("size", "27099", 0),
         ("most", "0.001", 0),
         ("least", "0.01", 8),
         ("seeds", "2", 1),

@@ -16,6 +16,8 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.figure_list import Figure
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.site.pages import site_pages
+from benchmark.leaderboard.site.pareto import pareto_plot
+from benchmark.leaderboard.site.row_view import counts
 from benchmark.leaderboard.site.words import COLUMNS, QUICK_IMAGES, REPORTED
 from benchmark.leaderboard.tables import boards
 from benchmark.results.challenges import Challenge
@@ -199,6 +201,25 @@ def test_the_page_says_how_many_images_a_quick_measurement_takes(site, make_site
     assert "again, on all 100 images" in site[f"site/rows/{PROTOCOL}/{make_site_record('a').run_hash[:6]}.html"]
     many = make_site([make_site_record("a", n=1_000, right=(900, 800, 700))])
     assert any("again, on the first 200 images" in text for text in many.values())
+
+
+def test_counts_are_those_of_the_verdicts(make_site_record):
+    found = counts(make_site_record("a", right=(57, 29, 28)))  # 100 * 0.57 and 100 * 0.29 are not whole in floats
+    assert [right for _, right, _ in found] == [57, 29, 29, 28, 28, 28, 28]
+
+
+def test_the_front_is_a_staircase_through_all_its_rows(records):
+    (board,) = boards(records).values()
+    rows = board.section("paper")
+    (path,) = re.findall(r'<path class="front" d="([^"]+)"', pareto_plot(rows, [row.id for row in rows], "size"))
+    assert path.count("V") + 1 == len({row.costs.size_bytes for row in rows if "size" in row.fronts}) > 1
+
+
+def test_the_table_sorts_intervals_by_their_lower_end(site, records):
+    data = json.loads(re.search(r'id="data">(.*?)</script>', site[BOARD], re.DOTALL)[1])
+    place = [column["key"] for column in data["columns"]].index("interval")
+    lower = {row.id: row.interval[0] for row in boards(records)[PROTOCOL].rows}
+    assert {line["ids"][0]: line["values"][place] for line in data["rows"]} == pytest.approx(lower)
 
 
 def test_a_row_shows_what_was_reported_and_the_difference(records):
