@@ -21,8 +21,8 @@ SHOWN = 20  # rows at most
 _BEGIN = re.compile(r"<!-- begin table: (\S+) (\S+) -->")
 _END = "<!-- end table -->"
 _COLUMNS = (
-    *("size", "rank", "id", "method", "precision", "LBN", "network", "keep", "p", "loss"),
-    *("clean", "AutoAttack", "robust", "95% interval", "file", "seeds"),
+    *("size", "rank", "tie", "id", "method", "precision", "LBN", "network", "keep", "p", "loss"),
+    *("clean", "AutoAttack", "robust", "95% interval", "file", "passes", "seeds"),
 )
 
 
@@ -96,6 +96,7 @@ def _cells(row: Row, board: Board, folder: str) -> list[str]:
     return [
         row.size_class.title,
         str(row.rank),
+        str(row.tie),
         f"[{row.id}]({folder}/{row_page(board.protocol, row.id)})",
         *setting_cells(row),
         percent(row.clean.mean),
@@ -103,5 +104,6 @@ def _cells(row: Row, board: Board, folder: str) -> list[str]:
         f"{percent(row.robust.mean)}{deviation}",
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         amount(row.costs.size_bytes, "B"),
+        amount(row.costs.passes),
         str(len(row.seeds)),
     ]

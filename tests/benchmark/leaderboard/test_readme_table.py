@@ -37,10 +37,10 @@ def test_the_table_stands_between_the_markers_with_links_to_the_board(folder):
     write_pages(folder)
     text = readme(folder)
 
-    assert text.startswith(f"# Title\r\n\n{BEGIN}\n\nPreset *paper*, 100 test images:\n\n| size | rank |")
+    assert text.startswith(f"# Title\r\n\n{BEGIN}\n\nPreset *paper*, 100 test images:\n\n| size | rank | tie |")
     assert text.endswith(f"(boards/{PROTOCOL}.md).\n\n{END}\n\nrest without an end of line") and "old" not in text
     rows = [line for line in text.splitlines() if line.startswith("| up to ")]
-    assert [row.split(" | ")[3] for row in rows] == ["at", "hydra", "atmc"]
+    assert [row.split(" | ")[4] for row in rows] == ["at", "hydra", "atmc"]
     assert f"(boards/site/rows/{PROTOCOL}/" in rows[0]
     assert check_pages(folder) == [] and write_pages(folder) == []
     readme(folder, text.replace("45.00", "54.00", 1))
@@ -64,8 +64,8 @@ def test_of_many_rows_the_best_of_every_class_are_shown(make_record, tmp_path):
     rows = [line for line in text.splitlines() if line.startswith("| up to ")]
 
     assert len(rows) == SHOWN
-    assert [row.split(" | ")[3] for row in rows if "100 kB" in row] == ["m20", "m10", "m00"]
-    assert [row.split(" | ")[3] for row in rows if "10 kB" in row][:3] == ["m29", "m28", "m27"]
+    assert [row.split(" | ")[4] for row in rows if "100 kB" in row] == ["m20", "m10", "m00"]
+    assert [row.split(" | ")[4] for row in rows if "10 kB" in row][:3] == ["m29", "m28", "m27"]
     assert f"The best {SHOWN} of 30 rows." in text
 
 
