@@ -17,11 +17,10 @@ from benchmark.experiment import Experiment
 from benchmark.grid import Planned, plan
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
+from benchmark.leaderboard.loading import load_results
 from benchmark.leaderboard.render import to_terminal, write_pages
-from benchmark.leaderboard.tables import boards
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
-from benchmark.results.challenges import best_known_records
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
 
 CORES_PER_JOB = 2
@@ -204,10 +203,8 @@ def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
 
 
 def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:
-    records = best_known_records(out)
-    protocols = {record.protocol for record in records if record.run in runs}
-    for protocol, board in boards(records).items():
-        if protocol in protocols:
+    for protocol, board in load_results(out).boards.items():
+        if any(runs.intersection(row.runs) for row in (*board.rows, *board.refused)):
             say("")
             say(to_terminal(board).rstrip())
             say(f"pages: {out / f'{protocol}.md'} and, to sort and search, {out / 'site' / f'{protocol}.html'}")

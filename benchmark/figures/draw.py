@@ -24,7 +24,8 @@ from benchmark.leaderboard.figure_list import (
     says_the_same,
 )
 from benchmark.leaderboard.figure_plan import FrontData, MaskData, Plan, RateData, SecurityData, TrainingData
-from benchmark.results.store import artifact_path, load_records, write_atomic
+from benchmark.leaderboard.loading import load_results
+from benchmark.results.store import artifact_path, write_atomic
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -54,7 +55,7 @@ def draw_figures(folder: Path, say: Callable[[str], None]) -> tuple[FigureEntry,
     except UserError as error:
         say(f"all figures are drawn again: {error}")
         before = {}
-    plans, skipped = plan_all(folder, load_records(folder))
+    plans, skipped = plan_all(folder, load_results(folder).boards)
     target = folder / FIGURES
     target.mkdir(parents=True, exist_ok=True)
     entries = []

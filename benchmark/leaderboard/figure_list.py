@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -15,13 +15,11 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.figure_boards import plan_figures
 from benchmark.leaderboard.figure_plan import MaskData, Plan
 from benchmark.leaderboard.reference import load_reported
-from benchmark.leaderboard.tables import boards
-from benchmark.results.challenges import load_challenges
+from benchmark.leaderboard.tables import Board
 from benchmark.results.evaluated import load_evaluated
 from benchmark.results.fields import Sha256
 from benchmark.results.parts import Part
-from benchmark.results.record import Record
-from benchmark.results.store import artifact_path, artifact_problem, first_mistake
+from benchmark.results.store import artifact_path, first_mistake
 
 FIGURES = Path("site") / "figures"  # below the folder of results
 LIST = "figures.json"
@@ -42,6 +40,7 @@ class Figure:
     png: str  # file names in site/figures/; twice the resolution of the SVG's nominal size
     svg: str
     source: str  # SHA-256 of the canonical JSON of the data that were drawn
+    outdated: bool = False  # drawn from other results than those there now
 
 
 class FigureEntry(Part):
@@ -116,18 +115,16 @@ def load_entries(folder: Path) -> tuple[FigureEntry, ...] | None:
     return entries
 
 
-def plan_all(folder: Path, records: Sequence[Record]) -> tuple[list[Plan], list[str]]:
+def plan_all(folder: Path, found: Mapping[str, Board]) -> tuple[list[Plan], list[str]]:
     """Return the figures that a folder of results allows, and a sentence for each that is left out.
 
     Args:
-        folder: with evaluations/, challenges/, artifacts/ and reference/, as far as they are there.
-        records: those of the folder.
+        folder: with evaluations/, artifacts/ and reference/, as far as they are there.
+        found: its boards by protocol.
 
     Raises:
         UserError: if a file that counts cannot be read.
     """
-    damaged = {record.run: problem for record in records if (problem := artifact_problem(folder, record))}
-    found = boards(records, challenges=load_challenges(folder), damaged=damaged)
     evaluated = [load_evaluated(path) for path in sorted((folder / "evaluations").glob("*.json"))]
     ablations = folder / "reference" / "reported_ablations.csv"
     return plan_figures(found, evaluated, load_reported(ablations) if ablations.exists() else ())
@@ -138,36 +135,52 @@ def intact(folder: Path, entry: FigureEntry) -> bool:
     return not list(_file_problems(folder, entry))
 
 
-def figure_problems(folder: Path, records: Sequence[Record]) -> list[str]:
-    """Return a sentence for every figure that is missing, edited, left over, or drawn from other results.
+def figure_problems(folder: Path) -> list[str]:
+    """Return a sentence for every picture that is missing, is another file than the one drawn, or was left over.
 
-    A folder without figures.json has no figures and no problem. Nothing is drawn: a figure's data and words are made
-    again and compared; of a mask only which layers of which artifact were drawn.
+    Raises:
+        UserError: if figures.json cannot be read.
+    """
+    entries = load_entries(folder) or ()
+    problems = [problem for entry in entries for problem in _file_problems(folder, entry)]
+    return problems + [f"{path.name} belongs to no figure: {_REMEDY}" for path in leftovers(folder, entries)]
+
+
+def outdated_figures(folder: Path, found: Mapping[str, Board]) -> dict[str, str]:
+    """Return, by the figure's name, why it is not what the present results give; a figure may also be missing.
+
+    A folder without figures.json has no figures, and none is outdated. Nothing is drawn: a figure's data and words are
+    made again and compared; of a mask only which layers of which artifact were drawn.
 
     Args:
         folder: of results.
-        records: those of the folder.
+        found: its boards by protocol.
 
     Raises:
         UserError: if figures.json or a file that the figures are made of cannot be read.
     """
     entries = load_entries(folder)
     if entries is None:
-        return []
-    plans = {plan.name: plan for plan in plan_all(folder, records)[0]}
+        return {}
+    plans = {plan.name: plan for plan in plan_all(folder, found)[0]}
     known = {entry.name: entry for entry in entries}
-    problems = []
+    outdated = {}
     for name in sorted({*plans, *known}):
         if name not in plans:
-            problems.append(f"figure {name} has no results any more: {_REMEDY}")
+            outdated[name] = f"figure {name} has no results any more"
         elif name not in known:
             if drawable(folder, plans[name]):
-                problems.append(f"figure {name} was never drawn: {_REMEDY}")
+                outdated[name] = f"figure {name} was never drawn"
         elif not says_the_same(known[name], plans[name]):
-            problems.append(f"figure {name} was drawn from other results than those there now: {_REMEDY}")
-        else:
-            problems += _file_problems(folder, known[name])
-    return problems + [f"{path.name} belongs to no figure: {_REMEDY}" for path in leftovers(folder, entries)]
+            outdated[name] = f"figure {name} was drawn from other results than those there now"
+    return outdated
+
+
+def outdated_note(outdated: Mapping[str, str]) -> str:
+    """Return what to tell about outdated figures, of which there is at least one."""
+    first, more = next(iter(outdated.values())), len(outdated) - 1
+    others = f" (and {more} more)" if more else ""
+    return f"note: {first}{others}: {_REMEDY}; until then the site says that it shows an earlier state"
 
 
 def says_the_same(entry: FigureEntry, plan: Plan) -> bool:

@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.leaderboard.bibtex_page import to_bibtex
 from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries
 from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
-from benchmark.leaderboard.figure_list import figure_problems, load_figures
+from benchmark.leaderboard.figure_list import (
+    figure_problems,
+    load_entries,
+    load_figures,
+    outdated_figures,
+    outdated_note,
+)
 from benchmark.leaderboard.json_page import to_json
 from benchmark.leaderboard.latex_page import to_latex
+from benchmark.leaderboard.loading import load_results
 from benchmark.leaderboard.markdown_page import index_page, to_markdown
 from benchmark.leaderboard.paper_pages import PAPER_CSV_MARKER, paper_csv, paper_latex, paper_markdown
-from benchmark.leaderboard.paper_tables import ABLATIONS, TABLES, paper_tables
+from benchmark.leaderboard.paper_tables import paper_tables
 from benchmark.leaderboard.readme_table import readme_page
-from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.site.pages import site_pages
 from benchmark.leaderboard.state import state_of
-from benchmark.leaderboard.tables import boards
 from benchmark.leaderboard.terminal import to_terminal
 from benchmark.leaderboard.text import GENERATED
-from benchmark.results.challenges import load_challenges
-from benchmark.results.record import Record
-from benchmark.results.store import artifact_problem, load_hashed_records
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
@@ -51,43 +54,35 @@ def pages(folder: Path) -> dict[str, str]:
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
-    return _pages(folder, load_hashed_records(folder))
-
-
-def _pages(folder: Path, hashed: Sequence[tuple[Record, str]]) -> dict[str, str]:
-    records = [record for record, _ in hashed]
-    damaged = {record.run: problem for record in records if (problem := artifact_problem(folder, record))}
-    reference = folder / "reference"
-    published = {path: load_reported(reference / path) for path in (TABLES, ABLATIONS) if (reference / path).exists()}
-    found = boards(
-        records,
-        published.get(TABLES, ()),
-        ablations=published.get(ABLATIONS, ()),
-        challenges=load_challenges(folder),
-        damaged=damaged,
-    )
-    digests = {(record.protocol, record.run): digest for record, digest in hashed}
-    states = {protocol: state_of(board, digests) for protocol, board in found.items()}
-    texts = {CHANGELOG: changelog_page(folder, states), INDEX: index_page(list(found.values()), paper=bool(published))}
+    results = load_results(folder)
+    found = results.boards
+    states = {protocol: state_of(board, results.digests) for protocol, board in found.items()}
+    texts = {
+        CHANGELOG: changelog_page(folder, states),
+        INDEX: index_page(list(found.values()), paper=results.published),
+    }
     for protocol, state in states.items():
         texts[f"{protocol}.md"] = to_markdown(state.board)
         texts[f"{protocol}.csv"] = to_csv(state.board)
         texts[f"{protocol}.json"] = to_json(state)
         texts[f"{protocol}.tex"] = to_latex(state)
         texts[f"{protocol}.bib"] = to_bibtex(state)
-    tables = paper_tables(found, reference)
+    tables = paper_tables(found, folder / "reference")
     if tables:
         texts["paper_tables.md"] = paper_markdown(tables)
         texts["paper_tables.csv"] = paper_csv(tables)
         texts["paper_tables.tex"] = paper_latex(tables)
-    texts |= site_pages(list(found.values()), tables, load_figures(folder))
+    outdated = outdated_figures(folder, found)
+    figures = [replace(figure, outdated=figure.name in outdated) for figure in load_figures(folder)]
+    texts |= site_pages(list(found.values()), tables, figures)
     return texts | readme_page(folder, found)
 
 
 def write_pages(folder: Path) -> list[Path]:
     """Write the pages that differ from their records, delete those without records, return what changed.
 
-    The changelog is written first: it is told from the pages that the others replace.
+    The changelog is written first: it is told from the pages that the others replace. Figures are drawn by a command
+    of their own; the site says which show an earlier state.
 
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
@@ -111,8 +106,7 @@ def check_pages(folder: Path) -> list[str]:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        hashed = load_hashed_records(folder)
-        texts = _pages(folder, hashed)
+        texts = pages(folder)
     problems = []
     for name, text in sorted(texts.items()):
         current = _read(folder / name)
@@ -125,7 +119,15 @@ def check_pages(folder: Path) -> list[str]:
     problems += [
         f"{path.relative_to(folder).as_posix()} has no records: {REMEDY}" for path in _leftovers(folder, texts)
     ]
-    return problems + figure_problems(folder, [record for record, _ in hashed])
+    return problems + figure_problems(folder)
+
+
+def figure_note(folder: Path) -> str:
+    """Return what to tell a user about figures that show an earlier state of the boards; empty if there are none."""
+    if load_entries(folder) is None:
+        return ""
+    outdated = outdated_figures(folder, load_results(folder).boards)
+    return outdated_note(outdated) if outdated else ""
 
 
 @contextmanager
