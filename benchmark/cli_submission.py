@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +19,12 @@ BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifa
 def submit(
     row: RowArgument,
     to: Annotated[Path, typer.Option(help="New folder for the submission.", show_default=False)],
-    credit: Annotated[str, typer.Option(help="Who made the result; shown with it.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder with records/ and artifacts/, where your row is.")] = Path("runs"),
     board: BoardOption = Path("leaderboards"),
+    credit: Annotated[
+        str | None,
+        typer.Option(help="Who made the result; shown with it. Default: git's user.name.", show_default=False),
+    ] = None,
     url: Annotated[
         str | None,
         typer.Option(help="https address of the artifact, which then stays out of the folder.", show_default=False),
@@ -35,13 +39,24 @@ def submit(
     data_dir: DataDirOption = None,
 ) -> None:
     """Put a row into one folder for a pull request, and print the rank it would get."""
+    from benchmark.results.store import artifact_path
     from benchmark.review.rows import find_record
     from benchmark.submission.placing import placement_text
-    from benchmark.submission.writing import SubmitRequest, submit
+    from benchmark.submission.writing import SubmitRequest, git_name, submit
 
+    credit = git_name() if credit is None else credit
     request = SubmitRequest(out, to, board, url, data_dir, credit, method, package)
-    found = submit(find_record(out, row, protocol), request, typer.echo)
-    typer.echo(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: python -m benchmark verify {to}")
+    record = find_record(out, row, protocol)
+    found = submit(record, request, typer.echo)
+    if not board.is_dir():
+        typer.echo(
+            f"\nthere is no folder {board}: the row is placed on a board of its own; give --board to see its rivals"
+        )
+    command = ["python", "-m", "benchmark", "verify", str(to)]
+    command += [] if board == Path("leaderboards") else ["--board", str(board)]
+    command += [] if data_dir is None else ["--data-dir", str(data_dir)]
+    command += ["--artifact", str(artifact_path(out, record.run))] if url else []
+    typer.echo(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: {shlex.join(command)}")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from benchmark.catalogue import CONFIGS
 from benchmark.cost import TRAINING_PART, training_images
 from benchmark.data.catalog import KNOWN
+from benchmark.data.splits import VALIDATION_SHARE
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes
@@ -130,6 +131,8 @@ def _training(record: Record, experiment: Experiment) -> list[str]:
         pairs["image_shape"] = (data.image_shape, (known.channels, known.size, known.size))
     if data.name in TRAINING_PART:
         pairs["training images"] = (data.train_images, training_images(experiment))
+        held_out = max(1, round(VALIDATION_SHARE * TRAINING_PART[data.name]))
+        pairs["validation images"] = (data.validation_images, held_out)
     first_phase = experiment.first_phase and experiment.first_phase.model_dump()
     told = training.first_phase and training.first_phase.model_dump(exclude={"weights_sha256"})
     pairs["first phase"] = (told, first_phase)
@@ -139,10 +142,31 @@ def _training(record: Record, experiment: Experiment) -> list[str]:
     reasons = differing(pairs, "its experiment gives")
     if training.passes < own:
         reasons.append(f"passes: the record says {training.passes:,.0f}, its own epochs alone are {own:,}")
-    phases = sum(epochs for phase in training.phases if isinstance(epochs := phase.get("epochs"), int))
-    if phases != training.epochs:
-        reasons.append(f"phases: they have {phases} epochs together, the training has {training.epochs}")
-    for line in training.history:
+    if data.train_sha256 == data.test_sha256:
+        reasons.append("training data: they are the test data")
+    return reasons + _history(record)
+
+
+def _history(record: Record) -> list[str]:
+    """Compare the epochs with the phases, the clock and the network that was selected."""
+    training, reasons = record.training, list[str]()
+    phases = [
+        (phase.get("name"), epochs) for phase in training.phases if isinstance(epochs := phase.get("epochs"), int)
+    ]
+    if (count := sum(epochs for _, epochs in phases)) != training.epochs:
+        return [f"phases: they have {count} epochs together, the training has {training.epochs}"]
+    lines = training.history
+    names = list[object]()  # of the last epochs; there may be said to be a billion
+    for name, epochs in reversed(phases):
+        names += [name] * min(epochs, len(lines) - len(names))
+    if names[::-1] != [line.phase for line in lines]:
+        reasons.append("history: its epochs are not those of the phases")
+    seconds = [line.seconds for line in lines]
+    if seconds != sorted(seconds) or (seconds and training.seconds < seconds[-1]):
+        reasons.append("history: its clock runs backwards, or beyond training.seconds")
+    if not min(1, training.epochs) <= training.selected_epoch <= training.epochs:
+        reasons.append(f"selected_epoch is {training.selected_epoch}, the training has {training.epochs} epochs")
+    for line in lines:
         if line.epoch == training.selected_epoch and line.kept_weights != record.compression.kept_weights:
             reasons.append(
                 f"kept_weights: the record says {record.compression.kept_weights:,}, its history "

@@ -24,6 +24,7 @@ HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "
 # Numbers with all their digits, which another kind of machine rounds in another way.
 _FINGERPRINT = ("deterministic", "batch_independent", "true_gradients")
 _SHARES = ("eval_mode", "zero_gradients", "logit_scale")
+_NEEDS = {"more_steps": "pgd", "unbounded": "clean"}  # not measured here, but run wherever images are left
 SHARE_TOLERANCE = 0.1  # between shares of at most 64 images, measured on two machines
 MARGIN = 1e-3  # of the logits' spread; rounding moves a logit by less than a thousandth of that
 LONG_PGD = 2_000  # steps times restarts; above, logit_scale would take minutes
@@ -88,6 +89,9 @@ def check_health(record: Record, measured: list[Check]) -> list[str]:
     """Return where the record's health is better than what was measured, or numbers differ that should not."""
     claimed = {check.name: check for check in record.evaluation.health}
     reasons = []
+    for name, needs in _NEEDS.items():
+        if claimed[name].verdict == "not run" and record.evaluation.right(needs).any():
+            reasons.append(f"{name}: the record says not run, but there are images to run it on")
     for check in measured:
         told = claimed[check.name]
         if check.verdict == "fail":

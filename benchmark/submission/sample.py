@@ -33,6 +33,7 @@ from benchmark.submission.files import ADVERSARIAL
 from benchmark.submission.schema import SAMPLE_SIZE, SampleClaim
 
 MAX_MISSED = 4
+MAX_HEADER = 1024  # bytes of the file beside images and places; an honest one has 150
 
 
 @dataclass(frozen=True)
@@ -142,6 +143,8 @@ def check_sample(
         return [f"it holds {claim.count} images, the rule demands {len(wanted)}"]
     if content is None:
         return []
+    if len(content) - sum(8 + 4 * images.images[0].numel() for _ in wanted) > MAX_HEADER or b"__metadata__" in content:
+        return [f"{ADVERSARIAL} holds more than images and their places"]
     try:
         tried = try_content(content, ADVERSARIAL, record, artifact, images)
     except UserError as error:

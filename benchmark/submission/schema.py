@@ -29,7 +29,7 @@ def _credit(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(max_length=500, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]
+Url = Annotated[str, Field(max_length=200, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}\.py$")]
 Credit = Annotated[str, AfterValidator(_credit)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]

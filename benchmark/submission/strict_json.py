@@ -38,11 +38,11 @@ def parse(content: bytes) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise UserError(f"the key {ascii(twice)[:60]} stands twice in one object")
+    found: dict[str, Any] = {}
+    for name, value in pairs:  # one walk: an object may have hundreds of thousands of keys
+        if name in found:
+            raise UserError(f"the key {ascii(name)[:60]} stands twice in one object")
+        found[name] = value
     return found
 
 

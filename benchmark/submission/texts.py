@@ -42,12 +42,24 @@ def check_texts(record: Record, submission: Submission) -> list[str]:
     """Return why a string of the two files may not reach a page; empty if all may."""
     reasons = []
     for place, text in [*_strings(record.model_dump(mode="json"), ""), *_strings(submission.model_dump(), "")]:
-        if reason := _refusal(place, text):
+        if reason := text_refusal(place, text):
             reasons.append(f"{place}: {reason}")
     taken = BUILT_IN.get(record.method.name, record.method.target)
     if taken != record.method.target:
         reasons.append(f"method.name: {record.method.name} is the built-in method {taken}; choose another name")
     return reasons
+
+
+def check_source(content: bytes) -> list[str]:
+    """Return why people could not read a method's file as Python would; empty if they can."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return [f"the method's file is not UTF-8 (byte {error.start})"]
+    odd = [char for char in text.replace("\r\n", "\n") if not char.isprintable() and char not in "\n\t"]
+    if odd:
+        return [f"the method's file holds the character U+{ord(odd[0]):04X}, a control, direction or invisible one"]
+    return []
 
 
 def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:
@@ -69,8 +81,8 @@ def _shown(text: str) -> str:
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in text)[:60]
 
 
-def _refusal(place: str, text: str) -> str:
-    """Return what is wrong with the string at a place; empty if nothing is."""
+def text_refusal(place: str, text: str) -> str:
+    """Return what is wrong with the string at a place of the two files; empty if nothing is."""
     shown = ascii(text)[:80]
     if place.endswith("(a key)"):
         return f"{shown} is no plain name"

@@ -28,7 +28,7 @@ from benchmark.submission.placing import Placement, place
 from benchmark.submission.reading import Parts, read_models, read_parts
 from benchmark.submission.replay import Replay, check_autoattack, check_pgd
 from benchmark.submission.sample import check_sample
-from benchmark.submission.texts import check_texts
+from benchmark.submission.texts import check_source, check_texts
 
 MAX_SHOWN = 20  # reasons of one check
 MAX_REASON = 400  # characters
@@ -149,6 +149,9 @@ def _parts(folder: Path, report: _Report) -> Parts:
     report.note("hashes", reasons, "those of the files, and both JSON files are about one row")
     if parts is None:
         raise _Refused
+    if parts.source is not None:
+        report.note("method", check_source(parts.source), "its file is plain text; it is not run, only people read it")
+        report.stop_if_refused()
     return parts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from benchmark.submission.placing import Placement, place
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
+from benchmark.submission.texts import check_source, text_refusal
 from methods import is_file_target
 
 
@@ -72,17 +74,35 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
     return place(record, request.board)
 
 
+def git_name() -> str:
+    """Return the name that git puts under the user's commits.
+
+    Raises:
+        UserError: if it has none.
+    """
+    try:
+        found = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        raise UserError('git knows no user.name; say who made the result by --credit "Your Name"') from None
+    return " ".join(found.stdout.split())
+
+
 def _check_options(request: SubmitRequest) -> None:
     """Refuse before the attacks what submission.json could not hold."""
     try:
         Labels(credit=request.credit, url=request.url, package=request.package)
     except ValidationError as error:
         raise UserError(f"the submission cannot hold {first_mistake(error)}; correct that option") from None
+    if wrong := text_refusal("credit", request.credit):
+        raise UserError(f"--credit {wrong}; give a plain name")
 
 
 def _check_empty(folder: Path) -> None:
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"--to {folder} is there already; name a new or empty folder")
+    above = next(place for place in folder.absolute().parents if place.exists())
+    if not above.is_dir():
+        raise UserError(f"--to {folder} lies below {above.name}, which is a file; name another folder")
 
 
 def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes] | None:
@@ -108,6 +128,8 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
             f"{path} has sha256 {digest[:12]}…, the record was made by {record.method.source_sha256[:12]}…; "
             "give the file as it was, or run the method again"
         )
+    if wrong := check_source(content):
+        raise UserError(f"--method {request.method}: {wrong[0]}; mend it and run again")
     try:
         return SourceClaim(file=target.rpartition(":")[0], sha256=digest), content
     except ValidationError as error:

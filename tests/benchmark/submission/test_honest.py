@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import json
-import shutil
+import subprocess
 
 import pytest
 
-from benchmark.results.store import load_records
+from benchmark.errors import UserError
+from benchmark.results.store import artifact_path, load_records, record_path, write_atomic
+from benchmark.submission import accepting, verifying, writing
 from benchmark.submission import artifact as artifact_part
-from benchmark.submission import verifying
+from benchmark.submission.accepting import accept_submission
 
 
 def test_a_result_is_accepted_and_copied_to_the_board(run, honest_result, rows, tmp_path):
     board = tmp_path / "board"
     board.mkdir()
+    files = {path.name: path.read_bytes() for path in honest_result.iterdir()}
 
     result = run("verify", honest_result, "--board", board, "--accept")
 
     assert result.exit_code == 0, result.output
-    assert "apgd-ce, apgd-t, fab-t, square on all 12 images to the last bit, 0 verdicts differ" in result.output
+    assert "apgd-ce, apgd-t, fab-t, square on all 8 images to the last bit, 0 verdicts differ" in result.output
     assert "rank       1 of 1" in result.output
     (copied,) = load_records(board)
     name = copied.run.replace("/", "__")
     for path in (f"artifacts/{name}.safetensors", f"records/{copied.protocol}/{name}.json"):
         assert (board / path).read_bytes() == (rows / path).read_bytes()
+    assert {path.name: path.read_bytes() for path in honest_result.iterdir()} == files
     assert run("leaderboard", "--out", board).exit_code == 0
 
     again = run("verify", honest_result, "--board", board, "--accept")
@@ -82,7 +86,10 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
         (("/at/", "--method", "{rows}/mine.py"), "comes with the benchmark"),
         (("/at/", "--url", "http://example.org/a"), "the submission cannot hold url"),
         (("/at/", "--credit", "\u202eevil"), "the submission cannot hold credit"),
+        (("/at/", "--credit", "<b>me</b>"), "--credit '<b>me</b>' holds markup"),
+        (("/at/", "--url", f"https://example.org/{'a' * 200}"), "the submission cannot hold url"),
         (("/at/", "--to", "{rows}"), "name a new or empty folder"),
+        (("/at/", "--to", "{rows}/mine.py/s"), "lies below mine.py, which is a file"),
         (("nothing",), "nothing"),
     ],
 )
@@ -95,6 +102,28 @@ def test_a_mistake_in_submit_is_told_and_leaves_no_folder(run, rows, board, tmp_
     assert result.exit_code != 0
     assert told in str(result.exception)
     assert not to.exists()
+
+
+def test_credit_is_gits_name_unless_it_is_given(run, rows, tmp_path, monkeypatch):
+    found = subprocess.CompletedProcess([], 0, "Grace  Hopper\n")
+    monkeypatch.setattr(writing.subprocess, "run", lambda *args, **kwargs: found)
+
+    result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "s", "--board", tmp_path / "none")
+
+    assert result.exit_code == 0, result.output
+    assert json.loads((tmp_path / "s" / "submission.json").read_text())["credit"] == "Grace Hopper"
+    assert "is placed on a board of its own" in result.output
+    assert result.output.endswith(f"verify {tmp_path / 's'} --board {tmp_path / 'none'}\n")
+
+
+def test_without_gits_name_a_sentence_asks_for_the_credit(monkeypatch):
+    def fails(*args, **kwargs):
+        raise subprocess.CalledProcessError(1, "git")
+
+    monkeypatch.setattr(writing.subprocess, "run", fails)
+
+    with pytest.raises(UserError, match="--credit"):
+        writing.git_name()
 
 
 def test_a_folder_that_is_not_there_is_a_mistake_and_no_refusal(run, board, tmp_path):
@@ -110,16 +139,6 @@ def test_other_test_images_are_a_mistake_that_names_the_option(forger, monkeypat
 
     with pytest.raises(verifying.UserError, match="give their folder by --data-dir"):
         forger.verify()
-
-
-def test_nothing_in_the_folder_is_changed(forger, honest_result):
-    forger.verify(seconds=1)
-
-    assert sorted(path.name for path in forger.folder.iterdir()) == sorted(
-        path.name for path in honest_result.iterdir()
-    )
-    for path in honest_result.iterdir():
-        assert (forger.folder / path.name).read_bytes() == path.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -156,15 +175,35 @@ def test_a_download_ends_at_the_size_that_the_record_names(monkeypatch, tmp_path
         artifact_part.download("https://example.org/a", 10)
 
 
-def test_accept_overwrites_nothing(run, honest_result, tmp_path):
-    board = tmp_path / "board"
-    name = json.loads((honest_result / "record.json").read_text())["run"].replace("/", "__")
-    taken = board / "artifacts" / f"{name}.safetensors"
+@pytest.mark.parametrize("kind", ["artifact", "record", "link"])
+def test_accept_overwrites_nothing(accepted, tmp_path, kind):
+    board, record = tmp_path / "board", accepted.parts.record
+    taken = record_path(board, record.protocol, record.run) if kind == "record" else artifact_path(board, record.run)
     taken.parent.mkdir(parents=True)
-    taken.write_bytes(b"mine")
+    (tmp_path / "mine").write_bytes(b"mine")
+    if kind == "link":
+        taken.symlink_to(tmp_path / "mine")
+    else:
+        taken.write_bytes(b"mine")
 
-    result = run("verify", honest_result, "--board", board, "--accept", "--seconds", 1)
+    with pytest.raises(UserError, match=r"is there already|leads outside"):
+        accept_submission(accepted, board)
 
-    assert "is there already" in str(result.exception)
-    assert taken.read_bytes() == b"mine"
-    shutil.rmtree(board)
+    assert taken.read_bytes() == (tmp_path / "mine").read_bytes() == b"mine"
+    assert [path for path in board.rglob("*") if not path.is_dir()] == [taken]
+
+
+def test_accept_broken_off_between_its_files_leaves_no_row_and_can_be_repeated(accepted, tmp_path, monkeypatch):
+    def dies(path, content):
+        if path.suffix == ".json":
+            raise KeyboardInterrupt
+        write_atomic(path, content)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(accepting, "write_atomic", dies)
+        accept_submission(accepted, tmp_path)
+    assert load_records(tmp_path) == []
+
+    accept_submission(accepted, tmp_path)
+
+    assert load_records(tmp_path) == [accepted.parts.record]

@@ -185,6 +185,15 @@ def test_json_with_more_than_one_meaning_is_refused(forger, old, new, told):
     assert told in forger.reasons()
 
 
+def test_a_key_that_stands_twice_is_found_soon_among_many(forger):
+    keys = ",".join(f'"{number}":0' for number in range(300_000))
+    (forger.folder / "record.json").write_text(f'{{{keys},"299999":0}}')
+    started = time.process_time()
+
+    assert "the key '299999' stands twice" in forger.reasons()
+    assert time.process_time() - started < 10
+
+
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b'"text"', b"{}"])
 @pytest.mark.parametrize("name", ["record.json", "submission.json"])
 def test_a_file_that_is_no_object_is_refused(forger, name, content):
@@ -219,6 +228,11 @@ def test_a_missing_file_is_refused(forger, name):
         (("evaluation", "autoattack", "batch_size"), 7, "batch size of AutoAttack"),
         (("method", "deviations"), [], "deviations"),
         (("evaluation", "clean_accuracy"), 1.0, "its verdicts give"),
+        (("dataset", "validation_images"), 0, "validation images: the record says 0, its experiment gives 29"),
+        (("training", "selected_epoch"), 0, "selected_epoch is 0"),
+        (("training", "selected_epoch"), 5, "selected_epoch is 5, the training has 4"),
+        (("training", "seconds"), 0.0, "its clock runs backwards, or beyond training.seconds"),
+        (("training", "phases"), [{"name": "other", "epochs": 4}], "its epochs are not those of the phases"),
     ],
 )
 def test_numbers_that_contradict_each_other_are_refused(forger, place, value, told):
@@ -231,6 +245,34 @@ def test_numbers_that_contradict_each_other_are_refused(forger, place, value, to
     forger.settle(record)
 
     assert told in forger.reasons()
+
+
+def test_training_on_the_test_data_is_refused(forger):
+    record = forger.read()
+    record["dataset"]["train_sha256"] = record["dataset"]["test_sha256"]
+    forger.settle(record)
+
+    assert "training data: they are the test data" in forger.reasons()
+
+
+def test_a_billion_epochs_in_a_phase_take_no_memory(forger):
+    record = forger.read()
+    training = record["training"]
+    training["first_phase"] = {"run": "a", "run_hash": "b", "weights_sha256": "0" * 64}
+    training |= {"epochs": 10**9, "history": [], "phases": [{"name": "train", "epochs": 10**9}]}
+    forger.settle(record)
+
+    assert "epochs: the record says 1000000000, its config gives 4" in forger.reasons()
+
+
+@pytest.mark.parametrize("name", ["more_steps", "unbounded"])
+def test_a_check_of_gradient_health_that_was_left_out_is_refused(forger, name):
+    record = forger.read()
+    (check,) = (each for each in record["evaluation"]["health"] if each["name"] == name)
+    check |= {"verdict": "not run", "value": None}
+    forger.settle(record)
+
+    assert f"health: {name}: the record says not run, but there are images" in forger.reasons()
 
 
 def test_the_papers_preset_needs_the_papers_schedule(forger):
@@ -255,6 +297,20 @@ def test_a_method_without_its_source_or_with_another_is_refused(method_forger):
     (method_forger.folder / "method" / "mine.py").write_text("x = 1\n")
     method_forger.settle(method_forger.read(), source={"file": "mine.py", "sha256": "0" * 64})
     assert "file of the method: submission.json says mine.py 0000" in method_forger.reasons()
+
+
+@pytest.mark.parametrize(
+    ("content", "told"), [(b"x = '\xe2\x80\xae'\n", "U+202E"), (b"\x1b[2J", "U+001B"), (b"\xff", "not UTF-8")]
+)
+def test_a_method_file_that_does_not_read_as_it_runs_is_refused(method_forger, content, told):
+    (method_forger.folder / "method" / "mine.py").write_bytes(content)
+    digest, record = method_forger.digest("method/mine.py"), method_forger.read()
+    record["method"]["source_sha256"] = record["provenance"]["config"]["method"]["source_sha256"] = digest
+    method_forger.settle(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
+
+    (reason,) = method_forger.verify().reasons
+
+    assert reason.startswith("method: the method's file ") and told in reason
 
 
 def test_a_row_copied_under_another_seed_is_refused_and_the_original_named(forger, full_board):
@@ -344,6 +400,19 @@ def test_robust_images_counted_as_broken_are_refused(forger):
     assert f"pgd: 1 images that the record counts as broken are robust ({place})" in forger.reasons()
 
 
+def test_an_image_that_only_pgd_breaks_is_found_on_another_kind_of_machine_too(forger, monkeypatch):
+    """All verdicts but PGD's may be true: the network is one that AutoAttack does not get through."""
+    monkeypatch.setattr(verifying, "same_machine", lambda *args: False)
+    monkeypatch.setattr(verifying, "check_health", lambda *args: [])
+    monkeypatch.setattr(verifying, "check_autoattack", lambda *args: ([], ""))
+    record = forger.read()
+    place = _broken(record)
+    forger.flip(record, place, right=True)
+    forger.resample(record)
+
+    assert f"pgd: the record counts image {place} as robust; with 5 other seeds it was broken" in forger.reasons()
+
+
 @pytest.mark.parametrize("right", [True, False])
 def test_one_edited_image_is_found_on_another_kind_of_machine_too(forger, monkeypatch, right):
     """Rounding may turn an image; one that falls, or stands, under every other seed as well it did not turn."""
@@ -414,6 +483,14 @@ def test_an_adversarial_image_that_is_no_number_is_refused(forger):
     _change_sample(forger, lambda tensors: tensors["x_adv"][0, 0, 0].fill_(float("nan")))
 
     assert "is not finite" in forger.reasons()
+
+
+def test_a_sample_with_more_than_images_is_refused(forger):
+    path = forger.folder / "adversarial.safetensors"
+    save_file(load_file(path), path, metadata={"note": SCRIPT})
+    forger.settle(forger.read())
+
+    assert "sample: adversarial.safetensors holds more than images" in forger.reasons()
 
 
 def test_a_sample_of_other_images_is_refused(forger):
