@@ -150,14 +150,12 @@ def _training(record: Record, experiment: Experiment) -> list[str]:
 def _history(record: Record) -> list[str]:
     """Compare the epochs with the phases, the clock and the network that was selected."""
     training, reasons = record.training, list[str]()
-    phases = [
-        (phase.get("name"), epochs) for phase in training.phases if isinstance(epochs := phase.get("epochs"), int)
-    ]
-    if (count := sum(epochs for _, epochs in phases)) != training.epochs:
+    lines, phases = training.history, [(phase.get("name"), phase.get("epochs")) for phase in training.phases]
+    epochs_of = [(name, epochs) for name, epochs in phases if isinstance(epochs, int)]
+    if (count := sum(epochs for _, epochs in epochs_of)) != training.epochs:
         return [f"phases: they have {count} epochs together, the training has {training.epochs}"]
-    lines = training.history
     names = list[object]()  # of the last epochs; there may be said to be a billion
-    for name, epochs in reversed(phases):
+    for name, epochs in reversed(epochs_of):
         names += [name] * min(epochs, len(lines) - len(names))
     if names[::-1] != [line.phase for line in lines]:
         reasons.append("history: its epochs are not those of the phases")
