@@ -140,25 +140,26 @@ def leaderboard(
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
 ) -> None:
     """Render the records: one board per protocol in every format, the site, the changelog, the README's table."""
-    from benchmark.leaderboard.render import check_pages, figure_note, write_pages
+    from benchmark.leaderboard.render import check_pages, write_pages
     from benchmark.results.store import check_folder
+
+    def note(text: str) -> None:
+        typer.echo(text, err=True)
 
     check_folder(out)
     if check:
-        problems = check_pages(out)
+        problems = check_pages(out, note)
         for problem in problems:
             typer.echo(problem, err=True)
         if problems:
             raise typer.Exit(1)
         typer.echo(f"{out}: all pages agree with their records")
     else:
-        changed = write_pages(out)
+        changed = write_pages(out, note)
         for path in changed:
             if out / "site" not in path.parents:  # which has a page for every row
                 typer.echo(f"{'wrote' if path.exists() else 'removed'} {path}")
         typer.echo(f"{out}: {len(changed)} pages changed")
-    if note := figure_note(out):
-        typer.echo(note, err=True)
 
 
 @app.command()

@@ -135,22 +135,19 @@ def intact(folder: Path, entry: FigureEntry) -> bool:
     return not list(_file_problems(folder, entry))
 
 
-def figure_problems(folder: Path) -> list[str]:
-    """Return a sentence for every picture that is missing, is another file than the one drawn, or was left over.
+@dataclass(frozen=True)
+class Compared:
+    """The drawn figures of a folder against its results."""
 
-    Raises:
-        UserError: if figures.json cannot be read.
-    """
-    entries = load_entries(folder) or ()
-    problems = [problem for entry in entries for problem in _file_problems(folder, entry)]
-    return problems + [f"{path.name} belongs to no figure: {_REMEDY}" for path in leftovers(folder, entries)]
+    outdated: Mapping[str, str]  # by the figure's name, why the present results give another one, or one more
+    problems: tuple[str, ...]  # a sentence for every picture or word that was edited, is missing or was left over
 
 
-def outdated_figures(folder: Path, found: Mapping[str, Board]) -> dict[str, str]:
-    """Return, by the figure's name, why it is not what the present results give; a figure may also be missing.
+def compare_figures(folder: Path, found: Mapping[str, Board]) -> Compared:
+    """Compare the figures that were drawn with those that the results give now.
 
-    A folder without figures.json has no figures, and none is outdated. Nothing is drawn: a figure's data and words are
-    made again and compared; of a mask only which layers of which artifact were drawn.
+    A folder without figures.json has no figures and no problem. Nothing is drawn: a figure's data and words are made
+    again and compared; of a mask only which layers of which artifact were drawn.
 
     Args:
         folder: of results.
@@ -161,19 +158,23 @@ def outdated_figures(folder: Path, found: Mapping[str, Board]) -> dict[str, str]
     """
     entries = load_entries(folder)
     if entries is None:
-        return {}
+        return Compared({}, ())
     plans = {plan.name: plan for plan in plan_all(folder, found)[0]}
     known = {entry.name: entry for entry in entries}
-    outdated = {}
+    outdated, problems = {}, []
     for name in sorted({*plans, *known}):
         if name not in plans:
             outdated[name] = f"figure {name} has no results any more"
         elif name not in known:
             if drawable(folder, plans[name]):
                 outdated[name] = f"figure {name} was never drawn"
-        elif not says_the_same(known[name], plans[name]):
+        elif known[name].source != plans[name].source:
             outdated[name] = f"figure {name} was drawn from other results than those there now"
-    return outdated
+        elif not says_the_same(known[name], plans[name]):
+            problems.append(f"figure {name} has other words than its results give: {_REMEDY}")
+    problems += [problem for _, entry in sorted(known.items()) for problem in _file_problems(folder, entry)]
+    problems += [f"{path.name} belongs to no figure: {_REMEDY}" for path in leftovers(folder, entries)]
+    return Compared(outdated, tuple(problems))
 
 
 def outdated_note(outdated: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,13 +16,7 @@ from pathlib import Path
 from benchmark.leaderboard.bibtex_page import to_bibtex
 from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries
 from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
-from benchmark.leaderboard.figure_list import (
-    figure_problems,
-    load_entries,
-    load_figures,
-    outdated_figures,
-    outdated_note,
-)
+from benchmark.leaderboard.figure_list import Compared, compare_figures, load_figures, outdated_note
 from benchmark.leaderboard.json_page import to_json
 from benchmark.leaderboard.latex_page import to_latex
 from benchmark.leaderboard.loading import load_results
@@ -54,6 +48,10 @@ def pages(folder: Path) -> dict[str, str]:
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
+    return _made(folder)[0]
+
+
+def _made(folder: Path) -> tuple[dict[str, str], Compared]:
     results = load_results(folder)
     found = results.boards
     states = {protocol: state_of(board, results.digests) for protocol, board in found.items()}
@@ -72,23 +70,27 @@ def pages(folder: Path) -> dict[str, str]:
         texts["paper_tables.md"] = paper_markdown(tables)
         texts["paper_tables.csv"] = paper_csv(tables)
         texts["paper_tables.tex"] = paper_latex(tables)
-    outdated = outdated_figures(folder, found)
-    figures = [replace(figure, outdated=figure.name in outdated) for figure in load_figures(folder)]
+    drawn = compare_figures(folder, found)
+    figures = [replace(figure, outdated=figure.name in drawn.outdated) for figure in load_figures(folder)]
     texts |= site_pages(list(found.values()), tables, figures)
-    return texts | readme_page(folder, found)
+    return texts | readme_page(folder, found), drawn
 
 
-def write_pages(folder: Path) -> list[Path]:
+def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Write the pages that differ from their records, delete those without records, return what changed.
 
     The changelog is written first: it is told from the pages that the others replace. Figures are drawn by a command
     of their own; the site says which show an earlier state.
 
+    Args:
+        folder: of results.
+        note: receives a sentence if figures show an earlier state.
+
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        texts = pages(folder)
+        texts, drawn = _made(folder)
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder / name) != text]
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
@@ -96,17 +98,23 @@ def write_pages(folder: Path) -> list[Path]:
     for path in stale:
         path.unlink()
         _remove_empty(path.parent, folder)
+    if drawn.outdated:
+        note(outdated_note(drawn.outdated))
     return sorted([*(folder / name for name in changed), *stale])
 
 
-def check_pages(folder: Path) -> list[str]:
-    """Return one sentence for every page that is missing, edited or left over; empty if all agree.
+def check_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[str]:
+    """Return one sentence for every page or picture that is missing, edited or left over; empty if all agree.
+
+    Args:
+        folder: of results.
+        note: receives a sentence if figures show an earlier state, which is no mistake: the site says so.
 
     Raises:
         UserError: if a record, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        texts = pages(folder)
+        texts, drawn = _made(folder)
     problems = []
     for name, text in sorted(texts.items()):
         current = _read(folder / name)
@@ -119,15 +127,9 @@ def check_pages(folder: Path) -> list[str]:
     problems += [
         f"{path.relative_to(folder).as_posix()} has no records: {REMEDY}" for path in _leftovers(folder, texts)
     ]
-    return problems + figure_problems(folder)
-
-
-def figure_note(folder: Path) -> str:
-    """Return what to tell a user about figures that show an earlier state of the boards; empty if there are none."""
-    if load_entries(folder) is None:
-        return ""
-    outdated = outdated_figures(folder, load_results(folder).boards)
-    return outdated_note(outdated) if outdated else ""
+    if drawn.outdated:
+        note(outdated_note(drawn.outdated))
+    return [*problems, *drawn.problems]
 
 
 @contextmanager

@@ -8,23 +8,35 @@ import sys
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.figure_list import FIGURES, LIST, figure_problems, load_figures
+from benchmark.leaderboard.figure_list import FIGURES, LIST, compare_figures, load_figures, outdated_note
+from benchmark.leaderboard.loading import load_results
+from benchmark.leaderboard.render import check_pages, write_pages
 from benchmark.results.store import load_records, save_record
 
 REMEDY = "run `python -m benchmark figures`"
 
 
+def compared(folder):
+    return compare_figures(folder, load_results(folder).boards)
+
+
+def outdated(folder):
+    return list(compared(folder).outdated.values())
+
+
 def problems(folder):
-    return figure_problems(folder, load_records(folder))
+    return list(compared(folder).problems)
 
 
 def test_a_folder_without_figures_has_none_and_no_problem(tmp_path, make_short):
+    for number, keep in ((1, 0.01), (2, 0.1)):
+        save_record(make_short(number, keep=keep), tmp_path)
     assert load_figures(tmp_path) == []
-    assert figure_problems(tmp_path, [make_short(1), make_short(2, keep=0.1)]) == []
+    assert (outdated(tmp_path), problems(tmp_path)) == ([], [])
 
 
 def test_figures_just_drawn_have_no_problem(drawn):
-    assert problems(drawn) == []
+    assert (outdated(drawn), problems(drawn)) == ([], [])
 
 
 def test_an_edited_and_a_missing_picture_are_named(drawn):
@@ -43,11 +55,26 @@ def test_a_changed_record_is_noticed_in_the_figures_that_show_it(drawn, make_sho
     (old,) = [record for record in load_records(drawn) if record.run_hash.startswith("000002")]
     save_record(make_short(2, right=(80, 50, 39), keep=0.1), drawn)
 
-    told = problems(drawn)
+    told = outdated(drawn)
 
+    assert problems(drawn) == []
     assert old.run in {record.run for record in load_records(drawn)}
     assert [line.split()[1].partition("--")[0] for line in told] == ["front-passes", "front-size", "pruning-rate"]
-    assert all(line.endswith(f"was drawn from other results than those there now: {REMEDY}") for line in told)
+    assert all(line.endswith("was drawn from other results than those there now") for line in told)
+    assert "(and 2 more)" in outdated_note(compared(drawn).outdated)
+
+
+def test_the_site_says_which_figures_show_an_earlier_state_and_the_check_passes(drawn, make_short):
+    write_pages(drawn)
+    assert not any("earlier state" in path.read_text() for path in (drawn / "site").glob("*.html"))
+    save_record(make_short(2, right=(80, 50, 39), keep=0.1), drawn)
+    notes = []
+
+    write_pages(drawn)
+    found = check_pages(drawn, notes.append)
+
+    assert (found, len(notes)) == ([], 1) and REMEDY in notes[0]
+    assert (drawn / "site" / "index.html").read_text().count("Drawn from an earlier state of the results.") == 3
 
 
 def test_another_artifact_is_noticed_in_its_masks(drawn, make_short, edit_json):
@@ -56,7 +83,7 @@ def test_another_artifact_is_noticed_in_its_masks(drawn, make_short, edit_json):
     for artifact in (drawn / "artifacts").iterdir():
         artifact.unlink()
 
-    assert [line.split()[1].partition("--")[0] for line in problems(drawn)] == ["mask", "masks"]
+    assert [line.split()[1].partition("--")[0] for line in outdated(drawn)] == ["mask", "masks"]
 
 
 def test_an_edited_caption_and_a_figure_without_results_are_noticed(drawn, edit_json):
@@ -64,19 +91,19 @@ def test_an_edited_caption_and_a_figure_without_results_are_noticed(drawn, edit_
     for path in (drawn / "evaluations").iterdir():
         path.unlink()
 
-    told = problems(drawn)
+    (edited,), (without,) = problems(drawn), outdated(drawn)
 
-    assert [line.partition("figure ")[2][:10] for line in told] == ["front-size", "security--"]
-    assert told[1].endswith(f"has no results any more: {REMEDY}")
+    assert edited.startswith("figure front-size") and edited.endswith(f"other words than its results give: {REMEDY}")
+    assert without.startswith("figure security--") and without.endswith("has no results any more")
 
 
 def test_a_figure_that_was_never_drawn_and_a_picture_of_none_are_noticed(drawn, edit_json):
     edit_json(drawn / FIGURES / LIST, lambda content: content["figures"].pop(0))
 
-    told = problems(drawn)
+    (missing,) = outdated(drawn)
 
-    assert told[0].startswith("figure front-size") and "was never drawn" in told[0]
-    assert [line.partition(" ")[2] for line in told[1:]] == [f"belongs to no figure: {REMEDY}"] * 2
+    assert missing.startswith("figure front-size") and missing.endswith("was never drawn")
+    assert [line.partition(" ")[2] for line in problems(drawn)] == [f"belongs to no figure: {REMEDY}"] * 2
 
 
 @pytest.mark.parametrize(
@@ -123,11 +150,11 @@ def test_figures_are_checked_where_neither_torch_nor_matplotlib_is_installed(dra
         "import sys\n"
         "sys.modules.update(dict.fromkeys(['torch', 'matplotlib', 'scipy', 'pandas']))\n"
         "from pathlib import Path\n"
-        "from benchmark.leaderboard.figure_list import figure_problems\n"
-        "from benchmark.results.store import load_records\n"
+        "from benchmark.leaderboard.figure_list import compare_figures\n"
+        "from benchmark.leaderboard.loading import load_results\n"
         "folder = Path(sys.argv[1])\n"
-        "print(figure_problems(folder, load_records(folder)))\n"
+        "print(compare_figures(folder, load_results(folder).boards).problems)\n"
     )
     result = subprocess.run([sys.executable, "-W", "error", "-c", code, str(drawn)], capture_output=True, text=True)
 
-    assert (result.stdout, result.stderr) == ("[]\n", "")
+    assert (result.stdout, result.stderr) == ("()\n", "")
