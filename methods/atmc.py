@@ -139,11 +139,12 @@ class Atmc(Method):
                     layer.dual += layer.weight - layer.quantized
 
     def export(self, model: nn.Module) -> nn.Module:
-        """Return the projected network, with Z in place of W once quantisation has begun."""
+        """Return the projected network, with Z in place of W in every layer once quantisation has begun."""
         plain = to_plain(model)
         convolutions = [module for module in plain.modules() if isinstance(module, nn.Conv2d)]
-        for layer, conv in zip(compressed_layers(model), convolutions, strict=True):
-            if isinstance(layer, AdmmConv2d) and bool(layer.quantized.any()):
+        # Of one layer Z may be all zero, where a global budget left it nothing; weights it got since are not in Z.
+        if any(bool(layer.quantized.any()) for layer in admm_layers(model)):
+            for layer, conv in zip(admm_layers(model), convolutions, strict=True):
                 conv.weight.copy_(layer.quantized)
         return plain
 

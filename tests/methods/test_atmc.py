@@ -163,6 +163,24 @@ def test_the_penalty_is_half_rho_times_the_squared_distance(make_plan, make_batc
     assert float(losses["quantize"].detach()) == pytest.approx(2.0 + 0.2 * distance, rel=1e-5)
 
 
+def test_a_layer_that_had_no_weight_when_z_was_set_exports_none_of_those_it_got_since(make_plan):
+    """With a global budget weights move between layers; Z follows at its next update only."""
+    target = Target(0.3, "binary", "global")
+    model = Atmc().build(make_plan(), target)
+    layers = admm_layers(model)
+    with torch.no_grad():
+        layers[3].weight.zero_()
+    for layer in layers:
+        layer.quantize()
+    with torch.no_grad():
+        layers[3].weight.fill_(1.0)
+
+    exported = list(convolutions(Atmc().export(model)).values())
+
+    assert not exported[3].weight.any()
+    assert torch.equal(exported[4].weight, layers[4].quantized)
+
+
 def test_a_layer_without_a_surviving_weight_is_quantised_to_zeros(make_plan):
     target = Target(0.3, "binary", "global")
     model = Atmc().build(make_plan(), target)

@@ -117,7 +117,7 @@ def test_a_challenge_is_told_with_its_author(folder, make_record, monkeypatch):
         broken=list(range(20)),
     )
     assert challenge_folder(folder, PROTOCOL, run).name == "cifar10__a__seed0-aaaaa0"
-    monkeypatch.setattr("benchmark.leaderboard.render.load_challenges", lambda folder: [challenge])
+    monkeypatch.setattr("benchmark.leaderboard.loading.load_challenges", lambda folder: [challenge])
 
     told = newest(folder)
 
