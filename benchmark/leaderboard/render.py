@@ -93,6 +93,8 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
         texts, drawn = _made(folder)
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder / name) != text]
+    for place in {(folder / name).parent for name in changed}:
+        place.mkdir(parents=True, exist_ok=True)
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
         _write(folder / name, texts[name])
     for path in stale:
@@ -150,13 +152,13 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path, text: str) -> None:
     # At once or not at all, but not forced to the disk: a page is made anew in a second, and there are thousands.
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(text.encode("utf-8"))
         os.replace(temporary, path)
-    finally:
+    except BaseException:
         temporary.unlink(missing_ok=True)
+        raise
 
 
 def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:

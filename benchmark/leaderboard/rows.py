@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import stdev
 from typing import Literal
 
@@ -76,7 +77,12 @@ class Row:
     @property
     def options_text(self) -> str:
         """The options as 'name=value, name=value'."""
-        return ", ".join(f"{name}={value}" for name, value in json.loads(self.options).items())
+        return _spelled(self.options)
+
+
+@lru_cache(maxsize=1024)  # every page asks for the same few again and again
+def _spelled(options: str) -> str:
+    return ", ".join(f"{name}={value}" for name, value in json.loads(options).items())
 
 
 def setting_of(record: Record) -> str:

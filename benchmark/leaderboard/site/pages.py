@@ -128,6 +128,6 @@ def _environment() -> Environment:
 
 
 def _printable(page: str) -> str:
-    if all(line.isprintable() for line in page.split("\n")):
+    if page.replace("\n", "").isprintable():
         return page
     return "\n".join(printable(line) for line in page.split("\n"))
