@@ -41,7 +41,7 @@ class Row:
     preset: str
     method: str
     target: str
-    options: str  # the method's settings that differ from its defaults and the run it began with, as JSON
+    options: str  # settings of the method that are not its defaults, the run it began with, reduced precision; as JSON
     weights: Literal["fp", "binary"]
     last_norm: bool
     architecture: str
@@ -119,7 +119,15 @@ def _options(record: Record) -> str:
     options = dict(record.method.options)
     if cell := _first_phase(record):
         options["first_phase"] = "/".join(cell.split("/")[-2:])  # the data and the network are the row's own
+    if (precision := _precision(record)) != "fp32":
+        options["training_precision"] = precision
     return json.dumps(options, sort_keys=True)
+
+
+def _precision(record: Record) -> str:
+    """Return the number format of training, float32 unless the run declared another."""
+    training = record.provenance.config.get("training")
+    return str(training.get("precision", "fp32")) if isinstance(training, dict) else "fp32"
 
 
 def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:

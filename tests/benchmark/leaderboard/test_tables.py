@@ -119,6 +119,17 @@ def test_seeds_that_began_with_the_same_cell_share_a_row_that_names_it(make_reco
     }
 
 
+def test_a_row_trained_in_reduced_precision_says_so(make_record):
+    config = {"seed": 1, "epsilon": "8/255", "training": {"epochs": 400, "precision": "bf16-attack"}}
+
+    board = only_board([make_record(seed=0), make_record(seed=1, provenance__config=config)])
+
+    assert {row.seeds: row.options_text for row in board.rows} == {
+        (0,): "layers=[1, 2], scale=0.01",
+        (1,): "layers=[1, 2], scale=0.01, training_precision=bf16-attack",
+    }
+
+
 def test_a_run_without_reuse_is_the_same_whether_its_record_says_so_or_is_older(make_record):
     older = make_record(seed=0)
     config = older.provenance.config | {"seed": 1, "first_phase": None}
