@@ -39,12 +39,18 @@ class Place:
     robust: int  # of all images, still right when the batch begins
 
 
-def attack_costs(targets: int) -> dict[str, Cost]:
-    """Return the cost of each attack of AutoAttack standard, in its order, with `targets` target classes."""
+def attack_costs(targets: int, *, merged: bool = False) -> dict[str, Cost]:
+    """Return the cost of each attack of AutoAttack standard, in its order.
+
+    Args:
+        targets: target classes of the targeted attacks.
+        merged: FAB-T takes all targets at once and looks at clean images once, not three times for each target.
+    """
+    fab = 1 + targets * (2 * ITERATIONS + (0 if merged else 3)) + 1
     return {
         "apgd-ce": Cost(1 + (ITERATIONS + 1) + 1, ITERATIONS + 1),
         "apgd-t": Cost(1 + targets * (1 + ITERATIONS + 1) + 1, targets * (ITERATIONS + 1)),
-        "fab-t": Cost(1 + targets * (2 + 2 * ITERATIONS + 1) + 1, targets * ITERATIONS),
+        "fab-t": Cost(fab, targets * ITERATIONS),
         "square": Cost(1 + (1 + QUERIES) + 1 + 1, 0),
     }
 
@@ -87,15 +93,19 @@ class Progress:
 
     def __init__(self, report: Callable[[str], None], *, total: int, targets: int) -> None:
         """Start with no attack measured, before `total` images meet attacks with `targets` target classes."""
-        self.report, self.total = report, total
+        self.report, self.total, self.targets = report, total, targets
         self.costs = attack_costs(targets)
         self.measured: dict[str, tuple[int, float]] = {}
         self.running: Place | None = None
 
+    def merge_targets(self) -> None:
+        """Reckon with an FAB-T that takes all targets at once."""
+        self.costs = attack_costs(self.targets, merged=True)
+
     def begin(self, place: Place) -> None:
         """Note that a batch starts."""
         self.running = place
-        self.forwarded = self._calls = 0
+        self.forwarded, self._passes = 0, 0.0
         self._started = self._shown = time.perf_counter()
 
     @property
@@ -103,19 +113,24 @@ class Progress:
         """Wall time since the running batch began."""
         return time.perf_counter() - self._started
 
-    def forward(self, images: int) -> None:
-        """Count a forward pass of the running batch."""
+    def forward(self, images: int, passes: float = 1.0) -> None:
+        """Count a forward pass of the running batch.
+
+        Args:
+            images: sent through the network; broken ones may be left out.
+            passes: how much of a pass for every image of the batch that is; more than 1 with several targets at once.
+        """
         assert self.running is not None
         place, now = self.running, time.perf_counter()
-        self._calls += 1
+        self._passes += passes
         self.forwarded += images
         if now - self._shown < LINE_SECONDS:
             return
         self._shown = now
         passes = self.costs[place.attack].passes
-        rest = place.images * max(0.0, 1 - self._calls / passes)
+        rest = place.images * max(0.0, 1 - self._passes / passes)
         measured = self._with(place.attack, self.forwarded, self.seconds)
-        self._tell(place, measured, place.later + rest, place.robust, f"   pass {self._calls}/{passes}")
+        self._tell(place, measured, place.later + rest, place.robust, f"   pass {self._passes:.0f}/{passes}")
 
     def end(self, attack: str, *, forwarded: int, seconds: float, robust: int) -> None:
         """Count a batch as measured; report it unless an earlier session ran it.

@@ -1,0 +1,197 @@
+"""The copy of a network of this project that is attacked: batch norms folded into convolutions, passes written by hand.
+
+It computes what the stored network computes, up to the rounding of float32 sums. Its pass back to the images knows that
+nothing but the images wants a gradient, and overwrites what is not needed any more. Networks of others are not touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from benchmark.models import BasicBlock, Bottleneck, ResNet
+
+
+@dataclass(frozen=True)
+class FoldedConv:
+    """A convolution with the batch norm after it."""
+
+    weight: Tensor  # (out, in, k, k), channels last
+    bias: Tensor  # (out,)
+    stride: int
+    padding: int
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Map (B, in, H, W) to (B, out, H / stride, W / stride)."""
+        return F.conv2d(maps, self.weight, self.bias, self.stride, self.padding)
+
+    def backward(self, gradient: Tensor, maps: Tensor) -> Tensor:
+        """Return the gradient with respect to `maps`, of which only the shape counts."""
+        stride, padding, one = [self.stride] * 2, [self.padding] * 2, [1, 1]
+        wanted = [True, False, False]  # of the gradients to maps, weight and bias
+        found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
+            gradient, maps, self.weight, [len(self.bias)], stride, padding, one, False, [0, 0], 1, wanted
+        )
+        return found[0]
+
+
+@dataclass(frozen=True)
+class FoldedBlock:
+    """A residual block: convolutions with ReLUs between, beside a shortcut."""
+
+    convs: tuple[FoldedConv, ...]
+    shortcut: FoldedConv | None  # 1x1, on every `stride`-th pixel; None hands the maps on
+    stride: int  # of the shortcut
+
+
+class FoldedResNet(nn.Module):
+    """A `ResNet` in eval mode, to be attacked. It has no parameters: only images get gradients."""
+
+    def __init__(self, network: ResNet) -> None:
+        """Copy a network for which `can_fold` holds."""
+        super().__init__()
+        self.mean, self.std = network.normalize.mean, network.normalize.std
+        self.stem = _folded(network.conv1, network.bn1)
+        self.blocks = tuple(_block(block) for block in _blocks(network))
+        self.classifier = _folded(network.fc, network.last_norm)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""
+        if torch.is_grad_enabled() and images.requires_grad:
+            logits: Tensor = _ToImages.apply(images, self)  # type: ignore[no-untyped-call]
+            return logits
+        return self.run(images, [])
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Return all maps that a pass to the images keeps."""
+        kept: list[Tensor] = []
+        with torch.no_grad():
+            self.run(images, kept)
+        return kept
+
+    def run(self, images: Tensor, kept: list[Tensor]) -> Tensor:
+        """Return the logits, and add to `kept` what the pass back needs: the output of every ReLU, then the pooled."""
+        images = images.contiguous(memory_format=torch.channels_last)
+        maps = self.stem.forward((images - self.mean) / self.std).relu_()
+        kept.append(maps)
+        for block in self.blocks:
+            before = maps
+            for conv in block.convs[:-1]:
+                maps = conv.forward(maps).relu_()
+                kept.append(maps)
+            maps = block.convs[-1].forward(maps)
+            if block.shortcut is None:
+                maps += before
+            else:
+                maps += block.shortcut.forward(before[..., :: block.stride, :: block.stride])
+            kept.append(maps.relu_())
+        kept.append(F.adaptive_avg_pool2d(maps, 1))
+        return self.classifier.forward(kept[-1]).flatten(1)
+
+    def run_back(self, gradient: Tensor, kept: list[Tensor], images: Tensor) -> Tensor:
+        """Return the gradient to the images from that to the logits, (B, classes); `kept` as `run` has left it."""
+        left = list(kept)
+        pooled = self.classifier.backward(gradient[:, :, None, None].contiguous(), left.pop())
+        maps = left.pop()
+        gradient = (pooled / maps[0, 0].numel()).expand_as(maps).contiguous(memory_format=torch.channels_last)
+        for block in reversed(self.blocks):
+            _relu_back(gradient, maps)
+            inner = gradient
+            for conv in reversed(block.convs):
+                maps = left.pop()
+                inner = conv.backward(inner, maps)
+                if conv is not block.convs[0]:
+                    _relu_back(inner, maps)
+            if block.shortcut is None:
+                inner += gradient
+            else:
+                every = inner[..., :: block.stride, :: block.stride]
+                every += block.shortcut.backward(gradient, maps[..., :: block.stride, :: block.stride])
+            gradient = inner
+        _relu_back(gradient, maps)
+        return self.stem.backward(gradient, images.contiguous(memory_format=torch.channels_last)) / self.std
+
+
+class _ToImages(torch.autograd.Function):
+    """The whole network as one operation with a gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, network: FoldedResNet) -> Tensor:
+        ctx.network, ctx.kept, ctx.images = network, [], images.detach()
+        return network.run(ctx.images, ctx.kept)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return ctx.network.run_back(gradient, ctx.kept, ctx.images), None
+
+
+def can_fold(model: nn.Module) -> bool:
+    """Tell whether a network is one of this project, of plain layers only, that nobody watches by hooks."""
+    if type(model) is not ResNet or any(_watched(module) for module in model.modules()):
+        return False
+    pairs = [(model.conv1, model.bn1), (model.fc, model.last_norm)]
+    for block in _blocks(model):
+        pairs += _pairs(block)
+        if not isinstance(block.shortcut, nn.Identity):
+            pairs.append((block.shortcut[0], block.shortcut[1]))
+    return all(_plain(conv, norm) for conv, norm in pairs)
+
+
+def fold(model: nn.Module) -> FoldedResNet | None:
+    """Return the copy of a network that is to be attacked; None if it must be attacked as it is."""
+    return FoldedResNet(model) if isinstance(model, ResNet) and can_fold(model) else None
+
+
+def _watched(module: nn.Module) -> bool:
+    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+
+
+def _plain(conv: nn.Module, norm: nn.Module) -> bool:
+    usual = type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and conv.groups == 1 and conv.dilation == (1, 1)
+    normed = type(norm) is nn.BatchNorm2d and norm.running_mean is not None
+    return usual and (normed or type(norm) is nn.Identity)
+
+
+def _blocks(network: ResNet) -> Iterator[BasicBlock | Bottleneck]:
+    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+        yield from stage  # type: ignore[misc]
+
+
+def _pairs(block: BasicBlock | Bottleneck) -> list[tuple[nn.Module, nn.Module]]:
+    pairs = [(block.conv1, block.bn1), (block.conv2, block.bn2)]
+    return [*pairs, (block.conv3, block.bn3)] if isinstance(block, Bottleneck) else pairs
+
+
+def _block(block: BasicBlock | Bottleneck) -> FoldedBlock:
+    convs = tuple(_folded(conv, norm) for conv, norm in _pairs(block))
+    if isinstance(block.shortcut, nn.Identity):
+        return FoldedBlock(convs, None, stride=1)
+    return FoldedBlock(convs, _folded(block.shortcut[0], block.shortcut[1]), block.shortcut.stride)
+
+
+@torch.no_grad()
+def _folded(conv: nn.Module, norm: nn.Module) -> FoldedConv:
+    """Fold in float64, so that only the result is rounded."""
+    assert isinstance(conv, nn.Conv2d)
+    double = deepcopy(conv).double()
+    if isinstance(norm, nn.BatchNorm2d):
+        double = fuse_conv_bn_eval(double, deepcopy(norm).double().eval())
+    bias = torch.zeros(conv.out_channels, device=conv.weight.device) if double.bias is None else double.bias.detach()
+    weight = double.weight.detach().float().contiguous(memory_format=torch.channels_last)
+    (stride, _), (padding, _) = conv.stride, conv.padding
+    assert isinstance(padding, int)  # as `models` builds them; a word would have no second letter to be dropped
+    return FoldedConv(weight, bias.float(), stride, padding)
+
+
+def _relu_back(gradient: Tensor, output: Tensor) -> None:
+    """Set the gradient to zero, in place, where a ReLU let nothing through."""
+    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
