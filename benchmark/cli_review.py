@@ -52,14 +52,23 @@ def evaluate(
         Path | None,
         typer.Option(help="Artifact of the dense parent, whose adversarial images are tried too.", show_default=False),
     ] = None,
+    provisional: Annotated[
+        bool,
+        typer.Option("--provisional", help="Only clean, PGD and the two APGD attacks: an upper bound, printed only."),
+    ] = False,
 ) -> None:
     """Measure an artifact: clean, PGD and AutoAttack accuracy and gradient health; killed, it goes on."""
     from benchmark.review.evaluating import EvaluateRequest, evaluate_artifact
+    from benchmark.review.provisional import evaluate_provisionally
     from benchmark.review.text import evaluated_text
 
     request = EvaluateRequest(
         path, protocol, dataset, epsilon, images, data_dir, out, device, batch_size, shard, curve, parent
     )
+    if provisional:
+        with stoppable():
+            typer.echo(f"\n{evaluate_provisionally(request, typer.echo)}")
+        return
     with stoppable():
         found, place = evaluate_artifact(request, typer.echo)
     typer.echo(f"\n{evaluated_text(found)}\nwritten to {place}")

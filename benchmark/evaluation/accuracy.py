@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.attacks import ascent_step, input_gradients_only, random_point
 from benchmark.data.load import Images
+from benchmark.evaluation.attacked import AllBroken, Attacked, Rows
+from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.seeding import generator_for
 
 
@@ -39,14 +42,21 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def clean_verdicts(model: nn.Module, data: Images, *, batch_size: int) -> Tensor:
-    """Return a (N,) bool tensor on the CPU: whether the unperturbed image is classified right."""
+def clean_verdicts(model: nn.Module, data: Images, *, batch_size: int, compute: ComputeBatch | None = None) -> Tensor:
+    """Return a (N,) bool tensor on the CPU: whether the unperturbed image is classified right.
+
+    At most `batch_size` images go through the network at once, and fewer where `compute` says so.
+    """
+    compute = ComputeBatch(_silent) if compute is None else compute
+
+    def verdicts() -> Tensor:
+        batches = zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
+        return torch.cat(
+            [compute.forward(model, as_float_images(images)).argmax(1) == labels for images, labels in batches]
+        )
+
     with frozen_eval(model):
-        verdicts = [
-            model(as_float_images(images)).argmax(1) == labels
-            for images, labels in zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
-        ]
-    return torch.cat(verdicts).cpu()
+        return compute.until_it_fits(verdicts).cpu()
 
 
 def pgd_verdicts(
@@ -60,11 +70,13 @@ def pgd_verdicts(
     seed: int,
     batch_size: int,
     among: Tensor | None = None,
+    compute: ComputeBatch | None = None,
 ) -> Tensor:
     """Attack with PGD and return, per image, whether every point the attack visited is classified right.
 
     The clean image counts as visited, so PGD accuracy never exceeds clean accuracy. Random starts are drawn for all
-    images at once: the verdicts do not depend on the batch size.
+    images at once: the verdicts do not depend on the batch size. Of a network of this project a folded copy is
+    attacked, but only the network itself can get an image wrong, and an image that it got wrong is let go.
 
     Args:
         model: network on [0, 1] images; evaluated in eval mode.
@@ -76,29 +88,51 @@ def pgd_verdicts(
         seed: of the random starts.
         batch_size: images per forward pass.
         among: (N,) bool on the CPU, the images to attack; the others' verdict is False. All images if not given.
+        compute: how many images go through the network at once where fewer than `batch_size` are better.
 
     Returns:
         (N,) bool tensor on the CPU.
     """
-    robust = clean_verdicts(model, data, batch_size=batch_size)
+    compute = ComputeBatch(_silent) if compute is None else compute
+    robust = clean_verdicts(model, data, batch_size=batch_size, compute=compute)
     if among is not None:
         robust &= among
     device = data.images.device
     with frozen_eval(model):
+        attacked = Attacked(model, compute)
+        compute.suit(attacked.network, as_float_images(data.images[:1]))
         for restart in range(restarts):
             generator = generator_for(torch.device("cpu"), "pgd", seed, restart)
             starts = random_point(as_float_images(data.images.cpu()), epsilon, generator)
             for rows in robust.nonzero().flatten().split(batch_size):
                 place = rows.to(device)
-                images, labels = as_float_images(data.images[place]), data.labels[place]
-                adversarial = starts[rows].to(device)
-                right = torch.ones_like(labels, dtype=torch.bool)
-                for _ in range(steps):
-                    adversarial, logits = ascent_step(
-                        model, adversarial, images, labels, epsilon=epsilon, step_size=step_size
-                    )
-                    right &= logits.argmax(1) == labels
-                with torch.no_grad():
-                    right &= model(adversarial).argmax(1) == labels
-                robust[rows] &= right.cpu()
+                images, labels, start = as_float_images(data.images[place]), data.labels[place], starts[rows].to(device)
+                attack = partial(
+                    _withstood, attacked, start, images, labels, epsilon=epsilon, step_size=step_size, steps=steps
+                )
+                robust[rows] &= compute.until_it_fits(attack).cpu()
     return robust
+
+
+def _withstood(
+    attacked: Attacked,
+    adversarial: Tensor,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    step_size: float,
+    steps: int,
+) -> Tensor:
+    """Return (B,) bool: right at every point of PGD from `adversarial` on; all tensors of B images on the device."""
+    rows = Rows(labels=labels, images=images, places=torch.arange(len(labels), device=labels.device))
+    with attacked.watching(rows), suppress(AllBroken):
+        for _ in range(steps):
+            adversarial, _ = ascent_step(attacked, adversarial, images, labels, epsilon=epsilon, step_size=step_size)
+        with torch.no_grad():
+            attacked(adversarial)
+    return ~rows.broken
+
+
+def _silent(line: str) -> None:
+    """Report nothing."""

@@ -60,7 +60,7 @@ class Rows:
             self.broken |= same
 
 
-class Attacked:
+class Attacked(nn.Module):
     """A network as attacks see it: called with images it returns logits, and counts what it does."""
 
     def __init__(
@@ -78,19 +78,20 @@ class Attacked:
             count: is called before each pass with the images computed and with the share of the attack's images that
                 stood there to be computed.
         """
+        super().__init__()
         folded = fold(stored)
         self.stored, self.network, self.folded = stored, stored if folded is None else folded, folded is not None
         self.compute, self.count = compute, count
         self.rows: Rows | None = None
         self.share = 1.0
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return (B, classes) logits; within `watching` one image per row, and broken ones are not computed."""
-        return self._forward(images) if self.rows is None else self._of_rows(self.rows, images, judged=True)
+    def forward(self, images: Tensor) -> Tensor:
+        """Return (B, classes) logits; within `watching` one image per row, and a folded copy leaves broken ones out."""
+        return self._passed(images) if self.rows is None else self._of_rows(self.rows, images, judged=True)
 
     def unjudged(self, images: Tensor) -> Tensor:
         """Return logits like a call, but break no row: for points that the attack does not judge either."""
-        return self._forward(images) if self.rows is None else self._of_rows(self.rows, images, judged=False)
+        return self._passed(images) if self.rows is None else self._of_rows(self.rows, images, judged=False)
 
     def truth(self, images: Tensor) -> Tensor:
         """Return the stored network's logits."""
@@ -110,17 +111,17 @@ class Attacked:
         finally:
             self.rows, self.share = None, 1.0
 
-    def _forward(self, images: Tensor) -> Tensor:
+    def _passed(self, images: Tensor) -> Tensor:
         self.count(len(images), self.share)
         return self.compute.forward(self.network, images)
 
     def _of_rows(self, rows: Rows, images: Tensor, *, judged: bool) -> Tensor:
-        left = (~rows.broken).nonzero().flatten()
+        left = (~rows.broken).nonzero().flatten() if self.folded else torch.arange(len(images), device=images.device)
         if not len(left):
             raise AllBroken
         everything = len(left) == len(images)
         points = images if everything else images[left]
-        logits = self._forward(points)
+        logits = self._passed(points)
         if judged:
             logits = self._judged(rows, left, points, logits)
         if everything:
@@ -131,11 +132,14 @@ class Attacked:
     def _judged(self, rows: Rows, left: Tensor, points: Tensor, logits: Tensor) -> Tensor:
         """Break the rows that the stored network gets wrong; its logits replace the copy's where those are wrong."""
         labels = rows.labels[left]
-        wrong = (logits.detach().max(1)[1] != labels) & rows.near(left, points.detach())
+        wrong = (logits.detach().max(1)[1] != labels) & rows.near(left, points.detach()) & ~rows.broken[left]
         if not wrong.any():
             return logits
         wrong = wrong.nonzero().flatten()
-        truth = self.truth(points[wrong].detach()) if self.folded else logits[wrong].detach()
+        if not self.folded:
+            rows.note(left[wrong], points[wrong].detach())
+            return logits
+        truth = self.truth(points[wrong].detach())
         fallen = wrong[truth.max(1)[1] != labels[wrong]]
         rows.note(left[fallen], points[fallen].detach())
         return logits.index_add(0, wrong, truth - logits[wrong].detach())

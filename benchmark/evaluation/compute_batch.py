@@ -18,8 +18,8 @@ from benchmark.evaluation.folding import FoldedResNet
 
 Result = TypeVar("Result")
 
-# On a CPU a pass slows down once a layer's maps are allocated anew from the operating system each time: 32 MiB in glibc.
-# Half as long a layer is still as fast as any.
+# On a CPU a pass slows down once the maps of a layer are too long for the allocator to keep (32 MiB in glibc), and with
+# the batches that are so short that no layer fills the cores; in between it makes no difference.
 LAYER_BYTES = 8 * 2**20
 DEVICE_SHARE = 0.25  # of a GPU's memory for what a pass keeps for the way back; attacks and their copies need the rest
 CPU_MESSAGE = "DefaultCPUAllocator: can't allocate memory"
@@ -95,4 +95,3 @@ class ComputeBatch:
 def out_of_memory(error: BaseException) -> bool:
     """Tell whether an error says that memory ran out, on a GPU or on a CPU."""
     return isinstance(error, torch.OutOfMemoryError) or CPU_MESSAGE in str(error)
-

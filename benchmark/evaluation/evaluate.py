@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, frozen_eval, pgd_verdicts, prepare
-from benchmark.evaluation.autoattack import PACKAGE, autoattack, package_version
+from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.health import gradient_health
+from benchmark.evaluation.package import PACKAGE, package_version
 from benchmark.evaluation.probes import Attackable
+from benchmark.evaluation.verdict import Check
 from benchmark.models import ResNet
 from benchmark.results.evaluation import CASCADE, AutoAttackPart, CheckPart, EvaluationPart, PgdPart, worst_verdict
 from benchmark.results.protocol import Protocol, autoattack_version
@@ -62,7 +65,8 @@ def evaluate(
     _check_logits(module, as_float_images(images.images[:2]), classes)
     # The networks of this project are known to be attackable; of any other nothing is known, such as a gradient.
     attacked_module = module if isinstance(module, ResNet) else Attackable(module)
-    clean = clean_verdicts(attacked_module, images, batch_size=batch_size)
+    compute = ComputeBatch(report)
+    clean = clean_verdicts(attacked_module, images, batch_size=batch_size, compute=compute)
     report(f"evaluate   clean {_percent(clean)}")
     pgd = pgd_verdicts(
         attacked_module,
@@ -73,6 +77,7 @@ def evaluate(
         restarts=protocol.pgd_restarts,
         seed=PGD_SEED,
         batch_size=batch_size,
+        compute=compute,
     )
     report(f"evaluate   pgd-{protocol.pgd_steps} {_percent(pgd)}")
     attacked = autoattack(
@@ -84,20 +89,27 @@ def evaluate(
         batch_size=batch_size,
         report=report,
         journal=journal,
+        compute=compute,
     )
     verdicts = {"clean": clean, "pgd": pgd, **attacked.robust}
-    health = gradient_health(
-        module,
-        images,
-        verdicts,
-        epsilon=epsilon,
-        pgd_step_size=pgd_step,
-        pgd_steps=protocol.pgd_steps,
-        seed=PGD_SEED,
-        batch_size=batch_size,
-        parent=None if parent is None else prepare(parent, device),
-        report=report,
-    )
+    parent = None if parent is None else prepare(parent, device)
+
+    def checks() -> list[Check]:
+        compute.tried = compute.at_most(batch_size) if compute.notes else batch_size
+        return gradient_health(
+            module,
+            images,
+            verdicts,
+            epsilon=epsilon,
+            pgd_step_size=pgd_step,
+            pgd_steps=protocol.pgd_steps,
+            seed=PGD_SEED,
+            batch_size=compute.tried,
+            parent=parent,
+            report=report,
+        )
+
+    health = compute.until_it_fits(checks)
     report(f"health     {worst_verdict(check.verdict for check in health)}, {len(health)} checks of the gradients")
     return EvaluationPart(
         n_images=len(images),
@@ -124,6 +136,7 @@ def evaluate(
         best_known_accuracy=_share(clean & pgd & attacked.verdicts),
         verdicts={name: pack_verdicts(bits.numpy()) for name, bits in verdicts.items()},
         health=[CheckPart(**vars(check)) for check in health],
+        notes=compute.notes,
     )
 
 

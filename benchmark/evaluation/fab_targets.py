@@ -24,8 +24,9 @@ class FabTargets(FABAttack_PT):  # type: ignore[misc]
     """The package's FAB-T with the settings of one of its instances, on an `Attacked`."""
 
     def __init__(self, settings: FABAttack_PT, attacked: Attacked) -> None:
-        names = ("norm", "n_restarts", "n_iter", "eps", "alpha_max", "eta", "beta", "seed", "device", "n_target_classes")
+        names = ("norm", "n_restarts", "n_iter", "eps", "alpha_max", "eta", "beta", "seed", "device")
         super().__init__(attacked, targeted=True, **{name: getattr(settings, name) for name in names})
+        self.n_target_classes = settings.n_target_classes
 
     def perturb(self, x: Tensor, y: Tensor) -> Tensor:
         """Return an adversarial image within epsilon of each of (B, C, H, W) images, itself where none was found."""

@@ -129,7 +129,7 @@ class _ToImages(torch.autograd.Function):
         return network.run(ctx.images, ctx.kept)
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         return ctx.network.run_back(gradient, ctx.kept, ctx.images), None
 
@@ -142,7 +142,7 @@ def can_fold(model: nn.Module) -> bool:
     for block in _blocks(model):
         pairs += _pairs(block)
         if not isinstance(block.shortcut, nn.Identity):
-            pairs.append((block.shortcut[0], block.shortcut[1]))
+            pairs.append(_shortcut(block))
     return all(_plain(conv, norm) for conv, norm in pairs)
 
 
@@ -156,9 +156,11 @@ def _watched(module: nn.Module) -> bool:
 
 
 def _plain(conv: nn.Module, norm: nn.Module) -> bool:
-    usual = type(conv) is nn.Conv2d and conv.padding_mode == "zeros" and conv.groups == 1 and conv.dilation == (1, 1)
+    if type(conv) is not nn.Conv2d or isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+        return False
+    square = len({*conv.stride}) == len({*conv.padding}) == 1 and conv.dilation == (1, 1) and conv.groups == 1
     normed = type(norm) is nn.BatchNorm2d and norm.running_mean is not None
-    return usual and (normed or type(norm) is nn.Identity)
+    return square and (normed or type(norm) is nn.Identity)
 
 
 def _blocks(network: ResNet) -> Iterator[BasicBlock | Bottleneck]:
@@ -171,11 +173,18 @@ def _pairs(block: BasicBlock | Bottleneck) -> list[tuple[nn.Module, nn.Module]]:
     return [*pairs, (block.conv3, block.bn3)] if isinstance(block, Bottleneck) else pairs
 
 
+def _shortcut(block: BasicBlock | Bottleneck) -> tuple[nn.Module, nn.Module]:
+    convolution, norm = block.shortcut.children()
+    return convolution, norm
+
+
 def _block(block: BasicBlock | Bottleneck) -> FoldedBlock:
     convs = tuple(_folded(conv, norm) for conv, norm in _pairs(block))
     if isinstance(block.shortcut, nn.Identity):
         return FoldedBlock(convs, None, stride=1)
-    return FoldedBlock(convs, _folded(block.shortcut[0], block.shortcut[1]), block.shortcut.stride)
+    stride = block.shortcut.stride
+    assert isinstance(stride, int)
+    return FoldedBlock(convs, _folded(*_shortcut(block)), stride)
 
 
 @torch.no_grad()
@@ -187,9 +196,8 @@ def _folded(conv: nn.Module, norm: nn.Module) -> FoldedConv:
         double = fuse_conv_bn_eval(double, deepcopy(norm).double().eval())
     bias = torch.zeros(conv.out_channels, device=conv.weight.device) if double.bias is None else double.bias.detach()
     weight = double.weight.detach().float().contiguous(memory_format=torch.channels_last)
-    (stride, _), (padding, _) = conv.stride, conv.padding
-    assert isinstance(padding, int)  # as `models` builds them; a word would have no second letter to be dropped
-    return FoldedConv(weight, bias.float(), stride, padding)
+    assert not isinstance(conv.padding, str)  # see `_plain`
+    return FoldedConv(weight, bias.float(), conv.stride[0], conv.padding[0])
 
 
 def _relu_back(gradient: Tensor, output: Tensor) -> None:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
 
-import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import Images
 from benchmark.evaluation import attack_checks, forward_checks, gradient_checks
+from benchmark.evaluation.compute_batch import out_of_memory
 from benchmark.evaluation.probes import Probe, left_as_found, own_randomness
 from benchmark.evaluation.verdict import Check
 
@@ -87,9 +87,9 @@ def _guarded(name: str, run: Callable[[], Check]) -> Check:
     """Run a check; a network that raises has failed it, unless it only ran out of memory."""
     try:
         return run()
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if out_of_memory(error):
+            raise
         message = (str(error).strip().splitlines() or ["no message"])[0][:200].rstrip(".")
         advice = "make the network map any batch of images to finite logits, with and without gradients"
         return Check(name, None, "fail", f"The network broke off with {type(error).__name__}: {message}; {advice}.")

@@ -121,6 +121,7 @@ def merge(shards: Sequence[Evaluated]) -> Evaluated:
         best_known_accuracy=_share(np.logical_and.reduce(list(verdicts.values()))),
         verdicts={name: pack_verdicts(bits) for name, bits in verdicts.items()},
         health=[_worst(list(checks)) for checks in zip(*(each.evaluation.health for each in parts), strict=True)],
+        notes=list(dict.fromkeys(note for each in parts for note in each.evaluation.notes)),
     )
     machine = first.machine.model_copy(update={"seconds": sum(each.machine.seconds for each in parts)})
     changes = {"shard": None, "evaluation": joined, "machine": machine, "curve": None, "curve_area": None}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import model_validator
+from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
 from benchmark.results.fields import ExactSize, Integer, Positive, Quantity, Share
 from benchmark.results.parts import DatasetPart, Part
@@ -78,6 +78,15 @@ class EvaluationPart(Part):
     best_known_accuracy: Share  # right on the clean image and under every attack
     verdicts: dict[str, str]
     health: list[CheckPart]
+    notes: list[str] = []  # what happened on the way and changed no verdict, such as memory that ran out
+
+    @model_serializer(mode="wrap")
+    def _without_empty_notes(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Write no empty list of notes: almost no record has any, and none had any before there were notes."""
+        fields: dict[str, Any] = serialize(self)
+        if not self.notes:
+            fields.pop("notes", None)
+        return fields
 
     def protocol(self, dataset: DatasetPart) -> str:
         """Return the protocol id of this evaluation on a data set."""

@@ -48,8 +48,27 @@ class EvaluateRequest:
     parent: Path | None
 
 
-def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> tuple[Evaluated, Path]:
-    """Measure an artifact and return the result and the file it is in; a finished one is only read.
+@dataclass(frozen=True)
+class Task:
+    """A request with everything it names read and settled; `part` is what is measured of `data`."""
+
+    artifact: Artifact
+    parent: Artifact | None
+    data: TestData
+    part: TestData
+    protocol: Protocol
+    shard: Shard | None
+    device: torch.device
+    path: Path  # of the result
+
+    @property
+    def journal(self) -> Path:
+        """Folder of AutoAttack's finished batches until there is a result."""
+        return self.path.parent / "journal" / self.path.stem
+
+
+def settle(request: EvaluateRequest) -> Task:
+    """Read what a request names, and settle the number of threads.
 
     Raises:
         UserError: for mistakes in the request, the artifact or the data.
@@ -65,7 +84,18 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
     _settle_threads(artifact, min(request.batch_size, len(part.test)))
     name = _result_name(artifact, protocol, shard, request.batch_size, parent)
     path = request.out / "evaluations" / f"{name}.json"
-    journal = path.parent / "journal" / path.stem
+    return Task(artifact, parent, data, part, protocol, shard, device, path)
+
+
+def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> tuple[Evaluated, Path]:
+    """Measure an artifact and return the result and the file it is in; a finished one is only read.
+
+    Raises:
+        UserError: for mistakes in the request, the artifact or the data.
+    """
+    task = settle(request)
+    artifact, parent, data, part, protocol = task.artifact, task.parent, task.data, task.part, task.protocol
+    shard, device, path = task.shard, task.device, task.path
     found = load_evaluated(path) if path.exists() else None
     if found is not None and found.test_sha256 == data.sha256:
         say(f"already measured on {found.machine.started}; delete {path} to repeat it")
@@ -78,7 +108,7 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
             device=device,
             batch_size=request.batch_size,
             parent=parent.network if parent else None,
-            journal=journal,
+            journal=task.journal,
             report=say,
         )
         found = Evaluated(
@@ -99,7 +129,7 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
             ),
         )
         write_model(path, found)
-    shutil.rmtree(journal, ignore_errors=True)
+    shutil.rmtree(task.journal, ignore_errors=True)
     if request.curve and found.curve is None:
         found = _with_curve(found, artifact, part.test.to(device), protocol, request.batch_size, say)
         write_model(path, found)

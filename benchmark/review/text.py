@@ -32,6 +32,7 @@ def evaluated_text(found: Evaluated) -> str:
         f"gradient health: {MARKS[evaluation.health_verdict]}",
     ]
     lines += [f"  {check.name:<18}{MARKS[check.verdict]:<9}{check.reason}" for check in evaluation.health]
+    lines += [f"note: {note}" for note in evaluation.notes]
     if found.curve is not None and found.curve_area is not None:
         lines += ["", f"{'epsilon':>12}{'PGD accuracy':>14}"]
         lines += [f"{255 * point.epsilon:>8.2f}/255{100 * point.accuracy:>14.2f}" for point in found.curve]

@@ -210,25 +210,19 @@ def _subset(images: Images, places: Collection[int]) -> Images:
     return Images(images.images[rows], images.labels[rows])
 
 
-class _Timed(nn.Module):
-    """The network, until its processor time is over: other processes on the machine do not count."""
-
-    def __init__(self, network: nn.Module, seconds: float) -> None:
-        super().__init__()
-        self.network, self.ends = network, time.process_time() + seconds
-
-    def forward(self, images: Tensor) -> Tensor:
-        if time.process_time() > self.ends:
-            raise TooSlow
-        logits: Tensor = self.network(images)
-        return logits
-
-
 def _attack(
     replay: Replay, images: Images, attacks: Sequence[str], say: Callable[[str], None], *, seed: int
 ) -> dict[str, Tensor]:
+    """Attack until the processor time is over: other processes on the machine do not count."""
+    seconds = max(LEAST_PATIENCE, PATIENCE * replay.seconds) * torch.get_num_threads()
+    ends = time.process_time() + seconds
+
+    def check_time() -> None:
+        if time.process_time() > ends:
+            raise TooSlow
+
     found = autoattack(
-        _Timed(replay.network, max(LEAST_PATIENCE, PATIENCE * replay.seconds) * torch.get_num_threads()).eval(),
+        replay.network,
         images,
         num_classes=replay.record.dataset.num_classes,
         epsilon=replay.epsilon,
@@ -236,5 +230,6 @@ def _attack(
         batch_size=replay.record.evaluation.autoattack.batch_size,
         report=say,
         attacks=attacks,
+        before_pass=check_time,
     )
     return found.robust

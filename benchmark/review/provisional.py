@@ -1,0 +1,73 @@
+"""`evaluate --provisional`: a look at a network by the quick half of AutoAttack. It leaves no result behind.
+
+What it prints bounds the accuracy of the whole attack from above. The finished batches stay in the journal of the whole
+evaluation, which goes on from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+
+from torch import Tensor
+
+from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts, prepare
+from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.results.evaluation import CASCADE
+from benchmark.results.statistics import wilson
+from benchmark.review.evaluating import EvaluateRequest, settle
+
+QUICK = CASCADE[:2]  # a fifth of the cost, and nearly all that AutoAttack finds
+WARNING = (
+    "PROVISIONAL: FAB-T and Square were not run and gradient health was not checked, so that the last number is an "
+    "upper bound, which no board ranks and nothing has stored."
+)
+
+
+def evaluate_provisionally(request: EvaluateRequest, say: Callable[[str], None]) -> str:
+    """Measure clean and PGD accuracy and what survives both APGD attacks; return the text to be printed.
+
+    Raises:
+        UserError: for mistakes in the request, the artifact or the data.
+    """
+    if request.curve or request.parent:
+        raise UserError("--provisional measures neither a curve nor against a parent; leave --curve and --parent out")
+    task = settle(request)
+    network, images = prepare(task.artifact.network, task.device), task.part.test.to(task.device)
+    epsilon, size, compute = float(Fraction(task.protocol.epsilon)), request.batch_size, ComputeBatch(say)
+    clean = clean_verdicts(network, images, batch_size=size, compute=compute)
+    pgd = pgd_verdicts(
+        network,
+        images,
+        epsilon=epsilon,
+        step_size=float(Fraction(task.protocol.pgd_step)),
+        steps=task.protocol.pgd_steps,
+        restarts=task.protocol.pgd_restarts,
+        seed=PGD_SEED,
+        batch_size=size,
+        compute=compute,
+    )
+    attacked = autoattack(
+        network,
+        images,
+        num_classes=task.part.info.num_classes,
+        epsilon=epsilon,
+        seed=task.protocol.autoattack_seed,
+        batch_size=size,
+        report=say,
+        journal=task.journal,
+        attacks=QUICK,
+        compute=compute,
+    )
+    rows = {"clean": clean, f"pgd-{task.protocol.pgd_steps}": pgd, "at most": clean & pgd & attacked.verdicts}
+    return "\n".join([*(_line(name, right) for name, right in rows.items()), WARNING])
+
+
+def _line(name: str, right: Tensor) -> str:
+    count, total = int(right.sum()), len(right)
+    low, high = (100 * bound for bound in wilson(count, total))
+    shown = f"{name:<10}{f'{count}/{total}':>10}{100 * count / total:>10.2f}"
+    return f"{shown}   95% interval (Wilson) {low:.2f} to {high:.2f}"
