@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from benchmark.devices import choose_device
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import Experiment
 from benchmark.grid import Planned, plan
+from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
 from benchmark.leaderboard.loading import load_results
@@ -67,33 +69,35 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
     place = choose_device(device)
     todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
-    if todo:
-        _check_data(todo[0], request.data_dir)
-        _check_out(request.out)
-    for item in planned:
-        if item.state == "refused":
-            say(f"skip   {item.experiment.run}: {item.reason}")
-        elif item.warning:
-            say(f"note   {item.experiment.run}: {item.warning}")
-    done = sum(item.state == "done" for item in planned)
-    cores = os.cpu_count() or 1
-    jobs = jobs or (1 if place == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
-    say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
     failed: Sequence[WorkOrder] = []
-    if todo:
-        threads = max(1, cores // jobs)
-        orders = [
-            WorkOrder(
-                experiment=experiment,
-                out=request.out,
-                data_dir=request.data_dir,
-                device=place,
-                threads=started_threads(request.out, experiment) or threads,
-                command=command,
-            )
-            for experiment in todo
-        ]
-        failed = run_local(orders, jobs=jobs, say=say)
+    # The server imports what the workers need while the data are checked.
+    with ForkServer(place) if todo else nullcontext() as server:
+        if todo:
+            _check_data(todo[0], request.data_dir)
+            _check_out(request.out)
+        for item in planned:
+            if item.state == "refused":
+                say(f"skip   {item.experiment.run}: {item.reason}")
+            elif item.warning:
+                say(f"note   {item.experiment.run}: {item.warning}")
+        done = sum(item.state == "done" for item in planned)
+        cores = os.cpu_count() or 1
+        jobs = jobs or (1 if place == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
+        say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
+        if server is not None:
+            threads = max(1, cores // jobs)
+            orders = [
+                WorkOrder(
+                    experiment=experiment,
+                    out=request.out,
+                    data_dir=request.data_dir,
+                    device=place,
+                    threads=started_threads(request.out, experiment) or threads,
+                    command=command,
+                )
+                for experiment in todo
+            ]
+            failed = run_local(orders, server, jobs=jobs, say=say)
     write_pages(request.out)
     _print_boards(request.out, {item.experiment.run for item in planned}, say)
     return bool(failed)

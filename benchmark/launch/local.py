@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import os
 import queue
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO
 
+from benchmark.launch.forking import ForkServer, Worker
 from benchmark.launch.order import WorkOrder
 
 
 @dataclass
 class _Job:
     order: WorkOrder
-    process: subprocess.Popen[str]
+    worker: Worker
     started: float
 
 
-def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], None]) -> list[WorkOrder]:
+def run_local(
+    orders: Sequence[WorkOrder], server: ForkServer, *, jobs: int, say: Callable[[str], None]
+) -> list[WorkOrder]:
     """Run every order in a process of its own, `jobs` at a time, and return those that failed.
 
     The workers end with this process, however it ends; running again resumes them.
 
     Args:
         orders: what to run, in order.
+        server: starts the processes.
         jobs: processes side by side.
         say: receives one line of progress at a time.
     """
@@ -43,14 +43,14 @@ def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], No
                     break
                 waiting.remove(order)
                 say(f"start  {order.experiment.run}")
-                running[order.experiment.run] = _start(order, lines)
+                running[order.experiment.run] = _start(order, server, lines)
             order, line = lines.get()
             if line is not None:
                 say(f"  {_short_name(order)}  {line}")
                 continue
             job = running.pop(order.experiment.run)
-            with job.process:  # closes its pipes
-                code = job.process.wait()
+            code = job.worker.exit_code()
+            job.worker.stop()
             seconds = time.monotonic() - job.started
             finished_seconds.append(seconds)
             elapsed = [time.monotonic() - other.started for other in running.values()]
@@ -63,7 +63,7 @@ def run_local(orders: Sequence[WorkOrder], *, jobs: int, say: Callable[[str], No
                 say(f"FAILED {order.experiment.run}: {_reason(order, code)}  [{count}, {left}]")
     finally:
         for job in running.values():
-            job.process.terminate()
+            job.worker.stop()
     return failed
 
 
@@ -77,45 +77,35 @@ def _next(waiting: Sequence[WorkOrder], running: Mapping[str, _Job]) -> WorkOrde
     return None
 
 
-def _start(order: WorkOrder, lines: queue.Queue[tuple[WorkOrder, str | None]]) -> _Job:
-    path = order.save()
-    environment = {**os.environ, "OMP_NUM_THREADS": str(order.threads), "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "benchmark.launch.worker", str(path), "--with-parent"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        env=environment,
-    )
-    assert process.stdout is not None, "stdout is a pipe"
-    threading.Thread(target=_relay, args=(order, process.stdout, lines), daemon=True).start()
-    return _Job(order, process, time.monotonic())
+def _start(order: WorkOrder, server: ForkServer, lines: queue.Queue[tuple[WorkOrder, str | None]]) -> _Job:
+    worker = server.start(order)
+    threading.Thread(target=_relay, args=(order, worker, lines), daemon=True).start()
+    return _Job(order, worker, time.monotonic())
 
 
-def _relay(order: WorkOrder, output: IO[str], lines: queue.Queue[tuple[WorkOrder, str | None]]) -> None:
+def _relay(order: WorkOrder, worker: Worker, lines: queue.Queue[tuple[WorkOrder, str | None]]) -> None:
     """Copy a worker's output into its log and to the queue; None marks the end."""
-    try:
-        with (order.folder / "log.txt").open("a", encoding="utf-8") as log:
-            for line in output:
-                log.write(line)
-                log.flush()
+    with worker.output:
+        try:
+            with (order.folder / "log.txt").open("a", encoding="utf-8") as log:
+                for line in worker.output:
+                    log.write(line)
+                    log.flush()
+                    lines.put((order, line.rstrip()))
+        except OSError as error:
+            lines.put((order, f"warning: no log from here on: {error}"))
+            for line in worker.output:  # the worker would stand still once its pipe is full
                 lines.put((order, line.rstrip()))
-    except OSError as error:
-        lines.put((order, f"warning: no log from here on: {error}"))
-        for line in output:  # the worker would stand still once its pipe is full
-            lines.put((order, line.rstrip()))
-    finally:
-        lines.put((order, None))  # or the main thread would wait for ever
+        finally:
+            lines.put((order, None))  # or the main thread would wait for ever
 
 
-def _reason(order: WorkOrder, code: int) -> str:
+def _reason(order: WorkOrder, code: int | None) -> str:
     """Return the last line of the traceback, or how the process ended if it could not write one."""
     path = order.folder / "failed.txt"
     if not path.exists():
-        path.write_text(f"the process ended with code {code} without a word; see log.txt\n", encoding="utf-8")
+        ending = "ended" if code is None else f"ended with code {code}"
+        path.write_text(f"the process {ending} without a word; see log.txt\n", encoding="utf-8")
     last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
     return f"{last} (see {path})"
 

@@ -115,7 +115,7 @@ def run_order(order: WorkOrder) -> Record:
     return record
 
 
-def _exit_with_parent() -> None:
+def exit_with_parent() -> None:
     """End this process when the parent does, even by kill -9: the parent's end of standard input closes then."""
 
     def watch() -> None:
@@ -157,5 +157,5 @@ def main(order_path: Path) -> int:
 
 if __name__ == "__main__":
     if "--with-parent" in sys.argv[2:]:
-        _exit_with_parent()
+        exit_with_parent()
     sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,176 @@
+"""Starts workers without their start-up time: one process imports what all of them need, and forks for every order.
+
+    python -m benchmark.launch.forking FD
+
+It imports torch once, which takes longer than everything else a small experiment does before its first epoch. The
+forked workers are processes of their own: a crash or a kill of one touches no other. The process that asks for them
+talks to this one through the Unix socket FD and to every worker through its own three pipes:
+
+- standard input never carries anything; its closing tells the worker that the parent has ended;
+- standard output and error are the worker's lines;
+- the status pipe receives the exit code, from here, when the worker has ended.
+
+Only CPU runs on Linux are forked. Elsewhere the worker is a new interpreter: a CUDA driver does not survive a fork, nor
+do some libraries of macOS, and a run on a GPU is long enough to import torch for itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, NoReturn
+
+from benchmark.launch.order import WorkOrder
+
+MAX_MESSAGE = 65536  # bytes; a message holds one path
+
+
+@dataclass
+class Worker:
+    """The parent's ends of a worker's pipes."""
+
+    alive: int  # file descriptor; closing it ends the worker
+    output: IO[str]
+    status: IO[str]  # the exit code in digits once the worker has ended; nothing if the fork server died before it
+
+    def stop(self) -> None:
+        """End the worker, wherever it is."""
+        os.close(self.alive)
+
+    def exit_code(self) -> int | None:
+        """Wait for the end and return the exit code, minus the signal for a killed worker; None if nobody knows."""
+        with self.status:
+            text = self.status.read()
+        return int(text) if text else None
+
+
+class ForkServer:
+    """The parent's side; use as a context. Workers go on when it is left, until their pipes are closed.
+
+    Args:
+        device: where the workers compute.
+    """
+
+    def __init__(self, device: Literal["cpu", "cuda"]) -> None:
+        fork = device == "cpu" and sys.platform == "linux"
+        self._channel, theirs = socket.socketpair()
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "benchmark.launch.forking", str(theirs.fileno()), *["--fork"] * fork],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=environment,
+            )
+
+    def __enter__(self) -> ForkServer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._channel.close()  # which ends the process
+        self._process.wait()
+
+    def start(self, order: WorkOrder) -> Worker:
+        """Write the order into its folder and start a worker on it.
+
+        Raises:
+            RuntimeError: if the server has ended.
+        """
+        pipes = [os.pipe() for _ in range(3)]
+        (their_input, alive), (output, their_output), (status, their_status) = pipes
+        message = {"order": str(order.save().resolve()), "threads": order.threads}
+        worker = Worker(alive, open(output, encoding="utf-8", errors="replace"), open(status, encoding="ascii"))  # noqa: SIM115 - closed by whoever reads them
+        theirs = [their_input, their_output, their_status]
+        try:
+            socket.send_fds(self._channel, [json.dumps(message).encode() + b"\n"], theirs)
+            if not self._channel.recv(1):  # waits, as two messages under way could be read as one
+                raise RuntimeError("the process that starts the workers has ended; it said why on standard error")
+        finally:
+            for descriptor in theirs:
+                os.close(descriptor)
+        return worker
+
+
+def serve(channel: socket.socket, *, fork: bool) -> None:
+    """Start a worker for every message until the channel closes; without `fork` a new interpreter each."""
+    if fork:
+        _import_what_workers_need()
+    running: dict[int, int] = {}  # process id to status pipe
+
+    def reap(*_: object) -> None:
+        with contextlib.suppress(ChildProcessError, BrokenPipeError):  # no worker is left, or no parent
+            while running:
+                process, status = os.waitpid(-1, os.WNOHANG)
+                if not process:
+                    return
+                pipe = running.pop(process)
+                with os.fdopen(pipe, "w", encoding="ascii") as file:
+                    file.write(str(os.waitstatus_to_exitcode(status)))
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the channel
+    signal.signal(signal.SIGCHLD, reap)
+    while True:
+        message, descriptors, *_ = socket.recv_fds(channel, MAX_MESSAGE, 3)
+        if not message:
+            return
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until the worker is known by its number
+        process = os.fork()
+        if not process:
+            channel.close()
+            for pipe in running.values():  # or the parent, reading another worker's status, would wait for this one
+                os.close(pipe)
+            _become_worker(json.loads(message), descriptors, fork=fork)
+        *others, running[process] = descriptors
+        for descriptor in others:
+            os.close(descriptor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        channel.send(b".")
+
+
+def _import_what_workers_need() -> None:
+    import torch
+
+    import benchmark.launch.worker
+
+    # The first optimiser of a process imports torch's compiler, which nothing here uses; this is that first one.
+    torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
+    gc.freeze()  # the collector would otherwise write to, and so copy, every page that the workers share
+
+
+def _become_worker(request: dict[str, Any], descriptors: list[int], *, fork: bool) -> NoReturn:
+    """Run one order in this freshly forked process, which ends with it."""
+    code = 1
+    try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
+        given, output, status = descriptors
+        for target, descriptor in enumerate((given, output, output)):
+            os.dup2(descriptor, target)
+        for descriptor in (given, output, status):
+            os.close(descriptor)
+        if fork:
+            from benchmark.launch import worker
+
+            worker.exit_with_parent()
+            code = worker.main(Path(request["order"]))
+        else:
+            command = [sys.executable, "-m", "benchmark.launch.worker", request["order"], "--with-parent"]
+            os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": str(request["threads"])})
+    except BaseException:  # Ctrl-C too: nothing may run the fork server's own code from here
+        traceback.print_exc()
+    finally:
+        os._exit(code)  # without the exit handlers of the fork server
+
+
+if __name__ == "__main__":
+    serve(socket.socket(fileno=int(sys.argv[1])), fork="--fork" in sys.argv)
