@@ -35,6 +35,12 @@ def _seeded() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep decoded images of tests out of the user's cache."""
+    monkeypatch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
 @pytest.fixture
 def make_plan() -> Callable[..., NetworkPlan]:
     """Return the maker of network plans: a ResNet10 of a sixteenth of the width, changed by keyword."""

@@ -6,7 +6,6 @@ them divides by 255.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from benchmark.data.cache import read_part
 from benchmark.data.catalog import KNOWN, KnownDataset
 from benchmark.data.readers.part import RawPart
 from benchmark.data.source import find_reader
@@ -131,7 +131,7 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
         UserError: if the data are missing or broken.
     """
     reader = find_reader(name, data_dir)
-    part = reader.read("train")
+    part = read_part(reader, name, "train")
     shape = _checked_info(name, part, reader.class_names())
     if len(part.labels) < 2:
         raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
@@ -146,7 +146,7 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
         flip=known.flip if known else True,
         crop_padding=known.crop_padding if known else min(shape.height, shape.width) // 8,
     )
-    return TrainingData(info, _select(part, kept), _select(part, validation_rows), _sha256(part))
+    return TrainingData(info, _select(part, kept), _select(part, validation_rows), part.sha256)
 
 
 def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> TestData:
@@ -161,11 +161,11 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
         UserError: if the data are missing or broken.
     """
     reader = find_reader(name, data_dir)
-    part = reader.read("test")
+    part = read_part(reader, name, "test")
     info = _checked_info(name, part, reader.class_names())
     rows = order_of_test(name, len(part.labels))
     kept = rows[:limit]
-    return TestData(info, _select(part, kept), _sha256(part), torch.from_numpy(kept.copy()))
+    return TestData(info, _select(part, kept), part.sha256, torch.from_numpy(kept.copy()))
 
 
 def _checked_info(name: str, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
@@ -224,10 +224,3 @@ def _statistics(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[tup
     # A constant channel must not make the normalisation divide by zero.
     std = np.maximum(np.sqrt(variance), 1 / 255)
     return tuple(round(float(value), 4) for value in mean), tuple(round(float(value), 4) for value in std)
-
-
-def _sha256(part: RawPart) -> str:
-    digest = hashlib.sha256(f"{part.images.shape}".encode())
-    digest.update(np.ascontiguousarray(part.images).data)
-    digest.update(part.labels.astype("<i8").tobytes())
-    return digest.hexdigest()

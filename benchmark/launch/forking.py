@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
 import signal
@@ -139,8 +140,7 @@ def serve(channel: socket.socket, *, fork: bool) -> None:
 def _import_what_workers_need() -> None:
     import torch
 
-    import benchmark.launch.worker
-
+    importlib.import_module("benchmark.launch.worker")
     # The first optimiser of a process imports torch's compiler, which nothing here uses; this is that first one.
     torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.1)
     gc.freeze()  # the collector would otherwise write to, and so copy, every page that the workers share

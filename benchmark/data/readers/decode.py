@@ -1,11 +1,18 @@
-"""Decodes many small compressed images with pillow in threads, into one array."""
+"""Decodes many small compressed images with pillow, in threads or other processes, into one array.
+
+Run as a program it is such a process: it reads one message from standard input and writes one array.
+"""
 
 from __future__ import annotations
 
 import io
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +33,9 @@ _CHUNK = 256
 # Below this size pillow spends its time in Python code, where threads only wait for each other.
 _PIXELS_WORTH_THREADS = 96 * 96
 
+# So many small images take about a second; another process needs a fifth of one to start.
+_WORTH_A_PROCESS = 10_000
+
 
 def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) -> NDArray[np.uint8]:
     """Decode images of one size.
@@ -40,32 +50,82 @@ def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) 
     Raises:
         UserError: naming the first row that is no image, or whose size differs from that of row 0.
     """
-    expected = _decode(encoded[0], where(0)).shape[:2]
+    height, width = _decode(encoded[0], where(0)).shape[:2]
+    cores = min(16, os.cpu_count() or 1)
+    small = height * width < _PIXELS_WORTH_THREADS
+    shares = max(1, min(cores, len(encoded) // _WORTH_A_PROCESS)) if small else 1
+    bounds = [len(encoded) * share // shares for share in range(shares + 1)]
+    with ThreadPoolExecutor(shares) as pool:
+        others = [pool.submit(_elsewhere, encoded[start:end]) for start, end in pairwise(bounds[1:])]
+        pieces = [_decode_rows(encoded, range(bounds[1]), (height, width), where, threads=1 if small else cores)]
+    for (start, end), other in zip(pairwise(bounds[1:]), others, strict=True):
+        piece = other.result()
+        if piece is None or piece.shape[2:] != (height, width):  # decoded again here for the message, or the images
+            piece = _decode_rows(encoded, range(start, end), (height, width), where, threads=1)
+        pieces.append(piece)
+    if shares == 1:
+        return pieces[0]
+    channels = max(piece.shape[1] for piece in pieces)
+    joined = np.empty((len(encoded), channels, height, width), dtype=np.uint8)
+    for start, piece in zip(bounds, pieces, strict=False):
+        joined[start : start + len(piece)] = piece  # grey images among coloured ones are repeated over the channels
+    return joined
+
+
+def _decode_rows(
+    encoded: Sequence[bytes | Path], rows: range, size: tuple[int, int], where: Callable[[int], str], *, threads: int
+) -> NDArray[np.uint8]:
+    """Decode some rows, at least one, all of which must have this height and width; (rows, 1 or 3, H, W)."""
 
     def decode_chunk(start: int) -> list[NDArray[np.uint8]]:
         pixels = []
-        for row, content in enumerate(encoded[start : start + _CHUNK], start):
-            pixels.append(_decode(content, where(row)))
-            if (got := pixels[-1].shape[:2]) != expected:
+        for row in rows[start : start + _CHUNK]:
+            pixels.append(_decode(encoded[row], where(row)))
+            if (got := pixels[-1].shape[:2]) != size:
                 raise UserError(
-                    f"{where(row)} is {_size(got)} pixels but {where(0)} is {_size(expected)}; "
+                    f"{where(row)} is {_size(got)} pixels but {where(0)} is {_size(size)}; "
                     "all images of a data set must have one size."
                 )
         return pixels
 
-    num_threads = min(16, os.cpu_count() or 1) if expected[0] * expected[1] >= _PIXELS_WORTH_THREADS else 1
-    pool = ThreadPoolExecutor(num_threads)
+    pool = ThreadPoolExecutor(threads)
     try:
-        chunks = list(pool.map(decode_chunk, range(0, len(encoded), _CHUNK)))
+        chunks = list(pool.map(decode_chunk, range(0, len(rows), _CHUNK)))
     finally:
         # After an error the remaining chunks would only delay the message.
         pool.shutdown(cancel_futures=True)
     images = [image for chunk in chunks for image in chunk]
     channels = max(image.shape[2] for image in images)
-    stacked = np.empty((len(images), channels, *expected), dtype=np.uint8)
+    stacked = np.empty((len(images), channels, *size), dtype=np.uint8)
     for row, image in enumerate(images):
         stacked[row] = image.transpose(2, 0, 1)  # a grey image among coloured ones is repeated over the channels
     return stacked
+
+
+def _elsewhere(encoded: Sequence[bytes | Path]) -> NDArray[np.uint8] | None:
+    """Decode in another process; None if that fails for any reason, such as an image that is none."""
+    contents = [content if isinstance(content, bytes) else os.fsencode(content) for content in encoded]
+    header = {"lengths": [len(content) for content in contents], "paths": isinstance(encoded[0], Path)}
+    message = b"".join([json.dumps(header).encode(), b"\n", *contents])
+    command = [sys.executable, "-m", "benchmark.data.readers.decode"]
+    try:
+        finished = subprocess.run(command, input=message, capture_output=True, check=True)
+        decoded: NDArray[np.uint8] = np.load(io.BytesIO(finished.stdout), allow_pickle=False)
+    except (OSError, ValueError, EOFError, subprocess.CalledProcessError):
+        return None
+    return decoded
+
+
+def _serve() -> None:
+    """Be the other process."""
+    header = json.loads(sys.stdin.buffer.readline())
+    contents: list[bytes | Path] = []
+    for length in header["lengths"]:
+        content = sys.stdin.buffer.read(length)
+        contents.append(Path(os.fsdecode(content)) if header["paths"] else content)
+    height, width = _decode(contents[0], "").shape[:2]
+    decoded = _decode_rows(contents, range(len(contents)), (height, width), str, threads=1)
+    np.save(sys.stdout.buffer, decoded)
 
 
 def _decode(content: bytes | Path, name: str) -> NDArray[np.uint8]:
@@ -85,3 +145,7 @@ def _decode(content: bytes | Path, name: str) -> NDArray[np.uint8]:
 
 def _size(shape: tuple[int, ...]) -> str:
     return "x".join(str(length) for length in shape)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -39,6 +39,10 @@ class ImageFolderReader:
         decoded = decode_images([file for file, _ in rows], lambda row: str(rows[row][0]))
         return RawPart(decoded, np.array(labels, dtype=np.int64), rows)
 
+    def encoded_files(self, part: Part) -> tuple[Path, ...]:
+        """Return all image files of a part, by class and then by file name."""
+        return tuple(image for folder in _class_folders(self._part_folder(part)) for image in _image_files(folder))
+
     def class_names(self) -> tuple[str, ...]:
         """Return the names of the training folders, sorted."""
         return tuple(folder.name for folder in _class_folders(self._part_folder("train")))

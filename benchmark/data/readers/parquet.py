@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmark.data.catalog import KnownDataset
@@ -52,6 +50,10 @@ class ParquetReader:
             raise UserError(f"{files[0][0]} holds no images.")
         rows = tuple(files)
         return RawPart(decode_images(encoded, lambda row: where(rows, row)), np.concatenate(labels), rows)
+
+    def encoded_files(self, part: Part) -> tuple[Path, ...]:
+        """Return the shards of a part, in order."""
+        return tuple(self._files(part))
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names in the hub's metadata; for an unknown set, numbers for classes without one."""
@@ -121,12 +123,16 @@ def _shards(folder: Path, stem: str) -> list[Path]:
 
 def _read_column(file: Path, names: tuple[str, ...]) -> Any:
     """Read the first of these columns that exists, as one pyarrow Array."""
+    import pyarrow.parquet as pq  # pyarrow takes a tenth of a second to import, and most commands read no parquet
+
     with reading(file, "a parquet file"), pq.ParquetFile(file) as parquet:
         name = _present(parquet.schema_arrow, names, file)
         return parquet.read(columns=[name]).column(0).combine_chunks()
 
 
 def _image_bytes(file: Path) -> list[bytes]:
+    import pyarrow as pa
+
     column = _read_column(file, _IMAGE_COLUMNS)
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
         # `flatten` hands the null of a row down to its fields.
@@ -146,6 +152,8 @@ def _refuse_nulls(column: Any, file: Path, what: str) -> None:
 
 def _named_classes(file: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
     """Return the class names of the label column in the hub's metadata, () if there are none."""
+    import pyarrow.parquet as pq
+
     with reading(file, "a parquet file"):
         schema = pq.read_schema(file)
         column = _present(schema, columns, file)

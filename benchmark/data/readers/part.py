@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +36,14 @@ class RawPart:
         """Name the file of a row, and the row inside it if the file holds several."""
         return where(self.files, row)
 
+    @cached_property
+    def sha256(self) -> str:
+        """Hash of the decoded part: shape, pixels and labels."""
+        digest = hashlib.sha256(f"{self.images.shape}".encode())
+        digest.update(np.ascontiguousarray(self.images).data)
+        digest.update(self.labels.astype("<i8").tobytes())
+        return digest.hexdigest()
+
 
 class Reader(Protocol):
     """A data set that was found on disk."""
@@ -44,6 +54,18 @@ class Reader(Protocol):
 
     def class_names(self) -> tuple[str, ...]:
         """Name all classes without decoding images; () if the files name none (known data sets only)."""
+        ...
+
+
+@runtime_checkable
+class DecodingReader(Reader, Protocol):
+    """A reader of compressed images, whose parts are worth keeping decoded."""
+
+    def encoded_files(self, part: Part) -> tuple[Path, ...]:
+        """Return the files that a part is decoded from, in order.
+
+        Their names and contents and `class_names` decide what `read` returns.
+        """
         ...
 
 

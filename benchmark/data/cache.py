@@ -1,0 +1,135 @@
+"""Keeps decoded images on disk, so that compressed files are decoded once and not by every experiment.
+
+An entry is found by the content of the files it was decoded from, all of which is hashed every time: size and time of
+a file could stay while its content changes, and hashing takes a twentieth of the time of decoding. An entry is believed
+only if it belongs to this user, nobody else may write to it, and its images and labels still have the hash they were
+stored with; anything else is decoded anew. What cannot be kept is a note and no error.
+
+The folder is `$ROBUST_COMPRESSION_CACHE`, else `robust-compression-benchmark` in `$XDG_CACHE_HOME` or `~/.cache`. It
+may be deleted at any time, and holds at most 4 GB, the latest used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
+
+VERSION = 1  # of what the readers make of the same files
+MAX_BYTES = 4_000_000_000
+WORTH_KEEPING = 0.5  # seconds of decoding
+
+
+def read_part(reader: Reader, name: str, part: Part) -> RawPart:
+    """Return what `reader.read(part)` returns, from the cache if it is there.
+
+    Args:
+        reader: of the data set.
+        name: of the data set.
+        part: which part; no file of the other is touched.
+
+    Raises:
+        UserError: if the data are missing or broken.
+    """
+    if not isinstance(reader, DecodingReader):
+        return reader.read(part)
+    key = _key(reader, name, part)
+    if key is None:
+        return reader.read(part)
+    path = cache_folder() / f"{key}.safetensors"
+    found = _load(path, key, reader.encoded_files(part))
+    if found is not None:
+        return found
+    started = time.perf_counter()
+    decoded = reader.read(part)
+    # The second key is that of the files as they are now: they may have changed between hashing and decoding.
+    if time.perf_counter() - started >= WORTH_KEEPING and _key(reader, name, part) == key:
+        try:
+            _store(path, key, decoded)
+        except (OSError, SafetensorError) as error:
+            print(f"note: {name} is decoded every time, as {path.parent} cannot hold it ({error})", file=sys.stderr)
+    return decoded
+
+
+def cache_folder() -> Path:
+    """Return the folder of the entries, which need not exist."""
+    if own := os.environ.get("ROBUST_COMPRESSION_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "robust-compression-benchmark"
+
+
+def _key(reader: DecodingReader, name: str, part: Part) -> str | None:
+    """Hash everything that decides what a part decodes to; None if a file cannot be read: the reader will say so."""
+    setting = [VERSION, PIL.__version__, type(reader).__name__, name, part, reader.class_names()]
+    digest = hashlib.sha256(json.dumps(setting).encode())
+    try:
+        for path in reader.encoded_files(part):
+            with path.open("rb") as file:
+                content = hashlib.file_digest(file, "sha256").hexdigest()
+            digest.update(json.dumps([path.parent.name, path.name, content]).encode())
+    except OSError:
+        return None
+    return digest.hexdigest()[:32]
+
+
+def _load(path: Path, key: str, files: tuple[Path, ...]) -> RawPart | None:
+    """Return an entry; None if there is none to be believed."""
+    try:
+        facts = path.stat()
+        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+            return None
+        with safe_open(path, framework="numpy") as file:
+            metadata = file.metadata() or {}
+            images, labels = file.get_tensor("images"), file.get_tensor("labels")
+        rows = tuple(zip(files, json.loads(metadata.get("counts", "[]")), strict=True))
+    except (OSError, SafetensorError, ValueError, TypeError):
+        return None
+    if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int64 or labels.shape != images.shape[:1]:
+        return None
+    found = RawPart(images, labels, rows)
+    if metadata.get("key") != key or metadata.get("sha256") != found.sha256:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # the latest used are kept
+    return found
+
+
+def _store(path: Path, key: str, part: RawPart) -> None:
+    size = part.images.nbytes + part.labels.nbytes
+    if size > MAX_BYTES:
+        return
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _make_room(path.parent, size)
+    counts = json.dumps([count for _, count in part.files])
+    temporary = path.with_suffix(f".{os.getpid()}")
+    try:
+        tensors: dict[str, NDArray[Any]] = {"images": np.ascontiguousarray(part.images), "labels": part.labels}
+        save_file(tensors, temporary, metadata={"key": key, "sha256": part.sha256, "counts": counts})
+        temporary.chmod(0o600)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _make_room(folder: Path, size: int) -> None:
+    """Delete what was used longest ago, half-written entries of killed processes among it, until `size` bytes fit."""
+    entries = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in folder.iterdir())
+    total = sum(entry_size for _, entry_size, _ in entries)
+    for _, entry_size, entry in entries:
+        if total + size <= MAX_BYTES:
+            return
+        entry.unlink(missing_ok=True)
+        total -= entry_size
