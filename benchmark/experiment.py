@@ -88,6 +88,7 @@ class TrainingSpec(Strict):
     fast: FastSpec = FastSpec()  # of the objective `fast`
     trades_beta: float = Field(default=6.0, ge=0)  # of the objective `trades`
     selection_steps: int = Field(default=10, ge=1)  # PGD steps of the per-epoch validation attack
+    selection_images: int | None = Field(default=None, ge=1)  # at most so many validation images; None means all
 
 
 class PgdSpec(Strict):

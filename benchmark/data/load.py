@@ -38,6 +38,10 @@ class Images:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int | None) -> Images:
+        """Return the first `count` of them; all for None."""
+        return Images(self.images[:count], self.labels[:count])
+
     def to(self, device: torch.device | str) -> Images:
         """Return the same images on another device."""
         return Images(self.images.to(device), self.labels.to(device))

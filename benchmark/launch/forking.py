@@ -62,12 +62,12 @@ class ForkServer:
     """
 
     def __init__(self, device: Literal["cpu", "cuda"]) -> None:
-        fork = device == "cpu" and sys.platform == "linux"
+        self.forks = device == "cpu" and sys.platform == "linux"
         self._channel, theirs = socket.socketpair()
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.launch.forking", str(theirs.fileno()), *["--fork"] * fork],
+                [sys.executable, "-m", "benchmark.launch.forking", str(theirs.fileno()), *["--fork"] * self.forks],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=environment,
@@ -86,19 +86,21 @@ class ForkServer:
         Raises:
             RuntimeError: if the server has ended.
         """
-        pipes = [os.pipe() for _ in range(3)]
-        (their_input, alive), (output, their_output), (status, their_status) = pipes
         message = {"order": str(order.save().resolve()), "threads": order.threads}
-        worker = Worker(alive, open(output, encoding="utf-8", errors="replace"), open(status, encoding="ascii"))  # noqa: SIM115 - closed by whoever reads them
-        theirs = [their_input, their_output, their_status]
+        (their_input, alive), (output, their_output), (status, their_status) = (os.pipe() for _ in range(3))
+        theirs, ours = [their_input, their_output, their_status], [alive, output, status]
         try:
-            socket.send_fds(self._channel, [json.dumps(message).encode() + b"\n"], theirs)
+            socket.send_fds(self._channel, [json.dumps(message).encode()], theirs)
             if not self._channel.recv(1):  # waits, as two messages under way could be read as one
-                raise RuntimeError("the process that starts the workers has ended; it said why on standard error")
+                raise BrokenPipeError
+        except OSError as error:
+            for descriptor in ours:
+                os.close(descriptor)
+            raise RuntimeError("the process that starts the workers has ended") from error
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
-        return worker
+        return Worker(alive, os.fdopen(output, encoding="utf-8", errors="replace"), os.fdopen(status, encoding="ascii"))
 
 
 def serve(channel: socket.socket, *, fork: bool) -> None:

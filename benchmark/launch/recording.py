@@ -26,6 +26,7 @@ from benchmark.results.parts import (
     TrainingPart,
 )
 from benchmark.results.record import Record
+from benchmark.training.history import EpochLine
 from benchmark.training.state import Trained
 from methods.base import Phase
 
@@ -107,12 +108,16 @@ def make_record(
             validation_robust_accuracy=trained.validation_robust_accuracy,
             frozen_parts_unchanged=trained.frozen_parts_unchanged,
             first_phase=_first_phase(trained),
-            history=[EpochPart(**vars(line)) for line in trained.history],
+            history=[_epoch_part(line) for line in trained.history],
         ),
         evaluation=evaluation,
         weights_sha256=weights_sha256,
         provenance=provenance,
     )
+
+
+def _epoch_part(line: EpochLine) -> EpochPart:
+    return EpochPart(**{name: value for name, value in vars(line).items() if name in EpochPart.model_fields})
 
 
 def _first_phase(trained: Trained) -> FirstPhasePart | None:

@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 
 from benchmark.artifact.measure import measure_export
+from benchmark.cost import multiply_adds
 from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
@@ -32,6 +33,7 @@ from benchmark.launch.order import WorkOrder, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.launch.recording import make_record, portable_config
 from benchmark.launch.storing import measure_cost, parent_network, write_network
+from benchmark.launch.threads import threads_for
 from benchmark.models import network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.parts import ProvenancePart
@@ -58,19 +60,19 @@ def run_order(order: WorkOrder) -> Record:
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     experiment, device = order.experiment, torch.device(order.device)
-    torch.set_num_threads(order.threads)
     found = ResolvedMethod(load_method_class(experiment.method.target), experiment.method.target)
     method = found.create(experiment.method.options, experiment.run)
     target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
 
     data = load_training(experiment.dataset, order.data_dir, limit=experiment.train_images)
+    plan = network_plan(experiment.architecture, data.info)
+    architecture = method.resize(plan, target)
+    order = _settle_threads(order, multiply_adds(architecture, data.info.channels, data.info.height))
     first_phase = None
     if experiment.first_phase is not None:
         first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)
     trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
-    plan = network_plan(experiment.architecture, data.info)
     budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
-    architecture = method.resize(plan, target)
     measured = measure_export(
         trained.network, prunable_sizes(architecture), budget=budget, binary=target.weights == "binary"
     )
@@ -113,6 +115,22 @@ def run_order(order: WorkOrder) -> Record:
     save_record(record, order.out)
     shutil.rmtree(journal)
     return record
+
+
+def _settle_threads(order: WorkOrder, multiply_adds: int) -> WorkOrder:
+    """Set torch's threads and return the order with their number, which is also that of a later resumption.
+
+    Args:
+        order: allows at most its number of threads; a run that has a checkpoint takes just as many.
+        multiply_adds: of one image.
+    """
+    if not (order.folder / "checkpoint.pt").exists():
+        threads = threads_for(multiply_adds * order.experiment.training.batch_size, order.threads)
+        if threads != order.threads:
+            order = order.model_copy(update={"threads": threads})
+            order.save()
+    torch.set_num_threads(order.threads)
+    return order
 
 
 def exit_with_parent() -> None:

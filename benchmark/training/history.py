@@ -19,6 +19,7 @@ class EpochLine:
     validation_robust_accuracy: float
     kept_weights: int
     seconds: float  # of training so far
+    validation_seconds: float = 0.0  # of this epoch: export, recalibration and attack; not in older histories
 
     def text(self, total_epochs: int) -> str:
         """Return the fixed-width log line; `total_epochs` gives the time left."""
@@ -27,7 +28,8 @@ class EpochLine:
             f"{self.phase:<9}{self.epoch:>4}/{total_epochs:<4} lr {self.lr:.4f}  loss {self.loss:.3f}  "
             f"val clean {100 * self.validation_clean_accuracy:4.1f}  "
             f"val pgd {100 * self.validation_robust_accuracy:4.1f}  "
-            f"kept {self.kept_weights:,}  {self.seconds:.0f}s  training ends in {left:.0f}s"
+            f"kept {self.kept_weights:,}  {self.seconds:.0f}s  "
+            f"validation {self.validation_seconds:.1f}s  training ends in {left:.0f}s"
         )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,20 +11,22 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import TrainingData
-from benchmark.evaluation.accuracy import as_float_images
 from benchmark.experiment import Experiment
 from benchmark.models import convolutions, network_plan
 from benchmark.seeding import derive_seed
-from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
+from benchmark.training.checkpoint import load_checkpoint, load_network, save_network
+from benchmark.training.epoch import train_epoch
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.handover import check_taken_over, save_trained, take_over, trained_path
 from benchmark.training.history import EpochLine, append, read, truncate
-from benchmark.training.progress import Progress
-from benchmark.training.schedule import even_batches, learning_rate, make_optimizer
+from benchmark.training.memory import memory_errors_explained
+from benchmark.training.progress import tell_seconds
+from benchmark.training.saving import Saver
+from benchmark.training.schedule import learning_rate, make_optimizer
 from benchmark.training.selection import recalibrate, validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
-from methods.base import Batch, Method, Phase, Target
+from methods.base import Method, Phase, Target
 
 
 def train(
@@ -41,7 +42,7 @@ def train(
     """Train one network, resuming from `folder/checkpoint.pt` if there is one.
 
     A run that is killed and resumed does the same arithmetic as one that is not: every epoch draws from streams of
-    its own, and the checkpoint is written whole at the end of each epoch. A finished training leaves
+    its own, and the checkpoint is written whole after each epoch, while the next one runs. A finished training leaves
     `folder/network.safetensors`, from which later calls return at once.
 
     Args:
@@ -55,9 +56,10 @@ def train(
 
     Raises:
         TrainingFailed: if the loss stops being finite or the method trains what it declared frozen.
-        UserError: if the checkpoint is damaged or belongs to another run.
+        UserError: if the checkpoint is damaged, belongs to another run or cannot be written, or if memory runs out.
     """
-    return _Run(experiment, method, data, folder, device, report, first_phase).train()
+    with memory_errors_explained(experiment, device):
+        return _Run(experiment, method, data, folder, device, report, first_phase).train()
 
 
 class _Run:
@@ -75,15 +77,15 @@ class _Run:
     ) -> None:
         self.experiment, self.method, self.folder, self.report = experiment, method, folder, report
         self.device, self.first_phase, self.history = device, first_phase, folder / "history.jsonl"
-        self.training, self.validation = data.train.to(device), data.validation.to(device)
+        self.training = data.train.to(device)
+        self.validation = data.validation.first(experiment.training.selection_images).to(device)
         self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
         self.phases = tuple(method.phases(experiment.training.epochs, self.target))
         planned = sum(phase.epochs for phase in self.phases)
         if planned != experiment.training.epochs:
             raise TrainingFailed(f"{method.name} plans {planned} epochs, the budget is {experiment.training.epochs}")
         self.taken_over = self.phases[0].epochs if first_phase is not None else 0
-        self.generator = torch.Generator(device=device)
-        self.objective = make_objective(experiment, data, self.generator)
+        self.objective = make_objective(experiment, data, torch.Generator(device=device))
         torch.manual_seed(derive_seed(experiment.seed, "build"))
         plan = method.resize(network_plan(experiment.architecture, data.info), self.target)
         self.model = method.build(plan, self.target)
@@ -96,7 +98,9 @@ class _Run:
         whole = self.history.exists() and (not self.target.dense or trained_path(self.folder).exists())
         finished = load_network(path, run_hash=run_hash) if whole else None
         if finished is None:
-            self._train_phases()
+            with Saver(self.folder / "checkpoint.pt") as saver:
+                self._train_phases(saver)
+            tell_seconds(self.state.seconds, self.state.validation_seconds, self.report)
             if self.target.dense:
                 save_trained(self.folder, self.model, self._passes(), run_hash=run_hash)
             save_network(path, self.best, vars(self.state), run_hash=run_hash)
@@ -120,7 +124,7 @@ class _Run:
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
 
-    def _train_phases(self) -> None:
+    def _train_phases(self, saver: Saver) -> None:
         checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -134,9 +138,9 @@ class _Run:
         truncate(self.history, done - self.taken_over)
         for index in range(self.state.phase, len(self.phases)):
             resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
-            self._train_phase(index, resumed)
+            self._train_phase(index, resumed, saver)
 
-    def _train_phase(self, index: int, resumed: Mapping[str, Any] | None) -> None:
+    def _train_phase(self, index: int, resumed: Mapping[str, Any] | None, saver: Saver) -> None:
         phase = self.phases[index]
         trained = set_trainable(self.model, phase)
         if resumed is None:
@@ -153,7 +157,16 @@ class _Run:
             started = time.perf_counter()
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(phase, epoch)
-            loss = self._train_epoch(phase, index, epoch, optimizer)
+            loss, updates = train_epoch(
+                *(self.method, self.model, phase, self.objective, optimizer, self.training),
+                epoch=epoch,
+                first_step=self.state.step,
+                batch_size=self.experiment.training.batch_size,
+                seed=derive_seed(self.experiment.seed, "epoch", index, epoch),
+                report=self.report,
+            )
+            self.state.step += updates
+            trained_until = time.perf_counter()
             network = self.method.export(self.model)
             if self.method.bn_recalibrate:
                 recalibrate(network, self.training, batch_size=self.experiment.training.batch_size)
@@ -164,39 +177,12 @@ class _Run:
                 self.state.best_epoch = self._epochs_before(index) + epoch + 1
                 self.best = {name: value.detach().cpu().clone() for name, value in network.state_dict().items()}
             self.state.epoch = epoch + 1
-            self.state.seconds += time.perf_counter() - started
+            now = time.perf_counter()
+            self.state.seconds += now - started
+            self.state.validation_seconds += now - trained_until
             self._check_frozen(phase)
-            self._log(phase, epoch, loss, clean, robust, network)
-            self._save(optimizer)
-
-    def _train_epoch(self, phase: Phase, index: int, epoch: int, optimizer: torch.optim.Optimizer) -> float:
-        """Run one epoch and return its mean loss."""
-        seed = derive_seed(self.experiment.seed, "epoch", index, epoch)
-        torch.manual_seed(seed)
-        self.generator.manual_seed(seed)
-        self.model.train()
-        order = torch.randperm(len(self.training), generator=torch.Generator().manual_seed(seed))
-        batches = even_batches(order, self.experiment.training.batch_size)
-        total = torch.zeros((), device=self.device)
-        progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", self.report)
-        for rows in batches:
-            rows = rows.to(self.device)
-            images = as_float_images(self.training.images[rows]).contiguous(memory_format=torch.channels_last)
-            batch = Batch(images, self.training.labels[rows], rows)
-            optimizer.zero_grad(set_to_none=True)
-            loss = self.method.loss(self.model, phase, batch, self.objective)
-            loss.backward()
-            optimizer.step()
-            self.method.after_step(self.model, phase, self.state.step)
-            self.state.step += 1
-            total += loss.detach()
-            progress.tell()
-        mean = float(total) / len(batches)
-        if not math.isfinite(mean):
-            raise TrainingFailed(
-                f"the loss is {mean} in epoch {epoch + 1} of phase {phase.name}; lower the learning rate"
-            )
-        return mean
+            self._log(phase, epoch, loss, clean, robust, now - trained_until, network)
+            self._save(optimizer, saver)
 
     def _check_frozen(self, phase: Phase) -> None:
         if frozen_digest(self.model, phase) != self.state.frozen_digest:
@@ -209,7 +195,16 @@ class _Run:
     def _epochs_before(self, index: int) -> int:
         return sum(phase.epochs for phase in self.phases[:index])
 
-    def _log(self, phase: Phase, epoch: int, loss: float, clean: float, robust: float, network: nn.Module) -> None:
+    def _log(
+        self,
+        phase: Phase,
+        epoch: int,
+        loss: float,
+        clean: float,
+        robust: float,
+        validation_seconds: float,
+        network: nn.Module,
+    ) -> None:
         kept = sum(int(conv.weight.count_nonzero()) for conv in convolutions(network).values())
         line = EpochLine(
             epoch=self._epochs_before(self.state.phase) + epoch + 1,
@@ -220,6 +215,7 @@ class _Run:
             validation_robust_accuracy=robust,
             kept_weights=kept,
             seconds=round(self.state.seconds, 3),
+            validation_seconds=round(validation_seconds, 3),
         )
         append(self.history, line)
         self.report(line.text(self.experiment.training.epochs))
@@ -229,16 +225,15 @@ class _Run:
         for phase in self.phases[: self.state.phase + 1]:
             self.method.begin_phase(self.model, phase)
 
-    def _save(self, optimizer: torch.optim.Optimizer) -> None:
-        state = {
+    def _save(self, optimizer: torch.optim.Optimizer, saver: Saver) -> None:
+        changing = {
             "run_hash": self.experiment.run_hash,
             "state": vars(self.state),
             "model": self.model.state_dict(),
             "optimizer": optimizer.state_dict(),
-            "best": self.best,
             "objective": self.objective.state_dict(),
         }
-        save_checkpoint(self.folder / "checkpoint.pt", state)
+        saver.save(changing, {"best": self.best})
 
     def _restore(self, checkpoint: Mapping[str, Any]) -> None:
         self.state = State(**checkpoint["state"])

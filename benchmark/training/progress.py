@@ -1,4 +1,4 @@
-"""Progress within an epoch, told now and then."""
+"""Progress within an epoch, told now and then, and at the end of training where its time went."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 
 PROGRESS_SECONDS = 20.0
+# Validation that took so long, in seconds and as a share of training, is worth a note.
+NOTED_SECONDS, NOTED_SHARE = 60.0, 0.25
 
 
 class Progress:
@@ -24,3 +26,17 @@ class Progress:
             self.shown = now
             left = (now - self.started) / self.done * (self.batches - self.done)
             self.report(f"{self.name} batch {self.done}/{self.batches}  epoch ends in {left:.0f}s")
+
+
+def tell_seconds(seconds: float, validation_seconds: float, report: Callable[[str], None]) -> None:
+    """Report how long training took and how much of that was validation; if it was much, what bounds it.
+
+    Args:
+        seconds: of training, validation included; at least 0.
+        validation_seconds: of these.
+        report: receives one line or two.
+    """
+    share = validation_seconds / seconds if seconds else 0.0
+    report(f"trained in {seconds:.0f}s, of these validation {validation_seconds:.0f}s ({share:.0%})")
+    if validation_seconds > NOTED_SECONDS and share > NOTED_SHARE:
+        report("note: training.selection_images and training.selection_steps bound the time of validation")

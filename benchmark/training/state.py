@@ -48,6 +48,7 @@ class State:
     epoch: int = 0  # finished epochs of the current phase
     step: int = 0  # finished updates of the current phase
     seconds: float = 0.0
+    validation_seconds: float = 0.0  # of `seconds`
     best_accuracy: float = -1.0
     best_epoch: int = 0
     first_phase_sha256: str | None = None  # of the weights it began with, None if it began with none

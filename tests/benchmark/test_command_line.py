@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -105,6 +106,7 @@ def test_kill_nine_in_training_then_the_same_command_gives_the_same_record(tmp_p
         [sys.executable, "-m", "benchmark", *arguments, str(broken)], cwd=ROOT, stdout=subprocess.DEVNULL
     )
     _wait_for(lambda: any(len(path.read_text().splitlines()) >= 2 for path in broken.rglob("history.jsonl")))
+    assert _worker_is_alive(broken)
     process.send_signal(signal.SIGKILL)
     process.wait()
     _wait_for(lambda: not _worker_is_alive(broken))
@@ -127,8 +129,14 @@ def _wait_for(condition):
 
 
 def _worker_is_alive(out):
-    listing = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
-    return any("benchmark.launch.worker" in line and str(out) in line for line in listing.splitlines())
+    """Look for somebody who holds the lock of a work folder: the system drops it with the process."""
+    for path in out.rglob("lock"):
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+    return False
 
 
 def test_one_failing_experiment_leaves_the_others_alone_and_is_retried(tmp_path, suite):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import threading
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,7 +25,7 @@ from benchmark.experiment import (
 )
 from benchmark.hashing import tensors_sha256
 from benchmark.models import convolutions
-from benchmark.training import loop
+from benchmark.training import loop, saving
 from benchmark.training.loop import train
 from benchmark.training.selection import recalibrate
 from benchmark.training.state import TrainingFailed
@@ -135,6 +136,101 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, meth
         assert resumed.validation_robust_accuracy == unkilled.validation_robust_accuracy
         assert resumed.selected_epoch == unkilled.selected_epoch
         assert losses(broken) == losses(whole)
+
+
+@pytest.mark.parametrize("objective", ["pgd", "fast"])
+def test_a_run_killed_between_the_copy_of_a_checkpoint_and_its_writing_goes_on_from_the_one_before(
+    tmp_path, digits, monkeypatch, objective
+):
+    """The history is two epochs ahead then."""
+    method, schedule = EdgePopup(), TrainingSpec(epochs=5, batch_size=16, attack=AttackSpec(num_steps=1))
+    setting = experiment(method, objective=objective, training=schedule)
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    whole.mkdir()
+    broken.mkdir()
+    unkilled = train(setting, method, digits, whole, device=CPU, report=ignore)
+
+    def save(path, state, write=saving.save_checkpoint):
+        if state["state"]["epoch"] < 3:  # the kill comes before the third one has begun to be written
+            write(path, state)
+
+    with monkeypatch.context() as patch, pytest.raises(Stopped):
+        patch.setattr(saving, "save_checkpoint", save)
+        train(setting, method, digits, broken, device=CPU, report=stop_after(4))
+    lines = []
+    resumed = train(setting, method, digits, broken, device=CPU, report=lines.append)
+
+    assert lines[0] == "resumed after epoch 2/5"
+    assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
+    assert [line.loss for line in resumed.history] == [line.loss for line in unkilled.history]
+
+
+def test_a_checkpoint_written_late_is_that_of_its_own_epoch(tmp_path, digits, monkeypatch):
+    """The next epoch changes network, optimiser and stored perturbations before the file is begun."""
+    method, setting = EdgePopup(), experiment(EdgePopup(), objective="fast")
+    next_epoch = threading.Event()
+
+    def save(path, state, write=saving.save_checkpoint):
+        assert next_epoch.wait(timeout=30)
+        write(path, state)
+
+    def report(line):
+        if "   2/3" in line and "loss" in line:
+            next_epoch.set()
+            raise Stopped
+
+    monkeypatch.setattr(saving, "save_checkpoint", save)
+    with pytest.raises(Stopped):
+        train(setting, method, digits, tmp_path, device=CPU, report=report)
+    lines = []
+    resumed = train(setting, method, digits, tmp_path, device=CPU, report=lines.append)
+
+    (tmp_path / "whole").mkdir()
+    unkilled = train(setting, method, digits, tmp_path / "whole", device=CPU, report=ignore)
+    assert lines[0] == "resumed after epoch 1/3"
+    assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
+
+
+def test_a_disk_that_is_full_stops_the_run_after_the_next_epoch(tmp_path, digits, monkeypatch):
+    def fail(path, state):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(saving, "save_checkpoint", fail)
+    with pytest.raises(UserError, match=r"cannot be written .*No space left"):
+        train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
+    assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
+
+
+def test_the_time_of_validation_is_part_of_every_epoch_and_told_at_the_end(tmp_path, digits):
+    lines = []
+    trained = train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=lines.append)
+
+    parts = [line.validation_seconds for line in trained.history]
+    assert len(parts) == 3 and all(part > 0 for part in parts)
+    assert sum(parts) < trained.seconds
+    assert "  validation 0." in lines[0]
+    assert lines[-1].startswith("trained in ") and "of these validation" in lines[-1]
+
+
+def test_validation_can_be_bound_to_the_first_images(tmp_path, digits, monkeypatch):
+    seen = []
+    monkeypatch.setattr(loop, "validate", lambda network, images, _: (seen.append(images), (0.0, 0.0))[1])
+    plain = experiment(AT())
+    bound = experiment(AT(), training=plain.training.model_copy(update={"selection_images": 5}))
+
+    train(bound, AT(), digits, tmp_path, device=CPU, report=ignore)
+
+    assert all(torch.equal(images.images, digits.validation.images[:5]) for images in seen) and len(seen) == 3
+    assert bound.run_hash != plain.run_hash
+
+
+def test_memory_that_runs_out_ends_training_in_one_sentence(tmp_path, digits, monkeypatch):
+    def allocate(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(loop, "train_epoch", allocate)
+    with pytest.raises(UserError, match="ran out of memory on cpu with batches of 16 images"):
+        train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
 
 
 def test_a_run_killed_after_training_keeps_its_selected_network(tmp_path, digits):

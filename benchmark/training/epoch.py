@@ -1,0 +1,72 @@
+"""One epoch of training: every image once, in batches of nearly equal size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from benchmark.data.load import Images
+from benchmark.evaluation.accuracy import as_float_images
+from benchmark.training.objectives import PgdObjective
+from benchmark.training.progress import Progress
+from benchmark.training.schedule import even_batches
+from benchmark.training.state import TrainingFailed
+from methods.base import Batch, Method, Phase
+
+
+def train_epoch(
+    method: Method,
+    model: nn.Module,
+    phase: Phase,
+    objective: PgdObjective,
+    optimizer: torch.optim.Optimizer,
+    images: Images,
+    *,
+    epoch: int,
+    first_step: int,
+    batch_size: int,
+    seed: int,
+    report: Callable[[str], None],
+) -> tuple[float, int]:
+    """Run one epoch and return its mean loss and the number of its updates.
+
+    Args:
+        method: makes the loss, and what follows an update.
+        model: the network of the method's layers, on the device of the images.
+        phase: the current phase.
+        objective: the adversarial loss; its generator is seeded here.
+        optimizer: of the phase.
+        images: to train on, on the training device.
+        epoch: of the phase, from 0.
+        first_step: updates made in this phase before.
+        batch_size: about so many images in an update.
+        seed: of everything that is drawn at random in this epoch.
+        report: receives a line every few seconds.
+
+    Raises:
+        TrainingFailed: if the mean loss is not finite.
+    """
+    torch.manual_seed(seed)
+    objective.generator.manual_seed(seed)
+    model.train()
+    device = images.labels.device
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    batches = even_batches(order.to(device), batch_size)
+    total = torch.zeros((), device=device)
+    progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", report)
+    for step, rows in enumerate(batches, first_step):
+        pixels = as_float_images(images.images[rows]).contiguous(memory_format=torch.channels_last)
+        optimizer.zero_grad(set_to_none=True)
+        loss = method.loss(model, phase, Batch(pixels, images.labels[rows], rows), objective)
+        loss.backward()
+        optimizer.step()
+        method.after_step(model, phase, step)
+        total += loss.detach()
+        progress.tell()
+    mean = float(total) / len(batches)
+    if not math.isfinite(mean):
+        raise TrainingFailed(f"the loss is {mean} in epoch {epoch + 1} of phase {phase.name}; lower the learning rate")
+    return mean, len(batches)

@@ -1,0 +1,45 @@
+"""Tells in one sentence that training ran out of memory, and what would need less.
+
+The batch size is never changed silently: another one is another training. Nor are large batches computed in parts whose
+gradients are added up: batch norm takes its statistics from the images of a pass, and the attack sees them too, so that
+the sum over parts is not the gradient of the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from benchmark.errors import UserError
+from benchmark.experiment import Experiment
+
+
+@contextmanager
+def memory_errors_explained(experiment: Experiment, device: torch.device) -> Iterator[None]:
+    """Turn a failed allocation of torch or Python into a UserError.
+
+    Raises:
+        UserError: if training needs more memory than there is.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
+            raise
+        training = experiment.training
+        smaller = f"--set training.batch_size={max(2, training.batch_size // 2)}"
+        bf16 = " or --set training.precision=bf16" if training.precision != "bf16" else ""
+        raise UserError(
+            f"training {experiment.cell} ran out of memory on {device} with batches of {training.batch_size} images in "
+            f"{training.precision}; {smaller}{bf16} needs less but is another experiment, which is why it is not "
+            "done by itself; other processes, or fewer --jobs, may leave enough"
+        ) from error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception is a failed allocation; torch's CPU allocator has no class of its own for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
