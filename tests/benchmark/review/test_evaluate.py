@@ -240,3 +240,29 @@ def test_an_artifact_becomes_an_onnx_file_with_the_same_logits(out, record, run_
 def test_export_into_a_missing_folder_is_refused(out, record, run_command):
     result = run_command("export", artifact_path(out, record.run), "--onnx", out / "no" / "network.onnx")
     assert isinstance(result.exception, UserError)
+
+
+def test_a_provisional_look_stores_no_result_and_the_whole_evaluation_goes_on_from_it(out, record, run_command):
+    path = artifact_path(out, record.run)
+    asked = ("evaluate", path, "--protocol", record.protocol, "--out", out)
+    look = run_command(*asked, "--provisional")
+
+    assert look.exit_code == 0, look.output
+    both = record.evaluation.right("clean") & record.evaluation.right("pgd") & record.evaluation.right("apgd-t")
+    last = look.output.strip().splitlines()[-4:]
+    assert [line.split()[0] for line in last] == ["clean", "pgd-5", "at", "PROVISIONAL:"]
+    assert f" {int(both.sum())}/16 " in last[2] and "95% interval (Wilson)" in last[2]
+    assert "upper bound, which no board ranks" in last[3]
+    assert not list((out / "evaluations").glob("*.json"))
+
+    whole = run_command(*asked)
+    (file,) = (out / "evaluations").glob("*.json")
+    assert "goes on from" in whole.output
+    assert load_evaluated(file).evaluation.verdicts == record.evaluation.verdicts
+
+
+def test_a_provisional_look_takes_no_curve(out, record, run_command):
+    result = run_command("evaluate", artifact_path(out, record.run), "--out", out, "--provisional", "--curve")
+
+    assert isinstance(result.exception, UserError)
+    assert "leave --curve and --parent out" in str(result.exception)
