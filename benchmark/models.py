@@ -42,6 +42,14 @@ class Normalize(nn.Module):
         return (images - self.mean) / self.std
 
 
+def activated(norm: nn.Module, x: Tensor) -> Tensor:
+    """Return ReLU(norm(x)), written over the norm's output where that is torch's own: its backward needs no output.
+
+    A method's own norm may need it, or pass on its input.
+    """
+    return F.relu(norm(x), inplace=type(norm) is nn.BatchNorm2d)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions with a shortcut."""
 
@@ -57,9 +65,9 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, width, H / stride, W / stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
+        out = activated(self.bn1, self.conv1(x))
         out = self.bn2(self.conv2(out))
-        return F.relu(out + self.shortcut(x))
+        return F.relu(out + self.shortcut(x), inplace=True)
 
 
 class Bottleneck(nn.Module):
@@ -79,10 +87,10 @@ class Bottleneck(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (B, in, H, W) to (B, 4 * width, H / stride, W / stride)."""
-        out = F.relu(self.bn1(self.conv1(x)))
-        out = F.relu(self.bn2(self.conv2(out)))
+        out = activated(self.bn1, self.conv1(x))
+        out = activated(self.bn2, self.conv2(out))
         out = self.bn3(self.conv3(out))
-        return F.relu(out + self.shortcut(x))
+        return F.relu(out + self.shortcut(x), inplace=True)
 
 
 def _shortcut(in_channels: int, out_channels: int, stride: int, conv: ConvFactory, norm: NormFactory) -> nn.Module:
@@ -135,7 +143,7 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""
-        x = F.relu(self.bn1(self.conv1(self.normalize(images))))
+        x = activated(self.bn1, self.conv1(self.normalize(images)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         x = F.adaptive_avg_pool2d(x, 1)
         logits: Tensor = self.last_norm(self.fc(x))

@@ -7,8 +7,6 @@ computes with; `to_plain` turns it into an ordinary convolution for export.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -22,16 +20,23 @@ from methods.base import Architecture, Target, Trainable
 from methods.projections import joint_top_k_masks
 
 
-class _StraightThroughMask(torch.autograd.Function):
-    """Forward: the mask as numbers. Backward: as if it were the score magnitudes themselves."""
+class _Selected(torch.autograd.Function):
+    """Forward: the masked weight. Backward: as if the mask were the score magnitudes themselves."""
 
     @staticmethod
-    def forward(ctx: FunctionCtx, magnitudes: Tensor, mask: Tensor) -> Tensor:
-        return mask.to(magnitudes.dtype)
+    def forward(ctx: Any, weight: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(weight, scores, mask)
+        return weight * mask
 
     @staticmethod
-    def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
-        return grads[0], None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        weight, scores, mask = ctx.saved_tensors
+        to_weight, to_scores, _ = ctx.needs_input_grad
+        return (
+            grads[0] * mask if to_weight else None,
+            (grads[0] * weight).mul_(scores.sgn()) if to_scores else None,
+            None,
+        )
 
 
 class _StraightThroughSign(torch.autograd.Function):
@@ -104,18 +109,13 @@ class CompressedConv2d(nn.Module):
             weight = _StraightThroughSign.apply(weight)  # type: ignore[no-untyped-call]
         if self.mask is None:
             return weight
-        mask: Tensor = self.mask
         if self.scores is not None and self.scores.requires_grad:
-            mask = _StraightThroughMask.apply(self.scores.abs(), self.mask)  # type: ignore[no-untyped-call]
-        return weight * mask
+            return _Selected.apply(weight, self.scores, self.mask)  # type: ignore[no-untyped-call, no-any-return]
+        return weight * self.mask
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (B, in, H, W) feature maps with the effective weight."""
-        weight = self._held
-        if weight is None:
-            weight = self.effective_weight()
-        elif not (self.weight.requires_grad or (self.scores is not None and self.scores.requires_grad)):
-            weight = weight.detach()  # frozen for an attack: only the input's gradient is wanted
+        weight = self.effective_weight() if self._held is None else self._held
         return F.conv2d(images, weight, stride=self.stride, padding=self.padding)
 
     def get_extra_state(self) -> dict[str, int]:
@@ -197,22 +197,6 @@ def build_prunable(architecture: Architecture, target: Target, *, binary: bool) 
         nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
     clip_latent(model)
     return model
-
-
-@contextmanager
-def held_effective_weights(model: nn.Module) -> Iterator[None]:
-    """Compute every effective weight once and let all forward passes inside the block share it.
-
-    Weights and scores must not change inside. The gradient of the update still flows back to them.
-    """
-    layers = compressed_layers(model)
-    try:
-        for layer in layers:
-            layer._held = layer.effective_weight()
-        yield
-    finally:
-        for layer in layers:
-            layer._held = None
 
 
 def parameters_by_role(model: nn.Module) -> dict[Trainable, dict[str, nn.Parameter]]:

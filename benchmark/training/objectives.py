@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from benchmark.attacks import pgd, summed_kl, trades_attack
 from benchmark.training.augment import random_crop_flip
 from methods.base import Batch
-from methods.layers import held_effective_weights
+from methods.holding import attack_weights, held_effective_weights
 
 
 @dataclass(frozen=True)
@@ -38,10 +38,21 @@ class PgdObjective:
         """Augment, attack, and return the scalar loss."""
         images = random_crop_flip(batch.images, padding=self.crop_padding, flip=self.flip, generator=self.generator)
         with held_effective_weights(model):
-            with mode(model, train=self.train_mode_attack), autocast(images, self.attack_bf16):
+            with self.attacking(model, images):
                 adversarial = self.attack(model, images, batch.labels)
             with autocast(images, self.update_bf16):
                 return self.loss(model, images, adversarial, batch.labels)
+
+    @contextmanager
+    def attacking(self, model: nn.Module, images: Tensor) -> Iterator[None]:
+        """Give the passes inside the block the attack's mode, precision and weights."""
+        dtype = torch.bfloat16 if self.attack_bf16 else None
+        with (
+            mode(model, train=self.train_mode_attack),
+            autocast(images, self.attack_bf16),
+            attack_weights(model, dtype),
+        ):
+            yield
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the tensors an objective changes during training; most have none."""

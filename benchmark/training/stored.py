@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.attacks import ascent_step, input_gradients_only
-from benchmark.training.objectives import PgdObjective, autocast, mode
+from benchmark.training.objectives import PgdObjective, autocast
 from methods.base import Batch
-from methods.layers import held_effective_weights
+from methods.holding import held_effective_weights
 
 # int8 steps per epsilon, an even number of them: the objective's usual step is epsilon / 2, and half of 127 would be a
 # tie, which the last bits of a float decide, on one machine so and on another so.
@@ -32,21 +32,24 @@ class Window:
     rows: Tensor  # (B, H) canvas rows, in the order of the cropped image
     columns: Tensor  # (B, W) canvas columns, in the order of the cropped and mirrored image
 
-    def of(self, canvas: Tensor) -> Tensor:
-        """Cut the windows out of (B, C, H + 2p, W + 2p) canvases: (B, C, H, W)."""
-        batch, channels = canvas.shape[:2]
-        device = canvas.device
-        image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
-        channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
-        return canvas[image, channel, self.rows[:, None, :, None], self.columns[:, None, None, :]]
+    def of(self, canvases: Tensor, places: Tensor | None = None) -> Tensor:
+        """Cut the windows out of (N, C, H + 2p, W + 2p) canvases, the B at `places` or all of them: (B, C, H, W)."""
+        return canvases[self._pixels(canvases, places)]
 
-    def put(self, canvas: Tensor, images: Tensor) -> None:
-        """Write (B, C, H, W) images back into their places on the canvases; all other pixels stay."""
-        batch, channels = canvas.shape[:2]
-        device = canvas.device
-        image = torch.arange(batch, device=device).view(-1, 1, 1, 1)
-        channel = torch.arange(channels, device=device).view(1, -1, 1, 1)
-        canvas[image, channel, self.rows[:, None, :, None], self.columns[:, None, None, :]] = images
+    def put(self, canvases: Tensor, images: Tensor, places: Tensor | None = None) -> None:
+        """Write (B, C, H, W) images back into their windows; all other pixels stay. `places` differ from each other."""
+        canvases[self._pixels(canvases, places)] = images
+
+    def _pixels(self, canvases: Tensor, places: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        device = canvases.device
+        image = torch.arange(len(self.rows), device=device) if places is None else places
+        channel = torch.arange(canvases.shape[1], device=device)
+        return (
+            image[:, None, None, None],
+            channel[:, None, None],
+            self.rows[:, None, :, None],
+            self.columns[:, None, None],
+        )
 
 
 def draw_window(batch: int, height: int, width: int, *, padding: int, flip: bool, generator: torch.Generator) -> Window:
@@ -107,13 +110,11 @@ class PerturbationStore:
 
     def read(self, rows: Tensor, window: Window) -> Tensor:
         """Return the perturbations (B, C, H, W) of training images `rows` (B,) inside their windows, as float32."""
-        return window.of(self.levels[rows]).float() * (self.epsilon / LEVELS)
+        return window.of(self.levels, rows).float() * (self.epsilon / LEVELS)
 
     def write(self, rows: Tensor, window: Window, perturbation: Tensor) -> None:
         """Store perturbations (B, C, H, W) in [-epsilon, epsilon]; pixels outside the windows keep their value."""
-        canvas = self.levels[rows]
-        window.put(canvas, (perturbation * (LEVELS / self.epsilon)).round().to(torch.int8))
-        self.levels[rows] = canvas
+        window.put(self.levels, (perturbation * (LEVELS / self.epsilon)).round().to(torch.int8), rows)
 
     def target(self, rows: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """Return what training images `rows` are trained towards: labels (B,), or soft targets (B, classes).
@@ -159,11 +160,7 @@ class FastObjective(PgdObjective):
         images = window.of(pad(batch.images, self.crop_padding, self.fill))
         start = images + self.store.read(batch.rows, window)
         with held_effective_weights(model):
-            with (
-                mode(model, train=self.train_mode_attack),
-                autocast(images, self.attack_bf16),
-                input_gradients_only(model),
-            ):
+            with self.attacking(model, images), input_gradients_only(model):
                 adversarial, logits = ascent_step(
                     model, start, images, batch.labels, epsilon=self.epsilon, step_size=self.step_size
                 )

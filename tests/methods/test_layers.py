@@ -10,11 +10,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from methods.base import Target
+from methods.holding import attack_weights, held_effective_weights
 from methods.layers import (
     CompressedConv2d,
     binary_sign,
     compressed_layers,
-    held_effective_weights,
     parameters_by_role,
     refresh_masks,
     set_budgets,
@@ -136,6 +136,31 @@ def test_held_weights_give_a_frozen_network_the_same_input_gradient(build, make_
 
     assert torch.equal(gradient, expected)
     assert bool(expected.any())
+
+
+@pytest.mark.parametrize("precision", [None, torch.bfloat16])
+def test_attack_weights_give_the_input_gradient_of_the_network_left_to_itself(build, make_batch, precision):
+    """Under autocast, too: weights rounded once are the bits that autocast rounds them to in every pass."""
+    model, batch = build(), make_batch()
+    images = batch.images.clone().requires_grad_()
+
+    def gradient():
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=precision is not None):
+            logits = model(images)
+        return torch.autograd.grad(logits.float().square().sum(), images)[0]
+
+    expected = gradient()
+    with held_effective_weights(model):
+        held = [layer._held for layer in compressed_layers(model)]
+        with attack_weights(model, precision):
+            found = gradient()
+            assert not any(layer._held.requires_grad for layer in compressed_layers(model))
+            assert {layer._held.dtype for layer in compressed_layers(model)} == {precision or torch.float32}
+        restored = [layer._held for layer in compressed_layers(model)]
+
+    assert torch.equal(found, expected)
+    assert bool(expected.any())
+    assert all(one is other for one, other in zip(restored, held, strict=True))
 
 
 def test_held_weights_are_computed_once_for_many_passes(build, make_batch):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.projections import joint_top_k_masks, top_k_mask, two_means
+from methods.projections import _masks_without_waiting, joint_top_k_masks, top_k_mask, two_means
 
 
 def literal_mask(values: Tensor, count: int) -> Tensor:
@@ -40,6 +40,15 @@ def test_every_count_gives_the_mask_of_a_literal_sort(values):
         assert mask.dtype == torch.bool
         assert int(mask.sum()) == count
         assert torch.equal(mask, literal_mask(values, count))
+
+
+@pytest.mark.parametrize("values", INPUTS.values(), ids=INPUTS)
+def test_the_form_for_gpus_gives_the_same_masks(values):
+    parts = [values.flatten()[:7], values.flatten()[7:]] if values.numel() > 7 else [values]
+    for count in range(1, values.numel()):
+        masks = _masks_without_waiting(parts, count)
+
+        assert torch.equal(torch.cat([mask.flatten() for mask in masks]), literal_mask(values, count).flatten())
 
 
 @given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 0.5000001, 3.0]), min_size=1, max_size=30), st.data())
@@ -154,6 +163,13 @@ def test_two_means_is_the_best_of_all_cuts_of_the_sorted_values(values):
 )
 def test_two_means_keeps_each_value_in_its_place(values, means):
     assert two_means(torch.tensor(values)).tolist() == means
+
+
+@given(st.lists(st.sampled_from([-1.0, -0.5, 0.25, 0.1, 3.0]), min_size=1, max_size=60))
+def test_two_means_never_parts_equal_values(values):
+    result = two_means(torch.tensor(values)).tolist()
+
+    assert len(set(zip(values, result, strict=True))) == len(set(values))
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -1,0 +1,51 @@
+"""Effective weights computed once and shared by many passes: a training step's attack and its update.
+
+An attack makes ten or more passes with the same weights. Selecting, binarising and rounding them anew in each would be
+a good part of its cost with small batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from methods.layers import compressed_layers
+
+
+@contextmanager
+def held_effective_weights(model: nn.Module) -> Iterator[None]:
+    """Compute every effective weight once and let all forward passes inside the block share it.
+
+    Weights and scores must not change inside. The gradient of the update still flows back to them.
+    """
+    layers = compressed_layers(model)
+    try:
+        for layer in layers:
+            # A dense layer's is its parameter, which `layer._held = ...` would register a second time.
+            object.__setattr__(layer, "_held", layer.effective_weight())
+        yield
+    finally:
+        for layer in layers:
+            layer._held = None
+
+
+@contextmanager
+def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterator[None]:
+    """Let the passes inside the block share held weights cut off from their graph, in `dtype` if one is given.
+
+    Stands inside `held_effective_weights`. Autocast would round the weights anew in every pass of an attack; rounded
+    once, they are the same bits.
+    """
+    layers = compressed_layers(model)
+    held = [layer._held for layer in layers]
+    try:
+        for layer in layers:
+            assert layer._held is not None, "attack_weights stands inside held_effective_weights"
+            layer._held = layer._held.detach().to(dtype or layer._held.dtype)
+        yield
+    finally:
+        for layer, weight in zip(layers, held, strict=True):
+            object.__setattr__(layer, "_held", weight)
