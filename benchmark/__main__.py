@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from benchmark import cli_bench as cli_bench  # registers its command
 from benchmark import cli_figures as cli_figures  # registers its command
 from benchmark import cli_review as cli_review  # registers its commands
 from benchmark import cli_submission as cli_submission

@@ -90,11 +90,12 @@ def plan(
     out: OutOption = Path("runs"),
 ) -> None:
     """Print every experiment of a suite with state, cost and the reported number it reproduces; run nothing."""
+    from benchmark.bench.measured import load_measurement
     from benchmark.plan_text import plan_lines
     from benchmark.session import Request, plan_suite
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
-    for line in plan_lines(plan_suite(request)):
+    for line in plan_lines(plan_suite(request), load_measurement(out)):
         typer.echo(line)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmark.data.catalog import KNOWN
 from benchmark.data.splits import VALIDATION_SHARE
-from benchmark.experiment import Experiment
+from benchmark.experiment import Experiment, Objective
 from benchmark.models import NetworkPlan, convolutions
 from methods.base import Architecture
 
@@ -30,15 +30,29 @@ TRAINING_PART = {
     "svhn": 73_257,
     "cifar10-jpeg": 50_000,
 }
+TEST_PART = {
+    "digits": 360,
+    "fashion-mnist": 10_000,
+    "cifar10": 10_000,
+    "cifar100": 10_000,
+    "svhn": 26_032,
+    "cifar10-jpeg": 10_000,
+}
 
 
 def training_images(experiment: Experiment) -> int | None:
     """Return the images that one pass covers; None for a data set whose size is not known before it is read."""
-    whole = TRAINING_PART.get(experiment.dataset)
-    if whole is None:
+    whole, validation = TRAINING_PART.get(experiment.dataset), validation_images(experiment)
+    if whole is None or validation is None:
         return experiment.train_images
-    images = whole - max(1, round(VALIDATION_SHARE * whole))
+    images = whole - validation
     return images if experiment.train_images is None else min(images, experiment.train_images)
+
+
+def validation_images(experiment: Experiment) -> int | None:
+    """Return the images that are attacked after every epoch; None for a data set whose size is not known."""
+    whole = TRAINING_PART.get(experiment.dataset)
+    return None if whole is None else max(1, round(VALIDATION_SHARE * whole))
 
 
 def training_flops(experiment: Experiment, architecture: Architecture, epochs: int) -> int | None:
@@ -52,16 +66,31 @@ def training_flops(experiment: Experiment, architecture: Architecture, epochs: i
     known, images = KNOWN.get(experiment.dataset), training_images(experiment)
     if known is None or images is None:
         return None
+    forward = forward_flops(architecture, known.channels, known.size)
+    return epochs * images * forward_runs(experiment.objective, experiment.training.attack.num_steps) * forward
+
+
+def forward_flops(architecture: Architecture, channels: int, size: int) -> int:
+    """Return the FLOPs of a forward run for one image.
+
+    Args:
+        architecture: builds the network.
+        channels: of the images.
+        size: height and width of the images.
+    """
     if isinstance(architecture, NetworkPlan):
-        forward = 2 * _remembered(architecture, known.channels, known.size)
-    else:  # one that a method brings, of which nothing else is known
-        forward = 2 * multiply_adds(architecture, known.channels, known.size)
-    return epochs * images * forward_runs(experiment) * forward
+        return 2 * _remembered(architecture, channels, size)
+    return 2 * multiply_adds(architecture, channels, size)  # one that a method brings need not be hashable
 
 
-def forward_runs(experiment: Experiment) -> int:
-    """Return the cost of one training image in one epoch, in forward runs of one image."""
-    attack = 2 * experiment.training.attack.num_steps
+def forward_runs(objective: Objective, attack_steps: int) -> int:
+    """Return the cost of one training image in one epoch, in forward runs of one image.
+
+    Args:
+        objective: the training loss.
+        attack_steps: of the PGD attack in training; the fast objective always makes one.
+    """
+    attack = 2 * attack_steps
     runs = {
         "pgd": attack + 3,
         "fast": 2 + 3,  # one step of attack per update
@@ -69,7 +98,7 @@ def forward_runs(experiment: Experiment) -> int:
         "half_clean": attack + 2 * 3,
         "clean": 3,
     }
-    return runs[experiment.objective]
+    return runs[objective]
 
 
 def multiply_adds(architecture: Architecture, channels: int, size: int) -> int:

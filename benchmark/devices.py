@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from typing import Literal
 
 import torch
 
 from benchmark.errors import UserError
+
+CORES_PER_JOB = 2
+
+
+def jobs_and_threads(device: str) -> tuple[int, int]:
+    """Return how many experiments `run` keeps going side by side on a device, and the torch threads of each."""
+    cores = os.cpu_count() or 1
+    jobs = 1 if device == "cuda" else max(min(2, cores), cores // CORES_PER_JOB)
+    return jobs, max(1, cores // jobs)
 
 
 def choose_device(name: str) -> Literal["cpu", "cuda"]:

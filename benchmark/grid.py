@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
+from statistics import fmean
 from typing import Literal
 
+from benchmark.bench.work import Work, work_of
 from benchmark.catalogue import LEADERBOARDS
 from benchmark.cost import training_flops
 from benchmark.data.catalog import KNOWN
@@ -17,6 +19,7 @@ from benchmark.leaderboard.reference import ReportedRow, load_reported
 from benchmark.leaderboard.reproduction import find_reported
 from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import ResolvedMethod
+from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
 from benchmark.training.handover import trained_path
@@ -40,6 +43,9 @@ class Planned:
     flops: int | None  # of training, as `cost` counts them; None if refused or not known before the data are read
     reported: ReportedRow | None  # the published number of this very cell
     warning: str  # what to know about the target; empty if nothing
+    architecture: Architecture | None  # that is built; None if refused
+    work: Work | None  # what its time is predicted from; None where `flops` is, or for a method's own architecture
+    robust_share: float | None  # of the test images, in records of this data set and epsilon; None without one
 
 
 def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], out: Path) -> list[Planned]:
@@ -57,8 +63,9 @@ def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], 
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
     reported = [row for path in REPORTED if path.exists() for row in load_reported(path)]
+    shares = _robust_shares(record for records in finished.values() for record in records)
     planned = [
-        _planned(experiment, methods[experiment.method.target], out, finished.get(experiment.run, []), reported)
+        _planned(experiment, methods[experiment.method.target], out, finished.get(experiment.run, []), reported, shares)
         for experiment in experiments
     ]
     missing = {item.experiment.run for item in planned if item.state in ("todo", "failed")}
@@ -85,13 +92,29 @@ def is_measured(record: Record, experiment: Experiment) -> bool:
     return record.provenance.config.get("evaluation") == experiment.evaluation.model_dump(mode="json")
 
 
+def _robust_shares(records: Iterable[Record]) -> dict[tuple[str, str], float]:
+    """Return the mean share of test images that survived AutoAttack by data set and epsilon."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for record in records:
+        protocol = Protocol.parse(record.protocol)
+        found.setdefault((protocol.dataset, protocol.epsilon), []).append(record.evaluation.autoattack.accuracy)
+    return {key: fmean(values) for key, values in found.items()}
+
+
 def _planned(
-    experiment: Experiment, found: ResolvedMethod, out: Path, records: list[Record], reported: Sequence[ReportedRow]
+    experiment: Experiment,
+    found: ResolvedMethod,
+    out: Path,
+    records: list[Record],
+    reported: Sequence[ReportedRow],
+    shares: Mapping[tuple[str, str], float],
 ) -> Planned:
     state: State = "todo"
     reason, warning = "", ""
     epochs = experiment.training.epochs
     flops: int | None = None
+    built: Architecture | None = None
+    work: Work | None = None
     try:
         built, epochs = _sensible(experiment, found)
     except ValueError as error:
@@ -101,6 +124,7 @@ def _planned(
         reason = f"{found.cls.name} fails in `refusal`, `resize` or `phases`: {type(error).__name__}: {error}"
     else:
         flops = training_flops(experiment, built, epochs)
+        work = work_of(experiment, built, epochs)
         warning = target_warning(experiment) if built == _network(experiment) else ""
         if any(is_measured(record, experiment) for record in records):
             state = "done"
@@ -114,6 +138,9 @@ def _planned(
         flops,
         find_reported(experiment, reported),
         warning,
+        built,
+        work,
+        shares.get((experiment.dataset, experiment.epsilon)),
     )
 
 

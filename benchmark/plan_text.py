@@ -1,9 +1,15 @@
-"""What `plan` prints: every experiment with state, cost and reported number, then totals and how to read them."""
+"""What `plan` prints: every experiment with state, cost and reported number, then totals and how to read them.
+
+Where `bench` has measured a machine, the cost is told in time too.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from benchmark.bench.measured import Measurement
+from benchmark.bench.predict import ROBUST_SHARE, Prediction, predict
+from benchmark.bench.text import threads_text
 from benchmark.cost import training_images
 from benchmark.grid import Planned
 
@@ -11,12 +17,13 @@ INDENT = " " * 8
 SUSTAINED = 1e14  # FLOP/s of one current data-centre GPU in practice
 
 
-def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
-    """Yield the lines of a plan."""
-    for item in planned:
+def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) -> Iterator[str]:
+    """Yield the lines of a plan, with times if there is a measurement to predict them from."""
+    times = [_predicted(item, measured) for item in planned]
+    for item, time in zip(planned, times, strict=True):
         yield f"{item.state:<8}{item.experiment.run}"
         if item.state != "refused":
-            yield INDENT + _numbers(item)
+            yield INDENT + _numbers(item, time, timed=measured is not None)
         if item.reason:
             yield INDENT + item.reason
         if item.warning:
@@ -33,19 +40,84 @@ def plan_lines(planned: Sequence[Planned]) -> Iterator[str]:
             yield f"still to run: {_total(missing)}"
         yield ""
         yield from _legend(accepted[0])
+        yield ""
+        yield from _hours(planned, times, measured)
 
 
-def _numbers(item: Planned) -> str:
+def _predicted(item: Planned, measured: Measurement | None) -> Prediction | None:
+    if measured is None or item.work is None:
+        return None
+    return predict(item.work, measured, robust_share=_robust_share(item))
+
+
+def _robust_share(item: Planned) -> float:
+    return ROBUST_SHARE if item.robust_share is None else item.robust_share
+
+
+def _hours(
+    planned: Sequence[Planned], times: Sequence[Prediction | None], measured: Measurement | None
+) -> Iterator[str]:
+    """Yield the predicted time of the whole suite, or how to come by one."""
+    if measured is None:
+        suite = planned[0].experiment.suite
+        yield f"time: `python -m benchmark bench {suite}`, with the same options, measures this machine; `plan` then tells."
+        return
+    known = [(item, time) for item, time in zip(planned, times, strict=True) if time is not None]
+    if not known:
+        yield "time: unknown; nothing was measured to predict it from, or sizes are not known before the data are read."
+        return
+    machine = measured.machine
+    yield _time("time of all", [time for _, time in known], machine.jobs)
+    missing = [time for item, time in known if item.state != "done"]
+    if 0 < len(missing) < len(known):
+        yield _time("time still to go", missing, machine.jobs)
+    accepted = sum(item.state != "refused" for item in planned)
+    if len(known) < accepted:
+        yield f"{accepted - len(known)} experiments are not in it: their sizes are not known before the data are read."
+    commit = f" at commit {machine.commit[:7]}" if machine.commit else ""
+    yield f"measured on {machine.name}, {threads_text(machine.threads)} an experiment, torch {machine.torch}, on {measured.date}{commit}."
+    item = known[0][0]
+    source = "assumed" if item.robust_share is None else "as in the records here"
+    yield f"AutoAttack: {_robust_share(item):.0%} of the test images survive, {source}; those that fall cost little."
+    if not all(time.exact for _, time in known):
+        suite = item.experiment.suite
+        yield f"~: scaled by FLOPs from another step or network; `bench {suite}`, with the same options, measures its own."
+
+
+def _time(title: str, times: Sequence[Prediction], jobs: int) -> str:
+    whole = sum(time.total for time in times)
+    parts = {
+        "training": sum(time.training for time in times),
+        "validation": sum(time.validation for time in times),
+        "clean, PGD and gradient checks": sum(time.evaluation for time in times),
+        "AutoAttack": sum(time.autoattack for time in times),
+    }
+    shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in parts.items())
+    # The longest experiment cannot be shared out.
+    wall = max(whole / jobs, max(time.total for time in times))
+    mark = "" if all(time.exact for time in times) else "~"
+    beside = f", {jobs} experiments side by side" if jobs > 1 else ""
+    return f"{title}: {mark}{_duration(wall)}{beside} ({shares})"
+
+
+def _numbers(item: Planned, time: Prediction | None, *, timed: bool) -> str:
     epochs = item.experiment.training.epochs
     reported = "n/a"
     if item.reported is not None:
         reported = f"{100 * item.reported.robust:.2f} robust"
         if item.reported.clean is not None:
             reported += f", {100 * item.reported.clean:.2f} clean"
+    told = "" if not timed else f"  {_mark(time):>7}"
     return (
-        f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs"
+        f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs{told}"
         f"   reported: {reported}"
     )
+
+
+def _mark(time: Prediction | None) -> str:
+    if time is None:
+        return "n/a"
+    return f"{'' if time.exact else '~'}{_duration(time.total)}"
 
 
 def _summary(planned: Sequence[Planned]) -> str:
@@ -83,6 +155,10 @@ def _flops(value: int | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds >= 3600:
+    if seconds >= 36_000:
         return f"{seconds / 3600:,.0f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 60 else "under a minute"
+    if seconds >= 3600:
+        return f"{seconds / 3600:,.1f} h"
+    if seconds >= 60:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds:.0f} s"

@@ -29,7 +29,7 @@ TRADES_BETA = 6.0
 PRECISIONS = ("fp32", "bf16-attack", "bf16")
 
 # What each method compresses to, and the phase that is timed: the one in which it does what it is known for.
-_TARGETS = {
+TARGETS = {
     "at": Target(),
     "edge_popup": Target(keep_ratio=0.01, weights="binary", allocation=0.1),
     "hydra": Target(keep_ratio=0.01, allocation=0.1),
@@ -103,7 +103,7 @@ def _begin(case: str, plan: NetworkPlan, seed: int) -> tuple[Method, Phase, nn.M
     """Build the network and lead it to the phase that is timed."""
     name = case.partition("/")[0]
     method = resolve(name).create({}, case)
-    target = _TARGETS[name]
+    target = TARGETS[name]
     torch.manual_seed(seed)
     model = method.build(plan, target)
     for phase in method.phases(6, target):

@@ -57,7 +57,7 @@ def test_the_last_norm_is_free_and_a_quarter_of_the_pixels_cost_a_quarter():
 def test_attack_passes_cost_two_forward_runs_and_update_passes_three(make_experiment, objective, passes, runs):
     experiment = make_experiment(objective=objective)
 
-    assert (experiment.passes_per_image, forward_runs(experiment)) == (passes, runs)
+    assert (experiment.passes_per_image, forward_runs(objective, 10)) == (passes, runs)
 
 
 @pytest.mark.parametrize(

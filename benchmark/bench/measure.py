@@ -1,0 +1,114 @@
+"""Runs the cases of `bench` one after another and keeps what was measured after each: stopped, nothing is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from datetime import date
+from pathlib import Path
+from time import perf_counter
+
+import torch
+
+from benchmark.bench.cases import Case, load_yardstick, rate_cases, suite_cases, usual_cases
+from benchmark.bench.measured import FILE, Machine, Measurement, load_measurement, save_measurement
+from benchmark.bench.text import measurement_lines, threads_text
+from benchmark.devices import choose_device, jobs_and_threads
+from benchmark.errors import UserError
+from benchmark.evaluation.progress import duration
+from benchmark.launch.provenance import device_name, git_state
+from benchmark.registry import resolve
+from benchmark.session import Request, plan_suite
+
+
+def bench(request: Request | None, *, out: Path, device: str, say: Callable[[str], None]) -> None:
+    """Measure this machine, and a suite's own steps if one is asked for; print the tables.
+
+    Args:
+        request: names the suite; None measures one network under every kind of training step, beside the plain
+            implementation.
+        out: where the measurement is kept; an earlier one of the same machine is gone on with.
+        device: "auto", "cpu" or "cuda".
+        say: receives one line at a time.
+
+    Raises:
+        UserError: for any mistake in the request, or if nothing of the suite can be measured.
+    """
+    place = torch.device(choose_device(device))
+    machine = this_machine(place)
+    cases = rate_cases(place)
+    if request is None:
+        yardstick = load_yardstick()
+        if place.type == "cuda":
+            yardstick.pop("training", None)  # it sorts its masks on the CPU
+        if "training" not in yardstick:
+            say("the plain implementation (tests/benchmarks) is not here or not for this device: no ratio is printed")
+        cases += usual_cases(place, yardstick)
+    else:
+        planned = plan_suite(request)
+        targets = {item.experiment.method.target for item in planned}
+        own = suite_cases(planned, {target: resolve(target) for target in targets}, place)
+        if not own:
+            raise UserError(
+                "nothing of this suite can be measured: its experiments are refused, or its data set or network is not "
+                "among those `python -m benchmark list` shows"
+            )
+        cases += own
+    measured = begin(machine, out, say)
+    torch.set_num_threads(machine.threads)
+    say(
+        f"{len(cases)} measurements on {machine.name}, {threads_text(machine.threads)}; `run` keeps {machine.jobs} "
+        f"experiments going on as many each; about {duration(sum(case.seconds for case in cases))} on an idle machine"
+    )
+    measured = run_cases(cases, measured, out, say)
+    for line in measurement_lines(measured):
+        say(line)
+    say(f"kept in {out / FILE}; `python -m benchmark plan SUITE --out {out}` predicts hours from it")
+
+
+def this_machine(device: torch.device) -> Machine:
+    """Describe where this process measures."""
+    jobs, threads = jobs_and_threads(device.type)
+    return Machine(
+        device=device.type,  # type: ignore[arg-type]  # choose_device knows no other
+        name=device_name(device),
+        threads=threads,
+        jobs=jobs,
+        torch=str(torch.__version__),
+        commit=git_state()[0],
+    )
+
+
+def begin(machine: Machine, out: Path, say: Callable[[str], None]) -> Measurement:
+    """Return the measurement to go on with: the one kept, if it is of the same machine, torch and commit."""
+    try:
+        kept = load_measurement(out)
+    except UserError as error:
+        say(f"note   {error}")
+        kept = None
+    if kept is not None and kept.machine == machine:
+        return kept
+    if kept is not None:
+        say(f"note   {out / FILE} is of another machine, torch or commit and is begun anew")
+    return Measurement(machine=machine, date=date.today().isoformat())
+
+
+def run_cases(cases: Sequence[Case], measured: Measurement, out: Path, say: Callable[[str], None]) -> Measurement:
+    """Run the cases, keep the measurement after each, and tell how far it is.
+
+    A case that fails, as a method of the user's may, is told and left out.
+    """
+    started, done = perf_counter(), 0.0
+    for number, case in enumerate(cases, 1):
+        ahead = sum(other.seconds for other in cases[number - 1 :])
+        left = ahead * (perf_counter() - started) / done if done else ahead
+        say(f"[{number}/{len(cases)}] {case.title}   about {duration(left)} left")
+        try:
+            found = case.run(measured)
+        except Exception as error:
+            reason = (str(error).splitlines() or [""])[0]
+            say(f"note   {case.title} is left out: {type(error).__name__}: {reason}")
+        else:
+            measured = found.model_copy(update={"date": date.today().isoformat()})
+            save_measurement(measured, out)
+        done += case.seconds
+    return measured

@@ -1,0 +1,74 @@
+"""Training steps of a suite's own experiments, ready to be timed, on random images of the data set's shape.
+
+The phase that has most of the epochs stands for all: phases of a method differ little beside their attack.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from benchmark.bench.steps import TrainingStep
+from benchmark.data.catalog import KNOWN
+from benchmark.data.load import DataInfo, Images, TrainingData
+from benchmark.evaluation.accuracy import as_float_images
+from benchmark.experiment import Experiment
+from benchmark.models import network_plan
+from benchmark.registry import ResolvedMethod
+from benchmark.seeding import generator_for
+from benchmark.training.factory import make_objective
+from benchmark.training.frozen import set_trainable
+from benchmark.training.schedule import make_optimizer
+from methods.base import Batch, Target
+
+
+def experiment_step(
+    experiment: Experiment, found: ResolvedMethod, *, batch_size: int, device: torch.device
+) -> TrainingStep:
+    """Build the network, optimiser and objective of an experiment, as its training would.
+
+    Args:
+        experiment: of a data set in the catalog.
+        found: its method.
+        batch_size: images in the batch; the experiment's own, or fewer where that one takes too long to time.
+        device: where to train.
+    """
+    data = random_data(experiment.dataset, batch_size)
+    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    method = found.create(experiment.method.options, experiment.run)
+    objective = make_objective(experiment, data, torch.Generator(device))
+    torch.manual_seed(0)
+    model = method.build(method.resize(network_plan(experiment.architecture, data.info), target), target)
+    model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    phases = method.phases(experiment.training.epochs, target)
+    chosen = max(range(len(phases)), key=lambda index: (phases[index].epochs, index))
+    for phase in phases[: chosen + 1]:
+        trained = set_trainable(model, phase)
+        method.begin_phase(model, phase)
+    images = as_float_images(data.train.images).to(device, memory_format=torch.channels_last)
+    batch = Batch(images, data.train.labels.to(device), torch.arange(batch_size, device=device))
+    return TrainingStep(method, phase, model.train(), make_optimizer(phase, trained), objective, batch)
+
+
+def random_data(dataset: str, count: int) -> TrainingData:
+    """Return random images of a known data set's shape with random labels."""
+    known = KNOWN[dataset]
+    generator = generator_for(torch.device("cpu"), "bench", dataset, count)
+    shape = (count, known.channels, known.size, known.size)
+    images = Images(
+        torch.randint(256, shape, generator=generator, dtype=torch.uint8),
+        torch.randint(known.num_classes, (count,), generator=generator),
+    )
+    info = DataInfo(
+        name=known.name,
+        num_classes=known.num_classes,
+        channels=known.channels,
+        height=known.size,
+        width=known.size,
+        epsilon=known.epsilon,
+        class_names=tuple(str(label) for label in range(known.num_classes)),
+        mean=known.mean,
+        std=known.std,
+        flip=known.flip,
+        crop_padding=known.crop_padding,
+    )
+    return TrainingData(info, images, images, sha256="")

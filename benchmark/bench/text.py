@@ -1,0 +1,127 @@
+"""What `bench` prints: aligned tables with units, and how to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+from benchmark.bench.measured import EvaluationEntry, Measurement, TrainingEntry
+from benchmark.cost import forward_runs
+from benchmark.evaluation.progress import attack_costs
+from benchmark.results.protocol import STANDARD_TARGETS
+
+
+def measurement_lines(measured: Measurement) -> Iterator[str]:
+    """Yield the tables of a measurement."""
+    machine = measured.machine
+    yield ""
+    yield f"{machine.name}, {threads_text(machine.threads)}, torch {machine.torch}, {measured.date}"
+    if measured.convolutions:
+        yield from _convolutions(measured)
+    if measured.training:
+        yield from _training(measured)
+    if measured.evaluation:
+        yield from _evaluation(measured)
+    yield ""
+
+
+def threads_text(threads: int) -> str:
+    """Write a number of threads.
+
+    >>> threads_text(1), threads_text(2)
+    ('1 thread', '2 threads')
+    """
+    return "1 thread" if threads == 1 else f"{threads} threads"
+
+
+def _convolutions(measured: Measurement) -> Iterator[str]:
+    rows = []
+    rates = {(rate.precision, rate.channels, rate.side): rate for rate in measured.convolutions}
+    for channels, side in dict.fromkeys((rate.channels, rate.side) for rate in measured.convolutions):
+        cells = [f"{channels} channels, {side}x{side}"]
+        for precision in ("fp32", "bf16"):
+            rate = rates.get((precision, channels, side))
+            cells += ["-", "-"] if rate is None else [f"{rate.forward:,.0f}", f"{rate.backward:,.0f}"]
+        rows.append(cells)
+    yield ""
+    yield "3x3 convolutions, GFLOP/s"
+    yield from _table(["", "fp32 forward", "backward", "bf16 forward", "backward"], rows)
+    if measured.memory is not None:
+        yield f"memory: {measured.memory:,.0f} GB/s"
+
+
+def _training(measured: Measurement) -> Iterator[str]:
+    header = ["step", "weights", "precision", "network", "batch", "a step", "images/s", "of peak"]
+    compared = any(entry.plain_seconds is not None for entry in measured.training)
+    rows = []
+    for entry in measured.training:
+        key = entry.key
+        cells = [f"{key.method}/{key.objective}", key.weights, key.precision, str(key.network), str(key.batch_size)]
+        cells += [seconds(entry.seconds), f"{entry.images_per_second:,.1f}", peak_share(entry, measured)]
+        rows.append(cells + (_against(entry.plain_seconds, entry.seconds) if compared else []))
+    yield ""
+    yield "training steps, attack and update"
+    yield from _table(header + (["plain", "ratio"] if compared else []), rows, words=4)
+    yield "of peak: FLOPs of its convolutions against the fastest convolution above, bf16 for both kinds of bf16"
+    if compared:
+        yield "plain: the straightforward implementation of tests/benchmarks, timed in turn; ratio: how often as fast"
+
+
+def _evaluation(measured: Measurement) -> Iterator[str]:
+    compared = any(entry.plain_pgd_seconds is not None for entry in measured.evaluation)
+    header = ["network", "batch", "clean/s", "PGD-20/s", "PGD-50/s", *attack_costs(STANDARD_TARGETS), "AutoAttack"]
+    rows = []
+    for entry in measured.evaluation:
+        cells = [str(entry.network), str(entry.images), f"{1 / entry.clean_seconds:,.0f}"]
+        cells += [f"{1 / ((steps + 1) * entry.pgd_seconds):,.1f}" for steps in (20, 50)]
+        cells += [seconds(value) for value in entry.autoattack.values()]
+        cells.append(seconds(sum(entry.autoattack.values())))
+        rows.append(cells + (_against(entry.plain_pgd_seconds, entry.pgd_seconds)[1:] if compared else []))
+    yield ""
+    yield "evaluation: images per second, clean and under PGD; time of AutoAttack for an image that survives it"
+    yield from _table(header + (["PGD ratio"] if compared else []), rows)
+    yield "each attack of AutoAttack is timed for a while on images that cannot fall, and scaled to the passes it has for one"
+    if measured.machine.device == "cuda":
+        for entry in measured.evaluation:
+            yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {seconds(1000 * total(entry))}"
+
+
+def total(entry: EvaluationEntry) -> float:
+    """Return the seconds of AutoAttack for an image that survives it."""
+    return sum(entry.autoattack.values())
+
+
+def peak_share(entry: TrainingEntry, measured: Measurement) -> str:
+    """Return the FLOP/s of a training step as a share of the fastest convolution's; '-' if none was measured."""
+    precision: Literal["fp32", "bf16"] = "fp32" if entry.key.precision == "fp32" else "bf16"
+    peak = measured.peak(precision)
+    if peak is None:
+        return "-"
+    runs = forward_runs(entry.key.objective, entry.key.attack_steps)
+    return f"{runs * entry.forward_flops * entry.images_per_second / peak / 1e9:.0%}"
+
+
+def seconds(value: float) -> str:
+    """Write a short time in the unit that suits it.
+
+    >>> seconds(0.0123), seconds(1.234), seconds(250.0)
+    ('12.3 ms', '1.23 s', '250 s')
+    """
+    if value < 1:
+        return f"{1000 * value:.1f} ms"
+    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
+
+
+def _against(plain: float | None, ours: float) -> list[str]:
+    return ["-", "-"] if plain is None else [seconds(plain), f"{plain / ours:.2f}"]
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> Iterator[str]:
+    """Yield aligned lines: the first `words` columns to the left, numbers to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        cells = [
+            cell.ljust(width) if place < words else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        yield f"  {'  '.join(cells)}".rstrip()

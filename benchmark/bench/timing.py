@@ -1,0 +1,60 @@
+"""Times callables on a device: warm first, several in turn, so that a busy machine slows all of them alike."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from statistics import median
+from time import perf_counter
+
+import torch
+
+FEWEST, MOST = 2, 20  # rounds after the one that warms up
+
+
+def wait(device: torch.device) -> None:
+    """Wait until a GPU has done what it was given; a CPU has by then."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(step: Callable[[], object], device: torch.device) -> float:
+    """Return the wall time of one call, the device's work included."""
+    wait(device)
+    started = perf_counter()
+    step()
+    wait(device)
+    return perf_counter() - started
+
+
+def medians(steps: Mapping[str, Callable[[], object]], device: torch.device, *, budget: float) -> dict[str, float]:
+    """Return the median seconds of a call of each step, timed in turn: a, b, a, b, ...
+
+    Args:
+        steps: by name; each is called once before the clock counts, because memory is allocated then.
+        device: where they compute.
+        budget: seconds to spend on the timed rounds; FEWEST rounds are made even if they take longer, at most MOST.
+    """
+    for step in steps.values():
+        seconds_of(step, device)
+    seconds: dict[str, list[float]] = {name: [] for name in steps}
+    rounds = 0
+    while rounds < FEWEST or (rounds < MOST and sum(map(sum, seconds.values())) < budget):
+        for name, step in steps.items():
+            seconds[name].append(seconds_of(step, device))
+        rounds += 1
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def fastest(step: Callable[[], object], device: torch.device, *, budget: float) -> float:
+    """Return the seconds of the fastest call: what the machine can do, where a median says what it usually does.
+
+    Args:
+        step: called once before the clock counts.
+        device: where it computes.
+        budget: seconds to spend; FEWEST calls are timed even if they take longer.
+    """
+    seconds_of(step, device)
+    seconds: list[float] = []
+    while len(seconds) < FEWEST or sum(seconds) < budget:
+        seconds.append(seconds_of(step, device))
+    return min(seconds)

@@ -1,0 +1,75 @@
+"""What an experiment computes, in numbers: everything that its time is predicted from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from benchmark.bench.measured import Network, TrainingKey
+from benchmark.cost import TEST_PART, forward_flops, training_images, validation_images
+from benchmark.data.catalog import KNOWN
+from benchmark.experiment import Experiment
+from benchmark.models import NetworkPlan
+from methods.base import Architecture
+
+
+@dataclass(frozen=True)
+class Work:
+    """Sizes of one experiment's training and evaluation."""
+
+    key: TrainingKey
+    forward_flops: int  # of one image
+    epochs: int  # that the run trains itself
+    training_images: int
+    validation_images: int
+    selection_steps: int  # PGD steps on the validation images after every epoch
+    test_images: int
+    pgd_steps: int  # all restarts together
+    autoattack_batch: int
+
+
+def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> Work | None:
+    """Return the work of an experiment; None for a data set or an architecture of which the sizes are not known.
+
+    Args:
+        experiment: what is run.
+        architecture: the network that is built, after the method's `resize`.
+        epochs: what the run trains itself, all of them or those after a reused first phase.
+    """
+    known, images, validation = (
+        KNOWN.get(experiment.dataset),
+        training_images(experiment),
+        validation_images(experiment),
+    )
+    if known is None or images is None or validation is None or not isinstance(architecture, NetworkPlan):
+        return None
+    training, evaluation = experiment.training, experiment.evaluation
+    test = TEST_PART[experiment.dataset]
+    return Work(
+        key=TrainingKey(
+            method=experiment.method.name,
+            objective=experiment.objective,
+            weights=experiment.weights,
+            precision=training.precision,
+            attack_steps=training.attack.num_steps,
+            batch_size=min(training.batch_size, images),
+            network=network_of(architecture, known.size),
+        ),
+        forward_flops=forward_flops(architecture, known.channels, known.size),
+        epochs=epochs,
+        training_images=images,
+        validation_images=validation,
+        selection_steps=training.selection_steps,
+        test_images=test if evaluation.images is None else min(test, evaluation.images),
+        pgd_steps=evaluation.pgd.steps * evaluation.pgd.restarts,
+        autoattack_batch=evaluation.autoattack.batch_size,
+    )
+
+
+def network_of(plan: NetworkPlan, size: int) -> Network:
+    """Return what of a network determines its cost.
+
+    Args:
+        plan: the network.
+        size: height and width of its images.
+    """
+    return Network(name=plan.name, width=plan.width, channels=plan.in_channels, size=size, classes=plan.num_classes)
