@@ -30,7 +30,7 @@ def bench(
     ),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
-    """Measure this machine, in about three minutes: convolutions, training steps, evaluation. `plan` then tells hours."""
+    """Measure this machine in about three minutes: convolutions, training steps, evaluation; for hours in `plan`."""
     from benchmark.bench.measure import bench
     from benchmark.session import Request
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from benchmark.bench.machine import is_here
 from benchmark.bench.measured import Measurement
-from benchmark.bench.predict import ROBUST_SHARE, Prediction, predict
+from benchmark.bench.predict import FIXED, ROBUST_SHARE, Prediction, predict
 from benchmark.bench.text import threads_text
 from benchmark.cost import training_images
 from benchmark.grid import Planned
@@ -60,44 +61,49 @@ def _hours(
     """Yield the predicted time of the whole suite, or how to come by one."""
     if measured is None:
         suite = planned[0].experiment.suite
-        yield f"time: `python -m benchmark bench {suite}`, with the same options, measures this machine; `plan` then tells."
+        yield f"time: `python -m benchmark bench {suite}`, with the same options, measures what it takes here."
         return
     known = [(item, time) for item, time in zip(planned, times, strict=True) if time is not None]
     if not known:
         yield "time: unknown; nothing was measured to predict it from, or sizes are not known before the data are read."
         return
     machine = measured.machine
-    yield _time("time of all", [time for _, time in known], machine.jobs)
+    yield from _time("time of all", [time for _, time in known], machine.jobs)
     missing = [time for item, time in known if item.state != "done"]
     if 0 < len(missing) < len(known):
-        yield _time("time still to go", missing, machine.jobs)
+        yield from _time("time still to go", missing, machine.jobs)
     accepted = sum(item.state != "refused" for item in planned)
     if len(known) < accepted:
         yield f"{accepted - len(known)} experiments are not in it: their sizes are not known before the data are read."
     commit = f" at commit {machine.commit[:7]}" if machine.commit else ""
-    yield f"measured on {machine.name}, {threads_text(machine.threads)} an experiment, torch {machine.torch}, on {measured.date}{commit}."
+    threads = threads_text(machine.threads)
+    place = "" if is_here(machine) else "another machine, "
+    where = f"{place}{machine.name}, {threads} an experiment"
+    yield f"measured on {where}, torch {machine.torch}, on {measured.date}{commit}."
     item = known[0][0]
     source = "assumed" if item.robust_share is None else "as in the records here"
     yield f"AutoAttack: {_robust_share(item):.0%} of the test images survive, {source}; those that fall cost little."
     if not all(time.exact for _, time in known):
         suite = item.experiment.suite
-        yield f"~: scaled by FLOPs from another step or network; `bench {suite}`, with the same options, measures its own."
+        yield f"~: scaled by FLOPs from another step, network or batch; `bench {suite}` measures its own if quick."
 
 
-def _time(title: str, times: Sequence[Prediction], jobs: int) -> str:
+def _time(title: str, times: Sequence[Prediction], jobs: int) -> Iterator[str]:
     whole = sum(time.total for time in times)
     parts = {
         "training": sum(time.training for time in times),
         "validation": sum(time.validation for time in times),
         "clean, PGD and gradient checks": sum(time.evaluation for time in times),
         "AutoAttack": sum(time.autoattack for time in times),
+        "start and storing": FIXED * len(times),
     }
     shares = ", ".join(f"{name} {seconds / whole:.0%}" for name, seconds in parts.items())
     # The longest experiment cannot be shared out.
     wall = max(whole / jobs, max(time.total for time in times))
     mark = "" if all(time.exact for time in times) else "~"
     beside = f", {jobs} experiments side by side" if jobs > 1 else ""
-    return f"{title}: {mark}{_duration(wall)}{beside} ({shares})"
+    yield f"{title}: {mark}{_duration(wall)}{beside}"
+    yield f"  {shares}"
 
 
 def _numbers(item: Planned, time: Prediction | None, *, timed: bool) -> str:
@@ -155,10 +161,10 @@ def _flops(value: int | None) -> str:
 
 
 def _duration(seconds: float) -> str:
-    if seconds >= 36_000:
+    if seconds >= 18_000:
         return f"{seconds / 3600:,.0f} h"
     if seconds >= 3600:
         return f"{seconds / 3600:,.1f} h"
     if seconds >= 60:
         return f"{seconds / 60:.0f} min"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 1 else "under a second"

@@ -32,7 +32,8 @@ from methods.base import Batch
 YARDSTICK = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
 ATTACK_STEPS = 10
 TOTAL_SECONDS = 150.0  # that all cases of a suite should take together
-MOST_SECONDS = 6.0  # and a single one
+MOST_SECONDS = 6.0  # of repeating a single one
+EVALUATION_SECONDS = 2.0  # of each part of the evaluation, without a suite
 SMALLEST_BATCH = 8
 USUAL_SHARE = 0.3  # of the fastest convolution's speed, reached by whole networks; only batches are chosen by it
 
@@ -118,7 +119,7 @@ def usual_cases(device: torch.device, yardstick: Mapping[str, Any]) -> list[Case
 
     def evaluate(measured: Measurement) -> Measurement:
         pgd = yardstick.get("pgd")
-        entry = evaluation_times(plan, known.size, setting.images, device, budget=2.0, plain_pgd=pgd)
+        entry = evaluation_times(plan, known.size, setting.images, device, budget=EVALUATION_SECONDS, plain_pgd=pgd)
         return measured.with_evaluation(entry)
 
     return [
@@ -147,13 +148,14 @@ def suite_cases(planned: Sequence[Planned], methods: Mapping[str, ResolvedMethod
         steps.setdefault(item.work.key, (item.experiment, item.work))
         images = attacked_images(item.work, ROBUST_SHARE if item.robust_share is None else item.robust_share)
         networks.setdefault((item.work.key.network, images), (item.architecture, images))
-    share = min(MOST_SECONDS, TOTAL_SECONDS / max(1, len(steps) + 2 * len(networks)))
+    share = TOTAL_SECONDS / max(1, len(steps) + 2 * len(networks))
+    usual = min(MOST_SECONDS, share)
 
     def train(experiment: Experiment, work: Work, measured: Measurement) -> Measurement:
         one_image = forward_runs(work.key.objective, work.key.attack_steps) * work.forward_flops
         batch = affordable(work.key.batch_size, one_image * (FEWEST + 1), share, measured)
         step = experiment_step(experiment, methods[experiment.method.target], batch_size=batch, device=device)
-        seconds = medians({"ours": step}, device, budget=share / 2)["ours"]
+        seconds = medians({"ours": step}, device, budget=usual / 2)["ours"]
         key = work.key.model_copy(update={"batch_size": batch})
         return measured.with_training(TrainingEntry(key=key, forward_flops=work.forward_flops, seconds=seconds))
 
@@ -161,15 +163,15 @@ def suite_cases(planned: Sequence[Planned], methods: Mapping[str, ResolvedMethod
         # every pass of an attack is a forward and at most a backward run
         one_image = forward_flops(plan, plan.in_channels, size) * 2 * 4 * (WARM_UP + FEWEST_PASSES)
         count = affordable(images, one_image, 2 * share, measured)
-        return measured.with_evaluation(evaluation_times(plan, size, count, device, budget=share / 3))
+        return measured.with_evaluation(evaluation_times(plan, size, count, device, budget=usual / 3))
 
     return [
         *(
-            Case(f"{key.method}/{key.objective} {key.weights} on {key.network}", share, partial(train, *pair))
+            Case(f"{key.method}/{key.objective} {key.weights} on {key.network}", usual, partial(train, *pair))
             for key, pair in steps.items()
         ),
         *(
-            Case(f"evaluation of {network}, {images} images", 2 * share, partial(evaluate, *pair, network.size))
+            Case(f"evaluation of {network}, {images} images", 2 * usual, partial(evaluate, *pair, network.size))
             for (network, images), pair in networks.items()
         ),
     ]

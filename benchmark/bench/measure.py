@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from datetime import date
 from pathlib import Path
@@ -10,14 +11,16 @@ from time import perf_counter
 import torch
 
 from benchmark.bench.cases import Case, load_yardstick, rate_cases, suite_cases, usual_cases
+from benchmark.bench.machine import this_machine
 from benchmark.bench.measured import FILE, Machine, Measurement, load_measurement, save_measurement
 from benchmark.bench.text import measurement_lines, threads_text
-from benchmark.devices import choose_device, jobs_and_threads
+from benchmark.devices import choose_device
 from benchmark.errors import UserError
 from benchmark.evaluation.progress import duration
-from benchmark.launch.provenance import device_name, git_state
 from benchmark.registry import resolve
 from benchmark.session import Request, plan_suite
+
+BUSY = 0.7  # load per core, before anything is measured
 
 
 def bench(request: Request | None, *, out: Path, device: str, say: Callable[[str], None]) -> None:
@@ -59,22 +62,20 @@ def bench(request: Request | None, *, out: Path, device: str, say: Callable[[str
         f"{len(cases)} measurements on {machine.name}, {threads_text(machine.threads)}; `run` keeps {machine.jobs} "
         f"experiments going on as many each; about {duration(sum(case.seconds for case in cases))} on an idle machine"
     )
-    measured = run_cases(cases, measured, out, say)
-    for line in measurement_lines(measured):
+    if os.getloadavg()[0] > BUSY * (os.cpu_count() or 1):
+        say("note   other programs keep this machine busy: times will be too long")
+    for line in measurement_lines(news(run_cases(cases, measured, out, say), measured)):
         say(line)
     say(f"kept in {out / FILE}; `python -m benchmark plan SUITE --out {out}` predicts hours from it")
 
 
-def this_machine(device: torch.device) -> Machine:
-    """Describe where this process measures."""
-    jobs, threads = jobs_and_threads(device.type)
-    return Machine(
-        device=device.type,  # type: ignore[arg-type]  # choose_device knows no other
-        name=device_name(device),
-        threads=threads,
-        jobs=jobs,
-        torch=str(torch.__version__),
-        commit=git_state()[0],
+def news(measured: Measurement, before: Measurement) -> Measurement:
+    """Return a measurement without what an earlier one has already."""
+    return measured.model_copy(
+        update={
+            "training": [entry for entry in measured.training if entry not in before.training],
+            "evaluation": [entry for entry in measured.evaluation if entry not in before.evaluation],
+        }
     )
 
 

@@ -28,7 +28,8 @@ def convolution_rates(device: torch.device, channels: int, side: int) -> list[Co
     """
     rates = []
     for precision, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
-        layer = prepare(nn.Conv2d(channels, channels, 3, padding=1, bias=False), device).to(dtype)
+        layer = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        prepare(layer, device).to(dtype)
         images = torch.rand(BATCH[device.type], channels, side, side, device=device, dtype=dtype)
         images = images.contiguous(memory_format=torch.channels_last).requires_grad_(True)
         output = layer(images)

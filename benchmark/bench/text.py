@@ -80,7 +80,7 @@ def _evaluation(measured: Measurement) -> Iterator[str]:
     yield ""
     yield "evaluation: images per second, clean and under PGD; time of AutoAttack for an image that survives it"
     yield from _table(header + (["PGD ratio"] if compared else []), rows)
-    yield "each attack of AutoAttack is timed for a while on images that cannot fall, and scaled to the passes it has for one"
+    yield "each attack is timed for some seconds on images that cannot fall, and scaled to the passes one of them takes"
     if measured.machine.device == "cuda":
         for entry in measured.evaluation:
             yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {seconds(1000 * total(entry))}"
