@@ -8,7 +8,7 @@ some seconds, and scaled by the forward passes it has for an image that survives
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
 from time import perf_counter
 
 import torch
@@ -21,6 +21,8 @@ from benchmark.cost import forward_flops
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.folding import can_fold
 from benchmark.evaluation.progress import attack_costs
 from benchmark.models import NetworkPlan, plain_conv
 from benchmark.results.protocol import STANDARD_TARGETS
@@ -102,7 +104,7 @@ def autoattack_times(model: nn.Module, data: Images, classes: int, *, budget: fl
         classes: of the network.
         budget: seconds for one attack.
     """
-    costs = attack_costs(min(STANDARD_TARGETS, classes - 1))
+    costs = attack_costs(min(STANDARD_TARGETS, classes - 1), merged=can_fold(model))
     return {
         attack: cost.passes * _seconds_per_pass(model, data, classes, attack, budget=budget)
         for attack, cost in costs.items()
@@ -113,33 +115,32 @@ class _EnoughSeen(Exception):
     """Ends an attack from within its next forward pass."""
 
 
-@dataclass
-class _Watch:
+class _Watch(ComputeBatch):
     """Counts the images of an attack's forward passes and ends it when enough time is measured."""
 
-    device: torch.device
-    budget: float
-    calls: int = 0
-    images: int = 0  # since the clock started
-    started: float = 0.0
+    def __init__(self, device: torch.device, budget: float) -> None:
+        super().__init__(lambda line: None)
+        self.device, self.budget = device, budget
+        self.calls = self.images = 0  # images: since the clock started
+        self.started = 0.0
 
-    def __call__(self, module: nn.Module, given: tuple[Tensor, ...]) -> None:
+    def forward(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+        """Make a pass, unless enough were seen."""
         self.calls += 1
         if self.calls == WARM_UP:
             wait(self.device)
             self.started = perf_counter()
-        if self.calls < WARM_UP:
-            return
-        if self.calls >= WARM_UP + FEWEST_PASSES and perf_counter() - self.started > self.budget:
-            raise _EnoughSeen
-        self.images += len(given[0])
+        if self.calls >= WARM_UP:
+            if self.calls >= WARM_UP + FEWEST_PASSES and perf_counter() - self.started > self.budget:
+                raise _EnoughSeen
+            self.images += len(images)
+        return super().forward(network, images)
 
 
 def _seconds_per_pass(model: nn.Module, data: Images, classes: int, attack: str, *, budget: float) -> float:
     """Return the seconds of a forward pass of one image within an attack, with its share of everything else."""
     watch = _Watch(data.images.device, budget)
-    hook = model.register_forward_pre_hook(watch)
-    try:
+    with suppress(_EnoughSeen):
         autoattack(
             model,
             data,
@@ -149,10 +150,7 @@ def _seconds_per_pass(model: nn.Module, data: Images, classes: int, attack: str,
             batch_size=len(data),
             report=lambda line: None,
             attacks=(attack,),
+            compute=watch,
         )
-    except _EnoughSeen:
-        pass
-    finally:
-        hook.remove()
     wait(watch.device)
     return (perf_counter() - watch.started) / watch.images
