@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import date
 from pathlib import Path
 from time import perf_counter
@@ -93,6 +94,16 @@ def begin(machine: Machine, out: Path, say: Callable[[str], None]) -> Measuremen
     return Measurement(machine=machine, date=date.today().isoformat())
 
 
+@contextmanager
+def tf32_as_found() -> Iterator[None]:
+    """Restore whether a GPU may round float32 to TF32: the evaluation forbids it, training does not."""
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
 def run_cases(cases: Sequence[Case], measured: Measurement, out: Path, say: Callable[[str], None]) -> Measurement:
     """Run the cases, keep the measurement after each, and tell how far it is.
 
@@ -104,7 +115,8 @@ def run_cases(cases: Sequence[Case], measured: Measurement, out: Path, say: Call
         left = ahead * (perf_counter() - started) / done if done else ahead
         say(f"[{number}/{len(cases)}] {case.title}   about {duration(left)} left")
         try:
-            found = case.run(measured)
+            with tf32_as_found():
+                found = case.run(measured)
         except Exception as error:
             reason = (str(error).splitlines() or [""])[0]
             say(f"note   {case.title} is left out: {type(error).__name__}: {reason}")
