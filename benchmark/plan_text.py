@@ -60,8 +60,7 @@ def _hours(
 ) -> Iterator[str]:
     """Yield the predicted time of the whole suite, or how to come by one."""
     if measured is None:
-        suite = planned[0].experiment.suite
-        yield f"time: `python -m benchmark bench {suite}`, with the same options, measures what it takes here."
+        yield "time: `python -m benchmark bench`, with this suite, methods and settings, measures what it takes here."
         return
     known = [(item, time) for item, time in zip(planned, times, strict=True) if time is not None]
     if not known:
@@ -84,8 +83,7 @@ def _hours(
     source = "assumed" if item.robust_share is None else "as in the records here"
     yield f"AutoAttack: {_robust_share(item):.0%} of the test images survive, {source}; those that fall cost little."
     if not all(time.exact for _, time in known):
-        suite = item.experiment.suite
-        yield f"~: scaled by FLOPs from another step, network or batch; `bench {suite}` measures its own if quick."
+        yield "~: scaled by FLOPs from another step, network or batch; `bench` with this suite measures those."
 
 
 def _time(title: str, times: Sequence[Prediction], jobs: int) -> Iterator[str]:

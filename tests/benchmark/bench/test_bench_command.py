@@ -68,7 +68,7 @@ def test_bench_measures_a_suite_and_plan_tells_hours_from_it(command, tmp_path):
     measured = load_measurement(tmp_path / "runs")
     _, after, _ = command("plan", "tiny.yaml")
 
-    assert "`python -m benchmark bench tiny`, with the same options, measures what it takes here" in before
+    assert "`python -m benchmark bench`, with this suite, methods and settings, measures what it takes here" in before
     assert (code, err) == (0, "")
     assert "[4/5] at/fast binary on resnet6-w0.0625 8x8" in out
     assert {(entry.key.method, entry.key.objective) for entry in measured.training} == {
@@ -87,7 +87,7 @@ def test_other_sizes_are_scaled_and_marked(command):
 
     _, out, _ = command("plan", "tiny.yaml", "--set", "architecture.width=0.25")
 
-    assert "~: scaled by FLOPs from another step, network or batch; `bench tiny` measures its own if quick" in out
+    assert "~: scaled by FLOPs from another step, network or batch; `bench` with this suite measures" in out
     assert "time of all: ~" in out
 
 
