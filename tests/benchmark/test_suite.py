@@ -311,6 +311,7 @@ def test_the_defaults_of_an_experiment_are_frozen(make_experiment):
             "fast": {"step_size": None, "fill": 0.5, "soft_target": {"enabled": False, "rho": 0.9, "beta": 0.1}},
             "trades_beta": 6.0,
             "selection_steps": 10,
+            "selection_images": None,
         },
         "artifact": {"statistics": "float32"},
         "evaluation": {
