@@ -10,8 +10,10 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
@@ -55,14 +57,14 @@ def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) 
     small = height * width < _PIXELS_WORTH_THREADS
     shares = max(1, min(cores, len(encoded) // _WORTH_A_PROCESS)) if small else 1
     bounds = [len(encoded) * share // shares for share in range(shares + 1)]
-    with ThreadPoolExecutor(shares) as pool:
-        others = [pool.submit(_elsewhere, encoded[start:end]) for start, end in pairwise(bounds[1:])]
+    with ExitStack() as running:
+        others = [running.enter_context(_elsewhere(encoded[start:end])) for start, end in pairwise(bounds[1:])]
         pieces = [_decode_rows(encoded, range(bounds[1]), (height, width), where, threads=1 if small else cores)]
-    for (start, end), other in zip(pairwise(bounds[1:]), others, strict=True):
-        piece = other.result()
-        if piece is None or piece.shape[2:] != (height, width):  # decoded again here for the message, or the images
-            piece = _decode_rows(encoded, range(start, end), (height, width), where, threads=1)
-        pieces.append(piece)
+        for (start, end), result in zip(pairwise(bounds[1:]), others, strict=True):
+            piece = result()
+            if piece is None or piece.shape[2:] != (height, width):  # decoded again, for the message or the images
+                piece = _decode_rows(encoded, range(start, end), (height, width), where, threads=1)
+            pieces.append(piece)
     if shares == 1:
         return pieces[0]
     channels = max(piece.shape[1] for piece in pieces)
@@ -102,18 +104,34 @@ def _decode_rows(
     return stacked
 
 
-def _elsewhere(encoded: Sequence[bytes | Path]) -> NDArray[np.uint8] | None:
-    """Decode in another process; None if that fails for any reason, such as an image that is none."""
+@contextmanager
+def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], NDArray[np.uint8] | None]]:
+    """Decode in another process, which ends with the context.
+
+    Yields:
+        Waits for the images; None if they failed for any reason, such as one that is no image.
+    """
     contents = [content if isinstance(content, bytes) else os.fsencode(content) for content in encoded]
     header = {"lengths": [len(content) for content in contents], "paths": isinstance(encoded[0], Path)}
-    message = b"".join([json.dumps(header).encode(), b"\n", *contents])
-    command = [sys.executable, "-m", "benchmark.data.readers.decode"]
-    try:
-        finished = subprocess.run(command, input=message, capture_output=True, check=True)
-        decoded: NDArray[np.uint8] = np.load(io.BytesIO(finished.stdout), allow_pickle=False)
-    except (OSError, ValueError, EOFError, subprocess.CalledProcessError):
-        return None
-    return decoded
+    # Files, as a pipe needs a thread at this end, which would take turns with the decoding.
+    with tempfile.TemporaryFile() as message, tempfile.TemporaryFile() as answer, ExitStack() as running:
+        message.write(b"".join([json.dumps(header).encode(), b"\n", *contents]))
+        message.seek(0)
+        command = [sys.executable, "-m", "benchmark.data.readers.decode"]
+        process = None
+        with suppress(OSError):
+            process = subprocess.Popen(command, stdin=message, stdout=answer, stderr=subprocess.DEVNULL)
+            running.callback(process.wait)
+            running.callback(process.kill)
+
+        def result() -> NDArray[np.uint8] | None:
+            if process is None or process.wait():
+                return None
+            answer.seek(0)
+            decoded: NDArray[np.uint8] = np.load(answer, allow_pickle=False)
+            return decoded
+
+        yield result
 
 
 def _serve() -> None:

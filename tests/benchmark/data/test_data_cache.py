@@ -6,6 +6,7 @@ import io
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
@@ -227,9 +228,11 @@ def helpers(monkeypatch):
     """Share the decoding of even a few images among processes; return their results."""
     results = []
 
+    @contextmanager
     def elsewhere(encoded, work=decode._elsewhere):
-        results.append(work(encoded))
-        return results[-1]
+        with work(encoded) as result:
+            results.append(result())
+            yield result
 
     monkeypatch.setattr(decode, "_WORTH_A_PROCESS", 4)
     monkeypatch.setattr(decode.os, "cpu_count", lambda: 2)
