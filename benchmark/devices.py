@@ -12,10 +12,15 @@ from benchmark.errors import UserError
 CORES_PER_JOB = 2
 
 
-def jobs_and_threads(device: str) -> tuple[int, int]:
-    """Return how many experiments `run` keeps going side by side on a device, and the torch threads of each."""
+def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
+    """Return how many experiments `run` keeps going side by side on a device, and the torch threads of each.
+
+    Args:
+        device: cpu or cuda.
+        jobs: what the user asked for; None for as many as suit the device.
+    """
     cores = os.cpu_count() or 1
-    jobs = 1 if device == "cuda" else max(min(2, cores), cores // CORES_PER_JOB)
+    jobs = jobs or (1 if device == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
     return jobs, max(1, cores // jobs)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -12,7 +11,7 @@ from pathlib import Path
 from benchmark.catalogue import CONFIGS, registered_methods
 from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import load_test, load_training
-from benchmark.devices import choose_device
+from benchmark.devices import choose_device, jobs_and_threads
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import Experiment
 from benchmark.grid import Planned, plan
@@ -24,8 +23,6 @@ from benchmark.leaderboard.render import to_terminal, write_pages
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
-
-CORES_PER_JOB = 2
 
 
 @dataclass(frozen=True)
@@ -81,11 +78,9 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
             elif item.warning:
                 say(f"note   {item.experiment.run}: {item.warning}")
         done = sum(item.state == "done" for item in planned)
-        cores = os.cpu_count() or 1
-        jobs = jobs or (1 if place == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
+        jobs, threads = jobs_and_threads(place, jobs)
         say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
         if server is not None:
-            threads = max(1, cores // jobs)
             orders = [
                 WorkOrder(
                     experiment=experiment,

@@ -23,11 +23,10 @@ from benchmark.evaluation.curve import area_under, default_epsilons, security_cu
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fit, evaluate
 from benchmark.evaluation.shards import Shard
 from benchmark.launch.provenance import device_name
+from benchmark.launch.threads import threads_for
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import write_model
-
-SHORT_PASS = 100_000_000  # multiply-adds of a batch; a core needs a hundredth of a second for them
 
 
 @dataclass(frozen=True)
@@ -190,13 +189,9 @@ def _data_and_protocol(request: EvaluateRequest, artifact: Artifact) -> tuple[Te
 
 
 def _settle_threads(artifact: Artifact, images: int) -> None:
-    """Take one thread where a forward pass is so short that several would only wait for each other.
-
-    The number follows from network and images alone: float sums depend on it, so a resumed evaluation keeps it.
-    """
+    """Take one thread where a forward pass is so short that several would only wait for each other."""
     counted = operations(artifact.network, artifact.plan.in_channels, artifact.image_size)
-    if counted.dense_macs * images < SHORT_PASS:
-        torch.set_num_threads(1)
+    torch.set_num_threads(threads_for(counted.dense_macs * images, torch.get_num_threads()))
 
 
 def _slice(data: TestData, shard: Shard) -> TestData:
