@@ -17,6 +17,8 @@ def random_crop_flip(
 ) -> Tensor:
     """Pad every image by `padding` pixels of `fill`, crop it back at a random place, and mirror half of them.
 
+    The memory layout stays, which indexing would lose.
+
     Args:
         images: any float tensor of images.
         padding: pixels added on each side; 0 leaves positions alone.
@@ -25,7 +27,7 @@ def random_crop_flip(
         fill: value of the padding.
     """
     batch, channels, height, width = images.shape
-    device = images.device
+    device, layout = images.device, memory_layout(images)
     if padding:
         canvas = F.pad(images, (padding,) * 4, value=fill)
         offsets = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=device)
@@ -37,4 +39,10 @@ def random_crop_flip(
     if flip:
         mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
         images = torch.where(mirrored.view(-1, 1, 1, 1), images.flip(3), images)
-    return images
+    return images.contiguous(memory_format=layout)
+
+
+def memory_layout(images: Tensor) -> torch.memory_format:
+    """Return the layout of (B, C, H, W) images: channels_last, or contiguous where they are that or both."""
+    last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format

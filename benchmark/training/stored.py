@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.attacks import ascent_step, input_gradients_only
+from benchmark.training.augment import memory_layout
 from benchmark.training.objectives import PgdObjective, autocast
 from methods.base import Batch
 from methods.holding import held_effective_weights
@@ -158,6 +159,7 @@ class FastObjective(PgdObjective):
         count, _, height, width = batch.images.shape
         window = draw_window(count, height, width, padding=self.crop_padding, flip=self.flip, generator=self.generator)
         images = window.of(pad(batch.images, self.crop_padding, self.fill))
+        images = images.contiguous(memory_format=memory_layout(batch.images))
         start = images + self.store.read(batch.rows, window)
         with held_effective_weights(model):
             with self.attacking(model, images), input_gradients_only(model):
