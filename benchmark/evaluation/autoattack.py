@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -182,7 +183,8 @@ def _attacked(
     images, labels = as_float_images(data.images[here]), data.labels[here]
     white_box = {"apgd-ce": adversary.apgd, "apgd-t": adversary.apgd_targeted, "fab-t": adversary.fab}
     attacks = {**white_box, "square": adversary.square}
-    found = attacks[place.attack].perturb(images.clone(), labels.clone())
+    with attacked.nearby(images) if place.attack == "square" else nullcontext():
+        found = attacks[place.attack].perturb(images.clone(), labels.clone())
     progress.forward(len(found), 1.0)
     broken = attacked.truth(found).max(dim=1)[1] != labels
     _check_in_ball(found[broken], images[broken], epsilon, place.attack)

@@ -70,6 +70,10 @@ class FoldedResNet(nn.Module):
             return logits
         return self.run(images, [])
 
+    def standardised(self, images: Tensor) -> Tensor:
+        """Return what the first convolution sees."""
+        return (images.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
+
     def maps(self, images: Tensor) -> list[Tensor]:
         """Return all maps that a pass to the images keeps."""
         kept: list[Tensor] = []
@@ -79,8 +83,7 @@ class FoldedResNet(nn.Module):
 
     def run(self, images: Tensor, kept: list[Tensor]) -> Tensor:
         """Return the logits, and add to `kept` what the pass back needs: the output of every ReLU, then the pooled."""
-        images = images.contiguous(memory_format=torch.channels_last)
-        maps = self.stem.forward((images - self.mean) / self.std).relu_()
+        maps = self.stem.forward(self.standardised(images)).relu_()
         kept.append(maps)
         for block in self.blocks:
             before = maps
