@@ -8,6 +8,7 @@ Quote the ratio of the medians: all variants are timed in turn, so that a busy m
 from __future__ import annotations
 
 import importlib.util
+import os
 import statistics
 import sys
 import time
@@ -43,6 +44,15 @@ def batch_of(size):
     generator = torch.Generator().manual_seed(1)
     images = torch.rand(size, 3, 32, 32, generator=generator)
     return Batch(images, torch.randint(10, (size,), generator=generator), 2 * torch.arange(size))
+
+
+@pytest.fixture
+def all_cores():
+    """Time what a user waits for: training uses all cores, other tests one."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(os.cpu_count() or 1)
+    yield
+    torch.set_num_threads(before)
 
 
 def last_images(model):
@@ -98,7 +108,7 @@ def test_trades_finds_the_plain_steps_adversarial_images():
     ],
     ids=lambda value: value.name if isinstance(value, NetworkPlan) else str(value),
 )
-def test_step_time_against_the_plain_implementation(benchmark, case, plan, size):
+def test_step_time_against_the_plain_implementation(benchmark, all_cores, case, plan, size):
     steps = {"plain": plain_training_step(case, plan, batch_of(size), num_steps=10)}
     for name, options in VARIANTS.items():
         steps[name] = training_step(case, plan, batch_of(size), num_steps=10, **options)
