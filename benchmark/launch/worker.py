@@ -39,6 +39,7 @@ from benchmark.registry import ResolvedMethod
 from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
 from benchmark.results.store import save_record, write_atomic
+from benchmark.training.allocator import keep_freed_memory
 from benchmark.training.handover import load_first_phase
 from benchmark.training.loop import train
 from methods import load_method_class
@@ -160,6 +161,7 @@ def main(order_path: Path) -> int:
     """Run the order at `order_path`; return 0, or 2 for a user's mistake, or 1 for any other failure."""
     order = load_order(order_path)
     failure = order.folder / "failed.txt"
+    keep_freed_memory()
     try:
         with _only_worker(order.folder):
             failure.unlink(missing_ok=True)

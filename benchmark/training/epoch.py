@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images
@@ -15,6 +15,11 @@ from benchmark.training.progress import Progress
 from benchmark.training.schedule import even_batches
 from benchmark.training.state import TrainingFailed
 from methods.base import Batch, Method, Phase
+
+
+def as_training_images(images: Tensor) -> Tensor:
+    """Turn (B, C, H, W) uint8 pixels into float32 in [0, 1], in the layout that the network has in training."""
+    return as_float_images(images).contiguous(memory_format=torch.channels_last)
 
 
 def train_epoch(
@@ -58,7 +63,7 @@ def train_epoch(
     total = torch.zeros((), device=device)
     progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", report)
     for step, rows in enumerate(batches, first_step):
-        pixels = as_float_images(images.images[rows]).contiguous(memory_format=torch.channels_last)
+        pixels = as_training_images(images.images[rows])
         optimizer.zero_grad(set_to_none=True)
         loss = method.loss(model, phase, Batch(pixels, images.labels[rows], rows), objective)
         loss.backward()

@@ -15,7 +15,8 @@ from benchmark.experiment import Experiment
 from benchmark.models import convolutions, network_plan
 from benchmark.seeding import derive_seed
 from benchmark.training.checkpoint import load_checkpoint, load_network, save_network
-from benchmark.training.epoch import train_epoch
+from benchmark.training.compiling import compile_network
+from benchmark.training.epoch import as_training_images, train_epoch
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
 from benchmark.training.handover import check_taken_over, save_trained, take_over, trained_path
@@ -153,6 +154,9 @@ class _Run:
         optimizer = make_optimizer(phase, trained)
         if resumed is not None:
             optimizer.load_state_dict(resumed["optimizer"])
+        batch_size = self.experiment.training.batch_size
+        batch, steps = self.training.images[:batch_size], phase.epochs * len(self.training) // batch_size
+        compile_network(self.model, as_training_images(batch), self.objective, steps=steps, report=self.report)
         for epoch in range(self.state.epoch, phase.epochs):
             started = time.perf_counter()
             for group in optimizer.param_groups:
@@ -161,7 +165,7 @@ class _Run:
                 *(self.method, self.model, phase, self.objective, optimizer, self.training),
                 epoch=epoch,
                 first_step=self.state.step,
-                batch_size=self.experiment.training.batch_size,
+                batch_size=batch_size,
                 seed=derive_seed(self.experiment.seed, "epoch", index, epoch),
                 report=self.report,
             )
