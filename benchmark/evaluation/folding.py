@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,39 +16,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from benchmark.evaluation.thinning import FoldedBlock, FoldedConv, thinned
 from benchmark.models import BasicBlock, Bottleneck, ResNet
-
-
-@dataclass(frozen=True)
-class FoldedConv:
-    """A convolution with the batch norm after it."""
-
-    weight: Tensor  # (out, in, k, k), channels last
-    bias: Tensor  # (out,)
-    stride: int
-    padding: int
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """Map (B, in, H, W) to (B, out, H / stride, W / stride)."""
-        return F.conv2d(maps, self.weight, self.bias, self.stride, self.padding)
-
-    def backward(self, gradient: Tensor, maps: Tensor) -> Tensor:
-        """Return the gradient with respect to `maps`, of which only the shape counts."""
-        stride, padding, one = [self.stride] * 2, [self.padding] * 2, [1, 1]
-        wanted = [True, False, False]  # of the gradients to maps, weight and bias
-        found: tuple[Tensor, ...] = torch.ops.aten.convolution_backward(
-            gradient, maps, self.weight, [len(self.bias)], stride, padding, one, False, [0, 0], 1, wanted
-        )
-        return found[0]
-
-
-@dataclass(frozen=True)
-class FoldedBlock:
-    """A residual block: convolutions with ReLUs between, beside a shortcut."""
-
-    convs: tuple[FoldedConv, ...]
-    shortcut: FoldedConv | None  # 1x1, on every `stride`-th pixel; None hands the maps on
-    stride: int  # of the shortcut
 
 
 class FoldedResNet(nn.Module):
@@ -59,9 +27,9 @@ class FoldedResNet(nn.Module):
         """Copy a network for which `can_fold` holds."""
         super().__init__()
         self.mean, self.std = network.normalize.mean, network.normalize.std
-        self.stem = _folded(network.conv1, network.bn1)
-        self.blocks = tuple(_block(block) for block in _blocks(network))
-        self.classifier = _folded(network.fc, network.last_norm)
+        stem, classifier = _folded(network.conv1, network.bn1), _folded(network.fc, network.last_norm)
+        blocks = [_block(block) for block in _blocks(network)]
+        self.stem, self.blocks, self.classifier = thinned(stem, blocks, classifier)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmark.evaluation.compute_batch import ComputeBatch
-from benchmark.evaluation.folding import FoldedConv, FoldedResNet
+from benchmark.evaluation.folding import FoldedResNet
+from benchmark.evaluation.thinning import FoldedConv
 
 EDGE = 1  # pixels of zeros around the maps that are kept: what the convolutions pad
 LARGE = 0.3  # share of the image; a square beyond it reaches nearly everything, and the whole pass is quicker

@@ -26,7 +26,7 @@ from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.fab_targets import project_to_plane
 from benchmark.evaluation.folding import can_fold, fold
 from benchmark.evaluation.local_passes import LocalPasses
-from benchmark.models import plain_conv
+from benchmark.models import convolutions, plain_conv
 from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, COUNT = 38 / 255, 3, 70
@@ -133,6 +133,28 @@ def test_the_folded_copy_gives_the_networks_logits_and_gradients(make_network, n
     assert torch.allclose(folded(images.detach()), model(images), rtol=1e-4, atol=1e-5)
     assert float((gradient - expected).norm()) < 0.01 * float(expected.norm())  # rounding turns a few ReLUs
     assert float((gradient - expected).abs().median()) < 1e-5 * float(expected.abs().median())
+
+
+@pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
+@pytest.mark.parametrize("kept", [0.2, 0.02, 0.004, 0.0])
+def test_channels_without_weights_are_left_out_and_the_outputs_stay(make_network, name, kept):
+    model = make_network(name=name)
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d):
+                module.weight *= torch.rand_like(module.weight) < kept
+            if isinstance(module, nn.BatchNorm2d):
+                module.bias.normal_()  # so that channels without weights are often more than zero
+    folded, images = fold(model), torch.rand(5, 3, 16, 16, requires_grad=True)
+    weights = torch.randn(5, 10)
+
+    (expected,) = torch.autograd.grad((model(images) * weights).sum(), images)
+    (gradient,) = torch.autograd.grad((folded(images) * weights).sum(), images)
+
+    assert torch.allclose(folded(images.detach()), model(images), rtol=1e-4, atol=1e-5)
+    assert float((gradient - expected).norm()) <= 0.01 * float(expected.norm())
+    convolved = sum(conv.weight.numel() for block in folded.blocks for conv in block.convs)
+    assert kept == 0.2 or convolved < 0.8 * sum(conv.weight.numel() for conv in convolutions(model).values())
 
 
 def test_a_gradient_can_be_taken_twice_and_the_network_is_left_alone(make_network):
