@@ -3,6 +3,8 @@
 An image that falls stops its attack early, so time is measured on images that cannot fall: random ones, labelled as the
 network sees them, with an epsilon of next to nothing. AutoAttack is the evaluation's own; each attack is stopped after
 some seconds, and scaled by the forward passes it has for an image that survives (`evaluation.progress.attack_costs`).
+Square's first passes change large squares, its many later ones small squares, which cost less where a network is not
+deep: of such a network its time is an upper bound.
 """
 
 from __future__ import annotations
@@ -21,7 +23,6 @@ from benchmark.cost import forward_flops
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.folding import can_fold
 from benchmark.evaluation.progress import attack_costs
 from benchmark.models import NetworkPlan, plain_conv
@@ -30,7 +31,7 @@ from benchmark.seeding import generator_for
 
 EPSILON = 1e-6  # so small that no image falls
 PGD_STEPS = 5
-WARM_UP = 12  # passes of AutoAttack's own checks before an attack begins, and the attack's first ones
+WARM_UP = 4  # first passes of an attack, not timed
 FEWEST_PASSES = 20  # timed per attack even if they take longer
 PlainPgd = Callable[..., Tensor]
 
@@ -115,17 +116,16 @@ class _EnoughSeen(Exception):
     """Ends an attack from within its next forward pass."""
 
 
-class _Watch(ComputeBatch):
+class _Watch:
     """Counts the images of an attack's forward passes and ends it when enough time is measured."""
 
     def __init__(self, device: torch.device, budget: float) -> None:
-        super().__init__(lambda line: None)
         self.device, self.budget = device, budget
         self.calls = self.images = 0  # images: since the clock started
         self.started = 0.0
 
-    def forward(self, network: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
-        """Make a pass, unless enough were seen."""
+    def __call__(self, images: int) -> None:
+        """Let a pass of so many images be made, unless enough were seen."""
         self.calls += 1
         if self.calls == WARM_UP:
             wait(self.device)
@@ -133,8 +133,7 @@ class _Watch(ComputeBatch):
         if self.calls >= WARM_UP:
             if self.calls >= WARM_UP + FEWEST_PASSES and perf_counter() - self.started > self.budget:
                 raise _EnoughSeen
-            self.images += len(images)
-        return super().forward(network, images)
+            self.images += images
 
 
 def _seconds_per_pass(model: nn.Module, data: Images, classes: int, attack: str, *, budget: float) -> float:
@@ -150,7 +149,7 @@ def _seconds_per_pass(model: nn.Module, data: Images, classes: int, attack: str,
             batch_size=len(data),
             report=lambda line: None,
             attacks=(attack,),
-            compute=watch,
+            before_pass=watch,
         )
     wait(watch.device)
     return (perf_counter() - watch.started) / watch.images

@@ -70,7 +70,7 @@ def autoattack(
     journal: Path | None = None,
     attacks: Sequence[str] = CASCADE,
     compute: ComputeBatch | None = None,
-    before_pass: Callable[[], None] = lambda: None,
+    before_pass: Callable[[int], None] = lambda images: None,
 ) -> AutoAttackResult:
     """Run AutoAttack standard in the Linf ball on the network as given, in float32.
 
@@ -89,7 +89,8 @@ def autoattack(
         journal: folder for finished batches, which are not run again; None keeps none.
         attacks: the first of the cascade, to stop there.
         compute: how many images go through the network at once, which changes no verdict; None finds out.
-        before_pass: called before each pass of an attack through the network; may raise to break off.
+        before_pass: called before each pass of an attack through the network with the images that it has; may raise to
+            break off.
 
     Raises:
         UserError: with fewer than four classes, for which the targeted DLR loss is undefined, or if not even one image
@@ -103,7 +104,7 @@ def autoattack(
     progress = Progress(report, total=len(data), targets=targets)
 
     def count(images: int, passes: float) -> None:
-        before_pass()
+        before_pass(images)
         progress.forward(images, passes)
 
     robust = torch.ones(len(data), dtype=torch.bool)

@@ -217,7 +217,7 @@ def _attack(
     seconds = max(LEAST_PATIENCE, PATIENCE * replay.seconds) * torch.get_num_threads()
     ends = time.process_time() + seconds
 
-    def check_time() -> None:
+    def check_time(_: int) -> None:
         if time.process_time() > ends:
             raise TooSlow
 
