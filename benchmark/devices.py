@@ -1,4 +1,4 @@
-"""Which device a command runs on, and how the user names it."""
+"""Which device a command runs on, how the user names it, and how it says that its memory is full."""
 
 from __future__ import annotations
 
@@ -22,6 +22,13 @@ def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
     cores = os.cpu_count() or 1
     jobs = jobs or (1 if device == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
     return jobs, max(1, cores // jobs)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Tell whether an exception is a failed allocation; torch's CPU allocator has no class of its own for it."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
 
 
 def choose_device(name: str) -> Literal["cpu", "cuda"]:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from benchmark.devices import out_of_memory
 from benchmark.errors import UserError
 from benchmark.evaluation.folding import FoldedResNet
 
@@ -22,7 +23,6 @@ Result = TypeVar("Result")
 # the batches that are so short that no layer fills the cores; in between it makes no difference.
 LAYER_BYTES = 8 * 2**20
 DEVICE_SHARE = 0.25  # of a GPU's memory for what a pass keeps for the way back; attacks and their copies need the rest
-CPU_MESSAGE = "DefaultCPUAllocator: can't allocate memory"
 
 
 class ComputeBatch:
@@ -90,8 +90,3 @@ class ComputeBatch:
         self.rows = self.at_most(failed // 2 if failed else 1)
         self.notes.append(f"out of memory with {failed} images at once; went on with {self.rows}")
         self.report(f"evaluate   {self.notes[-1]}")
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that memory ran out, on a GPU or on a CPU."""
-    return isinstance(error, torch.OutOfMemoryError) or CPU_MESSAGE in str(error)

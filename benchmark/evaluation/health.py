@@ -11,8 +11,8 @@ from collections.abc import Callable, Collection, Mapping
 from torch import Tensor, nn
 
 from benchmark.data.load import Images
+from benchmark.devices import out_of_memory
 from benchmark.evaluation import attack_checks, forward_checks, gradient_checks
-from benchmark.evaluation.compute_batch import out_of_memory
 from benchmark.evaluation.probes import Probe, left_as_found, own_randomness
 from benchmark.evaluation.verdict import Check
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import torch
 
+from benchmark.devices import out_of_memory
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
 
@@ -26,7 +27,7 @@ def memory_errors_explained(experiment: Experiment, device: torch.device) -> Ite
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if not _is_out_of_memory(error):
+        if not out_of_memory(error):
             raise
         training = experiment.training
         smaller = f"--set training.batch_size={max(2, training.batch_size // 2)}"
@@ -36,10 +37,3 @@ def memory_errors_explained(experiment: Experiment, device: torch.device) -> Ite
             f"{training.precision}; {smaller}{bf16} needs less but is another experiment, which is why it is not "
             "done by itself; other processes, or fewer --jobs, may leave enough"
         ) from error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception is a failed allocation; torch's CPU allocator has no class of its own for it."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
