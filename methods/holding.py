@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from methods.layers import compressed_layers
+from methods.sparse_attack import sparse_convolution
 
 
 @contextmanager
@@ -37,7 +38,7 @@ def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
     """Let the passes inside the block share held weights cut off from their graph, in `dtype` if one is given.
 
     Stands inside `held_effective_weights`. Autocast would round the weights anew in every pass of an attack; rounded
-    once, they are the same bits.
+    once, they are the same bits. Kernels that are nearly empty compute without their zeros.
     """
     layers = compressed_layers(model)
     held = [layer._held for layer in layers]
@@ -45,7 +46,9 @@ def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
         for layer in layers:
             assert layer._held is not None, "attack_weights stands inside held_effective_weights"
             layer._held = layer._held.detach().to(dtype or layer._held.dtype)
+            layer._sparse = sparse_convolution(layer._held, stride=layer.stride, padding=layer.padding)
         yield
     finally:
         for layer, weight in zip(layers, held, strict=True):
             object.__setattr__(layer, "_held", weight)
+            layer._sparse = None

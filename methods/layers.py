@@ -18,6 +18,7 @@ from torch.autograd.function import FunctionCtx
 from methods.allocation import allocate, weight_budget
 from methods.base import Architecture, Target, Trainable
 from methods.projections import joint_top_k_masks
+from methods.sparse_attack import SparseConvolution
 
 
 class _Selected(torch.autograd.Function):
@@ -93,6 +94,7 @@ class CompressedConv2d(nn.Module):
         self.budget_group = 0  # layers of one group share `keep_count`
         self.keep_count = self.weight.numel()
         self._held: Tensor | None = None
+        self._sparse: SparseConvolution | None = None  # what an attack computes with, if it is faster
 
     @property
     def fan_in(self) -> int:
@@ -115,6 +117,8 @@ class CompressedConv2d(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (B, in, H, W) feature maps with the effective weight."""
+        if self._sparse is not None:
+            return self._sparse(images)
         weight = self.effective_weight() if self._held is None else self._held
         return F.conv2d(images, weight, stride=self.stride, padding=self.padding)
 
