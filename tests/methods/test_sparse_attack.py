@@ -95,6 +95,19 @@ def test_only_the_passes_of_an_attack_leave_zeros_out(monkeypatch):
     assert calls == [2]
 
 
+def test_within_an_attack_the_layer_is_the_same_function():
+    layer, maps = layer_with(kernel_of(128, 128)), torch.randn(2, 128, 4, 4).requires_grad_(True)
+    pull = torch.randn(2, 128, 4, 4)
+    (expected,) = torch.autograd.grad(layer(maps), maps, pull)
+
+    with held_effective_weights(layer), attack_weights(layer):
+        assert layer._sparse is not None
+        (gradient,) = torch.autograd.grad(layer(maps), maps, pull)
+        torch.testing.assert_close(layer(maps), F.conv2d(maps, layer.weight, padding=1), rtol=1e-4, atol=1e-5)
+
+    torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_an_attack_that_fails_leaves_the_layer_as_it_was():
     layer = layer_with(kernel_of(128, 128))
     with pytest.raises(KeyError), held_effective_weights(layer), attack_weights(layer):
