@@ -96,10 +96,10 @@ class Bottleneck(nn.Module):
 def _shortcut(in_channels: int, out_channels: int, stride: int, conv: ConvFactory, norm: NormFactory) -> nn.Module:
     if stride == 1 and in_channels == out_channels:
         return nn.Identity()
-    return _Shortcut(conv(in_channels, out_channels, 1), norm(out_channels), stride=stride)
+    return Shortcut(conv(in_channels, out_channels, 1), norm(out_channels), stride=stride)
 
 
-class _Shortcut(nn.Sequential):
+class Shortcut(nn.Sequential):
     """A 1x1 convolution and its norm on every `stride`-th pixel of either side.
 
     That is a strided 1x1 convolution, whose weight gradient writes beyond its memory and ends the process in torch 2.13

@@ -17,7 +17,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from benchmark.evaluation.thinning import FoldedBlock, FoldedConv, thinned
-from benchmark.models import BasicBlock, Bottleneck, ResNet
+from benchmark.models import BasicBlock, Bottleneck, Normalize, ResNet, Shortcut
 
 
 class FoldedResNet(nn.Module):
@@ -106,9 +106,17 @@ class _ToImages(torch.autograd.Function):
 
 
 def can_fold(model: nn.Module) -> bool:
-    """Tell whether a network is one of this project, of plain layers only, that nobody watches by hooks."""
-    if type(model) is not ResNet or any(_watched(module) for module in model.modules()):
+    """Tell whether a network is one of this project, of plain parts only, that nobody watches or changes by hooks.
+
+    A part with a forward of its own, be it a subclass or patched, could compute anything.
+    """
+    if type(model) is not ResNet or any(_changed(module) for module in model.modules()):
         return False
+    if type(model.normalize) is not Normalize or any(type(stage) is not nn.Sequential for stage in _stages(model)):
+        return False
+    for block in _blocks(model):
+        if type(block) not in (BasicBlock, Bottleneck) or type(block.shortcut) not in (nn.Identity, Shortcut):
+            return False
     pairs = [(model.conv1, model.bn1), (model.fc, model.last_norm)]
     for block in _blocks(model):
         pairs += _pairs(block)
@@ -122,20 +130,26 @@ def fold(model: nn.Module) -> FoldedResNet | None:
     return FoldedResNet(model) if isinstance(model, ResNet) and can_fold(model) else None
 
 
-def _watched(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+def _changed(module: nn.Module) -> bool:
+    forward = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
 
 def _plain(conv: nn.Module, norm: nn.Module) -> bool:
-    if type(conv) is not nn.Conv2d or isinstance(conv.padding, str) or conv.padding_mode != "zeros":
+    if type(conv) is not nn.Conv2d or conv.padding_mode != "zeros":
         return False
-    square = len({*conv.stride}) == len({*conv.padding}) == 1 and conv.dilation == (1, 1) and conv.groups == 1
+    usual = (conv.kernel_size, conv.padding) in (((1, 1), (0, 0)), ((3, 3), (1, 1)))
+    square = usual and len({*conv.stride}) == 1 and conv.dilation == (1, 1) and conv.groups == 1
     normed = type(norm) is nn.BatchNorm2d and norm.running_mean is not None
     return square and (normed or type(norm) is nn.Identity)
 
 
+def _stages(network: ResNet) -> tuple[nn.Module, ...]:
+    return network.layer1, network.layer2, network.layer3, network.layer4
+
+
 def _blocks(network: ResNet) -> Iterator[BasicBlock | Bottleneck]:
-    for stage in (network.layer1, network.layer2, network.layer3, network.layer4):
+    for stage in _stages(network):
         yield from stage  # type: ignore[misc]
 
 

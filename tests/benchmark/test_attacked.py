@@ -26,7 +26,7 @@ from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.fab_targets import project_to_plane
 from benchmark.evaluation.folding import can_fold, fold
 from benchmark.evaluation.local_passes import LocalPasses
-from benchmark.models import convolutions, plain_conv
+from benchmark.models import BasicBlock, convolutions, plain_conv
 from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, COUNT = 38 / 255, 3, 70
@@ -182,6 +182,34 @@ def test_only_plain_networks_of_this_project_are_folded(make_network, make_plan)
 
     assert can_fold(make_network())
     assert [fold(model) for model in (watched, other, stateless, nn.Flatten())] == [None] * 4
+
+
+class Gated(BasicBlock):
+    """A block that computes something else with the usual layers."""
+
+    def forward(self, x):
+        return super().forward(x) * 0.5
+
+
+ALTERATIONS = {
+    "block of a subclass": lambda model: setattr(model.layer2[0], "__class__", Gated),
+    "module after the blocks": lambda model: model.layer4.append(nn.Sigmoid()),
+    "stage of a subclass": lambda model: setattr(model.layer3, "__class__", type("Stage", (nn.Sequential,), {})),
+    "no normalisation": lambda model: setattr(model, "normalize", nn.Identity()),
+    "other shortcut": lambda model: setattr(model.layer1[0], "shortcut", nn.Sequential(nn.Identity(), nn.Identity())),
+    "patched network": lambda model: setattr(model, "forward", lambda images: images.flatten(1)),
+    "patched layer": lambda model: setattr(model.conv1, "forward", lambda maps: maps),
+    "gradients changed": lambda model: model.layer1[0].register_full_backward_pre_hook(lambda *_: None),
+    "other kernel": lambda model: setattr(model, "conv1", nn.Conv2d(3, model.conv1.out_channels, 5, padding=2)),
+}
+
+
+@pytest.mark.parametrize("alter", ALTERATIONS.values(), ids=ALTERATIONS)
+def test_a_network_with_a_part_that_was_changed_is_attacked_as_it_is(make_network, alter):
+    model = make_network()
+    alter(model)
+
+    assert fold(model) is None
 
 
 @pytest.mark.parametrize("batch_size", [25, 100])
