@@ -11,6 +11,15 @@ from benchmark.errors import UserError
 
 CORES_PER_JOB = 2
 
+# In messages of failed allocations that torch raises as a plain RuntimeError: its CPU allocator has no class of its own
+# for them, and the libraries and the driver of a GPU allocate beside torch's allocator.
+OUT_OF_MEMORY = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
+
 
 def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
     """Return how many experiments `run` keeps going side by side on a device, and the torch threads of each.
@@ -25,10 +34,10 @@ def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception is a failed allocation; torch's CPU allocator has no class of its own for it."""
+    """Tell whether an exception is a failed allocation."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and "DefaultCPUAllocator: can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(known in str(error) for known in OUT_OF_MEMORY)
 
 
 def choose_device(name: str) -> Literal["cpu", "cuda"]:

@@ -74,10 +74,11 @@ class ComputeBatch:
             self.tried = 0
             try:
                 return run()
-            except (torch.OutOfMemoryError, RuntimeError) as error:
+            except (MemoryError, RuntimeError) as error:
                 if not out_of_memory(error):
                     raise
-                if (failed := self.tried) == 1:
+                failed = self.tried  # 0 if memory ran out before any pass; the retry has one row per pass
+                if failed == 1 or (failed == 0 and self.rows == 1):
                     raise UserError(
                         "a single image does not fit into memory beside the network; free memory on this machine or "
                         "choose another device"
@@ -88,5 +89,6 @@ class ComputeBatch:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self.rows = self.at_most(failed // 2 if failed else 1)
-        self.notes.append(f"out of memory with {failed} images at once; went on with {self.rows}")
+        where = f"with {failed} images at once" if failed else "before the first pass"
+        self.notes.append(f"out of memory {where}; went on with {self.rows}")
         self.report(f"evaluate   {self.notes[-1]}")

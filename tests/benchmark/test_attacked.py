@@ -437,6 +437,21 @@ def test_a_single_image_that_does_not_fit_is_the_users_to_mend(digits, trained):
         clean_verdicts(Cramped(trained, 0, RuntimeError("another matter")), digits, batch_size=20)
 
 
+def test_memory_that_runs_out_before_any_pass_does_not_begin_anew_for_ever():
+    from benchmark.errors import UserError
+
+    compute, begun = ComputeBatch(lambda line: None, rows=50), []
+
+    def run():
+        begun.append(compute.rows)
+        raise ERRORS[0]
+
+    with pytest.raises(UserError, match="does not fit into memory"):
+        compute.until_it_fits(run)
+    assert begun == [50, 1]
+    assert compute.notes == ["out of memory before the first pass; went on with 1"]
+
+
 def test_progress_counts_merged_targets_to_the_end(short, make_network, monkeypatch):
     """A network that nothing breaks makes every pass that was reckoned with."""
     model, lines = make_network(), []

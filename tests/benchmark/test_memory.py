@@ -15,6 +15,10 @@ def on_a_gpu():
     raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
 
+def in_a_library_of_a_gpu():
+    raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
 def on_a_cpu():
     torch.empty(1 << 46)  # 64 terabytes, refused by torch's allocator
 
@@ -23,7 +27,7 @@ def in_python():
     raise MemoryError
 
 
-@pytest.mark.parametrize("allocate", [on_a_gpu, on_a_cpu, in_python])
+@pytest.mark.parametrize("allocate", [on_a_gpu, in_a_library_of_a_gpu, on_a_cpu, in_python])
 def test_a_failed_allocation_names_the_batch_and_what_would_need_less(make_experiment, allocate):
     experiment = make_experiment(training={"batch_size": 256})
 
