@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from contextlib import suppress
@@ -31,6 +32,7 @@ from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
 VERSION = 1  # of what the readers make of the same files
 MAX_BYTES = 4_000_000_000
 WORTH_KEEPING = 0.5  # seconds of decoding
+ENTRY = re.compile(r"[0-9a-f]{32}\.(safetensors|\d+)")  # names of entries, and of those that a process is writing
 
 
 def read_part(reader: Reader, name: str, part: Part) -> RawPart:
@@ -49,7 +51,10 @@ def read_part(reader: Reader, name: str, part: Part) -> RawPart:
     key = _key(reader, name, part)
     if key is None:
         return reader.read(part)
-    path = cache_folder() / f"{key}.safetensors"
+    try:
+        path = cache_folder() / f"{key}.safetensors"
+    except RuntimeError:  # a user without a home, as in some containers
+        return reader.read(part)
     found = _load(path, key, reader.encoded_files(part))
     if found is not None:
         return found
@@ -65,7 +70,11 @@ def read_part(reader: Reader, name: str, part: Part) -> RawPart:
 
 
 def cache_folder() -> Path:
-    """Return the folder of the entries, which need not exist."""
+    """Return the folder of the entries, which need not exist.
+
+    Raises:
+        RuntimeError: if it is in a home folder that there is not.
+    """
     if own := os.environ.get("ROBUST_COMPRESSION_CACHE"):
         return Path(own).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "robust-compression-benchmark"
@@ -125,8 +134,17 @@ def _store(path: Path, key: str, part: RawPart) -> None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Delete what was used longest ago, half-written entries of killed processes among it, until `size` bytes fit."""
-    entries = sorted((entry.stat().st_mtime, entry.stat().st_size, entry) for entry in folder.iterdir())
+    """Delete what was used longest ago, half-written entries of killed processes among it, until `size` bytes fit.
+
+    What else the user keeps in the folder neither counts nor is touched.
+    """
+    entries = []
+    for entry in folder.iterdir():
+        with suppress(FileNotFoundError):  # another process has replaced or deleted it
+            if ENTRY.fullmatch(entry.name):
+                facts = entry.stat()
+                entries.append((facts.st_mtime, facts.st_size, entry))
+    entries.sort()
     total = sum(entry_size for _, entry_size, _ in entries)
     for _, entry_size, entry in entries:
         if total + size <= MAX_BYTES:
