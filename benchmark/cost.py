@@ -50,7 +50,7 @@ def training_images(experiment: Experiment) -> int | None:
 
 
 def validation_images(experiment: Experiment) -> int | None:
-    """Return the images that are attacked after every epoch; None for a data set whose size is not known."""
+    """Return the images of the validation part; None for a data set whose size is not known."""
     whole = TRAINING_PART.get(experiment.dataset)
     return None if whole is None else max(1, round(VALIDATION_SHARE * whole))
 

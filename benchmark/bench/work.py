@@ -20,7 +20,7 @@ class Work:
     forward_flops: int  # of one image
     epochs: int  # that the run trains itself
     training_images: int
-    validation_images: int
+    validation_images: int  # attacked after every epoch
     selection_steps: int  # PGD steps on the validation images after every epoch
     test_images: int
     pgd_steps: int  # all restarts together
@@ -43,6 +43,7 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
     if known is None or images is None or validation is None or not isinstance(architecture, NetworkPlan):
         return None
     training, evaluation = experiment.training, experiment.evaluation
+    most = training.selection_images
     test = TEST_PART[experiment.dataset]
     return Work(
         key=TrainingKey(
@@ -57,7 +58,7 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
         forward_flops=forward_flops(architecture, known.channels, known.size),
         epochs=epochs,
         training_images=images,
-        validation_images=validation,
+        validation_images=validation if most is None else min(validation, most),
         selection_steps=training.selection_steps,
         test_images=test if evaluation.images is None else min(test, evaluation.images),
         pgd_steps=evaluation.pgd.steps * evaluation.pgd.restarts,

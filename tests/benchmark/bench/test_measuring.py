@@ -188,6 +188,9 @@ def test_the_work_of_an_experiment_is_what_it_computes(make_experiment):
     assert (found.epochs, found.training_images, found.validation_images) == (7, 512, 1000)
     assert (found.test_images, found.pgd_steps, found.autoattack_batch) == (100, 40, 500)
     assert found.key.batch_size == 256 and found.key.network.name == "resnet34"
+    bounded = make_experiment(training={"selection_images": 30})
+    assert work_of(bounded, network, epochs=7).validation_images == 30
+    assert work_of(bounded, network, epochs=7).training_images == 49_000  # validation images are not trained on
     assert work_of(make_experiment(dataset="my-images"), network, epochs=7) is None
 
 
