@@ -105,6 +105,7 @@ class ForkServer:
 
 def serve(channel: socket.socket, *, fork: bool) -> None:
     """Start a worker for every message until the channel closes; without `fork` a new interpreter each."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the channel
     if fork:
         _import_what_workers_need()
     running: dict[int, int] = {}  # process id to status pipe
@@ -119,7 +120,6 @@ def serve(channel: socket.socket, *, fork: bool) -> None:
                 with os.fdopen(pipe, "w", encoding="ascii") as file:
                     file.write(str(os.waitstatus_to_exitcode(status)))
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the channel
     signal.signal(signal.SIGCHLD, reap)
     while True:
         message, descriptors, *_ = socket.recv_fds(channel, MAX_MESSAGE, 3)

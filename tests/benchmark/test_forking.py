@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import textwrap
 from contextlib import nullcontext
 
@@ -12,6 +13,7 @@ import pytest
 import torch
 
 from benchmark.experiment import Experiment
+from benchmark.launch import forking
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, load_order, started_threads
@@ -170,3 +172,19 @@ def test_a_worker_reaches_the_gpu(tmp_path, make_order):
     with ForkServer("cuda") as server:
         order = make_order("at").model_copy(update={"device": "cuda"})
         assert not run_local([order], server, jobs=1, say=lambda line: None)
+
+
+def test_ctrl_c_does_not_reach_the_server_while_it_imports(monkeypatch):
+    ours, theirs = socket.socketpair()
+    ours.close()  # there is nothing to do
+    seen = []
+    monkeypatch.setattr(forking, "_import_what_workers_need", lambda: seen.append(signal.getsignal(signal.SIGINT)))
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGCHLD)}
+    try:
+        with theirs:
+            forking.serve(theirs, fork=True)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    assert seen == [signal.SIG_IGN]
