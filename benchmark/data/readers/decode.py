@@ -113,13 +113,15 @@ def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], NDArray
     """
     contents = [content if isinstance(content, bytes) else os.fsencode(content) for content in encoded]
     header = {"lengths": [len(content) for content in contents], "paths": isinstance(encoded[0], Path)}
-    # Files, as a pipe needs a thread at this end, which would take turns with the decoding.
-    with tempfile.TemporaryFile() as message, tempfile.TemporaryFile() as answer, ExitStack() as running:
-        message.write(b"".join([json.dumps(header).encode(), b"\n", *contents]))
-        message.seek(0)
-        command = [sys.executable, "-m", "benchmark.data.readers.decode"]
+    with ExitStack() as running:
         process = None
-        with suppress(OSError):
+        with suppress(OSError):  # there may be no room for the files, or for another process
+            # Files, as a pipe needs a thread at this end, which would take turns with the decoding.
+            message, answer = (running.enter_context(tempfile.TemporaryFile(buffering=0)) for _ in range(2))
+            for content in (json.dumps(header).encode() + b"\n", *contents):
+                message.write(content)
+            message.seek(0)
+            command = [sys.executable, "-m", "benchmark.data.readers.decode"]
             process = subprocess.Popen(command, stdin=message, stdout=answer, stderr=subprocess.DEVNULL)
             running.callback(process.wait)
             running.callback(process.kill)

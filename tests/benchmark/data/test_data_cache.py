@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import subprocess
@@ -306,6 +307,26 @@ def test_a_broken_image_in_another_process_is_named(helpers, spoil, message):
 
 def test_without_another_process_this_one_decodes_all(helpers, monkeypatch):
     monkeypatch.setattr(decode.sys, "executable", "/nowhere/python")
+    content = [png(image) for image in pixels(9, seed=3)]
+
+    assert np.array_equal(decode.decode_images(content, str), pixels(9, seed=3).transpose(0, 3, 1, 2))
+    assert helpers == [None]
+
+
+@pytest.mark.parametrize("step", ["open", "write"])
+def test_without_room_for_temporary_files_this_process_decodes_all(helpers, monkeypatch, step):
+    class Full(io.BytesIO):
+        """A file on a full disk."""
+
+        def write(self, content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def temporary_file(**_):
+        if step == "open":
+            raise FileNotFoundError(errno.ENOENT, "No usable temporary directory found")
+        return Full()
+
+    monkeypatch.setattr(decode.tempfile, "TemporaryFile", temporary_file)
     content = [png(image) for image in pixels(9, seed=3)]
 
     assert np.array_equal(decode.decode_images(content, str), pixels(9, seed=3).transpose(0, 3, 1, 2))
