@@ -10,6 +10,7 @@ from torch import nn
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
+from benchmark.evaluation.compute_batch import ComputeBatch
 
 FACTORS = (0, 1 / 4, 1 / 2, 3 / 4, 1, 3 / 2, 2, 4)  # of the protocol's epsilon
 STEPS_PER_RADIUS = 4  # step_size is epsilon / 4, as in the protocol
@@ -55,14 +56,15 @@ def security_curve(
         steps: PGD steps of a quarter of the radius, from one random start.
         seed: of the random starts; with the same seed they lie in the same directions at every radius.
         batch_size: images per forward pass.
-        report: receives a line per point.
+        report: receives a line per point, and one whenever memory runs out.
 
     Raises:
         ValueError: if the radii do not ascend or lie outside [0, 1).
     """
     if not all(0 <= epsilon < 1 for epsilon in epsilons) or any(a >= b for a, b in pairwise(epsilons)):
         raise ValueError(f"epsilons must ascend within [0, 1), got {list(epsilons)}")
-    robust = clean_verdicts(model, data, batch_size=batch_size)
+    compute = ComputeBatch(report)  # one for all radii: what did not fit once is not tried again
+    robust = clean_verdicts(model, data, batch_size=batch_size, compute=compute)
     points = []
     for epsilon in epsilons:
         if epsilon > 0:
@@ -76,6 +78,7 @@ def security_curve(
                 seed=seed,
                 batch_size=batch_size,
                 among=robust,
+                compute=compute,
             )
         points.append(CurvePoint(epsilon, int(robust.sum()) / len(data)))
         report(f"curve      epsilon {epsilon:.4f} {100 * points[-1].accuracy:.2f}")

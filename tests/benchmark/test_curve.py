@@ -65,6 +65,19 @@ def test_radius_zero_is_clean_accuracy_and_the_curve_only_falls(model, data):
     assert len(lines) == len(points) and lines[0] == "curve      epsilon 0.0000 80.00"
 
 
+def test_memory_that_runs_out_is_told_once_and_changes_no_point(model, data):
+    class Cramped(nn.Module):
+        def forward(self, images):
+            if len(images) > 5:
+                raise torch.OutOfMemoryError
+            return model(images)
+
+    lines, full = [], "evaluate   out of memory with 10 images at once; went on with 5"
+
+    assert curve(Cramped(), data, report=lines.append) == curve(model, data)
+    assert [line for line in lines if "memory" in line] == [full]
+
+
 def test_a_point_counts_the_images_that_no_attack_up_to_its_radius_broke(model, data):
     robust, expected = torch.ones(40, dtype=torch.bool), []
     for epsilon in EPSILONS[1:]:
