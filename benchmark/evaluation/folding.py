@@ -144,7 +144,7 @@ def _plain(conv: nn.Module, norm: nn.Module) -> bool:
     return square and (normed or type(norm) is nn.Identity)
 
 
-def _stages(network: ResNet) -> tuple[nn.Module, ...]:
+def _stages(network: ResNet) -> tuple[nn.Sequential, ...]:
     return network.layer1, network.layer2, network.layer3, network.layer4
 
 
