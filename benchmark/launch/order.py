@@ -40,10 +40,15 @@ def work_folder(out: Path, run: str) -> Path:
     return out / "work" / run
 
 
+def has_begun(folder: Path) -> bool:
+    """Tell whether a run has left something to go on from: a checkpoint, or the network of a finished training."""
+    return (folder / "checkpoint.pt").exists() or (folder / "network.safetensors").exists()
+
+
 def started_threads(out: Path, experiment: Experiment) -> int | None:
-    """Return the thread count of a run that has a checkpoint: resuming with another would change its float sums."""
+    """Return the thread count of a run that has begun: going on with another would change its float sums."""
     folder = work_folder(out, experiment.run)
-    if not (folder / "checkpoint.pt").exists() or not (folder / "order.json").exists():
+    if not has_begun(folder) or not (folder / "order.json").exists():
         return None
     return load_order(folder / "order.json").threads
 

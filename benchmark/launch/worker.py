@@ -29,7 +29,7 @@ from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.hashing import tensors_sha256
-from benchmark.launch.order import WorkOrder, load_order, work_folder
+from benchmark.launch.order import WorkOrder, has_begun, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.launch.recording import make_record, portable_config
 from benchmark.launch.storing import measure_cost, parent_network, write_network
@@ -122,10 +122,10 @@ def _settle_threads(order: WorkOrder, multiply_adds: int) -> WorkOrder:
     """Set torch's threads and return the order with their number, which is also that of a later resumption.
 
     Args:
-        order: allows at most its number of threads; a run that has a checkpoint takes just as many.
+        order: allows at most its number of threads; a run that has begun takes just as many.
         multiply_adds: of one image.
     """
-    if not (order.folder / "checkpoint.pt").exists():
+    if not has_begun(order.folder):
         threads = threads_for(multiply_adds * order.experiment.training.batch_size, order.threads)
         if threads != order.threads:
             order = order.model_copy(update={"threads": threads})

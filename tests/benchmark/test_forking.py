@@ -143,7 +143,8 @@ def test_forked_workers_import_nothing_heavy_and_share_no_state(server, make_ord
     assert seen == [[str(server.forks), "2", "False"]] * 2  # two threads: the second one waits for the parent's end
 
 
-def test_a_fresh_run_settles_its_threads_and_a_started_one_keeps_them(make_order):
+@pytest.mark.parametrize("left", ["checkpoint.pt", "network.safetensors"])
+def test_a_fresh_run_settles_its_threads_and_a_started_one_keeps_them(make_order, left):
     assert threads_for(99_000_000, 4) == 1 and threads_for(100_000_000, 4) == 4
     order = make_order("at", threads=3)
     order.save()
@@ -152,7 +153,8 @@ def test_a_fresh_run_settles_its_threads_and_a_started_one_keeps_them(make_order
         settled = _settle_threads(order, 1_000)
         assert settled.threads == torch.get_num_threads() == 1
         assert load_order(order.folder / "order.json").threads == 1
-        (order.folder / "checkpoint.pt").touch()
+        assert started_threads(order.out, order.experiment) is None
+        (order.folder / left).touch()
         assert started_threads(order.out, order.experiment) == 1
         kept = _settle_threads(order.model_copy(update={"threads": 2}), 1_000)
         assert kept.threads == torch.get_num_threads() == 2
