@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -26,6 +27,33 @@ class UniqueKeyLoader(yaml.SafeLoader):
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+def read_mapping(path: Path, keys: str) -> dict[str, Any]:
+    """Read a YAML file that holds a mapping, in which no key may stand twice.
+
+    Args:
+        path: of the file.
+        keys: what the mapping should have, for the message if there is none.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        UserError: if the file is not YAML, or holds something else.
+    """
+    try:
+        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)  # a SafeLoader
+    except FileNotFoundError:
+        raise
+    except RecursionError:
+        raise UserError(f"{path} cannot be read as YAML: it is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path} must hold a mapping with {keys}; got {type(document).__name__}")
+    return document
 
 
 def apply_override(document: dict[str, Any], text: str) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from benchmark.data.catalog import KNOWN
@@ -21,7 +20,7 @@ from benchmark.experiment import (
     Strict,
     TrainingSpec,
 )
-from benchmark.overrides import UniqueKeyLoader, apply_override
+from benchmark.overrides import apply_override, read_mapping
 from benchmark.presets import PresetName, apply_preset
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.reuse import begin_from
@@ -100,18 +99,9 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         UserError: if the file is missing, is not YAML, or does not describe a suite.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)  # a SafeLoader
+        document = read_mapping(path, "name, dataset and methods")
     except FileNotFoundError:
         raise UserError(f"there is no suite {path}; see `python -m benchmark list` for those that come along") from None
-    except RecursionError:
-        raise UserError(f"{path} cannot be read as YAML: it is nested too deeply") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path} must hold a mapping with name, dataset and methods; got {type(document).__name__}")
     for override in overrides:
         apply_override(document, override)
     if any(_changes_training(override) for override in overrides) and document.get("preset") == "paper":

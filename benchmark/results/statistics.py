@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,12 +40,7 @@ class PairedTest:
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of an accuracy, rounded to six digits.
-
-    Args:
-        right: number of images that are right, from 0 to n.
-        n: number of images, at least 1.
-    """
+    """Return the 95% Wilson score interval of `right` right images of `n` >= 1, rounded to six digits."""
     low, high = _score_interval(right, n)
     return round(low, 6), round(high, 6)
 
@@ -150,13 +146,18 @@ def seed_bootstrap(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
     if not verdicts or len({bits.shape for bits in verdicts}) != 1:
         raise ValueError(f"every seed needs verdicts on the same images, got {[bits.shape for bits in verdicts]}")
     n_seeds, n_images = len(verdicts), verdicts[0].size
-    # Sums of whole numbers below 2**24: exact in float32, in whatever order they are added.
-    draws = _draws(n_images, stream=0)
-    right = [(draws @ bits.astype(np.float32)).astype(np.int64) for bits in verdicts]
+    right = resampled_counts(np.stack(verdicts))
     times = _draws(n_seeds, stream=1).astype(np.int64)
-    sums = np.sort(sum(count * times[:, seed] for seed, count in enumerate(right)))
+    sums = np.sort((right * times).sum(axis=1))
     low, high = int(sums[_OUTSIDE]), int(sums[-1 - _OUTSIDE])
     return round(low / (n_seeds * n_images), 6), round(high / (n_seeds * n_images), 6)
+
+
+def resampled_counts(right: NDArray[Any]) -> NDArray[np.int64]:
+    """Return (RESAMPLES, rows) sums of (rows, N) counts over images drawn with replacement, the same for every row."""
+    # Sums of whole numbers below 2**24: exact in float32, in whatever order they are added.
+    counts: NDArray[np.int64] = (_draws(right.shape[1], stream=0) @ right.T.astype(np.float32)).astype(np.int64)
+    return counts
 
 
 def accuracy_interval(verdicts: Sequence[Verdicts]) -> tuple[float, float]:

@@ -1,0 +1,125 @@
+"""Questions that a folder of results answers: pairs of rows named in claims.yaml, each with a paired test.
+
+A claim is written down before its rows are measured, and its answer is computed, never typed. Where several claims
+are tested, Holm's correction tells which of them hold together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationError
+
+from benchmark.errors import UserError
+from benchmark.leaderboard.find import find_pair
+from benchmark.leaderboard.tables import Board
+from benchmark.overrides import read_mapping
+from benchmark.results.parts import Part
+from benchmark.results.record import Record
+from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair_seeds
+from benchmark.results.store import first_mistake
+
+CLAIMS = "claims.yaml"  # in the folder of results
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Claim(Part):
+    """A question whose answer is yes if row `a` is more robust than row `b`."""
+
+    question: Text
+    protocol: Text
+    a: Text  # as `compare` takes them
+    b: Text
+
+
+class RankingSpec(Part):
+    """Which board is compared with which published ranking, see `benchmark.leaderboard.paper_ranking`."""
+
+    protocol: Text
+    published: Text  # data set of the published numbers
+    objective: Text  # of the rows that stand for the published ones, except edge-popup's
+
+
+class Claims(Part):
+    """The content of claims.yaml."""
+
+    claims: tuple[Claim, ...] = ()
+    rankings: tuple[RankingSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A claim's rows, their paired test on robust accuracy, and what it shows; without rows, why there are none."""
+
+    claim: Claim
+    a: tuple[Record, ...] = ()  # one per seed
+    b: tuple[Record, ...] = ()
+    test: PairedTest | None = None
+    adjusted: float | None = None  # p-value by Holm's correction over all claims that have an answer
+    missing: str = ""
+
+    @property
+    def verdict(self) -> Literal["yes", "no", "not shown", "not measured"]:
+        """Whether A is more robust ("yes"), B is ("no"), or neither was shown at 5% after the correction."""
+        if self.test is None or self.adjusted is None:
+            return "not measured"
+        if self.adjusted >= SIGNIFICANCE:
+            return "not shown"
+        return "yes" if self.test.difference > 0 else "no"
+
+    @property
+    def seeds_overlap(self) -> bool:
+        """Whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that."""
+        rows = sorted(([record.evaluation.best_known_accuracy for record in row] for row in (self.a, self.b)), key=sum)
+        return max(rows[0]) >= min(rows[1])
+
+
+def load_claims(folder: Path) -> Claims:
+    """Read claims.yaml of a folder of results; without one there are no claims.
+
+    Raises:
+        UserError: if the file cannot be read or holds something else.
+    """
+    path = folder / CLAIMS
+    try:
+        return Claims.model_validate(read_mapping(path, "claims and rankings"))
+    except FileNotFoundError:
+        return Claims()
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_mistake(error)}.") from None
+
+
+def answers(claims: Iterable[Claim], boards: Mapping[str, Board]) -> list[Answer]:
+    """Answer every claim from the ranked rows of the boards; the k-th seed of a is paired with the k-th of b."""
+    found = [_answer(claim, boards.get(claim.protocol)) for claim in claims]
+    adjusted = iter(holm([answer.test.p_value for answer in found if answer.test]))
+    return [replace(answer, adjusted=next(adjusted)) if answer.test else answer for answer in found]
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values corrected for the number of tests (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+
+    The i-th smallest of m, from 0, is multiplied by m - i; none falls below the one before it, none exceeds 1.
+    """
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (len(p_values) - place) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def _answer(claim: Claim, board: Board | None) -> Answer:
+    if board is None:
+        return Answer(claim, missing="there is no such board yet")
+    try:
+        a, b = find_pair([record for row in board.rows for record in row.records], claim.a, claim.b)
+    except UserError as error:
+        return Answer(claim, missing=str(error))
+    seeds = min(len(a), len(b))
+    a, b = a[:seeds], b[:seeds]
+    test = mcnemar(*pair_seeds(*([record.evaluation.right("robust") for record in row] for row in (a, b))))
+    return Answer(claim, tuple(a), tuple(b), test)
