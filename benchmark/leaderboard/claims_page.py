@@ -17,8 +17,8 @@ _LEGEND = (
     "robust than B, *no*: B is, *not shown*: neither at 5%. Robust: right on the clean image and under every attack. "
     "The test is McNemar's exact one on the same images, seeds paired and pooled; *corrected* is its p-value after "
     "Holm's correction for all questions on this page, and the answer goes by it. *overlap*: the best seed of the "
-    "lower row reaches the worst of the other, so the pooled test is too sure of itself. The interval of the difference "
-    "is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
+    "lower row reaches the worst of the other, so the pooled test is too sure of itself. The interval of the "
+    "difference is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
 )
 _HEADER = ("question", "answer", "A", "B", "A - B", "95% interval", "p", "corrected", "seeds", "images")
 
