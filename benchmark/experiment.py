@@ -7,33 +7,14 @@ import json
 from fractions import Fraction
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.architectures import get_shape
-from benchmark.errors import suggestion
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
+from benchmark.settings import EvaluationSpec, ExactFraction, Strict
 
 Precision = Literal["fp32", "bf16", "bf16-attack"]
 Objective = Literal["pgd", "fast", "trades", "half_clean", "clean"]
-ExactFraction = Annotated[str, AfterValidator(exact_epsilon)]  # "8/255", kept exact for the protocol id
-
-
-class Strict(BaseModel):
-    """A frozen settings model that refuses unknown keys and says which one was probably meant."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", coerce_numbers_to_str=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _refuse_unknown_keys(cls, given: Any) -> Any:
-        if isinstance(given, dict):
-            for key in given:
-                if key not in cls.model_fields:
-                    known = ", ".join(cls.model_fields)
-                    raise ValueError(f"{key!r} is not a field.{suggestion(str(key), cls.model_fields)} Known: {known}")
-                if isinstance(given[key], bool) and "bool" not in str(cls.model_fields[key].annotation):
-                    raise ValueError(f"{key} is not a yes-or-no setting, got {given[key]}")  # True would pass as 1
-        return given
 
 
 class NetworkSpec(Strict):
@@ -89,29 +70,6 @@ class TrainingSpec(Strict):
     trades_beta: float = Field(default=6.0, ge=0)  # of the objective `trades`
     selection_steps: int = Field(default=10, ge=1)  # PGD steps of the per-epoch validation attack
     selection_images: int | None = Field(default=None, ge=1)  # at most so many validation images; None means all
-
-
-class PgdSpec(Strict):
-    """The PGD attack of the evaluation: an image counts as robust only if every visited point is classified right."""
-
-    steps: int = Field(default=50, ge=1)
-    restarts: int = Field(default=1, ge=1)
-    step_size: ExactFraction | None = None  # None means epsilon / 4
-
-
-class AutoAttackSpec(Strict):
-    """AutoAttack standard. Its result depends on seed and batch size, so both are fixed and recorded."""
-
-    seed: int = Field(default=0, ge=0, lt=2**32)
-    batch_size: int = Field(default=500, ge=1)
-
-
-class EvaluationSpec(Strict):
-    """What is measured on the exported network, in float32."""
-
-    images: int | None = Field(default=None, ge=1)  # at most so many fixed test images; None means all
-    pgd: PgdSpec = PgdSpec()
-    autoattack: AutoAttackSpec = AutoAttackSpec()
 
 
 class ArtifactSpec(Strict):

@@ -88,8 +88,15 @@ def _with_first_phase(item: Planned, runs: Set[str], out: Path) -> Planned:
 
 
 def is_measured(record: Record, experiment: Experiment) -> bool:
-    """Tell whether a record of the same training run was evaluated the way the experiment asks for."""
-    return record.provenance.config.get("evaluation") == experiment.evaluation.model_dump(mode="json")
+    """Tell whether a record of the same training run was evaluated the way the experiment asks for.
+
+    A record with PGD on more images than the protocol's has all that an experiment asks for that sets no such number.
+    """
+    asked, told = experiment.evaluation.model_dump(mode="json"), record.provenance.config.get("evaluation")
+    pgd = told.get("pgd") if isinstance(told, dict) else None
+    if isinstance(told, dict) and isinstance(pgd, dict) and experiment.evaluation.pgd.images is None:
+        told = told | {"pgd": {name: value for name, value in pgd.items() if name != "images"}}
+    return told == asked
 
 
 def _robust_shares(records: Iterable[Record]) -> dict[tuple[str, str], float]:

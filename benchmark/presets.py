@@ -21,6 +21,7 @@ class Preset:
     width_share: float = 1.0
     train_images: int | None = None  # at most
     test_images: int | None = None  # at most
+    wide_images: int | None = None  # of PGD beside the row, where the suite asks for that, at most
     batch_size: int | None = None  # at most
     attack_steps: int | None = None  # of the attack in training, at most
 
@@ -35,6 +36,7 @@ PRESETS: dict[PresetName, Preset] = {
         width_share=1 / 8,
         train_images=256,
         test_images=8,
+        wide_images=16,
         batch_size=128,
         attack_steps=2,
     ),
@@ -47,6 +49,9 @@ def apply_preset(experiment: Experiment, name: PresetName) -> Experiment:
     preset = PRESETS[name]
     training, evaluation, architecture = experiment.training, experiment.evaluation, experiment.architecture
     attack = training.attack.model_copy(update={"num_steps": _at_most(training.attack.num_steps, preset.attack_steps)})
+    pgd = evaluation.pgd
+    if pgd.images is not None:
+        pgd = pgd.model_copy(update={"images": _at_most(pgd.images, preset.wide_images)})
     epochs = training.epochs
     if preset.epoch_share != 1:
         epochs = max(MIN_EPOCHS, round(epochs * preset.epoch_share))
@@ -62,7 +67,9 @@ def apply_preset(experiment: Experiment, name: PresetName) -> Experiment:
                     "attack": attack,
                 }
             ),
-            "evaluation": evaluation.model_copy(update={"images": _at_most(evaluation.images, preset.test_images)}),
+            "evaluation": evaluation.model_copy(
+                update={"images": _at_most(evaluation.images, preset.test_images), "pgd": pgd}
+            ),
         }
     )
 

@@ -198,7 +198,9 @@ def _check_out(out: Path) -> None:
 
 def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
     """Read the data once before anything starts, so that a mistake in them is told once."""
-    check_same_kind(load_training(experiment.dataset, data_dir).info, load_test(experiment.dataset, data_dir).info)
+    test = load_test(experiment.dataset, data_dir)
+    check_same_kind(load_training(experiment.dataset, data_dir).info, test.info)
+    experiment.evaluation.wide_images(len(test.test))
 
 
 def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:

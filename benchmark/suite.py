@@ -11,19 +11,12 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError, suggestion
-from benchmark.experiment import (
-    ArtifactSpec,
-    EvaluationSpec,
-    ExactFraction,
-    Experiment,
-    NetworkSpec,
-    Strict,
-    TrainingSpec,
-)
+from benchmark.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
 from benchmark.overrides import apply_override, read_mapping
 from benchmark.presets import PresetName, apply_preset
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.reuse import begin_from
+from benchmark.settings import EvaluationSpec, ExactFraction, Strict
 
 T = TypeVar("T")
 OneOrMany = Annotated[

@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
-from benchmark.experiment import Objective, Precision, Strict
+from benchmark.experiment import Objective, Precision
 from benchmark.results.store import first_mistake, write_model
+from benchmark.settings import Strict
 
 FILE = "bench.json"
 

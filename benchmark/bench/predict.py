@@ -54,10 +54,11 @@ def predict(work: Work, measured: Measurement, *, robust_share: float = ROBUST_S
     pgd = network.pgd_seconds * work.forward_flops / network.forward_flops  # one step of one image
     clean = network.clean_seconds * work.forward_flops / network.forward_flops
     health = min(HEALTH_IMAGES, work.test_images) * (HEALTH_ROUNDS * work.pgd_steps + HEALTH_STEPS)
+    images = work.test_images + work.further_images
     return Prediction(
         training=work.epochs * work.training_images * _training_seconds(step, work),
         validation=work.epochs * work.validation_images * (work.selection_steps * pgd + 2 * clean),
-        evaluation=(work.test_images * work.pgd_steps + health) * pgd + work.test_images * clean,
+        evaluation=(images * work.pgd_steps + health) * pgd + images * clean,
         autoattack=_autoattack_seconds(network, work, robust_share),
         exact=step.key == work.key and network.network == work.key.network,
     )

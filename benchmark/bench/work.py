@@ -23,6 +23,7 @@ class Work:
     validation_images: int  # attacked after every epoch
     selection_steps: int  # PGD steps on the validation images after every epoch
     test_images: int
+    further_images: int  # beyond these, clean and PGD only
     pgd_steps: int  # all restarts together
     autoattack_batch: int
 
@@ -34,6 +35,9 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
         experiment: what is run.
         architecture: the network that is built, after the method's `resize`.
         epochs: what the run trains itself, all of them or those after a reused first phase.
+
+    Raises:
+        UserError: if PGD is to meet more images than the test part has.
     """
     known, images, validation = (
         KNOWN.get(experiment.dataset),
@@ -45,6 +49,7 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
     training, evaluation = experiment.training, experiment.evaluation
     most = training.selection_images
     test = TEST_PART[experiment.dataset]
+    protocol_images = test if evaluation.images is None else min(test, evaluation.images)
     return Work(
         key=TrainingKey(
             method=experiment.method.name,
@@ -60,7 +65,8 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
         training_images=images,
         validation_images=validation if most is None else min(validation, most),
         selection_steps=training.selection_steps,
-        test_images=test if evaluation.images is None else min(test, evaluation.images),
+        test_images=protocol_images,
+        further_images=(evaluation.wide_images(test) or protocol_images) - protocol_images,
         pgd_steps=evaluation.pgd.steps * evaluation.pgd.restarts,
         autoattack_batch=evaluation.autoattack.batch_size,
     )

@@ -19,11 +19,12 @@ from torch import Tensor, nn
 
 from benchmark.data.load import TrainingData, load_training
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.experiment import ArchitectureSpec, AttackSpec, EvaluationSpec, Experiment, MethodSpec, TrainingSpec
+from benchmark.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
 from benchmark.hashing import tensors_sha256
 from benchmark.models import network_plan
 from benchmark.registry import ResolvedMethod
 from benchmark.seeding import derive_seed
+from benchmark.settings import EvaluationSpec
 from benchmark.suite import validated
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import set_trainable

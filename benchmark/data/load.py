@@ -6,7 +6,7 @@ them divides by 255.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from benchmark.data.cache import read_part
 from benchmark.data.catalog import KNOWN, KnownDataset
-from benchmark.data.readers.part import RawPart
+from benchmark.data.readers.part import RawPart, images_sha256
 from benchmark.data.source import find_reader
 from benchmark.data.splits import order_of_test, training_split
 from benchmark.errors import UserError
@@ -45,6 +45,10 @@ class Images:
     def to(self, device: torch.device | str) -> Images:
         """Return the same images on another device."""
         return Images(self.images.to(device), self.labels.to(device))
+
+    def sha256(self) -> str:
+        """Return the hash of these images and labels, made as that of a whole part."""
+        return images_sha256(self.images.cpu().numpy(), self.labels.cpu().numpy())
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,10 @@ class TestData:
     test: Images
     sha256: str
     index: Tensor
+
+    def first(self, count: int | None) -> TestData:
+        """Return the subset of the first `count` images; all for None."""
+        return replace(self, test=self.test.first(count), index=self.index[:count])
 
 
 def load_training(name: str, data_dir: Path | None, *, limit: int | None = None) -> TrainingData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
 
@@ -71,6 +71,7 @@ def pgd_verdicts(
     batch_size: int,
     among: Tensor | None = None,
     compute: ComputeBatch | None = None,
+    progress: Callable[[float], None] = lambda share: None,
 ) -> Tensor:
     """Attack with PGD and return, per image, whether every point the attack visited is classified right.
 
@@ -89,6 +90,7 @@ def pgd_verdicts(
         batch_size: images per forward pass.
         among: (N,) bool on the CPU, the images to attack; the others' verdict is False. All images if not given.
         compute: how many images go through the network at once where fewer than `batch_size` are better.
+        progress: receives the share of the attack that is done, in (0, 1], after every step.
 
     Returns:
         (N,) bool tensor on the CPU.
@@ -104,13 +106,27 @@ def pgd_verdicts(
         for restart in range(restarts):
             generator = generator_for(torch.device("cpu"), "pgd", seed, restart)
             starts = random_point(as_float_images(data.images.cpu()), epsilon, generator)
-            for rows in robust.nonzero().flatten().split(batch_size):
+            before, standing = 0, robust.nonzero().flatten()
+            if not len(standing):
+                break
+            for rows in standing.split(batch_size):
                 place = rows.to(device)
                 images, labels, start = as_float_images(data.images[place]), data.labels[place], starts[rows].to(device)
+                within = partial(_within, progress, restart, restarts, before, len(rows), len(standing))
                 attack = partial(
-                    _withstood, attacked, start, images, labels, epsilon=epsilon, step_size=step_size, steps=steps
+                    _withstood,
+                    attacked,
+                    start,
+                    images,
+                    labels,
+                    epsilon=epsilon,
+                    step_size=step_size,
+                    steps=steps,
+                    progress=within,
                 )
                 robust[rows] &= compute.until_it_fits(attack).cpu()
+                within(1.0)
+                before += len(rows)
     return robust
 
 
@@ -123,15 +139,24 @@ def _withstood(
     epsilon: float,
     step_size: float,
     steps: int,
+    progress: Callable[[float], None],
 ) -> Tensor:
     """Return (B,) bool: right at every point of PGD from `adversarial` on; all tensors of B images on the device."""
     rows = Rows(labels=labels, images=images, places=torch.arange(len(labels), device=labels.device))
     with attacked.watching(rows), suppress(AllBroken):
-        for _ in range(steps):
+        for step in range(steps):
             adversarial, _ = ascent_step(attacked, adversarial, images, labels, epsilon=epsilon, step_size=step_size)
+            progress((step + 1) / (steps + 1))
         with torch.no_grad():
             attacked(adversarial)
     return ~rows.broken
+
+
+def _within(
+    progress: Callable[[float], None], restart: int, restarts: int, before: int, rows: int, total: int, share: float
+) -> None:
+    """Report the share of the whole attack from that of a batch: `before` of `total` images came before it."""
+    progress((restart + (before + share * rows) / total) / restarts)
 
 
 def _silent(line: str) -> None:

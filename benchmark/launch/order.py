@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.experiment import Experiment, Strict
+from benchmark.experiment import Experiment
 from benchmark.results.store import write_atomic
+from benchmark.settings import Strict
 
 
 class WorkOrder(Strict):

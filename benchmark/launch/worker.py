@@ -28,6 +28,7 @@ from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
+from benchmark.evaluation.wide import widen
 from benchmark.hashing import tensors_sha256
 from benchmark.launch.order import WorkOrder, has_begun, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
@@ -80,7 +81,9 @@ def run_order(order: WorkOrder) -> Record:
     stored = write_network(experiment, trained.network, architecture, data.info, order.out)
 
     # The test part is read only now, when nothing can be chosen any more.
-    test = load_test(experiment.dataset, order.data_dir, limit=experiment.evaluation.images)
+    asked = experiment.evaluation
+    whole = load_test(experiment.dataset, order.data_dir, limit=asked.images if asked.pgd.images is None else None)
+    test = whole.first(asked.images)
     check_same_kind(data.info, test.info)
     journal = order.folder / "autoattack"
     evaluation = evaluate(
@@ -88,11 +91,20 @@ def run_order(order: WorkOrder) -> Record:
         test,
         experiment.protocol(len(test.test), test.info.num_classes),
         device=device,
-        batch_size=experiment.evaluation.autoattack.batch_size,
+        batch_size=asked.autoattack.batch_size,
         parent=parent_network(order.out, experiment),
         journal=journal,
         report=report,
     )
+    if wide := asked.wide_images(len(whole.test)):
+        evaluation = widen(
+            stored.network,
+            evaluation,
+            whole.test.first(wide),
+            device=device,
+            batch_size=asked.autoattack.batch_size,
+            report=report,
+        )
     cost = measure_cost(stored, device)
 
     commit, dirty = git_state()

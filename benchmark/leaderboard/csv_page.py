@@ -8,7 +8,7 @@ from dataclasses import fields
 
 from benchmark.leaderboard.costs import Costs
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.rows import Row, Wide
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import printable
 
@@ -36,17 +36,22 @@ _COLUMNS = (
     *(field.name for field in fields(Costs)),
     *("n_seeds", "seeds", "n_images", "runs", "note"),
 )
+_WIDE = (
+    "wide_images",
+    *(f"wide_{stat}{end}" for stat in ("clean", "pgd") for end in ("", "_std", "_low", "_high")),
+)  # the last columns, of boards where some row has them
 
 _Cells = dict[str, str | int | float | None]
 
 
 def to_csv(board: Board) -> str:
     """Return the board as CSV with a header line; fractions in [0, 1] unrounded, empty where unknown."""
+    wide = any(row.wide for row in (*board.rows, *board.refused))
     lines = [_measured(row, board) for row in board.rows]
     lines += [_reported(row, board) for row in board.reported]
     lines += [_measured(row, board) for row in board.refused]
     text = io.StringIO()
-    writer = csv.DictWriter(text, _COLUMNS, restval="", lineterminator="\n")
+    writer = csv.DictWriter(text, (*_COLUMNS, *_WIDE) if wide else _COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for line in lines:
         writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
@@ -95,7 +100,20 @@ def _measured(row: Row, board: Board) -> _Cells:
     for suffix, found in (("", row.against_reported), ("_clean", row.clean_against_reported)):
         if found is not None:
             cells |= {f"reported{suffix}": found.reported, f"difference{suffix}": found.difference}
-    return cells
+    return cells if row.wide is None else cells | _wide(row.wide)
+
+
+def _wide(wide: Wide) -> _Cells:
+    return dict(
+        zip(
+            _WIDE,
+            (
+                *(wide.n_images, wide.clean.mean, wide.clean.std, *wide.clean_interval),
+                *(wide.pgd.mean, wide.pgd.std, *wide.pgd_interval),
+            ),
+            strict=True,
+        )
+    )
 
 
 def _reported(row: ReportedRow, board: Board) -> _Cells:

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison
-from benchmark.leaderboard.rows import Row, Stat
+from benchmark.leaderboard.rows import Row, Stat, Wide
 from benchmark.leaderboard.state import BoardState, row_state
 from benchmark.leaderboard.text import GENERATED, row_page
 from benchmark.results.challenges import Challenge
@@ -24,6 +24,7 @@ FORMAT = 1  # changes when a reader of these files would have to
 def to_json(state: BoardState) -> str:
     """Return the page: fractions in [0, 1], bytes and seconds, unrounded; None where unknown."""
     board = state.board
+    wide = any(row.wide for row in (*board.rows, *board.refused))
     head: dict[str, Any] = {
         "about": GENERATED,
         "format": FORMAT,
@@ -39,8 +40,8 @@ def to_json(state: BoardState) -> str:
         "deviations": list(board.footnotes),
     }
     lists = {
-        "rows": [_measured(row, state) for row in board.rows],
-        "refused": [_measured(row, state) for row in board.refused],
+        "rows": [_measured(row, state, wide=wide) for row in board.rows],
+        "refused": [_measured(row, state, wide=wide) for row in board.refused],
         "reported": [_reported(row) for row in board.reported],
         "challenges": [_challenge(each) for each in board.challenges],
     }
@@ -57,7 +58,7 @@ def _text(value: object) -> str:
     return json.dumps(value, allow_nan=False)
 
 
-def _measured(row: Row, state: BoardState) -> dict[str, Any]:
+def _measured(row: Row, state: BoardState, *, wide: bool) -> dict[str, Any]:
     return {
         "kind": "refused" if row.reasons else "measured",
         **row_state(row),
@@ -75,6 +76,7 @@ def _measured(row: Row, state: BoardState) -> dict[str, Any]:
         "objective": row.objective,
         **{name: _stat(getattr(row, name)) for name in ("clean", "pgd", "autoattack", "robust")},
         "interval": list(row.interval),
+        **({"wide": _wide(row.wide)} if wide else {}),
         "health": row.health,
         "doubts": list(row.doubts),
         "costs": asdict(row.costs),
@@ -112,6 +114,16 @@ def _reproduces(row: Row) -> dict[str, Any] | None:
 
 def _comparison(found: Comparison | None) -> dict[str, Any] | None:
     return None if found is None else {**asdict(found), "interval": list(found.interval)}
+
+
+def _wide(wide: Wide | None) -> dict[str, Any] | None:
+    if wide is None:
+        return None
+    return {
+        "n_images": wide.n_images,
+        "clean": {**_stat(wide.clean), "interval": list(wide.clean_interval)},
+        "pgd": {**_stat(wide.pgd), "interval": list(wide.pgd_interval)},
+    }
 
 
 def _stat(stat: Stat) -> dict[str, float | None]:

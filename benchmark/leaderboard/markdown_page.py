@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from benchmark.leaderboard.markdown_costs import cost_blocks
 from benchmark.leaderboard.markdown_reproduction import SETTING, reproduction_blocks, setting_cells
+from benchmark.leaderboard.markdown_wide import wide_blocks, with_deviation
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.rows import Row, Stat
+from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import GENERATED, amount, markdown, percent, row_page, short, table
 
@@ -68,6 +69,7 @@ def to_markdown(board: Board) -> str:
         for size_class, rows in rankings:
             lines = [_measured(row, board.protocol) for row in rows]
             blocks += [f"### {size_class.title[0].upper()}{size_class.title[1:]}", table(_MEASURED, lines)]
+    blocks += wide_blocks(board)
     blocks += reproduction_blocks(board)
     blocks += cost_blocks(board)
     if board.reported:
@@ -127,7 +129,7 @@ def _measured(row: Row, protocol: str) -> list[str]:
         f"{method}<sup>{notes}</sup>{options}" if notes else f"{method}{options}",
         *setting,
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
-        _with_deviation(row.robust),
+        with_deviation(row.robust),
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         row.health,
         short(row.costs.density),
@@ -136,10 +138,6 @@ def _measured(row: Row, protocol: str) -> list[str]:
         ", ".join(row.fronts),
         str(len(row.seeds)),
     ]
-
-
-def _with_deviation(stat: Stat) -> str:
-    return percent(stat.mean) if stat.std is None else f"{percent(stat.mean)} ± {percent(stat.std)}"
 
 
 def _reported(row: ReportedRow) -> list[str]:

@@ -12,7 +12,7 @@ from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison, compared
-from benchmark.results.evaluation import HEALTH_ORDER
+from benchmark.results.evaluation import HEALTH_ORDER, wide_parts
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
 
@@ -27,6 +27,17 @@ class Stat:
 
     mean: float
     std: float | None
+
+
+@dataclass(frozen=True)
+class Wide:
+    """Clean and PGD accuracy on more images than the protocol's, which no rank depends on; intervals are of 95%."""
+
+    n_images: int
+    clean: Stat
+    clean_interval: tuple[float, float]
+    pgd: Stat
+    pgd_interval: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -54,6 +65,7 @@ class Row:
     autoattack: Stat
     robust: Stat  # best known: right under every attack
     interval: tuple[float, float]  # 95% of `robust`: Wilson's, or the bootstrap's over several seeds
+    wide: Wide | None  # None unless all seeds were measured on the same further images
     health: str  # the worst verdict on the gradients of its networks
     doubts: tuple[str, ...]  # reasons of the checks that are suspect
     costs: Costs
@@ -160,6 +172,7 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
         autoattack=_stat([record.evaluation.autoattack.accuracy for record in group]),
         robust=robust,
         interval=accuracy_interval([record.evaluation.right("robust") for record in group]),
+        wide=_wide(group),
         health=max((record.evaluation.health_verdict for record in group), key=HEALTH_ORDER.index),
         doubts=tuple(
             f"{check.name}, seed {record.seed}: {check.reason}"
@@ -174,6 +187,19 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
         reported=None,
         footnotes=(),
         reasons=reasons,
+    )
+
+
+def _wide(group: list[Record]) -> Wide | None:
+    parts = wide_parts(record.evaluation for record in group)
+    if not parts:
+        return None
+    return Wide(
+        parts[0].n_images,
+        _stat([part.clean_accuracy for part in parts]),
+        accuracy_interval([part.right("clean") for part in parts]),
+        _stat([part.pgd_accuracy for part in parts]),
+        accuracy_interval([part.right("pgd") for part in parts]),
     )
 
 

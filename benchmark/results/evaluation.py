@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
 
-from benchmark.results.fields import ExactSize, Integer, Positive, Quantity, Share
+from benchmark.results.fields import ExactSize, Integer, Positive, Quantity, Sha256, Share
 from benchmark.results.parts import DatasetPart, Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.verdicts import unpack_common, unpack_verdicts
@@ -18,6 +18,7 @@ from benchmark.results.verdicts import unpack_common, unpack_verdicts
 TOLERANCE = 1e-12  # a fraction recomputed from its counts may differ by rounding only
 CASCADE = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's, each on the images that those before it left right
 VERDICTS = ("clean", "pgd", *CASCADE)
+WIDE_VERDICTS = ("clean", "pgd")  # those that are cheap enough for more images than AutoAttack's
 CHALLENGED = "challenges"  # still right under all accepted challenges; never in a file, see `challenges`
 CHECKS = (
     *("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients"),
@@ -58,6 +59,31 @@ class CheckPart(Part):
     reason: str
 
 
+class WidePart(Part):
+    """Clean and PGD verdicts on more images than the protocol's, which are the first of them; PGD is the protocol's.
+
+    Shown beside a row; no rank depends on it.
+    """
+
+    n_images: Positive  # the protocol's included
+    test_sha256: Sha256  # of these images and labels
+    clean_accuracy: Share
+    pgd_accuracy: Share
+    verdicts: dict[str, str]
+
+    def right(self, name: str) -> NDArray[np.bool_]:
+        """Return (n_images,) verdicts: right on the clean image ("clean") or under PGD ("pgd")."""
+        return unpack_verdicts(self.verdicts[name], self.n_images)
+
+    @model_validator(mode="after")
+    def _verdicts_agree(self) -> Self:
+        if sorted(self.verdicts) != sorted(WIDE_VERDICTS):
+            raise ValueError(f"wide verdicts are {sorted(self.verdicts)}, must be {sorted(WIDE_VERDICTS)}")
+        for name, accuracy in (("clean", self.clean_accuracy), ("pgd", self.pgd_accuracy)):
+            _check_accuracy(f"wide {name}", accuracy, self.right(name))
+        return self
+
+
 def worst_verdict(verdicts: Iterable[str]) -> str:
     """Return "pass", "suspect" or "fail"; "not run" does not count, but where nothing was run the answer is suspect."""
     return max((each for each in verdicts if each != "not run"), key=HEALTH_ORDER.index, default="suspect")
@@ -79,13 +105,16 @@ class EvaluationPart(Part):
     verdicts: dict[str, str]
     health: list[CheckPart]
     notes: list[str] = []  # what happened on the way and changed no verdict, such as memory that ran out
+    wide: WidePart | None = None  # None: PGD ran on the protocol's images alone
 
     @model_serializer(mode="wrap")
-    def _without_empty_notes(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write no empty list of notes: almost no record has any, and none had any before there were notes."""
+    def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out an empty list of notes and a missing part: few records have any, the first ones knew neither."""
         fields: dict[str, Any] = serialize(self)
         if not self.notes:
             fields.pop("notes", None)
+        if self.wide is None:
+            fields.pop("wide", None)
         return fields
 
     def protocol(self, dataset: DatasetPart) -> str:
@@ -127,10 +156,33 @@ class EvaluationPart(Part):
             ("best known", self.best_known_accuracy),
         ]
         for name, accuracy in claims:
-            counted = int(np.count_nonzero(right[name])) / self.n_images
-            if abs(counted - accuracy) > TOLERANCE:
-                raise ValueError(f"{name} accuracy is {accuracy}, but its verdicts give {counted}")
+            _check_accuracy(name, accuracy, right[name])
         for before, after in itertools.pairwise(CASCADE):
             if (right[after] & ~right[before]).any():
                 raise ValueError(f"{after} counts images as robust that {before} had broken")
         return self
+
+    @model_validator(mode="after")
+    def _wide_goes_on_from_here(self) -> Self:
+        if self.wide is None:
+            return self
+        if self.wide.n_images <= self.n_images:
+            raise ValueError(f"wide n_images is {self.wide.n_images}, must exceed the protocol's {self.n_images}")
+        for name in WIDE_VERDICTS:
+            if (self.wide.right(name)[: self.n_images] != self.right(name)).any():
+                raise ValueError(f"the first {self.n_images} wide verdicts of {name} are not those of the protocol")
+        return self
+
+
+def wide_parts(evaluations: Iterable[EvaluationPart]) -> list[WidePart]:
+    """Return the wide verdicts of evaluations if all have them and of the same images, otherwise an empty list."""
+    parts = [evaluation.wide for evaluation in evaluations]
+    found = [part for part in parts if part is not None]
+    same = len({(part.n_images, part.test_sha256) for part in found}) == 1
+    return found if same and len(found) == len(parts) else []
+
+
+def _check_accuracy(name: str, accuracy: float, right: NDArray[np.bool_]) -> None:
+    counted = int(np.count_nonzero(right)) / right.size
+    if abs(counted - accuracy) > TOLERANCE:
+        raise ValueError(f"{name} accuracy is {accuracy}, but its verdicts give {counted}")

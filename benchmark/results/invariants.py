@@ -15,6 +15,9 @@ def violations(record: Record) -> list[str]:
     for name, spelled in {"pgd": "PGD", "autoattack": "AutoAttack"}.items():
         if (evaluation.right(name) & ~clean).any():
             found.append(f"{spelled} counts images as robust that are wrong without any attack")
+    wide = evaluation.wide
+    if wide is not None and (wide.right("pgd") & ~wide.right("clean")).any():
+        found.append(f"PGD on {wide.n_images} images counts images as robust that are wrong without any attack")
     if auto > pgd:
         found.append(f"AutoAttack accuracy {auto:.4f} exceeds PGD accuracy {pgd:.4f}: the weaker attack did more")
     if (version := evaluation.autoattack.version) != (asked := autoattack_version(record.dataset.num_classes)):

@@ -16,7 +16,6 @@ from benchmark.errors import UserError
 from benchmark.experiment import (
     ArchitectureSpec,
     AttackSpec,
-    EvaluationSpec,
     Experiment,
     FastSpec,
     MethodSpec,
@@ -25,6 +24,7 @@ from benchmark.experiment import (
 )
 from benchmark.hashing import tensors_sha256
 from benchmark.models import convolutions
+from benchmark.settings import EvaluationSpec
 from benchmark.training import loop, saving
 from benchmark.training.loop import train
 from benchmark.training.selection import recalibrate

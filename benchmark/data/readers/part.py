@@ -39,10 +39,15 @@ class RawPart:
     @cached_property
     def sha256(self) -> str:
         """Hash of the decoded part: shape, pixels and labels."""
-        digest = hashlib.sha256(f"{self.images.shape}".encode())
-        digest.update(np.ascontiguousarray(self.images).data)
-        digest.update(self.labels.astype("<i8").tobytes())
-        return digest.hexdigest()
+        return images_sha256(self.images, self.labels)
+
+
+def images_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
+    """Return the hash of (N, C, H, W) images and their (N,) labels: shape, pixels and labels."""
+    digest = hashlib.sha256(f"{images.shape}".encode())
+    digest.update(np.ascontiguousarray(images).data)
+    digest.update(labels.astype("<i8").tobytes())
+    return digest.hexdigest()
 
 
 class Reader(Protocol):

@@ -38,6 +38,7 @@ def work(*, flops=1000, **changes):
         "validation_images": 10,
         "selection_steps": 5,
         "test_images": 40,
+        "further_images": 0,
         "pgd_steps": 20,
         "autoattack_batch": 500,
     }
@@ -55,6 +56,13 @@ def test_what_was_measured_is_taken_as_it_is():
     assert found.evaluation == pytest.approx(40 * 20 * 0.1 + 40 * 0.01 + health)
     assert found.autoattack == pytest.approx(40 * (1.0 + 0.5 * (4.0 + 10.0 + 6.0)))
     assert found.total == pytest.approx(found.training + found.validation + found.evaluation + found.autoattack + FIXED)
+
+
+def test_images_beyond_the_protocols_cost_a_clean_pass_and_their_steps_of_pgd():
+    plain, wide = (predict(work(further_images=count), measurement(entry())) for count in (0, 60))
+
+    assert wide.evaluation - plain.evaluation == pytest.approx(60 * (20 * 0.1 + 0.01))
+    assert (wide.training, wide.autoattack) == (plain.training, plain.autoattack)
 
 
 def test_a_larger_network_is_scaled_by_its_flops_and_marked():
