@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.leaderboard.text import amount, percent, printable, short
+from benchmark.results.evaluation import WidePart, wide_parts
 from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.statistics import (
@@ -51,10 +52,12 @@ def compare_text(a: list[Record], b: list[Record]) -> str:
         raise UserError("the rows were measured on different test images; evaluate both on the same data.")
     seeds = min(len(a), len(b))
     blocks = [_names(a, b), *_notes(a, b)]
+    parts = wide_parts(record.evaluation for record in everything)
+    wide = [_wide(parts[:seeds], parts[len(a) :][:seeds])] if parts else []
     a, b = a[:seeds], b[:seeds]
     test = mcnemar(*pair_seeds(_robust(a), _robust(b)))
-    blocks += [_accuracies(a, b), _images(a, b, test), _costs(a, b), _wrapped(_caveat(seeds))]
-    return "\n\n".join([*blocks, _wrapped(_conclusion(a, b, test))]) + "\n"
+    blocks += [_accuracies(a, b), _images(a, b, test), _costs(a, b), *wide, _wrapped(_caveat(seeds))]
+    return "\n\n".join([*blocks, _wrapped(_conclusion(_robust(a), _robust(b)))]) + "\n"
 
 
 def _names(a: list[Record], b: list[Record]) -> str:
@@ -110,6 +113,16 @@ def _images(a: list[Record], b: list[Record], test: PairedTest) -> str:
     return "\n".join(_wrapped(line) for line in lines)
 
 
+def _wide(a: list[WidePart], b: list[WidePart]) -> str:
+    """Return the same test for PGD on more images than the protocol's."""
+    held = [part.right("pgd") for part in a], [part.right("pgd") for part in b]
+    told = [
+        f"{name} {percent(_accuracy(row))} ({_interval(accuracy_interval(row), '')})"
+        for name, row in zip("AB", held, strict=True)
+    ]
+    return _wrapped(f"PGD on {a[0].n_images:,} images, percent right: {', '.join(told)}. {_conclusion(*held)}")
+
+
 def _costs(a: list[Record], b: list[Record]) -> str:
     cells: list[tuple[str, Callable[[list[Record]], str]]] = [
         ("preset", lambda row: row[0].preset),
@@ -144,8 +157,9 @@ def _caveat(seeds: int) -> str:
     )
 
 
-def _conclusion(a: list[Record], b: list[Record], test: PairedTest) -> str:
-    seeds = len(a)
+def _conclusion(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> str:
+    """Return in one sentence what the verdicts of as many seeds of either row show."""
+    test, seeds = mcnemar(*pair_seeds(a, b)), len(a)
     unit = "images" if seeds == 1 else "pairs of image and seed"
     p = f"exact McNemar p = {p_text(test.p_value)}"
     if test.p_value < SIGNIFICANCE:
@@ -163,11 +177,9 @@ def _conclusion(a: list[Record], b: list[Record], test: PairedTest) -> str:
     return f"{seen}; about {images:,} images would be needed to show a difference of this size."
 
 
-def _overlap(a: list[Record], b: list[Record]) -> bool:
+def _overlap(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> bool:
     """Tell whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that."""
-    lower, upper = sorted(
-        ([record.evaluation.best_known_accuracy for record in row] for row in (a, b)), key=lambda row: mean(row)
-    )
+    lower, upper = sorted(([_accuracy([bits]) for bits in row] for row in (a, b)), key=lambda row: mean(row))
     return max(lower) >= min(upper)
 
 

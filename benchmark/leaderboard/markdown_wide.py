@@ -9,8 +9,8 @@ from benchmark.leaderboard.text import percent, row_page, table
 
 _COLUMNS = ("id", *SETTING, "images", "clean", "95% interval", "PGD", "95% interval", "seeds")
 _LEGEND = (
-    "The board's own PGD, on more test images than AutoAttack can afford; the protocol's images are the first of them. No "
-    "rank depends on these numbers. Means over seeds, ± the sample standard deviation, intervals as above. "
+    "The board's own PGD, on more test images than AutoAttack can afford; the protocol's images are the first of them. "
+    "No rank depends on these numbers. Means over seeds, ± the sample standard deviation, intervals as above. "
     "`python -m benchmark compare` tests two rows on all these images."
 )
 

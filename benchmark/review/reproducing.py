@@ -116,6 +116,8 @@ def reproduction_text(found: Reproduction) -> str:
             f"{each.name:<12}{100 * each.claimed / each.n:>8.2f}{100 * each.measured / each.n:>8.2f}"
             f"{each.lost:>6}{each.gained:>8}{each.allowed:>17}"
         )
+    if record.evaluation.wide is not None:
+        lines.append(f"PGD on {record.evaluation.wide.n_images:,} images, shown beside the row, was not measured again")
     if found.consistent:
         lines.append("consistent: counts are exact, every difference lies within its binomial bound at 99%")
     else:

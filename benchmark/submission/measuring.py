@@ -37,11 +37,27 @@ def settle_threads(record: Record) -> bool:
     return record.provenance.threads <= cores
 
 
+def check_wide(record: Record, images: Images) -> list[str]:
+    """Compare the images of a record's wide verdicts, which it must have, with those found here."""
+    wide = record.evaluation.wide
+    assert wide is not None
+    if len(images) < wide.n_images:
+        return [f"PGD is said to have met {wide.n_images} images, the test part has {len(images)}"]
+    found = images.sha256()
+    if found == wide.test_sha256:
+        return []
+    return [f"test_sha256 is {wide.test_sha256[:12]}, the first {wide.n_images} test images have {found[:12]}"]
+
+
 def check_clean(record: Record, network: nn.Module, images: Images) -> list[str]:
-    """Compare the clean verdicts of all images; a difference is believed only where two classes are nearly equal."""
+    """Compare the clean verdicts of all images; a difference is believed only where two classes are nearly equal.
+
+    `images` are those of the wide verdicts if the record has them, the protocol's otherwise.
+    """
     size = record.evaluation.autoattack.batch_size
     measured = clean_verdicts(network, images, batch_size=size)
-    differs = (measured != torch.from_numpy(record.evaluation.right("clean").copy())).nonzero().flatten()
+    claimed = (record.evaluation.wide or record.evaluation).right("clean")
+    differs = (measured != torch.from_numpy(claimed.copy())).nonzero().flatten()
     if not len(differs):
         return []
     margins = _margins(network, Images(images.images[differs], images.labels[differs]))

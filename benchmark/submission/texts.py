@@ -15,7 +15,7 @@ MAX_TEXT = 4000  # characters of a command or a deviation
 MAX_NAME = 200
 # What may be prose: everything else is a name, a number or a hash.
 _PROSE = ("provenance.command", "method.deviations", "evaluation.health", "credit")
-_OPAQUE = "evaluation.verdicts"  # base64 of any length, read by the schema
+_OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts")  # base64 of any length, read by the schema
 _MARKUP = re.compile(r"<\s*[a-z!/?]|&#|&[a-z]{2,8};|javascript:|data:text|\]\(", re.IGNORECASE)
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
@@ -71,7 +71,7 @@ def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:
             yield from _strings(child, place)
     elif isinstance(value, dict):
         for key, child in value.items():
-            known = place in ("evaluation.verdicts", "evaluation.autoattack.attacks")  # keys that the schema names
+            known = place in (*_OPAQUE, "evaluation.autoattack.attacks")  # keys that the schema names
             if not known and not _KEY.fullmatch(key):
                 yield f"{place} (a key)", key
             yield from _strings(child, f"{place}.{_shown(key)}" if place else _shown(key))

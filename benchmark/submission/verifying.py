@@ -23,7 +23,14 @@ from benchmark.submission.artifact import check_artifact, find_artifact
 from benchmark.submission.contradictions import check_numbers, experiment_of
 from benchmark.submission.copies import copied
 from benchmark.submission.files import read_files
-from benchmark.submission.measuring import check_clean, check_health, measure_health, same_machine, settle_threads
+from benchmark.submission.measuring import (
+    check_clean,
+    check_health,
+    check_wide,
+    measure_health,
+    same_machine,
+    settle_threads,
+)
 from benchmark.submission.placing import Placement, place
 from benchmark.submission.reading import Parts, read_models, read_parts
 from benchmark.submission.replay import Replay, check_autoattack, check_pgd
@@ -106,8 +113,9 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
         parts = _parts(request.folder, report)
         experiment = _numbers(parts, report)
         artifact = _artifact(parts, experiment, request, report)
+        evaluation = parts.record.evaluation
         try:
-            data = test_data_of(parts.record, request.data_dir, parts.record.evaluation.n_images)
+            data = test_data_of(parts.record, request.data_dir, (evaluation.wide or evaluation).n_images)
         except UserError as error:
             missing = error
             raise _Refused from None
@@ -187,10 +195,16 @@ def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, repo
 
 def _measure(parts: Parts, artifact: Artifact, data: TestData, request: VerifyRequest, report: _Report) -> None:
     """Run the network: clean images, the sample, gradient health, and the attacks."""
-    record, images = parts.record, data.test
+    record = parts.record
+    images = data.test.first(record.evaluation.n_images)
+    if record.evaluation.wide is not None:
+        further = len(data.test) - len(images)
+        note = f"PGD's verdicts on {further} further images are shown as submitted, they are not measured again"
+        report.note("wide", check_wide(record, data.test), note)
+        report.stop_if_refused()
     enough = settle_threads(record)
     network = prepare(artifact.network, "cpu")
-    report.note("clean", check_clean(record, network, images), f"all {len(images)} verdicts are the artifact's")
+    report.note("clean", check_clean(record, network, data.test), f"all {len(data.test)} verdicts are the artifact's")
     claim = parts.submission.sample
     reasons = check_sample(record, claim, parts.adversarial, artifact, images)
     report.note("sample", reasons, f"{claim.count} adversarial images in the ball, all misclassified")
