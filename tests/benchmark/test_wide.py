@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,14 +112,15 @@ def test_only_further_images_are_attacked(model, make_images, monkeypatch):
 
 
 def test_progress_tells_how_far_it_is_and_how_long_it_takes(model, make_images, monkeypatch):
-    monkeypatch.setattr(wide_module, "LINE_SECONDS", 0.0)
+    clock = itertools.count(step=30)  # seconds, at the start and at every step of the attack
+    monkeypatch.setattr(wide_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     data, lines = make_images(20, model=model), []
 
     widen(
         model, evaluation_of(model, data.first(12), restarts=1), data, device="cpu", batch_size=4, report=lines.append
     )
 
-    assert lines[0].startswith("wide       pgd-4   ") and lines[0].endswith("% of 8 further images   0s, about 0s left")
+    assert lines[0] == "wide       pgd-4   10% of 8 further images   30s, about 4 min left"
     shares = [int(line.split()[2].removesuffix("%")) for line in lines[:-1]]
     assert shares == sorted(shares) and 0 < shares[0] <= 13 and shares[-1] == 100
     assert lines[-1].startswith("wide       clean ") and lines[-1].endswith(" of 20 images")
