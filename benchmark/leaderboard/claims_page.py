@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 from benchmark.leaderboard.claims import Answer
-from benchmark.leaderboard.compare import p_text
+from benchmark.leaderboard.compare import p_text, wide_text
 from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER
 from benchmark.leaderboard.paper_ranking import FEWEST, PaperRanking
 from benchmark.leaderboard.text import amount, duration, markdown, percent, points, row_page, table
@@ -64,7 +64,8 @@ def _details(answer: Answer) -> str:
         f"Pairs of image and seed: both {test.both:,}, only A {test.only_a:,}, only B {test.only_b:,}, "
         f"neither {test.neither:,}."
     )
-    return "\n".join([*lines, table(header, rows), "", told])
+    blocks = [table(header, rows), told, *filter(None, [wide_text(answer.a, answer.b)])]
+    return "\n".join([*lines, "\n\n".join(blocks)])
 
 
 def _row(side: str, row: Sequence[Record]) -> list[str]:

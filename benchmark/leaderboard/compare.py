@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmark.errors import UserError
 from benchmark.leaderboard.text import amount, percent, printable, short
-from benchmark.results.evaluation import WidePart, wide_parts
+from benchmark.results.evaluation import wide_parts
 from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.statistics import (
@@ -52,9 +52,8 @@ def compare_text(a: list[Record], b: list[Record]) -> str:
         raise UserError("the rows were measured on different test images; evaluate both on the same data.")
     seeds = min(len(a), len(b))
     blocks = [_names(a, b), *_notes(a, b)]
-    parts = wide_parts(record.evaluation for record in everything)
-    wide = [_wide(parts[:seeds], parts[len(a) :][:seeds])] if parts else []
     a, b = a[:seeds], b[:seeds]
+    wide = [_wrapped(text)] if (text := wide_text(a, b)) else []
     test = mcnemar(*pair_seeds(_robust(a), _robust(b)))
     blocks += [_accuracies(a, b), _images(a, b, test), _costs(a, b), *wide, _wrapped(_caveat(seeds))]
     return "\n\n".join([*blocks, _wrapped(_conclusion(_robust(a), _robust(b)))]) + "\n"
@@ -113,14 +112,20 @@ def _images(a: list[Record], b: list[Record], test: PairedTest) -> str:
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def _wide(a: list[WidePart], b: list[WidePart]) -> str:
-    """Return the same test for PGD on more images than the protocol's."""
-    held = [part.right("pgd") for part in a], [part.right("pgd") for part in b]
+def wide_text(a: Sequence[Record], b: Sequence[Record]) -> str:
+    """Return the test for PGD on more images than the protocol's of as many seeds of either row, as one paragraph.
+
+    Empty if a record has no such verdicts, or they are of other images.
+    """
+    parts = wide_parts(record.evaluation for record in (*a, *b))
+    if not parts:
+        return ""
+    held = [part.right("pgd") for part in parts[: len(a)]], [part.right("pgd") for part in parts[len(a) :]]
     told = [
         f"{name} {percent(_accuracy(row))} ({_interval(accuracy_interval(row), '')})"
         for name, row in zip("AB", held, strict=True)
     ]
-    return _wrapped(f"PGD on {a[0].n_images:,} images, percent right: {', '.join(told)}. {_conclusion(*held)}")
+    return f"PGD on {parts[0].n_images:,} images, percent right: {', '.join(told)}. {_conclusion(*held)}"
 
 
 def _costs(a: list[Record], b: list[Record]) -> str:
