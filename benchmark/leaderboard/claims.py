@@ -11,12 +11,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
+import numpy as np
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.leaderboard.find import find_pair
 from benchmark.leaderboard.tables import Board
 from benchmark.overrides import read_mapping
+from benchmark.results.evaluation import wide_parts
 from benchmark.results.parts import Part
 from benchmark.results.record import Record
 from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair_seeds
@@ -24,6 +26,7 @@ from benchmark.results.store import first_mistake
 
 CLAIMS = "claims.yaml"  # in the folder of results
 Text = Annotated[str, Field(min_length=1)]
+Verdicts = tuple[np.ndarray, ...]
 
 
 class Claim(Part):
@@ -33,6 +36,8 @@ class Claim(Part):
     protocol: Text
     a: Text  # as `compare` takes them
     b: Text
+    # right under every attack on the protocol's images, or under PGD on more images than those (evaluation.pgd.images)
+    measure: Literal["robust", "wide_pgd"] = "robust"
 
 
 class RankingSpec(Part):
@@ -52,11 +57,12 @@ class Claims(Part):
 
 @dataclass(frozen=True)
 class Answer:
-    """A claim's rows, their paired test on robust accuracy, and what it shows; without rows, why there are none."""
+    """A claim's rows, their paired test, and what it shows; without rows, why there are none."""
 
     claim: Claim
     a: tuple[Record, ...] = ()  # one per seed
     b: tuple[Record, ...] = ()
+    held: tuple[Verdicts, Verdicts] = ((), ())  # of a and b: by seed, whether each image is right as the claim measures
     test: PairedTest | None = None
     adjusted: float | None = None  # p-value by Holm's correction over all claims that have an answer
     missing: str = ""
@@ -73,8 +79,8 @@ class Answer:
     @property
     def seeds_overlap(self) -> bool:
         """Whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that."""
-        rows = sorted(([record.evaluation.best_known_accuracy for record in row] for row in (self.a, self.b)), key=sum)
-        return max(rows[0]) >= min(rows[1])
+        rows = sorted(([bits.mean() for bits in row] for row in self.held), key=sum)
+        return bool(max(rows[0]) >= min(rows[1]))
 
 
 def load_claims(folder: Path) -> Claims:
@@ -121,5 +127,14 @@ def _answer(claim: Claim, board: Board | None) -> Answer:
         return Answer(claim, missing=str(error))
     seeds = min(len(a), len(b))
     a, b = a[:seeds], b[:seeds]
-    test = mcnemar(*pair_seeds(*([record.evaluation.right("robust") for record in row] for row in (a, b))))
-    return Answer(claim, tuple(a), tuple(b), test)
+    held = _held([*a, *b], claim)
+    if not held:
+        return Answer(claim, missing="its rows lack PGD on the same further images (evaluation.pgd.images)")
+    test = mcnemar(*pair_seeds(held[:seeds], held[seeds:]))
+    return Answer(claim, tuple(a), tuple(b), (held[:seeds], held[seeds:]), test)
+
+
+def _held(records: Sequence[Record], claim: Claim) -> Verdicts:
+    if claim.measure == "robust":
+        return tuple(record.evaluation.right("robust") for record in records)
+    return tuple(part.right("pgd") for part in wide_parts(record.evaluation for record in records))

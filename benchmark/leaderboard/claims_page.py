@@ -14,13 +14,15 @@ from benchmark.results.record import Record
 
 _LEGEND = (
     "The questions stand in `claims.yaml`; everything else on this page is computed from the records. *yes*: A is more "
-    "robust than B, *no*: B is, *not shown*: neither at 5%. Robust: right on the clean image and under every attack. "
+    "robust than B, *no*: B is, *not shown*: neither at 5%. Measured is robust accuracy (right on the clean image and "
+    "under every attack) or, where the line says so, accuracy under PGD on more images. "
     "The test is McNemar's exact one on the same images, seeds paired and pooled; *corrected* is its p-value after "
     "Holm's correction for all questions on this page, and the answer goes by it. *overlap*: the best seed of the "
     "lower row reaches the worst of the other, so the pooled test is too sure of itself. The interval of the "
     "difference is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
 )
-_HEADER = ("question", "answer", "A", "B", "A - B", "95% interval", "p", "corrected", "seeds", "images")
+_HEADER = ("question", "answer", "measured", "A", "B", "A - B", "95% interval", "p", "corrected", "seeds", "images")
+_MEASURES = {"robust": "robust", "wide_pgd": "PGD"}
 
 
 def claims_page(answers: Sequence[Answer], rankings: Sequence[PaperRanking]) -> str:
@@ -42,13 +44,14 @@ def _line(answer: Answer) -> list[str]:
     return [
         question,
         f"**{answer.verdict}**{overlap}",
-        *(percent(mean(record.evaluation.best_known_accuracy for record in row)) for row in (answer.a, answer.b)),
+        _MEASURES[answer.claim.measure],
+        *(percent(mean(float(bits.mean()) for bits in row)) for row in answer.held),
         points(test.difference),
         " to ".join(points(end) for end in low_high),
         p_text(test.p_value),
         p_text(answer.adjusted),
         str(len(answer.a)),
-        f"{answer.a[0].evaluation.n_images:,}",
+        f"{len(answer.held[0][0]):,}",
     ]
 
 

@@ -55,7 +55,7 @@ def test_the_answer_is_the_paired_test_of_the_named_rows(make):
     assert answer.adjusted == answer.test.p_value < 1e-6
     assert answer.verdict == "yes"
     assert answers([claim("hydra", "edge_popup")], found)[0].verdict == "no"
-    assert "| **yes** | 60.00 | 30.00 | +30.00 |" in claims_page([answer], [])
+    assert "| **yes** | robust | 60.00 | 30.00 | +30.00 |" in claims_page([answer], [])
 
 
 def test_what_is_significant_alone_may_not_be_among_many(make):

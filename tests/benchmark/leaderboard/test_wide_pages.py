@@ -9,6 +9,8 @@ import json
 import numpy as np
 import pytest
 
+from benchmark.leaderboard.claims import Claim, answers
+from benchmark.leaderboard.claims_page import claims_page
 from benchmark.leaderboard.compare import compare_text, p_text
 from benchmark.leaderboard.json_page import to_json
 from benchmark.leaderboard.latex_page import to_latex
@@ -162,4 +164,21 @@ def test_compare_is_silent_unless_all_records_have_them_on_the_same_images(make,
     lacking = [[make_record(method="at")], [make(method="at", sha="e" * 64)]]
     lacking.append([make(method="at"), make_record(method="at", seed=1)])
 
-    assert not any("PGD on" in compare_text([make()], row) for row in lacking)
+    assert not any("PGD on" in compare_text([make(), make(seed=1)], row) for row in lacking)
+
+
+def test_a_question_may_be_answered_by_pgd_on_more_images(make, make_record):
+    asked = Claim(question="Better?", protocol="any", a="edge_popup", b="at", measure="wide_pgd")
+
+    def answer(*records):
+        board = board_of(*records)
+        (found,) = answers([asked.model_copy(update={"protocol": board.protocol})], {board.protocol: board})
+        return found
+
+    found = answer(make((300, 180)), make((300, 150), method="at"))
+
+    assert (found.test.only_a, found.test.only_b, found.verdict) == (30, 0, "yes")
+    page = claims_page([found], [])
+    assert "| PGD | 57.50 | 50.00 | +7.50 |" in page and page.splitlines()[8].endswith("| 1 | 400 |")
+    short_of_images = answer(make((300, 180)), make_record(method="at"))
+    assert short_of_images.verdict == "not measured" and "evaluation.pgd.images" in short_of_images.missing
