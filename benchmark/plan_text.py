@@ -13,6 +13,7 @@ from benchmark.bench.predict import FIXED, ROBUST_SHARE, Prediction, predict
 from benchmark.bench.text import threads_text
 from benchmark.cost import training_images
 from benchmark.grid import Planned
+from benchmark.leaderboard.text import options_text
 
 INDENT = " " * 8
 SUSTAINED = 1e14  # FLOP/s of one current data-centre GPU in practice
@@ -23,6 +24,8 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
     times = [_predicted(item, measured) for item in planned]
     for item, time in zip(planned, times, strict=True):
         yield f"{item.state:<8}{item.experiment.run}"
+        if options := options_text(item.experiment.method.options):
+            yield f"{INDENT}options: {options}"
         if item.state != "refused":
             yield INDENT + _numbers(item, time, timed=measured is not None)
         if item.reason:

@@ -120,7 +120,10 @@ def _time_left(finished: Sequence[float], elapsed: Sequence[float], waiting: int
 
 
 def _short_name(order: WorkOrder) -> str:
-    """Return the part of the run's name that tells experiments of one suite apart."""
+    """Return the part of the run's name that tells experiments of one suite apart.
+
+    The hash at its end does so where only options differ.
+    """
     _, architecture, method, form, seed = order.experiment.run.split("/")
     norm = "lbn" if architecture.endswith("-lbn") else "no-lbn"
-    return f"{method}/{form}/{norm}/{seed.partition('-')[0]}"
+    return f"{method}/{form}/{norm}/{seed}"

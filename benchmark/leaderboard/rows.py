@@ -12,6 +12,7 @@ from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison, compared
+from benchmark.leaderboard.text import options_text
 from benchmark.results.evaluation import HEALTH_ORDER, wide_parts
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
@@ -94,7 +95,7 @@ class Row:
 
 @lru_cache(maxsize=1024)  # every page asks for the same few again and again
 def _spelled(options: str) -> str:
-    return ", ".join(f"{name}={value}" for name, value in json.loads(options).items())
+    return options_text(json.loads(options))
 
 
 def setting_of(record: Record) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 # Stands near the beginning of every generated page; a file below the folder that has it and is no page is left over.
 GENERATED = "Generated from records by `python -m benchmark leaderboard`. Do not edit."
@@ -55,6 +55,11 @@ def allocation(keep_ratio: float, p: float | Literal["global"] | None) -> str:
     if keep_ratio == 1 or p is None:
         return "-"
     return p if isinstance(p, str) else short(p)
+
+
+def options_text(options: Mapping[str, Any]) -> str:
+    """Write options as 'name=value, name=value'."""
+    return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
 def duration(seconds: float) -> str:

@@ -124,3 +124,13 @@ def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_p
     assert lines[8] == "3 experiments: 2 todo, 1 refused; 1 with a reported number"
     assert lines[9] == "all together: 8,800 passes, 2.09e18 FLOPs (6 h at 100 TFLOP/s)"
     assert "49,000 training images" in lines[11]
+
+
+def test_a_plan_tells_the_options_of_cells_that_differ_in_nothing_else(make_experiment, tmp_path):
+    edge_popup = {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup"}
+    scaled = make_experiment(method=edge_popup | {"options": {"score_scale": 0.1, "binary_init": "pm1"}})
+
+    lines = list(plan_lines(planned(tmp_path, scaled, make_experiment())))
+
+    assert lines[:2] == [f"todo    {scaled.run}", "        options: score_scale=0.1, binary_init=pm1"]
+    assert sum("options:" in line for line in lines) == 1
