@@ -55,7 +55,7 @@ class Claims(Part):
     rankings: tuple[RankingSpec, ...] = ()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # arrays have no single truth value
 class Answer:
     """A claim's rows, their paired test, and what it shows; without rows, why there are none."""
 
@@ -64,7 +64,7 @@ class Answer:
     b: tuple[Record, ...] = ()
     held: tuple[Verdicts, Verdicts] = ((), ())  # of a and b: by seed, whether each image is right as the claim measures
     test: PairedTest | None = None
-    adjusted: float | None = None  # p-value by Holm's correction over all claims that have an answer
+    adjusted: float | None = None  # p-value by Holm's correction over all claims of the board that have an answer
     missing: str = ""
 
     @property
@@ -99,10 +99,19 @@ def load_claims(folder: Path) -> Claims:
 
 
 def answers(claims: Iterable[Claim], boards: Mapping[str, Board]) -> list[Answer]:
-    """Answer every claim from the ranked rows of the boards; the k-th seed of a is paired with the k-th of b."""
+    """Answer every claim from the ranked rows of the boards; the k-th seed of a is paired with the k-th of b.
+
+    The claims of one board are corrected together: a board is measured to answer its own questions.
+    """
     found = [_answer(claim, boards.get(claim.protocol)) for claim in claims]
-    adjusted = iter(holm([answer.test.p_value for answer in found if answer.test]))
-    return [replace(answer, adjusted=next(adjusted)) if answer.test else answer for answer in found]
+    tested: dict[str, list[float]] = {}
+    for answer in found:
+        if answer.test:
+            tested.setdefault(answer.claim.protocol, []).append(answer.test.p_value)
+    adjusted = {protocol: iter(holm(p_values)) for protocol, p_values in tested.items()}
+    return [
+        replace(answer, adjusted=next(adjusted[answer.claim.protocol])) if answer.test else answer for answer in found
+    ]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

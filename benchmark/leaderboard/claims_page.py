@@ -17,7 +17,7 @@ _LEGEND = (
     "robust than B, *no*: B is, *not shown*: neither at 5%. Measured is robust accuracy (right on the clean image and "
     "under every attack) or, where the line says so, accuracy under PGD on more images. "
     "The test is McNemar's exact one on the same images, seeds paired and pooled; *corrected* is its p-value after "
-    "Holm's correction for all questions on this page, and the answer goes by it. *overlap*: the best seed of the "
+    "Holm's correction for all questions to the same board, and the answer goes by it. *overlap*: the best seed of the "
     "lower row reaches the worst of the other, so the pooled test is too sure of itself. The interval of the "
     "difference is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
 )

@@ -69,6 +69,19 @@ def test_what_is_significant_alone_may_not_be_among_many(make):
     assert "| not shown |" in claims_page(both, []).replace("**", "")
 
 
+def test_questions_to_another_board_do_not_count_in_the_correction(make):
+    other = PROTOCOL.replace("8_255", "4_255")
+    records = [make("edge_popup", range(50)), make("hydra", range(6, 50))]
+    records += [make("edge_popup", range(40), epsilon="4/255"), make("hydra", range(35), epsilon="4/255")]
+    found = boards(records)
+
+    alone = answers([claim()], found)[0]
+    first, second = answers([claim(), claim(protocol=other)], found)
+
+    assert first.adjusted == alone.adjusted == alone.test.p_value
+    assert second.adjusted == second.test.p_value
+
+
 def test_holm_steps_down():
     assert holm([0.04, 0.01, 0.03]) == [0.06, 0.03, 0.06]
     assert holm([0.9, 0.8]) == [1.0, 1.0]
