@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +63,8 @@ class Atmc(Method):
     dense_lr: float = 0.05  # SGD, divided by 10 at the original's epochs
     sparse_lr: float = 0.01
     quantize_lr: float = 0.005
+    # "cosine" over each phase for short runs: of a phase of three epochs the original's steps leave one to learn in.
+    schedule: Literal["step", "cosine"] = "step"
     weight_decay: float = 1e-4
     rho: float = 0.1  # weight of ADMM's penalty
     interval: int = 10  # steps between updates of Z and U
@@ -149,7 +151,8 @@ class Atmc(Method):
         return plain
 
     def _phase(self, name: str, epochs: int, lr: float, milestones: tuple[float, ...]) -> Phase:
-        return Phase(name, epochs, WEIGHTS, lr, weight_decay=self.weight_decay, schedule="step", milestones=milestones)
+        decay = self.weight_decay
+        return Phase(name, epochs, WEIGHTS, lr, weight_decay=decay, schedule=self.schedule, milestones=milestones)
 
 
 def admm_layers(model: nn.Module) -> list[AdmmConv2d]:

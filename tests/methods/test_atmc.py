@@ -40,6 +40,7 @@ def test_the_default_hyperparameters_are_frozen():
         "dense_lr": 0.05,
         "sparse_lr": 0.01,
         "quantize_lr": 0.005,
+        "schedule": "step",
         "weight_decay": 1e-4,
         "rho": 0.1,
         "interval": 10,
@@ -215,6 +216,16 @@ def test_the_originals_epochs_and_learning_rates_come_back():
     assert drops == [[80, 120, 150], [30, 60, 90, 120], [60, 80, 120]]
     assert [learning_rate(phase, 0) for phase in (dense, sparse, quantize)] == [0.05, 0.01, 0.005]
     assert [phase.epochs for phase in Atmc().phases(400, Target(0.3))] == [200, 200]
+
+
+def test_a_cosine_schedule_lowers_the_rate_within_every_phase():
+    phases = Atmc(schedule="cosine", sparse_lr=0.05).phases(8, Target(0.3, "binary"))
+
+    rates = [[learning_rate(phase, epoch) for epoch in range(phase.epochs)] for phase in phases]
+
+    assert [len(each) for each in rates] == [3, 3, 2]
+    assert rates[0] == rates[1] == pytest.approx([0.05, 0.0375, 0.0125])
+    assert rates[2] == pytest.approx([0.005, 0.0025])
 
 
 @pytest.mark.parametrize(("weights", "epochs", "needed"), [("fp", 1, 2), ("binary", 1, 3), ("binary", 2, 3)])
