@@ -12,7 +12,6 @@ from typing import Any
 from benchmark.leaderboard.rows import Front, Row
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import allocation, percent, printable, short
-from benchmark.results.evaluation import wide_parts
 
 BARRED = 40  # points at most that all have an interval in a figure of a front; of more only those on it
 _DIGITS = 9  # decimals of a number in the hashed data: what a change of machine may move lies beyond them
@@ -84,27 +83,7 @@ class RateData:
 
     series: tuple[RateSeries, ...]
     chance: float
-    measure: str  # whose accuracy
     reported: bool  # by the authors, not measured here
-
-
-@dataclass(frozen=True)
-class OptionSeries:
-    """Robust accuracy with its 95% interval for some values of an option, with or without LBN."""
-
-    last_norm: bool
-    points: tuple[tuple[int, float, float, float], ...]  # place of the value, accuracy, interval
-
-
-@dataclass(frozen=True)
-class OptionData:
-    """Robust accuracy for each value of an option of edge-popup."""
-
-    option: str
-    values: tuple[str, ...]
-    series: tuple[OptionSeries, ...]
-    chance: float
-    measure: str  # whose accuracy
 
 
 @dataclass(frozen=True)
@@ -138,17 +117,7 @@ class MaskData:
     layers: tuple[str, ...]
 
 
-Data = FrontData | SecurityData | RateData | OptionData | TrainingData | MaskData
-
-
-@dataclass(frozen=True)
-class Robustness:
-    """The most precise robust accuracy that some rows share, with its 95% interval, by the row's id."""
-
-    name: str  # short, for an axis
-    told: str  # begins a caption
-    n_images: int
-    values: dict[str, tuple[float, float, float]]
+Data = FrontData | SecurityData | RateData | TrainingData | MaskData
 
 
 @dataclass(frozen=True)
@@ -211,23 +180,6 @@ def intervals_caption(n_images: int, rows: Sequence[Row]) -> str:
     else:
         kind = "Wilson's for one seed, by bootstrap over seeds and images for several"
     return f"{n_images:,} test images; bars are 95% intervals, {kind}."
-
-
-def robustness(board: Board, rows: Sequence[Row]) -> Robustness:
-    """Return PGD's accuracy on further images if every row has it on the same ones, else best-known robust accuracy."""
-    records = [record for row in rows for record in row.records]
-    if parts := wide_parts(record.evaluation for record in records):
-        name = f"PGD-{records[0].evaluation.pgd.steps}"
-        values = {row.id: (row.wide.pgd.mean, *row.wide.pgd_interval) for row in rows if row.wide}
-        told = f"Accuracy under {name}, on more images than AutoAttack's {board.n_images:,},"
-        return Robustness(name, told, parts[0].n_images, values)
-    values = {row.id: (row.robust.mean, *row.interval) for row in rows}
-    return Robustness("best-known robust", "Best-known robust accuracy", board.n_images, values)
-
-
-def norm_text(last_norm: bool) -> str:
-    """Say whether a network has a last batch norm."""
-    return "with LBN" if last_norm else "without LBN"
 
 
 def place_text(board: Board, preset: str) -> str:

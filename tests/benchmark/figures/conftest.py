@@ -105,9 +105,6 @@ def fill(folder: Path) -> None:
         short_record(2, right=(80, 50, 40), keep=0.1),
         short_record(3, right=(80, 52, 41), keep=0.01, p=1.0),
         short_record(4, right=(82, 54, 46), keep=0.1, p=1.0),
-        short_record(
-            7, right=(80, 50, 38), keep=0.1, method__options={"layers": [1, 2], "scale": 0.01, "score_scale": 0.1}
-        ),
         short_record(5, right=(82, 54, 50), method="at", weights="fp", keep=1.0, **dense, **many),
         short_record(6, right=(82, 54, 48), method="at", weights="fp", keep=1.0, seed=1, **dense, **many),
     ]

@@ -15,25 +15,15 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmark import __main__
-from benchmark.figures.ablations import draw_options, draw_rates
 from benchmark.figures.axes import label_points, log_ticks, with_prefix
 from benchmark.figures.draw import draw_figures
 from benchmark.figures.fronts import draw_front
-from benchmark.figures.lines import draw_training
+from benchmark.figures.lines import draw_rates, draw_training
 from benchmark.figures.masks import BLUE, BOTH, ORANGE, RULE, WHITE, bar_image, mask_image
 from benchmark.figures.style import drawable, house_style, looks, new_figure, to_png
 from benchmark.leaderboard.figure_boards import plan_figures
 from benchmark.leaderboard.figure_list import FIGURES, load_figures
-from benchmark.leaderboard.figure_plan import (
-    OptionData,
-    OptionSeries,
-    Plan,
-    RateData,
-    RatePoint,
-    RateSeries,
-    TrainingData,
-    TrainingPanel,
-)
+from benchmark.leaderboard.figure_plan import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
 from benchmark.leaderboard.tables import boards
 from benchmark.results.store import artifact_path
 
@@ -46,7 +36,7 @@ def test_every_kind_of_figure_is_drawn_and_listed(drawn):
     found = load_figures(drawn)
 
     assert [figure.name.partition("--")[0] for figure in found] == [
-        *("front-size", "front-passes", "security", "pruning-rate", "score-scale", "training", "mask", "masks"),
+        *("front-size", "front-passes", "security", "pruning-rate", "training", "mask", "masks"),
         "pruning-rate-reported",
     ]
     assert {*contents(drawn)} == {name for figure in found for name in (figure.png, figure.svg)} | {"figures.json"}
@@ -86,7 +76,7 @@ def test_a_second_run_writes_nothing_and_removes_what_belongs_to_no_figure(drawn
 
     assert {path: path.stat().st_mtime_ns for path in (drawn / FIGURES).iterdir()} == times
     assert "removed site/figures/old.svg, it belongs to no figure" in lines
-    assert sum("unchanged" in line for line in lines) == 9
+    assert sum("unchanged" in line for line in lines) == 8
     assert not [line for line in lines if "wrote" in line]
 
 
@@ -138,7 +128,7 @@ def test_a_damaged_list_is_drawn_anew(drawn):
 
     draw_figures(drawn, lines.append)
 
-    assert len(load_figures(drawn)) == 9
+    assert len(load_figures(drawn)) == 8
     assert "all figures are drawn again" in lines[0]
 
 
@@ -221,7 +211,7 @@ def test_a_bar_is_white_where_a_channel_is_empty():
 def test_points_of_many_exponents_stay_near_their_pruning_rate():
     ratios = (0.002, 0.005, 0.01, 0.5)
     points = tuple(RatePoint(ratio, 0.4, 0.39, 0.41) for ratio in ratios)
-    data = RateData(tuple(RateSeries(f"{p}", points) for p in range(7)), 0.1, "PGD-50", reported=False)
+    data = RateData(tuple(RateSeries(f"{p}", points) for p in range(7)), 0.1, reported=False)
     plan = Plan("a", "A", "", None, None, (), data)
 
     (axes,) = draw_rates(plan, data).axes
@@ -231,24 +221,6 @@ def test_points_of_many_exponents_stay_near_their_pruning_rate():
     apart = min(before - after for before, after in pairwise(places))
     assert len(drawn) >= 7
     assert max(abs(x - place) for line in drawn for x, place in zip(line, places, strict=True)) <= 0.21 * apart
-
-
-def test_points_of_an_option_stand_beside_its_value_in_the_order_of_the_legend():
-    series = tuple(OptionSeries(norm, tuple((place, 0.4, 0.3, 0.6) for place in range(2))) for norm in (True, False))
-    data = OptionData("score_scale", ("0.01", "1\nbell \u0007"), series, 0.1, "PGD-50")
-    figure = draw_options(Plan("a", "A", "", None, None, (), data), data)
-    (axes,) = figure.axes
-
-    points = [line.get_xydata() for line in axes.lines if line.get_marker() in ("o", "s")]
-    bars = [bar for container in axes.containers for bar in container.lines[2][0].get_segments()]
-
-    assert [line.shape for line in points] == [(2, 2), (2, 2)]
-    assert (points[0][:, 0] < points[1][:, 0]).all() and abs(points[0][:, 0] - range(2)).max() < 0.2
-    assert (points[0][:, 1] == 40).all()
-    assert [tuple(bar[:, 1].round(6)) for bar in bars] == [(30.0, 60.0)] * 4
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["0.01", "1\nbell  "]
-    assert [text.get_text() for text in figure.legends[0].get_texts()][:2] == ["with LBN", "without LBN"]
-    assert axes.get_ylabel() == "PGD-50 accuracy (%)"
 
 
 def test_the_mark_of_a_last_epoch_is_whole():

@@ -59,10 +59,9 @@ def test_a_changed_record_is_noticed_in_the_figures_that_show_it(drawn, make_sho
 
     assert problems(drawn) == []
     assert old.run in {record.run for record in load_records(drawn)}
-    kinds = [line.split()[1].partition("--")[0] for line in told]
-    assert kinds == ["front-passes", "front-size", "pruning-rate", "score-scale"]
+    assert [line.split()[1].partition("--")[0] for line in told] == ["front-passes", "front-size", "pruning-rate"]
     assert all(line.endswith("was drawn from other results than those there now") for line in told)
-    assert "(and 3 more)" in outdated_note(compared(drawn).outdated)
+    assert "(and 2 more)" in outdated_note(compared(drawn).outdated)
 
 
 def test_the_site_says_which_figures_show_an_earlier_state_and_the_check_passes(drawn, make_short):
@@ -75,7 +74,7 @@ def test_the_site_says_which_figures_show_an_earlier_state_and_the_check_passes(
     found = check_pages(drawn, notes.append)
 
     assert (found, len(notes)) == ([], 1) and REMEDY in notes[0]
-    assert (drawn / "site" / "index.html").read_text().count("Drawn from an earlier state of the results.") == 4
+    assert (drawn / "site" / "index.html").read_text().count("Drawn from an earlier state of the results.") == 3
 
 
 def test_another_artifact_is_noticed_in_its_masks(drawn, make_short, edit_json):

@@ -9,14 +9,11 @@ import pytest
 
 from benchmark.leaderboard.figure_boards import PANELS, plan_figures
 from benchmark.leaderboard.figure_masks import legible_pair
-from benchmark.leaderboard.figure_options import ABLATIONS
 from benchmark.leaderboard.figure_plan import RatePoint, figure_name
 from benchmark.leaderboard.figure_security import LINES
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.tables import boards
 from benchmark.results.parts import LayerPart
-from benchmark.results.verdicts import pack_verdicts
-from methods.edge_popup import EdgePopup
 
 REFERENCE = Path(__file__).resolve().parents[3] / "leaderboards" / "reference" / "reported_ablations.csv"
 
@@ -72,55 +69,6 @@ def test_pruning_rates_join_rows_that_differ_in_ratio_and_p_alone(make_short):
     assert [(point.keep_ratio, point.robust) for point in first.points] == [(0.01, 0.44), (0.1, pytest.approx(0.41))]
     assert [(point.keep_ratio, point.robust) for point in second.points] == [(0.1, 0.3)]
     assert all(point.low < point.robust < point.high for point in second.points)
-
-
-def test_values_of_an_option_stand_beside_each_other_with_and_without_lbn(make_short):
-    def row(number, right, last_norm=True, **options):
-        return make_short(number, right=(80, 50, right), architecture__last_norm=last_norm, method__options=options)
-
-    records = [row(1, 40), row(2, 44, score_scale=1.0), row(3, 30, last_norm=False), row(4, 42, score_scale=0.001)]
-    records.append(row(5, 35, binary_init="signed_kaiming_constant", scale_fan="global"))
-    records.append(row(6, 20, score_scale=0.1, trained="all"))  # another setting: alone in its group
-
-    plans, skipped = planned(records)
-
-    scale, initialisation = plans["score-scale"].data, plans["initialisation"].data
-    assert scale.values == ("0.001", "0.01", "1")
-    with_norm, without = scale.series
-    assert [(place, robust) for place, robust, *_ in with_norm.points] == [(0, 0.42), (1, 0.4), (2, 0.44)]
-    assert [(place, robust) for place, robust, *_ in without.points] == [(1, 0.3)] and not without.last_norm
-    assert all(low < robust < high for _, robust, low, high in with_norm.points)
-    assert initialisation.values == ("pm1\nnone", "signed_kaiming_constant\nglobal")
-    assert [point[1] for series in initialisation.series for point in series.points] == [0.4, 0.35, 0.3]
-    assert not any("score scales" in reason for reason in skipped)
-    assert any("no score scales or initialisations" in reason for reason in planned([records[0], records[2]])[1])
-
-
-def test_options_left_out_of_records_are_the_methods_defaults():
-    left_out = {name: value for defaults in ABLATIONS.values() for name, value in defaults.items()}
-    assert left_out == {name: getattr(EdgePopup(), name) for name in left_out}
-
-
-def test_ablations_show_pgd_on_more_images_where_every_row_has_it(make_short):
-    def wide(right):
-        bits = {"clean": [True] * 80 + [False] * 20, "pgd": [True] * 50 + [False] * 50}
-        further = {"clean": [True] * 300, "pgd": [place < right for place in range(300)]}
-        verdicts = {name: pack_verdicts(bits[name] + further[name]) for name in bits}
-        accuracies = {f"{name}_accuracy": (sum(bits[name]) + sum(further[name])) / 400 for name in bits}
-        return {"n_images": 400, "test_sha256": "f" * 64, "verdicts": verdicts, **accuracies}
-
-    records = [
-        make_short(n, right=(80, 50, 46), keep=keep, evaluation__wide=wide(100 + 50 * n))
-        for n, keep in enumerate((0.1, 0.01))
-    ]
-
-    plan = planned(records)[0]["pruning-rate"]
-    mixed = planned([*records, make_short(2, right=(80, 50, 46), keep=0.5)])[0]["pruning-rate"]
-
-    assert [point.robust for point in plan.data.series[0].points] == [0.5, 0.375]
-    assert plan.data.measure == "PGD-50" and "400 test images" in plan.caption
-    assert [point.robust for point in mixed.data.series[0].points] == [0.46] * 3
-    assert mixed.data.measure == "best-known robust" and "100 test images" in mixed.caption
 
 
 def test_reported_pruning_rates_stand_in_a_figure_of_their_own(make_short):
