@@ -16,7 +16,7 @@ def figures(
         Path, typer.Option("--out", help="Folder with records/; the figures go to site/figures/ below it.")
     ] = Path("leaderboards"),
 ) -> None:
-    """Draw the figures of the boards as PNG and SVG: fronts, security curves, pruning rates, training, masks."""
+    """Draw the figures of the boards as PNG and SVG: fronts, security curves, ablations, training, masks."""
     from benchmark.figures.draw import draw_figures
     from benchmark.leaderboard.render import write_pages
     from benchmark.results.store import check_folder

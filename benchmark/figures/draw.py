@@ -23,7 +23,15 @@ from benchmark.leaderboard.figure_list import (
     plan_all,
     says_the_same,
 )
-from benchmark.leaderboard.figure_plan import FrontData, MaskData, Plan, RateData, SecurityData, TrainingData
+from benchmark.leaderboard.figure_plan import (
+    FrontData,
+    MaskData,
+    OptionData,
+    Plan,
+    RateData,
+    SecurityData,
+    TrainingData,
+)
 from benchmark.leaderboard.loading import load_results
 from benchmark.results.store import artifact_path, write_atomic
 
@@ -119,7 +127,7 @@ def _draw(folder: Path, plan: Plan) -> tuple[FigureEntry, bool]:
 
 
 def _picture(folder: Path, plan: Plan) -> tuple[Figure, Plan]:
-    from benchmark.figures import fronts, lines, masks
+    from benchmark.figures import ablations, fronts, lines, masks
 
     data = plan.data
     if isinstance(data, FrontData):
@@ -127,7 +135,9 @@ def _picture(folder: Path, plan: Plan) -> tuple[Figure, Plan]:
     if isinstance(data, SecurityData):
         return lines.draw_security(plan, data), plan
     if isinstance(data, RateData):
-        return lines.draw_rates(plan, data), plan
+        return ablations.draw_rates(plan, data), plan
+    if isinstance(data, OptionData):
+        return ablations.draw_options(plan, data), plan
     if isinstance(data, TrainingData):
         return lines.draw_training(plan, data), plan
     found = _masks(folder, plan, data)

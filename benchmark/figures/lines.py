@@ -1,15 +1,14 @@
-"""Draws what runs along an axis: security curves, pruning rates, training curves."""
+"""Draws what runs along an axis: security curves and training curves."""
 
 from __future__ import annotations
 
 import math
 from fractions import Fraction
-from itertools import pairwise
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 
 from benchmark.figures.style import (
     FAINT,
@@ -25,13 +24,10 @@ from benchmark.figures.style import (
     set_title,
     wrapped,
 )
-from benchmark.leaderboard.figure_plan import Plan, RateData, SecurityData, TrainingData, TrainingPanel
+from benchmark.leaderboard.figure_plan import Plan, SecurityData, TrainingData, TrainingPanel
 
-_SIDE = 0.012  # distance of points that share a rate, as a share of the axis
-_SPREAD = 0.4  # of all points that share a rate, at most, as a share of the way to the next rate
 _SOLID: tuple[float, tuple[float, ...]] = (0.0, ())  # dashes: an offset, then lengths on and off
 _DASHED = (0.0, (4.0, 1.5))
-_TICKS_APART = 0.05  # least distance of two ticks, as a share of the axis
 
 
 def draw_security(plan: Plan, data: SecurityData) -> Figure:
@@ -69,66 +65,6 @@ def draw_security(plan: Plan, data: SecurityData) -> Figure:
         [], [], color=INK, linewidth=1, linestyle=(0, (5, 2)), label=f"the protocol's epsilon, {data.epsilon}"
     )
     legend_below(figure, [*keys, protocols, chance_key(data.chance)], columns=2)
-    return figure
-
-
-def draw_rates(plan: Plan, data: RateData) -> Figure:
-    """Return the picture of robust accuracy against the pruning rate."""
-    figure = new_figure(4.7)
-    axes = figure.add_subplot()
-    ratios = sorted({point.keep_ratio for series in data.series for point in series.points}, reverse=True)
-    # Rates crowd towards 1: x is the number of times that the kept share was divided by ten.
-    places = {ratio: -math.log10(ratio) for ratio in ratios}
-    low, high = min(places.values()), max(places.values())
-    span = high - low
-    keys = []
-    gap = min(places[after] - places[before] for before, after in pairwise(ratios))
-    side = min(_SIDE * span, _SPREAD * gap / max(1, len(data.series) - 1))
-    for place, series in enumerate(data.series):
-        look = look_number(place)
-        shift = 0.0 if data.reported else (place - (len(data.series) - 1) / 2) * side
-        x = [places[point.keep_ratio] + shift for point in series.points]
-        y = [100 * point.robust for point in series.points]
-        errors = [
-            (
-                0.0 if point.low is None else max(0.0, 100 * (point.robust - point.low)),
-                0.0 if point.high is None else max(0.0, 100 * (point.high - point.robust)),
-            )
-            for point in series.points
-        ]
-        axes.errorbar(
-            *(x, y),
-            yerr=None if data.reported else list(zip(*errors, strict=True)),
-            color=look.colour,
-            marker=look.marker,
-            elinewidth=1.1,
-            capsize=3,
-            zorder=3,
-        )
-        keys.append(marker_key(look, f"p = {series.p}", line="-"))
-    tops = [point.robust if point.high is None else point.high for series in data.series for point in series.points]
-    accuracy_axis(
-        axes, data.chance, max(tops), f"{'AutoAttack' if data.reported else 'best-known robust'} accuracy (%)"
-    )
-    axes.set_xlim(low - 0.06 * span, high + 0.06 * span)
-    shown: list[float] = []
-    for ratio in ratios:
-        if not shown or places[ratio] - places[shown[-1]] >= _TICKS_APART * span:
-            shown.append(ratio)
-    axes.xaxis.set_major_locator(FixedLocator([places[ratio] for ratio in shown]))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([f"{100 * (1 - ratio):.4g}%\n{ratio:.4g}" for ratio in shown])
-    axes.set_xlabel("pruning rate: share of weights removed; below it the keep ratio (logarithmic)")
-    set_title(axes, plan.title)
-    if data.reported:
-        axes.text(
-            *(0.985, 0.06, "reported by the authors, not measured here"),
-            transform=axes.transAxes,
-            ha="right",
-            color=FAINT,
-            fontstyle="italic",
-        )
-    legend_below(figure, [*keys, chance_key(data.chance)], columns=4)
     return figure
 
 

@@ -2,40 +2,35 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import mean
 
 from benchmark.leaderboard.figure_masks import mask_plans
+from benchmark.leaderboard.figure_options import option_plans
 from benchmark.leaderboard.figure_plan import (
     BARRED,
     FrontData,
     FrontPoint,
     Plan,
-    RateData,
-    RatePoint,
-    RateSeries,
     TrainingData,
     TrainingPanel,
     figure_name,
     interval_text,
     intervals_caption,
     place_text,
-    precision,
     row_label,
 )
+from benchmark.leaderboard.figure_rates import rate_plans, reported_plan
 from benchmark.leaderboard.figure_security import security_plan
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.rows import Front, Row, setting_of
+from benchmark.leaderboard.rows import Front, Row
 from benchmark.leaderboard.tables import PRESETS, Board
-from benchmark.leaderboard.text import allocation, amount, architecture, percent, short
+from benchmark.leaderboard.text import amount, percent
 from benchmark.results.evaluated import Evaluated
 
 PANELS = 8  # training curves at most
 ALL_ROWS = 6  # up to so many rows all have a training curve, else the best of each method
-_ABLATED = "edge_popup"  # the method whose pruning rate and p the paper varies
 _COSTS: dict[Front, str] = {"size": "artifact size", "passes": "training passes"}
 
 
@@ -66,10 +61,9 @@ def plan_figures(
                 skipped.append(f"{where}: no security curves, {found}")
             else:
                 plans.append(found)
-            rates = rate_plans(board, preset, rows)
-            if not rates:
-                skipped.append(f"{where}: no pruning rates, no {_ABLATED} rows differ in their keep ratio alone")
-            plans += rates
+            for ablated, reasons in (rate_plans(board, preset, rows), option_plans(board, preset, rows)):
+                plans += ablated
+                skipped += [f"{where}: {reason}" for reason in reasons]
             plans.append(training_plan(board, preset, rows))
         masks, reasons = mask_plans(board)
         plans += masks
@@ -116,77 +110,6 @@ def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> P
 
 def _cost_text(cost: Front, row: Row) -> str:
     return amount(row.costs.size_bytes, "B") if cost == "size" else f"{amount(row.costs.passes)} passes"
-
-
-def rate_plans(board: Board, preset: str, rows: Sequence[Row]) -> list[Plan]:
-    """Plan robust accuracy against the pruning rate, one figure for rows alike in all but keep ratio and p."""
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        if row.method == _ABLATED and row.keep_ratio < 1:
-            groups.setdefault(_alike(row), []).append(row)
-    return [
-        _rate_plan(board, preset, hashlib.sha256(alike.encode()).hexdigest()[:6], group)
-        for alike, group in sorted(groups.items())
-        if len({row.keep_ratio for row in group}) > 1
-    ]
-
-
-def _alike(row: Row) -> str:
-    """Return the row's setting without what its pruning rate and p decide."""
-    chosen, config = json.loads(setting_of(row.records[0]))
-    del chosen["compression"]["keep_ratio"], chosen["compression"]["allocation"], chosen["compression"]["budget"]
-    told = {key: value for key, value in config.items() if key not in ("keep_ratio", "allocation")}
-    return json.dumps([chosen, told], sort_keys=True)
-
-
-def _rate_plan(board: Board, preset: str, key: str, group: Sequence[Row]) -> Plan:
-    first = group[0]
-    ordered = sorted(group, key=lambda row: (str(row.allocation), row.keep_ratio))
-    series = []
-    for p, members in groupby(ordered, key=lambda row: row.allocation):
-        points = tuple(RatePoint(row.keep_ratio, row.robust.mean, *row.interval) for row in members)
-        series.append(RateSeries(allocation(0, p), points))
-    norm = "with LBN" if first.last_norm else "without LBN"
-    network = f"{architecture(first.architecture, first.width)} {norm}"
-    options = f", {first.options_text}" if first.options_text else ""
-    kind = f"{precision(first.weights)}, {network}, objective {first.objective}{options}"
-    return Plan(
-        name=figure_name("pruning-rate", board.protocol, preset, key),
-        title=f"Robust accuracy against pruning rate: {_ABLATED}, {first.weights}, {norm}; {place_text(board, preset)}",
-        caption=(
-            f"Best-known robust accuracy of {_ABLATED} against the share of weights removed, for each exponent p of "
-            f"the layer budgets; {kind}. {place_text(board, preset)}. {intervals_caption(board.n_images, group)} "
-            "Points of one rate are set side by side."
-        ),
-        protocol=board.protocol,
-        run=None,
-        numbers=tuple((row_label(row), interval_text(row.robust.mean, *row.interval)) for row in ordered),
-        data=RateData(tuple(series), 1 / board.num_classes, reported=False),
-    )
-
-
-def reported_plan(ablations: Sequence[ReportedRow]) -> Plan:
-    """Plan the published pruning rates: numbers of the authors, in a figure of their own."""
-    cells = {(row.allocation, row.keep_ratio): row.robust for row in ablations if row.last_norm and row.options == {}}
-    series = []
-    ordered = sorted(cells.items(), key=lambda cell: (str(cell[0][0]), cell[0][1]))
-    for p, members in groupby(ordered, key=lambda cell: cell[0][0]):
-        points = tuple(RatePoint(keep_ratio, robust, None, None) for (_, keep_ratio), robust in members)
-        series.append(RateSeries(allocation(0, p), points))
-    best = max(cells.items(), key=lambda cell: cell[1])
-    return Plan(
-        name=figure_name("pruning-rate-reported"),
-        title="Reported by the authors: AutoAttack accuracy against pruning rate, binary edge_popup",
-        caption=(
-            "Reported by the authors, not measured here: accuracy under AutoAttack of binary edge-popup on the 10,000 "
-            "test images of CIFAR10, epsilon 8/255, ResNet34 with LBN, score scale 0.01, from their talk slides of 22 "
-            "March 2022. One training each, no intervals were given."
-        ),
-        protocol=None,
-        run=None,
-        numbers=((f"best: p {allocation(0, best[0][0])}, keep {short(best[0][1])}", f"{percent(best[1])}%"),),
-        data=RateData(tuple(series), 0.1, reported=True),
-    )
 
 
 def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:

@@ -82,8 +82,39 @@ class RateData:
     """Robust accuracy against the pruning rate for each p."""
 
     series: tuple[RateSeries, ...]
+    measured: str  # which accuracy it is
     chance: float
     reported: bool  # by the authors, not measured here
+
+
+@dataclass(frozen=True)
+class OptionPoint:
+    """Robust accuracy with its 95% interval, in [0, 1], at a value of an option."""
+
+    place: int  # in the values of the data
+    robust: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class OptionSeries:
+    """All values of an option tried with LBN, or all without it, ascending."""
+
+    last_norm: bool
+    points: tuple[OptionPoint, ...]
+
+
+@dataclass(frozen=True)
+class OptionData:
+    """Robust accuracy against the values of a method's option, which stand side by side at even distances."""
+
+    option: str
+    values: tuple[str, ...]  # of one line or more
+    ordered: bool  # values are numbers: their points are joined
+    series: tuple[OptionSeries, ...]
+    measured: str  # which accuracy it is
+    chance: float
 
 
 @dataclass(frozen=True)
@@ -117,7 +148,7 @@ class MaskData:
     layers: tuple[str, ...]
 
 
-Data = FrontData | SecurityData | RateData | TrainingData | MaskData
+Data = FrontData | SecurityData | RateData | OptionData | TrainingData | MaskData
 
 
 @dataclass(frozen=True)

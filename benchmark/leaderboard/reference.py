@@ -24,7 +24,7 @@ _ARCHITECTURES = {"RN34": ("resnet34", False), "RN34-LBN": ("resnet34", True)}
 _ALLOCATIONS: dict[str, Literal["global"] | None] = {"-": None, "Global": "global"}
 # Options that differ from the defaults behind a published row. For edge-popup at p=1.0 the default scale is it.
 _OPTIONS: dict[tuple[str, float | str | None], dict[str, float]] = {("edge_popup", 0.1): {"score_scale": 0.001}}
-_DEFAULT_SCORE_SCALE = Decimal("0.01")  # of edge-popup; an experiment's options leave it out
+DEFAULT_SCORE_SCALE = Decimal("0.01")  # of edge-popup; an experiment's options leave it out
 _INITIALISATIONS: dict[str, dict[str, str]] = {
     "binary": {},
     "Signed-KC": {"binary_init": "signed_kaiming_constant", "scale_fan": "global"},
@@ -123,7 +123,7 @@ def _ablation(line: dict[str, str]) -> ReportedRow:
     dataset, epsilon = _DATASETS["c10"]
     architecture, last_norm = _ARCHITECTURES[line["arch"]]
     scale = Decimal(line["score_scale"])
-    scaled = {} if scale == _DEFAULT_SCORE_SCALE else {"score_scale": float(scale)}
+    scaled = {} if scale == DEFAULT_SCORE_SCALE else {"score_scale": float(scale)}
     return ReportedRow(
         dataset=dataset,
         epsilon=epsilon,

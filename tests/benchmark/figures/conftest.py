@@ -19,6 +19,7 @@ from benchmark.models import NetworkPlan, convolutions, plain_conv
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, save_record, write_model
+from methods import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[3]
 _shared = runpy.run_path(str(Path(__file__).parents[1] / "results" / "conftest.py"))
@@ -107,6 +108,15 @@ def fill(folder: Path) -> None:
         short_record(4, right=(82, 54, 46), keep=0.1, p=1.0),
         short_record(5, right=(82, 54, 50), method="at", weights="fp", keep=1.0, **dense, **many),
         short_record(6, right=(82, 54, 48), method="at", weights="fp", keep=1.0, seed=1, **dense, **many),
+        *(
+            short_record(
+                number,
+                right=(82, 52, 36),
+                method__target=BUILT_IN["edge_popup"],
+                method__options={"score_scale": scale},
+            )
+            for number, scale in ((7, 0.1), (8, 1.0))
+        ),
     ]
     for record in records:
         save_record(record, folder)

@@ -15,10 +15,11 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmark import __main__
+from benchmark.figures.ablations import draw_rates
 from benchmark.figures.axes import label_points, log_ticks, with_prefix
 from benchmark.figures.draw import draw_figures
 from benchmark.figures.fronts import draw_front
-from benchmark.figures.lines import draw_rates, draw_training
+from benchmark.figures.lines import draw_training
 from benchmark.figures.masks import BLUE, BOTH, ORANGE, RULE, WHITE, bar_image, mask_image
 from benchmark.figures.style import drawable, house_style, looks, new_figure, to_png
 from benchmark.leaderboard.figure_boards import plan_figures
@@ -36,7 +37,7 @@ def test_every_kind_of_figure_is_drawn_and_listed(drawn):
     found = load_figures(drawn)
 
     assert [figure.name.partition("--")[0] for figure in found] == [
-        *("front-size", "front-passes", "security", "pruning-rate", "training", "mask", "masks"),
+        *("front-size", "front-passes", "security", "pruning-rate", "score-scale", "training", "mask", "masks"),
         "pruning-rate-reported",
     ]
     assert {*contents(drawn)} == {name for figure in found for name in (figure.png, figure.svg)} | {"figures.json"}
@@ -76,7 +77,7 @@ def test_a_second_run_writes_nothing_and_removes_what_belongs_to_no_figure(drawn
 
     assert {path: path.stat().st_mtime_ns for path in (drawn / FIGURES).iterdir()} == times
     assert "removed site/figures/old.svg, it belongs to no figure" in lines
-    assert sum("unchanged" in line for line in lines) == 8
+    assert sum("unchanged" in line for line in lines) == 9
     assert not [line for line in lines if "wrote" in line]
 
 
@@ -128,7 +129,7 @@ def test_a_damaged_list_is_drawn_anew(drawn):
 
     draw_figures(drawn, lines.append)
 
-    assert len(load_figures(drawn)) == 8
+    assert len(load_figures(drawn)) == 9
     assert "all figures are drawn again" in lines[0]
 
 
@@ -211,7 +212,7 @@ def test_a_bar_is_white_where_a_channel_is_empty():
 def test_points_of_many_exponents_stay_near_their_pruning_rate():
     ratios = (0.002, 0.005, 0.01, 0.5)
     points = tuple(RatePoint(ratio, 0.4, 0.39, 0.41) for ratio in ratios)
-    data = RateData(tuple(RateSeries(f"{p}", points) for p in range(7)), 0.1, reported=False)
+    data = RateData(tuple(RateSeries(f"{p}", points) for p in range(7)), "robust accuracy", 0.1, reported=False)
     plan = Plan("a", "A", "", None, None, (), data)
 
     (axes,) = draw_rates(plan, data).axes
