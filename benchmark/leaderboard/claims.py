@@ -76,12 +76,6 @@ class Answer:
             return "not shown"
         return "yes" if self.test.difference > 0 else "no"
 
-    @property
-    def seeds_overlap(self) -> bool:
-        """Whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that."""
-        rows = sorted(([bits.mean() for bits in row] for row in self.held), key=sum)
-        return bool(max(rows[0]) >= min(rows[1]))
-
 
 def load_claims(folder: Path) -> Claims:
     """Read claims.yaml of a folder of results; without one there are no claims.

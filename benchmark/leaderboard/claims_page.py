@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 
 from benchmark.leaderboard.claims import Answer
-from benchmark.leaderboard.compare import p_text, wide_text
+from benchmark.leaderboard.compare import p_text, seeds_overlap, wide_text
 from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER
 from benchmark.leaderboard.paper_ranking import FEWEST, PaperRanking
 from benchmark.leaderboard.text import amount, duration, markdown, percent, points, row_page, table
@@ -40,10 +40,10 @@ def _line(answer: Answer) -> list[str]:
     if answer.test is None or answer.adjusted is None:
         return [question, answer.verdict, *[""] * (len(_HEADER) - 2)]
     test, low_high = answer.test, answer.test.interval
-    overlap = ", overlap" if answer.verdict in ("yes", "no") and len(answer.a) > 1 and answer.seeds_overlap else ""
+    doubtful = answer.verdict in ("yes", "no") and len(answer.a) > 1 and seeds_overlap(*answer.held)
     return [
         question,
-        f"**{answer.verdict}**{overlap}",
+        f"**{answer.verdict}**{', overlap' if doubtful else ''}",
         _MEASURES[answer.claim.measure],
         *(percent(mean(float(bits.mean()) for bits in row)) for row in answer.held),
         points(test.difference),

@@ -56,7 +56,7 @@ def compare_text(a: list[Record], b: list[Record]) -> str:
     wide = [_wrapped(text)] if (text := wide_text(a, b)) else []
     test = mcnemar(*pair_seeds(_robust(a), _robust(b)))
     blocks += [_accuracies(a, b), _images(a, b, test), _costs(a, b), *wide, _wrapped(_caveat(seeds))]
-    return "\n\n".join([*blocks, _wrapped(_conclusion(_robust(a), _robust(b)))]) + "\n"
+    return "\n\n".join([*blocks, _wrapped(_conclusion(test, _robust(a), _robust(b)))]) + "\n"
 
 
 def _names(a: list[Record], b: list[Record]) -> str:
@@ -125,7 +125,8 @@ def wide_text(a: Sequence[Record], b: Sequence[Record]) -> str:
         f"{name} {percent(_accuracy(row))} ({_interval(accuracy_interval(row), '')})"
         for name, row in zip("AB", held, strict=True)
     ]
-    return f"PGD on {parts[0].n_images:,} images, percent right: {', '.join(told)}. {_conclusion(*held)}"
+    shown = _conclusion(mcnemar(*pair_seeds(*held)), *held)
+    return f"PGD on {parts[0].n_images:,} images, percent right: {', '.join(told)}. {shown}"
 
 
 def _costs(a: list[Record], b: list[Record]) -> str:
@@ -162,17 +163,17 @@ def _caveat(seeds: int) -> str:
     )
 
 
-def _conclusion(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> str:
-    """Return in one sentence what the verdicts of as many seeds of either row show."""
-    test, seeds = mcnemar(*pair_seeds(a, b)), len(a)
+def _conclusion(test: PairedTest, a: Sequence[Verdicts], b: Sequence[Verdicts]) -> str:
+    """Return in one sentence what the test of the verdicts of as many seeds of either row shows."""
+    seeds = len(a)
     unit = "images" if seeds == 1 else "pairs of image and seed"
     p = f"exact McNemar p = {p_text(test.p_value)}"
     if test.p_value < SIGNIFICANCE:
         a_leads = test.difference > 0
         better, worse = ("A", "B") if a_leads else ("B", "A")
         more, less = (test.only_a, test.only_b) if a_leads else (test.only_b, test.only_a)
-        claim = f"{better} leads, but its seeds overlap with {worse}'s" if _overlap(a, b) else f"{better} is better"
-        return f"{claim}: {more} {unit} only {better} holds, {less} only {worse}; {p}."
+        doubt = f"leads, but its seeds overlap with {worse}'s" if seeds_overlap(a, b) else "is better"
+        return f"{better} {doubt}: {more} {unit} only {better} holds, {less} only {worse}; {p}."
     seen = f"No real difference shown: {test.only_a} {unit} only A holds, {test.only_b} only B; {p}"
     pairs = test.both + test.only_a + test.only_b + test.neither
     needed = images_needed(test.only_a, test.only_b, pairs)
@@ -182,8 +183,13 @@ def _conclusion(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> str:
     return f"{seen}; about {images:,} images would be needed to show a difference of this size."
 
 
-def _overlap(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> bool:
-    """Tell whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that."""
+def seeds_overlap(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> bool:
+    """Tell whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that.
+
+    Args:
+        a: whether each image is right, seed by seed, of one row.
+        b: the same of another row, with as many seeds.
+    """
     lower, upper = sorted(([_accuracy([bits]) for bits in row] for row in (a, b)), key=lambda row: mean(row))
     return max(lower) >= min(upper)
 
