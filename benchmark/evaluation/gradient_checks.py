@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +14,8 @@ from benchmark.evaluation.probes import Attackable, Probe, input_gradient, logit
 from benchmark.evaluation.verdict import Check, Limits, judge_number, judge_share
 from benchmark.seeding import generator_for
 
-# Honest networks have no image without a gradient but one they are extremely sure of (a margin of 100 logits).
+# An honest network has no image without a gradient but one it is extremely sure of (a margin of 100 logits), or one
+# around which it is constant: pruned networks may have so few connections left that most images activate none.
 ZERO_GRADIENTS = Limits(suspect=0.05, fail=0.25)
 # A fake gradient is off by tens of percents. Finite differences in float64 agree with honest ones to 1e-6; in float32,
 # for a network that cannot be copied to float64, rounding and the kinks of ReLU disturb them by up to 3e-2.
@@ -28,20 +30,30 @@ SAME_LOGITS = 1e-3  # of their spread: a float64 copy that differs more is anoth
 
 
 def zero_gradients(probe: Probe) -> Check:
-    """Count images whose input gradient is exactly zero, missing or not finite, for the worse of two losses."""
+    """Count images whose input gradient is zero, missing or not finite, for the worse of two losses.
+
+    Zero everywhere is the true gradient of an image whose margin stays the same in the whole ball; it does not count.
+    """
     data, model = probe.usual(), probe.attackable()
-    counts = {}
-    for name, loss in (("cross-entropy", summed_cross_entropy), ("the margin", summed_margin)):
-        counts[name] = sum(
-            int(_unusable(input_gradient(model, images, labels, loss)).sum()) for images, labels in probe.batches(data)
-        )
+    losses = {"cross-entropy": summed_cross_entropy, "the margin": summed_margin}
+    gradients = {
+        name: torch.cat([input_gradient(model, *batch, loss) for batch in probe.batches(data)]).flatten(1)
+        for name, loss in losses.items()
+    }
+    unusable = {name: (flat == 0).all(1) | ~flat.isfinite().all(1) for name, flat in gradients.items()}
+    constant = torch.zeros(len(data), dtype=torch.bool, device=data.labels.device)
+    if any(rows.any() for rows in unusable.values()):
+        constant = torch.cat([_constant(probe, model, *batch) for batch in probe.batches(data)])
+    counts = {name: int((rows & ~constant).sum()) for name, rows in unusable.items()}
     worst = max(counts, key=lambda name: counts[name])
+    fixed = int((unusable[worst] & constant).sum())
+    aside = f", beside {fixed} whose margin nothing in the ball was seen to move" if fixed else ""
     return judge_share(
         "zero_gradients",
         counts[worst],
         len(data),
         ZERO_GRADIENTS,
-        found=f"have no usable input gradient of {worst}",
+        found=f"have no usable input gradient of {worst}{aside}",
         advice="attack a smooth replacement of what cuts the gradient (BPDA), or scale saturated logits down",
     )
 
@@ -80,15 +92,36 @@ def true_gradients(probe: Probe) -> Check:
 
 def summed_margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the largest other logit minus the label's, summed over the batch; (B, classes) logits, (B,) labels."""
+    return _margins(logits, labels).sum()
+
+
+def _margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (B,) margins by which the largest other logit exceeds the label's."""
     label = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], float("-inf"))
-    return (others.amax(1) - label[:, 0]).sum()
+    return others.amax(1) - label[:, 0]
 
 
-def _unusable(gradient: Tensor) -> Tensor:
-    """Return (B,) bool for gradients (B, C, H, W) that are zero everywhere or not finite somewhere."""
-    flat = gradient.flatten(1)
-    return (flat == 0).all(1) | ~flat.isfinite().all(1)
+def _constant(probe: Probe, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Return (B,) bool: the margin is the same number at corners of the ball, from single pixels to the whole image.
+
+    The signs of a corner are random, one for each channel and square of 1, 2, 4 pixels and so on: what blurs or rounds
+    its input moves under the coarse ones, if anything in the ball moves it.
+    """
+    generator = generator_for(torch.device("cpu"), "health-constant", probe.seed)
+    height, width = images.shape[2:]
+    with torch.no_grad():
+        before = _margins(model(images), labels)
+        same = torch.ones_like(labels, dtype=torch.bool)
+        for power in range(math.ceil(math.log2(max(height, width))) + 1):
+            across = 2**power
+            coarse = (*images.shape[:2], math.ceil(height / across), math.ceil(width / across))
+            signs = 2.0 * torch.randint(2, coarse, generator=generator) - 1.0
+            fine = signs.repeat_interleave(across, 2).repeat_interleave(across, 3)[..., :height, :width]
+            shift = probe.epsilon * fine.to(images)
+            for corner in (images + shift, images - shift):
+                same &= _margins(model(corner.clamp(0, 1)), labels) == before
+    return same
 
 
 def _float64_copy(model: nn.Module, images: Tensor, logits: Tensor) -> nn.Module | None:

@@ -117,6 +117,22 @@ class Rounded(Around):
         return self.model(torch.round(images * 4) / 4)
 
 
+class BlurredAndRounded(Around):
+    """Noise of single pixels does not reach the rounding, shifts of whole regions do."""
+
+    def forward(self, images):
+        blurred = nn.functional.interpolate(nn.functional.avg_pool2d(images, 4), scale_factor=4)
+        return self.model(torch.round(blurred * 8) / 8)
+
+
+class Dead(Around):
+    """Of a network pruned too far: no path leads from dark images to any logit."""
+
+    def forward(self, images):
+        lit = torch.relu(images.sum((1, 2, 3)) - 28)[:, None]
+        return lit * self.model(images) + torch.arange(10.0, device=images.device)
+
+
 class StraightThrough(Around):
     def forward(self, images):
         return self.model(images + (torch.round(images * 255) / 255 - images).detach())
@@ -272,6 +288,7 @@ def test_an_honest_network_passes_with_the_verdicts_of_autoattack():
     [
         (Sign, ["zero_gradients", "unbounded"]),
         (Rounded, ["zero_gradients", "unbounded"]),
+        (BlurredAndRounded, ["zero_gradients", "unbounded"]),
         (StraightThrough, ["true_gradients"]),
         (Noisy, ["deterministic", "batch_independent"]),
         (NoisyUnderAttack, ["deterministic"]),
@@ -300,6 +317,18 @@ def test_honest_oddities_are_no_reason_for_suspicion(variant):
     checks = checked(variant(honest()), test_images(24))
 
     assert worst_verdict(check.verdict for check in checks.values()) == "pass", checks
+
+
+def test_images_that_nothing_in_the_ball_moves_have_honest_gradients_of_zero():
+    model, data = Dead(honest()), test_images(64)
+    right = {name: torch.ones(64, dtype=torch.bool) for name in ("clean", "pgd")}
+    assert as_float_images(data.images).sum((1, 2, 3)).max() < 24  # of 64 pixels: 1/16 on each cannot reach 28
+
+    within = checked(model, data, right, epsilon=1 / 16)["zero_gradients"]
+    beyond = checked(model, data, right, epsilon=1 / 2)["zero_gradients"]
+
+    assert within.verdict == "pass" and "beside 64 whose margin" in within.reason
+    assert beyond.verdict == "fail" and beyond.value == 1
 
 
 def test_a_network_in_train_mode_as_given_fails_and_is_otherwise_judged_in_eval_mode():
