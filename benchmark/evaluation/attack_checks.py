@@ -93,7 +93,7 @@ def unbounded(probe: Probe) -> Check:
         len(data),
         LEFT_UNBOUNDED,
         found="stay right under PGD without a bound, which should leave none",
-        advice="find what keeps the gradient from leading anywhere, such as rounding or saturation",
+        advice="find what keeps the gradient from leading anywhere: rounding, saturation, or one answer to all images",
     )
 
 

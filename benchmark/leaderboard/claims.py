@@ -19,6 +19,7 @@ from benchmark.leaderboard.find import find_pair
 from benchmark.leaderboard.tables import Board
 from benchmark.overrides import read_mapping
 from benchmark.results.evaluation import wide_parts
+from benchmark.results.invariants import doubts
 from benchmark.results.parts import Part
 from benchmark.results.record import Record
 from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair_seeds
@@ -69,12 +70,16 @@ class Answer:
 
     @property
     def verdict(self) -> Literal["yes", "no", "not shown", "not measured"]:
-        """Whether A is more robust ("yes"), B is ("no"), or neither was shown at 5% after the correction."""
+        """Whether A is more robust ("yes"), B is ("no"), or neither was shown at 5% after the correction.
+
+        A row whose accuracy is an upper bound cannot be shown to be more robust.
+        """
         if self.test is None or self.adjusted is None:
             return "not measured"
-        if self.adjusted >= SIGNIFICANCE:
+        a_leads = self.test.difference > 0
+        if self.adjusted >= SIGNIFICANCE or any(doubts(record) for record in (self.a if a_leads else self.b)):
             return "not shown"
-        return "yes" if self.test.difference > 0 else "no"
+        return "yes" if a_leads else "no"
 
 
 def load_claims(folder: Path) -> Claims:
@@ -93,9 +98,10 @@ def load_claims(folder: Path) -> Claims:
 
 
 def answers(claims: Iterable[Claim], boards: Mapping[str, Board]) -> list[Answer]:
-    """Answer every claim from the ranked rows of the boards; the k-th seed of a is paired with the k-th of b.
+    """Answer every claim from the rows of the boards; the k-th seed of a is paired with the k-th of b.
 
-    The claims of one board are corrected together: a board is measured to answer its own questions.
+    Rows that a board refuses for their gradient health alone count too: they can only lose. The claims of one board are
+    corrected together: a board is measured to answer its own questions.
     """
     found = [_answer(claim, boards.get(claim.protocol)) for claim in claims]
     tested: dict[str, list[float]] = {}
@@ -124,8 +130,9 @@ def holm(p_values: Sequence[float]) -> list[float]:
 def _answer(claim: Claim, board: Board | None) -> Answer:
     if board is None:
         return Answer(claim, missing="there is no such board yet")
+    records = [record for row in (*board.rows, *board.doubtful) for record in row.records]
     try:
-        a, b = find_pair([record for row in board.rows for record in row.records], claim.a, claim.b)
+        a, b = find_pair(records, claim.a, claim.b)
     except UserError as error:
         return Answer(claim, missing=str(error))
     seeds = min(len(a), len(b))

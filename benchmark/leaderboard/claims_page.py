@@ -10,6 +10,7 @@ from benchmark.leaderboard.compare import p_text, seeds_overlap, wide_text
 from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER
 from benchmark.leaderboard.paper_ranking import FEWEST, PaperRanking
 from benchmark.leaderboard.text import amount, duration, markdown, percent, points, row_page, table
+from benchmark.results.invariants import doubts
 from benchmark.results.record import Record
 
 _LEGEND = (
@@ -18,7 +19,8 @@ _LEGEND = (
     "under every attack) or, where the line says so, accuracy under PGD on more images. "
     "The test is McNemar's exact one on the same images, seeds paired and pooled; *corrected* is its p-value after "
     "Holm's correction for all questions to the same board, and the answer goes by it. *overlap*: the best seed of the "
-    "lower row reaches the worst of the other, so the pooled test is too sure of itself. The interval of the "
+    "lower row reaches the worst of the other, so the pooled test is too sure of itself. A seed marked *off the board* "
+    "failed gradient health: its accuracy is an upper bound, so its row can lose but not win. The interval of the "
     "difference is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
 )
 _HEADER = ("question", "answer", "measured", "A", "B", "A - B", "95% interval", "p", "corrected", "seeds", "images")
@@ -76,13 +78,17 @@ def _row(side: str, row: Sequence[Record]) -> list[str]:
     return [
         side,
         f"[{markdown(cell)}]({row_page(first.protocol, first.run_hash[:6])})",
-        ", ".join(percent(record.evaluation.best_known_accuracy) for record in row),
+        ", ".join(_seed(record) for record in row),
         percent(mean(record.evaluation.clean_accuracy for record in row)),
         percent(mean(record.evaluation.pgd.accuracy for record in row)),
         amount(mean(record.artifact.size_bytes for record in row), "B"),
         amount(mean(record.training.passes for record in row)),
         duration(mean(record.training.seconds for record in row)),
     ]
+
+
+def _seed(record: Record) -> str:
+    return percent(record.evaluation.best_known_accuracy) + (" (off the board)" if doubts(record) else "")
 
 
 def _ranking(ranking: PaperRanking) -> str:

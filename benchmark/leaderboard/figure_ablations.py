@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.leaderboard.figure_plan import interval_text
-from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.rows import Row, setting_of
 from benchmark.leaderboard.tables import Board
 from benchmark.results.evaluation import wide_parts
 
@@ -34,7 +34,7 @@ class Measure:
     def text(self, row: Row) -> str:
         """Write that mean and its interval, and beside PGD's what ranks the row."""
         ranked = f"; best-known robust {interval_text(row.robust.mean, *row.interval)}" if self.wide else ""
-        return f"{interval_text(*self.of(row))}{ranked}"
+        return f"{interval_text(*self.of(row))}{ranked}{'; off the board' if row.reasons else ''}"
 
 
 def measure_of(board: Board, rows: Sequence[Row]) -> Measure:
@@ -43,12 +43,14 @@ def measure_of(board: Board, rows: Sequence[Row]) -> Measure:
     AutoAttack affords few images, whose intervals hide the effect of an option; PGD tells it on many.
     """
     parts = wide_parts(record.evaluation for row in rows for record in row.records)
+    doubt = " Rows off the board failed gradient health; these accuracies are upper bounds."
+    beyond = doubt if any(row.reasons for row in rows) else ""
     if not parts:
         return Measure(
             title="Robust accuracy",
             caption="Best-known robust accuracy",
             axis="best-known robust accuracy",
-            note="",
+            note=beyond,
             n_images=board.n_images,
             wide=False,
         )
@@ -60,11 +62,23 @@ def measure_of(board: Board, rows: Sequence[Row]) -> Measure:
         note=(
             f" PGD is shown, because AutoAttack ran on {board.n_images:,} of these images only; the intervals of "
             "best-known robust accuracy are wider. PGD is the weaker attack: on the same images robust accuracy is at "
-            "most this high."
+            f"most this high.{beyond}"
         ),
         n_images=n_images,
         wide=True,
     )
+
+
+def with_doubtful(board: Board, preset: str, rows: Sequence[Row]) -> list[Row]:
+    """Return ranked rows and those refused for their gradient health: an ablation without its failures would mislead.
+
+    Of the seeds of one setting each would stand alone in the same place: the first is taken, where none is ranked.
+    """
+    found = {setting_of(row.records[0]): row for row in rows}
+    for row in board.doubtful:
+        if row.preset == preset:
+            found.setdefault(setting_of(row.records[0]), row)
+    return list(found.values())
 
 
 def alike_groups(rows: Iterable[Row], alike: Callable[[Row], str]) -> list[tuple[str, list[Row]]]:

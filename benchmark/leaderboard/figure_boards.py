@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from itertools import groupby
 from statistics import mean
 
+from benchmark.leaderboard.figure_ablations import with_doubtful
 from benchmark.leaderboard.figure_masks import mask_plans
 from benchmark.leaderboard.figure_options import option_plans
 from benchmark.leaderboard.figure_plan import (
@@ -61,7 +62,8 @@ def plan_figures(
                 skipped.append(f"{where}: no security curves, {found}")
             else:
                 plans.append(found)
-            for ablated, reasons in (rate_plans(board, preset, rows), option_plans(board, preset, rows)):
+            tried = with_doubtful(board, preset, rows)
+            for ablated, reasons in (rate_plans(board, preset, tried), option_plans(board, preset, tried)):
                 plans += ablated
                 skipped += [f"{where}: {reason}" for reason in reasons]
             plans.append(training_plan(board, preset, rows))

@@ -11,7 +11,7 @@ from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import reported_of
 from benchmark.leaderboard.rows import Front, Row, Stat, make_row, setting_of
 from benchmark.results.challenges import Challenge, challenged
-from benchmark.results.invariants import violations
+from benchmark.results.invariants import doubts, violations
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.record import Record
 from benchmark.results.statistics import tie_groups
@@ -39,6 +39,11 @@ class Board:
     reported: tuple[ReportedRow, ...]
     footnotes: tuple[str, ...]
     challenges: tuple[Challenge, ...] = ()
+
+    @property
+    def doubtful(self) -> tuple[Row, ...]:
+        """Rows refused for their gradient health alone, one for each seed: their accuracies are upper bounds."""
+        return tuple(row for row in self.refused if row.reasons == tuple(doubts(row.records[0])))
 
     def section(self, preset: str) -> list[Row]:
         """Return the ranked rows of one preset: small size classes first, the best first in each."""

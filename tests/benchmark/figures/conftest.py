@@ -23,7 +23,7 @@ from methods import BUILT_IN
 
 ROOT = Path(__file__).resolve().parents[3]
 _shared = runpy.run_path(str(Path(__file__).parents[1] / "results" / "conftest.py"))
-record_fields = _shared["record_fields"]
+record_fields, health = _shared["record_fields"], _shared["health"]
 RADII = (0.0, 4 / 255, 8 / 255, 16 / 255)
 
 

@@ -131,6 +131,26 @@ def test_pgd_on_more_images_is_shown_where_all_rows_of_a_figure_have_it(make):
         assert plan.data.measured == "best-known robust accuracy" and "100 test images" in plan.caption
 
 
+def test_networks_that_failed_gradient_health_stand_in_the_figures_and_are_told(make, board_of, health):
+    failed = {"evaluation__health": health("unbounded", "fail", "All stay right.")}
+    records = [
+        make(1, keep=0.1, right=(80, 50, 41)),
+        make(2, keep=0.1, seed=1, **failed),  # a seed of a ranked row
+        make(3, keep=0.2, right=(80, 50, 42)),
+        make(4, keep=0.4, right=(80, 50, 43), **failed),
+        make(5, keep=0.4, seed=1, **failed),
+        make(6, keep=0.8, training__frozen_parts_unchanged=False, **failed),  # refused for more than health
+    ]
+    assert len(board_of(*records).rows) == 2
+
+    (plan,), _ = planned(records)
+
+    (series,) = plan.data.series
+    assert [(point.keep_ratio, point.robust) for point in series.points] == [(0.1, 0.41), (0.2, 0.42), (0.4, 0.43)]
+    assert [number.endswith("; off the board") for _, number in plan.numbers] == [False, False, True]
+    assert "upper bounds" in plan.caption and "upper bounds" not in planned(records[:3])[0][0].caption
+
+
 def test_the_options_figures_join_rows_alike_in_all_else(make):
     records = [
         make(1, options={"score_scale": 0.1}, right=(80, 50, 41)),

@@ -96,6 +96,28 @@ def test_seeds_that_overlap_are_told_beside_the_answer(make):
     assert "**yes**, overlap" in claims_page([answer], [])
 
 
+def test_a_row_of_doubtful_gradients_may_lose_but_not_win(make, health):
+    failed = {"evaluation__health": health("unbounded", "fail", "All stay right.")}
+    sound, doubtful = make("edge_popup", range(60)), make("hydra", range(20, 50), **failed)
+    found = boards([sound, doubtful])
+    assert [row.method for row in found[PROTOCOL].refused] == ["hydra"]
+
+    yes, no = answers([claim(), claim("hydra", "edge_popup")], found)
+    assert (yes.verdict, no.verdict) == ("yes", "no")
+    assert "| 30.00 (off the board) |" in claims_page([yes], [])
+
+    overstated = boards([make("edge_popup", range(60), **failed), make("hydra", range(20, 50))])
+    (answer,) = answers([claim()], overstated)
+    assert answer.adjusted < 1e-6 and answer.verdict == "not shown"
+
+
+def test_a_row_refused_for_what_it_says_answers_nothing(make, health):
+    failed = {"evaluation__health": health("unbounded", "fail", "All stay right.")}
+    wrong = make("hydra", range(20, 50), training__frozen_parts_unchanged=False, **failed)
+    (answer,) = answers([claim()], boards([make("edge_popup", range(60)), wrong]))
+    assert answer.verdict == "not measured"
+
+
 @pytest.mark.parametrize(
     ("asked", "reason"),
     [(claim("at"), "no record is called 'at'"), (claim(protocol="cifar10-linf-8_255-aa-standard-9"), "no such board")],
