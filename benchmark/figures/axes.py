@@ -11,6 +11,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from benchmark.figures.style import INK
+from benchmark.leaderboard.site.axes import ticks
 
 _STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
@@ -23,15 +24,14 @@ _PLACES = tuple(
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers within a positive range, at least three where the range allows it."""
-    ticks: list[float] = []
+    """Return round numbers within a positive range: few of each decade, else at even distances."""
     for steps in _STEPS:
         exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        ticks = [step * 10.0**exponent for exponent in exponents for step in steps]
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) >= 3:
-            break
-    return ticks
+        found = [step * 10.0**exponent for exponent in exponents for step in steps]
+        within = [tick for tick in found if low <= tick <= high]
+        if len(within) >= 3:
+            return within
+    return ticks(low, high)
 
 
 def with_prefix(value: float, unit: str) -> str:
@@ -47,10 +47,10 @@ def log_axis(axes: Axes, values: Sequence[float], *, unit: str) -> None:
     low, high = low / margin, high * margin
     axes.set_xscale("log")
     axes.set_xlim(low, high)
-    ticks = log_ticks(low, high)
-    axes.xaxis.set_major_locator(FixedLocator(ticks))
+    places = log_ticks(low, high)
+    axes.xaxis.set_major_locator(FixedLocator(places))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([with_prefix(tick, unit) for tick in ticks])
+    axes.set_xticklabels([with_prefix(place, unit) for place in places])
 
 
 def label_points(axes: Axes, labels: Sequence[tuple[str, float, float]], obstacles: Sequence[Bbox]) -> list[str]:

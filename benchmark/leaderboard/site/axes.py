@@ -54,13 +54,18 @@ def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
 def log_ticks(low: float, high: float) -> list[float]:
     """Return powers of ten within [low, high], both above 0, and where these are few 2 and 5 times them.
 
+    Where these are few too, round numbers at even distances.
+
     >>> log_ticks(1500, 30000)
     [2000.0, 5000.0, 10000.0, 20000.0]
+    >>> log_ticks(33000, 58000)
+    [35000.0, 40000.0, 45000.0, 50000.0, 55000.0]
     """
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     wide = high / low > 1000
     found = [digit * 10.0**decade for decade in decades for digit in ((1,) if wide else (1, 2, 5))]
-    return [value for value in found if low <= value <= high]
+    within = [value for value in found if low <= value <= high]
+    return within if len(within) > 2 else ticks(low, high)
 
 
 def grid(

@@ -168,10 +168,13 @@ def test_labels_touch_neither_each_other_nor_what_is_in_the_way():
         (900, 2e6, [1e3, 1e4, 1e5, 1e6]),
         (2_000, 90_000, [3e3, 1e4, 3e4]),
         (30_000, 120_000, [3e4, 4e4, 5e4, 7e4, 1e5]),
+        (41_000, 47_500, [42e3, 44e3, 46e3]),
+        (155_400, 164_800, [156e3, 158e3, 160e3, 162e3, 164e3]),
     ],
 )
-def test_ticks_are_round_and_at_least_three(low, high, expected):
+def test_ticks_are_round_and_at_least_three_and_written_apart(low, high, expected):
     assert log_ticks(low, high) == pytest.approx(expected)
+    assert len({with_prefix(tick, "B") for tick in expected}) == len(expected)
 
 
 def test_ticks_are_written_with_prefixes():
