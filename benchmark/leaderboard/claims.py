@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import mean
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.leaderboard.compare import seeds_overlap
 from benchmark.leaderboard.find import find_pair
 from benchmark.leaderboard.tables import Board
 from benchmark.overrides import read_mapping
@@ -26,6 +28,7 @@ from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair
 from benchmark.results.store import first_mistake
 
 CLAIMS = "claims.yaml"  # in the folder of results
+MEASURES = {"robust": "robust", "wide_pgd": "PGD"}  # how the pages name them
 Text = Annotated[str, Field(min_length=1)]
 Verdicts = tuple[np.ndarray, ...]
 
@@ -67,6 +70,22 @@ class Answer:
     test: PairedTest | None = None
     adjusted: float | None = None  # p-value by Holm's correction over all claims of the board that have an answer
     missing: str = ""
+
+    @property
+    def accuracies(self) -> tuple[float, float]:
+        """What is measured of A and of B, the means over their seeds, in [0, 1]."""
+        a, b = (mean(float(bits.mean()) for bits in row) for row in self.held)
+        return a, b
+
+    @property
+    def overlap(self) -> bool:
+        """Whether one row leads by the pooled test, though the seeds of both overlap."""
+        return self.verdict in ("yes", "no") and len(self.a) > 1 and seeds_overlap(*self.held)
+
+    @property
+    def bounded(self) -> bool:
+        """Whether failed gradient health makes the accuracy of a seed of either row an upper bound."""
+        return any(doubts(record) for record in (*self.a, *self.b))
 
     @property
     def verdict(self) -> Literal["yes", "no", "not shown", "not measured"]:

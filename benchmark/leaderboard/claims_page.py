@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from benchmark.leaderboard.claims import Answer
-from benchmark.leaderboard.compare import p_text, seeds_overlap, wide_text
+from benchmark.leaderboard.claims import MEASURES, Answer
+from benchmark.leaderboard.compare import p_text, wide_text
+from benchmark.leaderboard.find import cell_of
 from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER
 from benchmark.leaderboard.paper_ranking import FEWEST, PaperRanking
 from benchmark.leaderboard.text import amount, duration, markdown, percent, points, row_page, table
@@ -24,7 +25,6 @@ _LEGEND = (
     "difference is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
 )
 _HEADER = ("question", "answer", "measured", "A", "B", "A - B", "95% interval", "p", "corrected", "seeds", "images")
-_MEASURES = {"robust": "robust", "wide_pgd": "PGD"}
 
 
 def claims_page(answers: Sequence[Answer], rankings: Sequence[PaperRanking]) -> str:
@@ -42,12 +42,11 @@ def _line(answer: Answer) -> list[str]:
     if answer.test is None or answer.adjusted is None:
         return [question, answer.verdict, *[""] * (len(_HEADER) - 2)]
     test, low_high = answer.test, answer.test.interval
-    doubtful = answer.verdict in ("yes", "no") and len(answer.a) > 1 and seeds_overlap(*answer.held)
     return [
         question,
-        f"**{answer.verdict}**{', overlap' if doubtful else ''}",
-        _MEASURES[answer.claim.measure],
-        *(percent(mean(float(bits.mean()) for bits in row)) for row in answer.held),
+        f"**{answer.verdict}**{', overlap' if answer.overlap else ''}",
+        MEASURES[answer.claim.measure],
+        *map(percent, answer.accuracies),
         points(test.difference),
         " to ".join(points(end) for end in low_high),
         p_text(test.p_value),
@@ -74,10 +73,10 @@ def _details(answer: Answer) -> str:
 
 
 def _row(side: str, row: Sequence[Record]) -> list[str]:
-    first, cell = row[0], row[0].run.rpartition("/")[0]
+    first = row[0]
     return [
         side,
-        f"[{markdown(cell)}]({row_page(first.protocol, first.run_hash[:6])})",
+        f"[{markdown(cell_of(first))}]({row_page(first.protocol, first.run_hash[:6])})",
         ", ".join(_seed(record) for record in row),
         percent(mean(record.evaluation.clean_accuracy for record in row)),
         percent(mean(record.evaluation.pgd.accuracy for record in row)),

@@ -10,6 +10,7 @@ from statistics import mean
 import numpy as np
 
 from benchmark.errors import UserError
+from benchmark.leaderboard.find import cell_of
 from benchmark.leaderboard.text import amount, percent, printable, short
 from benchmark.results.evaluation import wide_parts
 from benchmark.results.invariants import violations
@@ -60,7 +61,7 @@ def compare_text(a: list[Record], b: list[Record]) -> str:
 
 
 def _names(a: list[Record], b: list[Record]) -> str:
-    lines = [f"{side}: {row[0].run.rpartition('/')[0]}, {_seeds(row)}" for side, row in (("A", a), ("B", b))]
+    lines = [f"{side}: {cell_of(row[0])}, {_seeds(row)}" for side, row in (("A", a), ("B", b))]
     lines.append(f"Protocol: {a[0].protocol}, {a[0].evaluation.n_images} test images, the same for both")
     return "\n".join(_wrapped(line) for line in lines)
 

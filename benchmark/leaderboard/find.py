@@ -29,7 +29,7 @@ def find_records(records: Sequence[Record], name: str) -> list[Record]:
     rows: dict[tuple[str, str], list[Record]] = {}
     for record in sorted(found.values(), key=lambda record: (record.protocol, record.seed, record.run)):
         rows.setdefault((record.protocol, setting_of(record)), []).append(record)
-    cells = {_cell(record) for record in found.values()}
+    cells = {cell_of(record) for record in found.values()}
     if len(cells) > 1 or len({protocol for protocol, _ in rows}) < len(rows):
         raise UserError(_ambiguous(name, rows.values()))
     for row in rows.values():
@@ -90,13 +90,13 @@ def _matches(records: Sequence[Record], name: str) -> list[Record]:
     senses: list[Callable[[Record], bool]] = [
         lambda record: record.run == name,
         lambda record: _HASH.fullmatch(name) is not None and record.run_hash.startswith(name),
-        lambda record: _cell(record) == name,
-        lambda record: name != "" and name in _cell(record),
+        lambda record: cell_of(record) == name,
+        lambda record: name != "" and name in cell_of(record),
     ]
     for bears in senses:
         if found := [record for record in records if bears(record)]:
             return found
-    cells = {_cell(record) for record in records}
+    cells = {cell_of(record) for record in records}
     known = sorted(cells | {part for cell in cells for part in cell.split("/")})
     raise UserError(
         f"no record is called {name!r}: give a run, four or more digits of its hash, or a part of a cell's name, "
@@ -110,7 +110,7 @@ def _protocols(records: Sequence[Record], name: str) -> set[str]:
 
 def _ambiguous(name: str, rows: Iterable[list[Record]]) -> str:
     told = dict.fromkeys(
-        f"{_cell(row[0])} ({','.join(record.run_hash[:6] for record in row)}; {row[0].training.epochs} epochs)"
+        f"{cell_of(row[0])} ({','.join(record.run_hash[:6] for record in row)}; {row[0].training.epochs} epochs)"
         for row in rows
     )
     listed = ", ".join(list(told)[:CANDIDATES])
@@ -122,5 +122,6 @@ def _listed(names: set[str]) -> str:
     return " and ".join(sorted(names))
 
 
-def _cell(record: Record) -> str:
+def cell_of(record: Record) -> str:
+    """Return a run's name without its seed and hash."""
     return record.run.rpartition("/")[0]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchmark.leaderboard.bibtex_page import to_bibtex
 from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries
-from benchmark.leaderboard.claims import answers, load_claims
+from benchmark.leaderboard.claims import Answer, answers, load_claims
 from benchmark.leaderboard.claims_page import claims_page
 from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
 from benchmark.leaderboard.figure_list import Compared, compare_figures, load_figures, outdated_note
@@ -24,7 +24,7 @@ from benchmark.leaderboard.latex_page import to_latex
 from benchmark.leaderboard.loading import load_results
 from benchmark.leaderboard.markdown_page import index_page, to_markdown
 from benchmark.leaderboard.paper_pages import PAPER_CSV_MARKER, paper_csv, paper_latex, paper_markdown
-from benchmark.leaderboard.paper_ranking import paper_ranking
+from benchmark.leaderboard.paper_ranking import PaperRanking, paper_ranking
 from benchmark.leaderboard.paper_tables import TABLES, paper_tables
 from benchmark.leaderboard.readme_table import readme_page
 from benchmark.leaderboard.reference import load_reported
@@ -75,22 +75,22 @@ def _made(folder: Path) -> tuple[dict[str, str], Compared]:
         texts["paper_tables.md"] = paper_markdown(tables)
         texts["paper_tables.csv"] = paper_csv(tables)
         texts["paper_tables.tex"] = paper_latex(tables)
-    texts |= _claims(folder, found)
+    asked = _asked(folder, found)
+    if any(asked):
+        texts["claims.md"] = claims_page(*asked)
     drawn = compare_figures(folder, found)
     figures = [replace(figure, outdated=figure.name in drawn.outdated) for figure in load_figures(folder)]
-    texts |= site_pages(list(found.values()), tables, figures)
+    texts |= site_pages(list(found.values()), tables, figures, *asked)
     return texts | readme_page(folder, found), drawn
 
 
-def _claims(folder: Path, found: Mapping[str, Board]) -> dict[str, str]:
+def _asked(folder: Path, found: Mapping[str, Board]) -> tuple[list[Answer], list[PaperRanking]]:
     claims = load_claims(folder)
-    if not claims.claims and not claims.rankings:
-        return {}
     published = load_reported(folder / "reference" / TABLES) if claims.rankings else []
     rankings = [
         paper_ranking(spec, found[spec.protocol], published) for spec in claims.rankings if spec.protocol in found
     ]
-    return {"claims.md": claims_page(answers(claims.claims, found), rankings)}
+    return answers(claims.claims, found), rankings
 
 
 def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[Path]:

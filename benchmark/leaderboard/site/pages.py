@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from statistics import mean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from benchmark.leaderboard.claims import MEASURES, Answer
+from benchmark.leaderboard.compare import p_text, wide_text
 from benchmark.leaderboard.figure_list import Figure
+from benchmark.leaderboard.find import cell_of
+from benchmark.leaderboard.paper_ranking import PaperRanking
 from benchmark.leaderboard.paper_tables import PaperTable
 from benchmark.leaderboard.site import words
 from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
@@ -20,13 +25,30 @@ from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_
 from benchmark.leaderboard.site.names import Places, artifact_link, later_ids, record_link, row_path
 from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
-from benchmark.leaderboard.text import GENERATED, allocation, amount, architecture, duration, percent, printable, short
+from benchmark.leaderboard.text import (
+    GENERATED,
+    allocation,
+    amount,
+    architecture,
+    duration,
+    percent,
+    points,
+    printable,
+    short,
+)
+from benchmark.results.invariants import doubts
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _COPIED = ("style.css", "site.js")
 
 
-def site_pages(boards: Sequence[Board], tables: Sequence[PaperTable], figures: Sequence[Figure]) -> dict[str, str]:
+def site_pages(
+    boards: Sequence[Board],
+    tables: Sequence[PaperTable],
+    figures: Sequence[Figure],
+    answers: Sequence[Answer] = (),
+    rankings: Sequence[PaperRanking] = (),
+) -> dict[str, str]:
     """Return the text of every file of the site by its path, which begins with "site/".
 
     Args:
@@ -34,13 +56,16 @@ def site_pages(boards: Sequence[Board], tables: Sequence[PaperTable], figures: S
             lead on to it.
         tables: the paper's tables, all on one page.
         figures: pictures that lie in site/figures; those of a run stand on its row's page.
+        answers: to the questions of claims.yaml, all on one page.
+        rankings: of boards beside the paper's, on the same page.
 
     Raises:
         UserError: if a protocol cannot be a file name.
     """
     texts = {f"site/{name}": (_TEMPLATES / name).read_text(encoding="utf-8") for name in _COPIED}
     texts |= {f"site/{path}": _printable(text) for path, text in _rendered(boards, tables, figures)}
-    return texts
+    asked = _environment().get_template("questions.html").render(up="", answers=answers, rankings=rankings)
+    return texts | {"site/questions.html": _printable(asked)}
 
 
 def _rendered(
@@ -104,15 +129,20 @@ def _environment() -> Environment:
         "duration": duration,
         "network": lambda row: architecture(row.architecture, getattr(row, "width", 1.0)),
         "percent": percent,
+        "mean": mean,
         "one_line": printable,
-        "points": lambda fraction: f"{100 * fraction:+.2f}",
+        "p_text": p_text,
+        "points": points,
         "short": short,
         "yes_no": yes_no,
     }
     environment.globals |= {
+        "MEASURES": MEASURES,
         "accuracy_curve": accuracy_curve,
         "artifact_link": artifact_link,
+        "cell_of": cell_of,
         "counts": counts,
+        "doubts": doubts,
         "interval_bar": interval_bar,
         "layer_lines": layer_lines,
         "loss_curve": loss_curve,
@@ -122,6 +152,7 @@ def _environment() -> Environment:
         "settings": settings,
         "spelled": spelled,
         "strategy": strategy,
+        "wide_text": wide_text,
         "words": words,
     }
     return environment

@@ -11,7 +11,10 @@ from typing import Any
 
 import pytest
 
+from benchmark.leaderboard.claims import Claim, RankingSpec, answers
 from benchmark.leaderboard.figure_list import Figure
+from benchmark.leaderboard.find import cell_of
+from benchmark.leaderboard.paper_ranking import paper_ranking
 from benchmark.leaderboard.paper_tables import PaperCell, PaperTable
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.site.pages import site_pages
@@ -58,10 +61,21 @@ def site_records() -> list[Record]:
     ]
 
 
-def site_of(records: Sequence[Record], *, figures: Sequence[Figure] = (), **given: Any) -> dict[str, str]:
-    """Return the site of these records, with one of the paper's tables."""
-    found = list(boards(records, [REPORTED], **given).values())
-    return site_pages(found, [paper_table(found[0])] if found else [], figures)
+def site_of(
+    records: Sequence[Record], *, figures: Sequence[Figure] = (), question: str = "Is A ahead?", **given: Any
+) -> dict[str, str]:
+    """Return the site of these records, with one of the paper's tables, and a question to the first board's rows."""
+    found = boards(records, [REPORTED], **given)
+    if not found:
+        return site_pages([], [], figures)
+    first = next(iter(found.values()))
+    a, b, *_ = [*sorted({cell_of(record) for record in records}), "neither", "nor"]
+    claim = Claim(question=question, protocol=first.protocol, a=a, b=b)
+    spec = RankingSpec(protocol=first.protocol, published="cifar10", objective="pgd")
+    answered = answers([claim, claim.model_copy(update={"b": "lacking"})], found)
+    return site_pages(
+        list(found.values()), [paper_table(first)], figures, answered, [paper_ranking(spec, first, [REPORTED])]
+    )
 
 
 def paper_table(board: Board) -> PaperTable:

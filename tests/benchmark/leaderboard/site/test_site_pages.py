@@ -136,7 +136,7 @@ def hostile_site(make_site_record, make_site):
         broken=[3],
     )
     picture = figure("x", title=HOSTILE, caption=HOSTILE, numbers=((HOSTILE, HOSTILE),), source=HOSTILE)
-    return make_site([good, bad], challenges=[challenge], figures=[picture])
+    return make_site([good, bad], challenges=[challenge], figures=[picture], question=HOSTILE)
 
 
 def test_nothing_that_a_record_says_becomes_markup(make_site_record, make_site, parsed):
@@ -152,6 +152,7 @@ def test_nothing_that_a_record_says_becomes_markup(make_site_record, make_site, 
     board, row = parsed(site[BOARD]), parsed(site[row_pages(site)[0]])
     assert shown in board.texts, "the method's name is shown as it is"
     assert sum(shown in text for text in row.texts) > 15
+    assert parsed(site["site/questions.html"]).texts.count(shown) == 4  # in the table and as a heading, asked twice
 
 
 def test_the_data_of_the_script_holds_no_markup(make_site_record, make_site):
