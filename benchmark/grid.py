@@ -21,7 +21,7 @@ from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import load_records
+from benchmark.results.store import artifact_path, artifact_problem, load_records
 from benchmark.training.handover import trained_path
 from methods.allocation import allocate, weight_budget
 from methods.base import Architecture, Target
@@ -39,6 +39,7 @@ class Planned:
     experiment: Experiment
     state: State
     reason: str  # why it is refused or failed; empty otherwise
+    trained_for: str | None  # protocol of the record whose artifact is measured here; None: the network is trained
     passes_per_image: float  # forward-and-backward passes over each training image, all epochs the run trains itself
     flops: int | None  # of training, as `cost` counts them; None if refused or not known before the data are read
     reported: ReportedRow | None  # the published number of this very cell
@@ -62,10 +63,20 @@ def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], 
     finished: dict[str, list[Record]] = {}
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
+    # A method that begins with a run needs what its training leaves, which is more than the artifact.
+    needed = {experiment.first_phase.run for experiment in experiments if experiment.first_phase is not None}
     reported = [row for path in REPORTED if path.exists() for row in load_reported(path)]
     shares = _robust_shares(record for records in finished.values() for record in records)
     planned = [
-        _planned(experiment, methods[experiment.method.target], out, finished.get(experiment.run, []), reported, shares)
+        _planned(
+            experiment,
+            methods[experiment.method.target],
+            out,
+            finished.get(experiment.run, []),
+            experiment.run in needed,
+            reported,
+            shares,
+        )
         for experiment in experiments
     ]
     missing = {item.experiment.run for item in planned if item.state in ("todo", "failed")}
@@ -113,12 +124,14 @@ def _planned(
     found: ResolvedMethod,
     out: Path,
     records: list[Record],
+    needed: bool,
     reported: Sequence[ReportedRow],
     shares: Mapping[tuple[str, str], float],
 ) -> Planned:
     state: State = "todo"
     reason, warning = "", ""
     epochs = experiment.training.epochs
+    trained_for: str | None = None
     flops: int | None = None
     built: Architecture | None = None
     work: Work | None = None
@@ -130,17 +143,23 @@ def _planned(
         state = "refused"
         reason = f"{found.cls.name} fails in `refusal`, `resize` or `phases`: {type(error).__name__}: {error}"
     else:
-        flops = training_flops(experiment, built, epochs)
-        work = work_of(experiment, built, epochs)
         warning = target_warning(experiment) if built == _network(experiment) else ""
         if any(is_measured(record, experiment) for record in records):
             state = "done"
-        elif (failure := work_folder(out, experiment.run) / "failed.txt").exists():
-            state, reason = "failed", _last_line(failure)
+        else:
+            if (failure := work_folder(out, experiment.run) / "failed.txt").exists():
+                state, reason = "failed", _last_line(failure)
+            if not needed:
+                trained_for = _protocol_with_artifact(records, out)
+            if trained_for is not None:
+                epochs = 0
+        flops = training_flops(experiment, built, epochs)
+        work = work_of(experiment, built, epochs)
     return Planned(
         experiment,
         state,
         reason,
+        trained_for,
         epochs * experiment.passes_per_image,
         flops,
         find_reported(experiment, reported),
@@ -149,6 +168,14 @@ def _planned(
         work,
         shares.get((experiment.dataset, experiment.epsilon)),
     )
+
+
+def _protocol_with_artifact(records: Sequence[Record], out: Path) -> str | None:
+    """Return the protocol of a record of the same training run whose artifact lies below `out`, as it was measured."""
+    for record in records:
+        if artifact_path(out, record.run).exists() and not artifact_problem(out, record):
+            return record.protocol
+    return None
 
 
 def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architecture, int]:

@@ -28,6 +28,8 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
             yield f"{INDENT}options: {options}"
         if item.state != "refused":
             yield INDENT + _numbers(item, time, timed=measured is not None)
+        if item.trained_for is not None:
+            yield f"{INDENT}its network is measured and not trained: it stands on {item.trained_for}"
         if item.reason:
             yield INDENT + item.reason
         if item.warning:

@@ -65,12 +65,12 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         which = "the experiment is" if count == 1 else f"all {count} experiments are"
         raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
     place = choose_device(device)
-    todo = [item.experiment for item in planned if item.state in ("todo", "failed")]
+    todo = [item for item in planned if item.state in ("todo", "failed")]
     failed: Sequence[WorkOrder] = []
     # The server imports what the workers need while the data are checked.
     with ForkServer(place) if todo else nullcontext() as server:
         if todo:
-            _check_data(todo[0], request.data_dir)
+            _check_data(todo[0].experiment, request.data_dir)
             _check_out(request.out)
         for item in planned:
             if item.state == "refused":
@@ -83,14 +83,15 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         if server is not None:
             orders = [
                 WorkOrder(
-                    experiment=experiment,
+                    experiment=item.experiment,
                     out=request.out,
                     data_dir=request.data_dir,
                     device=place,
-                    threads=started_threads(request.out, experiment) or threads,
+                    threads=started_threads(request.out, item.experiment) or threads,
                     command=command,
+                    trained_for=item.trained_for,
                 )
-                for experiment in todo
+                for item in todo
             ]
             failed = run_local(orders, server, jobs=jobs, say=say)
     write_pages(request.out)

@@ -22,6 +22,7 @@ class WorkOrder(Strict):
     device: Literal["cpu", "cuda"]
     threads: int  # torch threads; float sums depend on it, so a resumed run keeps its first value
     command: str  # what the user typed
+    trained_for: str | None = None  # protocol of the record whose artifact is measured again; None: train the network
 
     @property
     def folder(self) -> Path:

@@ -35,13 +35,14 @@ def make_record(
     experiment: Experiment,
     found: ResolvedMethod,
     data: TrainingData,
-    test: TestData,
     trained: Trained,
     measured: Measured,
     artifact: ArtifactPart,
+    weights_sha256: str,
+    *,
+    test: TestData,
     cost: CostPart,
     evaluation: EvaluationPart,
-    weights_sha256: str,
     provenance: ProvenancePart,
 ) -> Record:
     """Return the record of a finished run; its parts check each other.
@@ -114,6 +115,35 @@ def make_record(
         weights_sha256=weights_sha256,
         provenance=provenance,
     )
+
+
+def make_record_again(
+    known: Record,
+    experiment: Experiment,
+    *,
+    test: TestData,
+    cost: CostPart,
+    evaluation: EvaluationPart,
+    provenance: ProvenancePart,
+) -> Record:
+    """Return the record of a network that stands under another protocol already, and was measured and not trained.
+
+    What is told of training, method and file is that of `known`; the rest is new.
+
+    Raises:
+        pydantic.ValidationError: if the parts contradict each other.
+    """
+    dataset = known.dataset.model_copy(update={"test_images": len(test.test), "test_sha256": test.sha256})
+    trained_commit = known.provenance.trained_commit or known.provenance.git_commit
+    changed = {
+        "suite": experiment.suite,
+        "protocol": evaluation.protocol(dataset),
+        "dataset": dataset,
+        "cost": cost,
+        "evaluation": evaluation,
+        "provenance": provenance.model_copy(update={"trained_commit": trained_commit}),
+    }
+    return Record(**{**dict(known), **changed})
 
 
 def _epoch_part(line: EpochLine) -> EpochPart:

@@ -15,37 +15,39 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from benchmark.artifact.measure import measure_export
+from benchmark.artifact.unpack import Artifact
 from benchmark.cost import multiply_adds
 from benchmark.data.fitness import check_same_kind
-from benchmark.data.load import load_test, load_training
+from benchmark.data.load import TrainingData, load_test, load_training
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.wide import widen
 from benchmark.hashing import tensors_sha256
 from benchmark.launch.order import WorkOrder, has_begun, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
-from benchmark.launch.recording import make_record, portable_config
-from benchmark.launch.storing import measure_cost, parent_network, write_network
+from benchmark.launch.recording import make_record, make_record_again, portable_config
+from benchmark.launch.storing import known_network, measure_cost, parent_network, write_network
 from benchmark.launch.threads import threads_for
-from benchmark.models import network_plan, prunable_sizes
+from benchmark.models import NetworkPlan, network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
-from benchmark.results.store import save_record, write_atomic
+from benchmark.results.store import load_record, save_record, write_atomic
 from benchmark.training.allocator import keep_freed_memory
 from benchmark.training.handover import load_first_phase
 from benchmark.training.loop import train
 from methods import load_method_class
 from methods.allocation import weight_budget
-from methods.base import Target
+from methods.base import Architecture, Method, Target
 
 
 def report(line: str) -> None:
@@ -70,15 +72,7 @@ def run_order(order: WorkOrder) -> Record:
     plan = network_plan(experiment.architecture, data.info)
     architecture = method.resize(plan, target)
     order = _settle_threads(order, multiply_adds(architecture, data.info.channels, data.info.height))
-    first_phase = None
-    if experiment.first_phase is not None:
-        first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)
-    trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
-    budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
-    measured = measure_export(
-        trained.network, prunable_sizes(architecture), budget=budget, binary=target.weights == "binary"
-    )
-    stored = write_network(experiment, trained.network, architecture, data.info, order.out)
+    stored, record_of = _trained(order, found, method, target, data, plan, architecture)
 
     # The test part is read only now, when nothing can be chosen any more.
     asked = experiment.evaluation
@@ -121,13 +115,43 @@ def run_order(order: WorkOrder) -> Record:
         started=started.isoformat(timespec="seconds"),
         seconds=round(time.perf_counter() - clock, 3),
     )
-    weights = tensors_sha256(stored.network.cpu().state_dict())
-    record = make_record(
-        experiment, found, data, test, trained, measured, stored.part, cost, evaluation, weights, provenance
-    )
+    record = record_of(test=test, cost=cost, evaluation=evaluation, provenance=provenance)
     save_record(record, order.out)
     shutil.rmtree(journal)
     return record
+
+
+def _trained(
+    order: WorkOrder,
+    found: ResolvedMethod,
+    method: Method,
+    target: Target,
+    data: TrainingData,
+    plan: NetworkPlan,
+    architecture: Architecture,
+) -> tuple[Artifact, Callable[..., Record]]:
+    """Train the network, unless its artifact is to be measured again.
+
+    Returns:
+        the network as it is read from its file, and what makes the record of the evaluation.
+    """
+    experiment = order.experiment
+    if order.trained_for is not None:
+        known = load_record(order.out, order.trained_for, experiment.run)
+        report(f"train      not again: this network stands on {order.trained_for}, its artifact is measured")
+        return known_network(order.out, known, data), partial(make_record_again, known, experiment)
+    first_phase = None
+    if experiment.first_phase is not None:
+        first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)
+    device = torch.device(order.device)
+    trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
+    budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
+    measured = measure_export(
+        trained.network, prunable_sizes(architecture), budget=budget, binary=target.weights == "binary"
+    )
+    stored = write_network(experiment, trained.network, architecture, data.info, order.out)
+    weights = tensors_sha256(stored.network.state_dict())
+    return stored, partial(make_record, experiment, found, data, trained, measured, stored.part, weights)
 
 
 def _settle_threads(order: WorkOrder, multiply_adds: int) -> WorkOrder:

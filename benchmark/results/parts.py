@@ -160,6 +160,7 @@ class ProvenancePart(Part):
     config: dict[str, Json]
     command: str
     git_commit: str | None
+    trained_commit: str | None = None  # that trained the network, where the run measured one of an earlier record
     git_dirty: StrictBool | None
     python: str
     torch: str

@@ -95,6 +95,18 @@ def load_records(folder: Path) -> list[Record]:
     return [record for record, _ in load_hashed_records(folder)]
 
 
+def load_record(folder: Path, protocol: str, run: str) -> Record:
+    """Read the record of a run under a protocol.
+
+    Raises:
+        UserError: if it is not there, is not valid or does not lie where its content says.
+    """
+    path = record_path(folder, protocol, run)
+    if not path.is_file():
+        raise UserError(f"there is no record {path}; start the run again")
+    return _load(path, folder)[0]
+
+
 def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
     """Read all records below `folder` like `load_records`, each with the SHA-256 of its file.
 
