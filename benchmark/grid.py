@@ -14,6 +14,7 @@ from benchmark.catalogue import LEADERBOARDS
 from benchmark.cost import training_flops
 from benchmark.data.catalog import KNOWN
 from benchmark.experiment import Experiment
+from benchmark.launch.known import is_attacked
 from benchmark.launch.order import work_folder
 from benchmark.leaderboard.reference import ReportedRow, load_reported
 from benchmark.leaderboard.reproduction import find_reported
@@ -103,11 +104,9 @@ def is_measured(record: Record, experiment: Experiment) -> bool:
 
     A record with PGD on more images than the protocol's has all that an experiment asks for that sets no such number.
     """
-    asked, told = experiment.evaluation.model_dump(mode="json"), record.provenance.config.get("evaluation")
-    pgd = told.get("pgd") if isinstance(told, dict) else None
-    if isinstance(told, dict) and isinstance(pgd, dict) and experiment.evaluation.pgd.images is None:
-        told = told | {"pgd": {name: value for name, value in pgd.items() if name != "images"}}
-    return told == asked
+    asked = experiment.evaluation
+    same = record.provenance.config.get("evaluation") == asked.model_dump(mode="json")
+    return same or (asked.pgd.images is None and is_attacked(record, experiment))
 
 
 def _robust_shares(records: Iterable[Record]) -> dict[tuple[str, str], float]:
@@ -150,7 +149,7 @@ def _planned(
             if (failure := work_folder(out, experiment.run) / "failed.txt").exists():
                 state, reason = "failed", _last_line(failure)
             if not needed:
-                trained_for = _protocol_with_artifact(records, out)
+                trained_for = _protocol_with_artifact(experiment, records, out)
             if trained_for is not None:
                 epochs = 0
         flops = training_flops(experiment, built, epochs)
@@ -170,9 +169,10 @@ def _planned(
     )
 
 
-def _protocol_with_artifact(records: Sequence[Record], out: Path) -> str | None:
+def _protocol_with_artifact(experiment: Experiment, records: Sequence[Record], out: Path) -> str | None:
     """Return the protocol of a record of the same training run whose artifact lies below `out`, as it was measured."""
-    for record in records:
+    # One that lacks PGD on further images alone comes first: it need not be attacked again.
+    for record in sorted(records, key=lambda each: not is_attacked(each, experiment)):
         if artifact_path(out, record.run).exists() and not artifact_problem(out, record):
             return record.protocol
     return None

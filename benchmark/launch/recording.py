@@ -10,6 +10,7 @@ from pydantic import JsonValue
 from benchmark.artifact.measure import Measured
 from benchmark.data.load import TestData, TrainingData
 from benchmark.experiment import Experiment
+from benchmark.launch.known import is_attacked
 from benchmark.registry import ResolvedMethod
 from benchmark.results.evaluation import EvaluationPart
 from benchmark.results.parts import (
@@ -126,13 +127,20 @@ def make_record_again(
     evaluation: EvaluationPart,
     provenance: ProvenancePart,
 ) -> Record:
-    """Return the record of a network that stands under another protocol already, and was measured and not trained.
+    """Return the record of a network that stands in a record already, and was measured and not trained.
 
-    What is told of training, method and file is that of `known`; the rest is new.
+    What is told of training, method and file is that of `known`; the rest is new. If only PGD on further images was
+    missing there, all the rest is that of `known` too, and a note says where the further images come from.
 
     Raises:
         pydantic.ValidationError: if the parts contradict each other.
     """
+    if is_attacked(known, experiment):
+        commit = f" at commit {provenance.git_commit}" if provenance.git_commit else ""
+        note = f"PGD on further images was added to this record on {provenance.started[:10]}{commit}"
+        noted = {**dict(evaluation), "notes": [*evaluation.notes, *([note] if evaluation.wide else [])]}
+        told = known.provenance.model_copy(update={"config": provenance.config})
+        return Record(**{**dict(known), "evaluation": EvaluationPart(**noted), "provenance": told})
     dataset = known.dataset.model_copy(update={"test_images": len(test.test), "test_sha256": test.sha256})
     trained_commit = known.provenance.trained_commit or known.provenance.git_commit
     changed = {

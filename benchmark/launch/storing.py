@@ -12,13 +12,11 @@ from benchmark.artifact.measure import BadExport
 from benchmark.artifact.operations import operations
 from benchmark.artifact.pack import pack, write_artifact
 from benchmark.artifact.unpack import Artifact, read_artifact
-from benchmark.data.load import ImageInfo, TrainingData
-from benchmark.errors import UserError
+from benchmark.data.load import ImageInfo
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan
 from benchmark.results.parts import CostPart
-from benchmark.results.record import Record
-from benchmark.results.store import artifact_path, artifact_problem
+from benchmark.results.store import artifact_path
 from methods.base import Architecture
 
 
@@ -39,22 +37,6 @@ def write_network(
         path, pack(network.cpu(), architecture, dataset=experiment.dataset, image_size=size, statistics=statistics)
     )
     return read_artifact(path)
-
-
-def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:
-    """Return the network that a record was measured on.
-
-    Raises:
-        UserError: if it was trained on other images, or its file is not the one that was measured.
-    """
-    if data.sha256 != known.dataset.train_sha256:
-        raise UserError(
-            f"{known.run} stands on {known.protocol} and was trained on other images of {known.dataset.name} than "
-            "those of --data-dir; give the folder with those images, or another --out to train it anew"
-        )
-    if problem := artifact_problem(out, known):
-        raise UserError(f"{known.run} stands on {known.protocol}, but {problem}; put the file back")
-    return read_artifact(artifact_path(out, known.run))
 
 
 def parent_network(out: Path, experiment: Experiment) -> nn.Module | None:

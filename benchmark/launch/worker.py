@@ -32,10 +32,11 @@ from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.wide import widen
 from benchmark.hashing import tensors_sha256
+from benchmark.launch.known import known_evaluation, known_network
 from benchmark.launch.order import WorkOrder, has_begun, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.launch.recording import make_record, make_record_again, portable_config
-from benchmark.launch.storing import known_network, measure_cost, parent_network, write_network
+from benchmark.launch.storing import measure_cost, parent_network, write_network
 from benchmark.launch.threads import threads_for
 from benchmark.models import NetworkPlan, network_plan, prunable_sizes
 from benchmark.registry import ResolvedMethod
@@ -72,7 +73,13 @@ def run_order(order: WorkOrder) -> Record:
     plan = network_plan(experiment.architecture, data.info)
     architecture = method.resize(plan, target)
     order = _settle_threads(order, multiply_adds(architecture, data.info.channels, data.info.height))
-    stored, record_of = _trained(order, found, method, target, data, plan, architecture)
+    known = None if order.trained_for is None else load_record(order.out, order.trained_for, experiment.run)
+    record_of: Callable[..., Record]
+    if known is not None:
+        report(f"train      not again: this network stands on {known.protocol}, its artifact is measured")
+        stored, record_of = known_network(order.out, known, data), partial(make_record_again, known, experiment)
+    else:
+        stored, record_of = _trained(order, found, method, target, data, plan, architecture)
 
     # The test part is read only now, when nothing can be chosen any more.
     asked = experiment.evaluation
@@ -80,16 +87,20 @@ def run_order(order: WorkOrder) -> Record:
     test = whole.first(asked.images)
     check_same_kind(data.info, test.info)
     journal = order.folder / "autoattack"
-    evaluation = evaluate(
-        stored.network,
-        test,
-        experiment.protocol(len(test.test), test.info.num_classes),
-        device=device,
-        batch_size=asked.autoattack.batch_size,
-        parent=parent_network(order.out, experiment),
-        journal=journal,
-        report=report,
-    )
+    evaluation = None if known is None else known_evaluation(known, experiment, test)
+    if evaluation is None:
+        evaluation = evaluate(
+            stored.network,
+            test,
+            experiment.protocol(len(test.test), test.info.num_classes),
+            device=device,
+            batch_size=asked.autoattack.batch_size,
+            parent=parent_network(order.out, experiment),
+            journal=journal,
+            report=report,
+        )
+    else:
+        report("evaluate   not again, only PGD on further images")
     if wide := asked.wide_images(len(whole.test)):
         evaluation = widen(
             stored.network,
@@ -117,7 +128,7 @@ def run_order(order: WorkOrder) -> Record:
     )
     record = record_of(test=test, cost=cost, evaluation=evaluation, provenance=provenance)
     save_record(record, order.out)
-    shutil.rmtree(journal)
+    shutil.rmtree(journal, ignore_errors=True)  # there is none where nothing was attacked again
     return record
 
 
@@ -130,16 +141,8 @@ def _trained(
     plan: NetworkPlan,
     architecture: Architecture,
 ) -> tuple[Artifact, Callable[..., Record]]:
-    """Train the network, unless its artifact is to be measured again.
-
-    Returns:
-        the network as it is read from its file, and what makes the record of the evaluation.
-    """
+    """Return the trained network as it is read from its file, and what makes the record of its evaluation."""
     experiment = order.experiment
-    if order.trained_for is not None:
-        known = load_record(order.out, order.trained_for, experiment.run)
-        report(f"train      not again: this network stands on {order.trained_for}, its artifact is measured")
-        return known_network(order.out, known, data), partial(make_record_again, known, experiment)
     first_phase = None
     if experiment.first_phase is not None:
         first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)

@@ -73,6 +73,39 @@ def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp
     assert anew.provenance.trained_commit is None
 
 
+def test_pgd_on_further_images_is_added_without_attacking_the_others_again(suite, out, tmp_path):
+    first = by_images(out)[8]
+    wide = ("--set", "evaluation.pgd.images=20")
+
+    code, output = command("run", suite, *wide, "--out", out)
+    command("run", suite, *wide, "--out", tmp_path / "anew")
+
+    assert code == 0, output
+    assert "evaluate   not again, only PGD on further images" in output
+    (record,), (anew,) = load_records(out), load_records(tmp_path / "anew")
+    assert record.evaluation.wide == anew.evaluation.wide
+    assert record.evaluation.wide.n_images == 20
+    parts = {"wide": None, "notes": []}
+    assert record.evaluation.model_copy(update=parts) == first.evaluation
+    (note,) = record.evaluation.notes
+    assert note.startswith(f"PGD on further images was added to this record on {anew.provenance.started[:10]}")
+    assert record.cost == first.cost
+    assert record.provenance.model_copy(update={"config": first.provenance.config}) == first.provenance
+    assert "1 experiments: 1 done" in command("run", suite, *wide, "--out", out)[1]
+    assert "1 experiments: 1 done" in command("run", suite, "--out", out)[1]
+
+
+def test_other_test_images_are_one_sentence(suite, out):
+    record = by_images(out)[8]
+    dataset = record.dataset.model_copy(update={"test_sha256": "0" * 64})
+    save_record(record.model_copy(update={"dataset": dataset}), out)
+
+    code, output = command("run", suite, "--set", "evaluation.pgd.images=20", "--out", out)
+
+    assert code == 1
+    assert "was attacked on other images of digits than those of --data-dir" in " ".join(output.split())
+
+
 def test_it_is_done_then_and_can_be_measured_a_third_time(suite, out):
     command("run", suite, *MORE, "--out", out)
 

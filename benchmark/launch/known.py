@@ -1,0 +1,64 @@
+"""Networks that stand in a record already: what of them is taken over, so that only what is new is measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.data.load import TestData, TrainingData
+from benchmark.errors import UserError
+from benchmark.experiment import Experiment
+from benchmark.results.evaluation import EvaluationPart
+from benchmark.results.record import Record
+from benchmark.results.store import artifact_path, artifact_problem
+
+
+def is_attacked(record: Record, experiment: Experiment) -> bool:
+    """Tell whether a record of the same training run was evaluated as the experiment asks, PGD's further images aside.
+
+    These, `evaluation.pgd.images`, change nothing in what is measured on the protocol's images.
+    """
+    asked = experiment.evaluation.model_dump(mode="json")
+    return _without_further_images(record.provenance.config.get("evaluation")) == _without_further_images(asked)
+
+
+def _without_further_images(evaluation: JsonValue) -> JsonValue:
+    pgd = evaluation.get("pgd") if isinstance(evaluation, dict) else None
+    if not isinstance(evaluation, dict) or not isinstance(pgd, dict):
+        return evaluation
+    return evaluation | {"pgd": {name: value for name, value in pgd.items() if name != "images"}}
+
+
+def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:
+    """Return the network that a record was measured on.
+
+    Raises:
+        UserError: if it was trained on other images, or its file is not the one that was measured.
+    """
+    if data.sha256 != known.dataset.train_sha256:
+        raise UserError(_other_images(known, "trained"))
+    if problem := artifact_problem(out, known):
+        raise UserError(f"{known.run} stands on {known.protocol}, but {problem}; put the file back")
+    return read_artifact(artifact_path(out, known.run))
+
+
+def known_evaluation(known: Record, experiment: Experiment, test: TestData) -> EvaluationPart | None:
+    """Return a record's evaluation on the protocol's images if it is what the experiment asks for, otherwise None.
+
+    Raises:
+        UserError: if it was made on other images.
+    """
+    if not is_attacked(known, experiment):
+        return None
+    if test.sha256 != known.dataset.test_sha256:
+        raise UserError(_other_images(known, "attacked"))
+    return known.evaluation.model_copy(update={"wide": None})
+
+
+def _other_images(known: Record, what: str) -> str:
+    return (
+        f"{known.run} stands on {known.protocol} and was {what} on other images of {known.dataset.name} than those of "
+        "--data-dir; give the folder with those images, or another --out to begin anew"
+    )
