@@ -40,7 +40,7 @@ class Planned:
     experiment: Experiment
     state: State
     reason: str  # why it is refused or failed; empty otherwise
-    trained_for: str | None  # protocol of the record whose artifact is measured here; None: the network is trained
+    known: Record | None  # whose artifact is measured here; None: the network is trained
     passes_per_image: float  # forward-and-backward passes over each training image, all epochs the run trains itself
     flops: int | None  # of training, as `cost` counts them; None if refused or not known before the data are read
     reported: ReportedRow | None  # the published number of this very cell
@@ -130,7 +130,7 @@ def _planned(
     state: State = "todo"
     reason, warning = "", ""
     epochs = experiment.training.epochs
-    trained_for: str | None = None
+    known: Record | None = None
     flops: int | None = None
     built: Architecture | None = None
     work: Work | None = None
@@ -148,17 +148,18 @@ def _planned(
         else:
             if (failure := work_folder(out, experiment.run) / "failed.txt").exists():
                 state, reason = "failed", _last_line(failure)
-            if not needed:
-                trained_for = _protocol_with_artifact(experiment, records, out)
-            if trained_for is not None:
+            known = None if needed else _with_artifact(experiment, records, out)
+            if known is not None:
                 epochs = 0
         flops = training_flops(experiment, built, epochs)
         work = work_of(experiment, built, epochs)
+        if work is not None and known is not None and is_attacked(known, experiment):
+            work = replace(work, test_images=0)  # only the further images are left to do
     return Planned(
         experiment,
         state,
         reason,
-        trained_for,
+        known,
         epochs * experiment.passes_per_image,
         flops,
         find_reported(experiment, reported),
@@ -169,12 +170,12 @@ def _planned(
     )
 
 
-def _protocol_with_artifact(experiment: Experiment, records: Sequence[Record], out: Path) -> str | None:
-    """Return the protocol of a record of the same training run whose artifact lies below `out`, as it was measured."""
+def _with_artifact(experiment: Experiment, records: Sequence[Record], out: Path) -> Record | None:
+    """Return a record of the same training run whose artifact lies below `out`, as it was measured."""
     # One that lacks PGD on further images alone comes first: it need not be attacked again.
     for record in sorted(records, key=lambda each: not is_attacked(each, experiment)):
         if artifact_path(out, record.run).exists() and not artifact_problem(out, record):
-            return record.protocol
+            return record
     return None
 
 

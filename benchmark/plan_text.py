@@ -13,7 +13,9 @@ from benchmark.bench.predict import FIXED, ROBUST_SHARE, Prediction, predict
 from benchmark.bench.text import threads_text
 from benchmark.cost import training_images
 from benchmark.grid import Planned
+from benchmark.launch.known import is_attacked
 from benchmark.leaderboard.text import options_text
+from benchmark.results.record import Record
 
 INDENT = " " * 8
 SUSTAINED = 1e14  # FLOP/s of one current data-centre GPU in practice
@@ -28,8 +30,8 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
             yield f"{INDENT}options: {options}"
         if item.state != "refused":
             yield INDENT + _numbers(item, time, timed=measured is not None)
-        if item.trained_for is not None:
-            yield f"{INDENT}its network is measured and not trained: it stands on {item.trained_for}"
+        if item.known is not None:
+            yield INDENT + _known_text(item.known, only_further=is_attacked(item.known, item.experiment))
         if item.reason:
             yield INDENT + item.reason
         if item.warning:
@@ -48,6 +50,12 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
         yield from _legend(accepted[0])
         yield ""
         yield from _hours(planned, times, measured)
+
+
+def _known_text(known: Record, *, only_further: bool) -> str:
+    if only_further:
+        return f"only PGD on further images is measured: all else stands on {known.protocol}"
+    return f"its network is measured and not trained: it stands on {known.protocol}"
 
 
 def _predicted(item: Planned, measured: Measurement | None) -> Prediction | None:

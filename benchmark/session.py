@@ -89,7 +89,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
                     device=place,
                     threads=started_threads(request.out, item.experiment) or threads,
                     command=command,
-                    trained_for=item.trained_for,
+                    trained_for=item.known.protocol if item.known else None,
                 )
                 for item in todo
             ]

@@ -76,11 +76,13 @@ def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp
 def test_pgd_on_further_images_is_added_without_attacking_the_others_again(suite, out, tmp_path):
     first = by_images(out)[8]
     wide = ("--set", "evaluation.pgd.images=20")
+    planned = " ".join(command("plan", suite, *wide, "--out", out)[1].split())
 
     code, output = command("run", suite, *wide, "--out", out)
     command("run", suite, *wide, "--out", tmp_path / "anew")
 
     assert code == 0, output
+    assert f"only PGD on further images is measured: all else stands on {first.protocol}" in planned
     assert "evaluate   not again, only PGD on further images" in output
     (record,), (anew,) = load_records(out), load_records(tmp_path / "anew")
     assert record.evaluation.wide == anew.evaluation.wide
