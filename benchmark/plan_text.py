@@ -52,6 +52,19 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
         yield from _hours(planned, times, measured)
 
 
+def remarks(planned: Sequence[Planned]) -> Iterator[str]:
+    """Yield what `run` says before it starts: what is refused, and each warning once for all that it is about."""
+    warned: dict[str, list[str]] = {}
+    for item in planned:
+        if item.state == "refused":
+            yield f"skip   {item.experiment.run}: {item.reason}"
+        elif item.warning and item.state != "done":
+            warned.setdefault(item.warning, []).append(item.experiment.run)
+    for warning, runs in warned.items():
+        which = runs[0] if len(runs) == 1 else f"{len(runs)} experiments such as {runs[0]}"
+        yield f"note   {which}: {warning}"
+
+
 def _known_text(known: Record, *, only_further: bool) -> str:
     if only_further:
         return f"only PGD on further images is measured: all else stands on {known.protocol}"

@@ -20,6 +20,7 @@ from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
 from benchmark.leaderboard.loading import load_results
 from benchmark.leaderboard.render import to_terminal, write_pages
+from benchmark.plan_text import remarks
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
@@ -72,11 +73,8 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         if todo:
             _check_data(todo[0].experiment, request.data_dir)
             _check_out(request.out)
-        for item in planned:
-            if item.state == "refused":
-                say(f"skip   {item.experiment.run}: {item.reason}")
-            elif item.warning:
-                say(f"note   {item.experiment.run}: {item.warning}")
+        for line in remarks(planned):
+            say(line)
         done = sum(item.state == "done" for item in planned)
         jobs, threads = jobs_and_threads(place, jobs)
         say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")

@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.grid import plan, target_warning
 from benchmark.launch.order import work_folder
+from benchmark.plan_text import remarks
 from benchmark.registry import ResolvedMethod
 from benchmark.results.store import save_record
 from methods.allocation import allocate
@@ -61,6 +62,19 @@ def test_an_experiment_without_traces_is_to_do(planned):
 
 def test_the_plan_carries_the_warning_of_what_is_to_do(planned):
     assert "keeps conv1 whole" in planned(allocation=0.1).warning
+
+
+def test_run_tells_a_warning_once_for_all_that_it_is_about(make_experiment, save_result, tmp_path):
+    done, *todo = (make_experiment(seed=seed) for seed in range(3))
+    save_result(done)
+    others = [make_experiment(allocation=0.0), make_experiment(allocation=1.0), make_experiment(keep_ratio=1.0)]
+
+    lines = list(remarks(plan([done, *todo, *others], METHODS, tmp_path)))
+
+    assert len(lines) == 3
+    assert lines[0].startswith(f"skip   {others[2].run}: edge_popup selects weights")
+    assert lines[1].startswith(f"note   2 experiments such as {todo[0].run}: keeps conv1 whole")
+    assert lines[2].startswith(f"note   {others[0].run}: keeps conv1, fc whole")
 
 
 def test_the_cost_counts_attack_steps_and_update_over_all_epochs(planned):
