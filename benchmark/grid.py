@@ -64,30 +64,34 @@ def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], 
     finished: dict[str, list[Record]] = {}
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
-    # A method that begins with a run needs what its training leaves, which is more than the artifact.
-    needed = {experiment.first_phase.run for experiment in experiments if experiment.first_phase is not None}
     reported = [row for path in REPORTED if path.exists() for row in load_reported(path)]
     shares = _robust_shares(record for records in finished.values() for record in records)
+
+    def of(experiment: Experiment, *, anew: bool) -> Planned:
+        found, records = methods[experiment.method.target], finished.get(experiment.run, [])
+        return _planned(experiment, found, out, records, reported, shares, anew=anew)
+
+    planned = [of(experiment, anew=False) for experiment in experiments]
+    # A method that begins with a run needs what its training leaves, which is more than the artifact.
+    begun = {item.experiment.first_phase.run for item in planned if _trains(item) and item.experiment.first_phase}
+    needed = {run for run in begun if not trained_path(work_folder(out, run)).exists()}
     planned = [
-        _planned(
-            experiment,
-            methods[experiment.method.target],
-            out,
-            finished.get(experiment.run, []),
-            experiment.run in needed,
-            reported,
-            shares,
-        )
-        for experiment in experiments
+        of(item.experiment, anew=True) if item.known is not None and item.experiment.run in needed else item
+        for item in planned
     ]
-    missing = {item.experiment.run for item in planned if item.state in ("todo", "failed")}
-    return [_with_first_phase(item, missing, out) for item in planned]
+    trained = {item.experiment.run for item in planned if _trains(item)}
+    return [_with_first_phase(item, trained, out) for item in planned]
+
+
+def _trains(item: Planned) -> bool:
+    """Tell whether the experiment's network will be trained, and not only measured."""
+    return item.state in ("todo", "failed") and item.known is None
 
 
 def _with_first_phase(item: Planned, runs: Set[str], out: Path) -> Planned:
     """Refuse what is to begin with the network of a run that neither `runs` nor a work folder will give."""
     first_phase = item.experiment.first_phase
-    if item.state not in ("todo", "failed") or first_phase is None or first_phase.run in runs:
+    if not _trains(item) or first_phase is None or first_phase.run in runs:
         return item
     network = trained_path(work_folder(out, first_phase.run))
     if network.exists():
@@ -102,11 +106,11 @@ def _with_first_phase(item: Planned, runs: Set[str], out: Path) -> Planned:
 def is_measured(record: Record, experiment: Experiment) -> bool:
     """Tell whether a record of the same training run was evaluated the way the experiment asks for.
 
-    A record with PGD on more images than the protocol's has all that an experiment asks for that sets no such number.
+    A record with PGD on further images has all that an experiment asks for that wants fewer of them, or none.
     """
-    asked = experiment.evaluation
-    same = record.provenance.config.get("evaluation") == asked.model_dump(mode="json")
-    return same or (asked.pgd.images is None and is_attacked(record, experiment))
+    asked, evaluation = experiment.evaluation.pgd.images, record.evaluation
+    have = evaluation.n_images if evaluation.wide is None else evaluation.wide.n_images
+    return is_attacked(record, experiment) and (asked is None or asked <= have)
 
 
 def _robust_shares(records: Iterable[Record]) -> dict[tuple[str, str], float]:
@@ -123,9 +127,10 @@ def _planned(
     found: ResolvedMethod,
     out: Path,
     records: list[Record],
-    needed: bool,
     reported: Sequence[ReportedRow],
     shares: Mapping[tuple[str, str], float],
+    *,
+    anew: bool,
 ) -> Planned:
     state: State = "todo"
     reason, warning = "", ""
@@ -148,7 +153,7 @@ def _planned(
         else:
             if (failure := work_folder(out, experiment.run) / "failed.txt").exists():
                 state, reason = "failed", _last_line(failure)
-            known = None if needed else _with_artifact(experiment, records, out)
+            known = None if anew else _with_artifact(experiment, records, out)
             if known is not None:
                 epochs = 0
         flops = training_flops(experiment, built, epochs)

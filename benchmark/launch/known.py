@@ -11,8 +11,11 @@ from benchmark.data.load import TestData, TrainingData
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
 from benchmark.results.evaluation import EvaluationPart
+from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, artifact_problem
+
+_WIDENED = "PGD on further images was added to this record"
 
 
 def is_attacked(record: Record, experiment: Experiment) -> bool:
@@ -31,6 +34,13 @@ def _without_further_images(evaluation: JsonValue) -> JsonValue:
     return evaluation | {"pgd": {name: value for name, value in pgd.items() if name != "images"}}
 
 
+def widening_note(provenance: ProvenancePart) -> str:
+    """Return the note of a record to which PGD on further images was added."""
+    commit = f" at commit {provenance.git_commit}" if provenance.git_commit else ""
+    dirty = " with uncommitted changes" if provenance.git_dirty else ""
+    return f"{_WIDENED} on {provenance.started[:10]}{commit}{dirty}"
+
+
 def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:
     """Return the network that a record was measured on.
 
@@ -45,7 +55,7 @@ def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:
 
 
 def known_evaluation(known: Record, experiment: Experiment, test: TestData) -> EvaluationPart | None:
-    """Return a record's evaluation on the protocol's images if it is what the experiment asks for, otherwise None.
+    """Return what a record tells of the protocol's images if it is what the experiment asks for, otherwise None.
 
     Raises:
         UserError: if it was made on other images.
@@ -54,7 +64,8 @@ def known_evaluation(known: Record, experiment: Experiment, test: TestData) -> E
         return None
     if test.sha256 != known.dataset.test_sha256:
         raise UserError(_other_images(known, "attacked"))
-    return known.evaluation.model_copy(update={"wide": None})
+    notes = [note for note in known.evaluation.notes if not note.startswith(_WIDENED)]
+    return known.evaluation.model_copy(update={"wide": None, "notes": notes})
 
 
 def _other_images(known: Record, what: str) -> str:

@@ -10,7 +10,7 @@ from pydantic import JsonValue
 from benchmark.artifact.measure import Measured
 from benchmark.data.load import TestData, TrainingData
 from benchmark.experiment import Experiment
-from benchmark.launch.known import is_attacked
+from benchmark.launch.known import is_attacked, widening_note
 from benchmark.registry import ResolvedMethod
 from benchmark.results.evaluation import EvaluationPart
 from benchmark.results.parts import (
@@ -136,20 +136,19 @@ def make_record_again(
         pydantic.ValidationError: if the parts contradict each other.
     """
     if is_attacked(known, experiment):
-        commit = f" at commit {provenance.git_commit}" if provenance.git_commit else ""
-        note = f"PGD on further images was added to this record on {provenance.started[:10]}{commit}"
-        noted = {**dict(evaluation), "notes": [*evaluation.notes, *([note] if evaluation.wide else [])]}
-        told = known.provenance.model_copy(update={"config": provenance.config})
+        noted = {**dict(evaluation), "notes": [*evaluation.notes, widening_note(provenance)]}
+        config = known.provenance.config | {"evaluation": provenance.config["evaluation"]}
+        told = known.provenance.model_copy(update={"config": config})
         return Record(**{**dict(known), "evaluation": EvaluationPart(**noted), "provenance": told})
     dataset = known.dataset.model_copy(update={"test_images": len(test.test), "test_sha256": test.sha256})
-    trained_commit = known.provenance.trained_commit or known.provenance.git_commit
     changed = {
         "suite": experiment.suite,
         "protocol": evaluation.protocol(dataset),
         "dataset": dataset,
         "cost": cost,
         "evaluation": evaluation,
-        "provenance": provenance.model_copy(update={"trained_commit": trained_commit}),
+        "method": known.method.model_copy(update={"target": _portable(experiment.method.target)}),
+        "provenance": provenance.model_copy(update={"trained": known.provenance.training}),
     }
     return Record(**{**dict(known), **changed})
 

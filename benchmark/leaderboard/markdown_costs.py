@@ -19,7 +19,7 @@ _LEGEND = (
     "of them or those with weights that are not zero; *bit-operations*: sparse MACs times the bits of a weight times "
     "the 32 bits of an activation. These are theory: *batch 1* and *batch 64* are measured forward runs in the dense "
     "runtime, which profits from no zero, on the device and with the threads shown. Training time includes what else "
-    "that machine did."
+    "that machine did; a network that an earlier record has too was trained where the row's page says."
 )
 
 

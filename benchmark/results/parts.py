@@ -5,9 +5,17 @@ Densities and ratios are fractions in [0, 1], durations are seconds, sizes are b
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    model_serializer,
+    model_validator,
+)
 
 from benchmark.results.fields import Count, Json, KeepRatio, Positive, Quantity, Sha256, Share, Utc, Width
 
@@ -154,13 +162,10 @@ class TrainingPart(Part):
         return self
 
 
-class ProvenancePart(Part):
-    """How to get the same record again: resolved experiment, command, code and machine."""
+class OriginPart(Part):
+    """Code and machine that something was computed with, and when."""
 
-    config: dict[str, Json]
-    command: str
     git_commit: str | None
-    trained_commit: str | None = None  # that trained the network, where the run measured one of an earlier record
     git_dirty: StrictBool | None
     python: str
     torch: str
@@ -168,4 +173,25 @@ class ProvenancePart(Part):
     device: str
     threads: Positive
     started: Utc
+
+
+class ProvenancePart(OriginPart):
+    """How to get the same record again: resolved experiment, command, code and machine."""
+
+    config: dict[str, Json]
+    command: str
     seconds: Quantity
+    trained: OriginPart | None = None  # of the training, where the run only measured the network of an earlier record
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out a missing part: few records have it, the first ones did not know it."""
+        fields: dict[str, Any] = serialize(self)
+        if self.trained is None:
+            fields.pop("trained", None)
+        return fields
+
+    @property
+    def training(self) -> OriginPart:
+        """Where the network was trained."""
+        return self.trained or OriginPart(**{name: getattr(self, name) for name in OriginPart.model_fields})

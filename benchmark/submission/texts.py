@@ -33,10 +33,10 @@ _NAMES = {
     "evaluation.autoattack.package": r"pyautoattack",
     "evaluation.autoattack.package_version": r"\d{1,4}(\.\d{1,4}){1,3}",
     "provenance.git_commit": r"[0-9a-f]{40}",
-    "provenance.trained_commit": r"[0-9a-f]{40}",
     "provenance.python": r"\d{1,2}(\.\d{1,3}){1,2}[A-Za-z0-9.+-]{0,20}",
     "provenance.torch": r"\d{1,2}(\.\d{1,4}){1,3}[A-Za-z0-9.+-]{0,40}",
 }
+_NAMES |= {f"provenance.trained.{name}": _NAMES[f"provenance.{name}"] for name in ("git_commit", "python", "torch")}
 
 
 def check_texts(record: Record, submission: Submission) -> list[str]:

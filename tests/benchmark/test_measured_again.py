@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from typer.testing import CliRunner
 
@@ -36,14 +38,21 @@ def suite(tmp_path):
     return path
 
 
-@pytest.fixture
-def out(suite, tmp_path):
-    """Return the folder of a run on eight images, without what lies in its work folders."""
-    folder = tmp_path / "out"
-    code, output = command("run", suite, "--out", folder)
+@pytest.fixture(scope="module")
+def run_once(tmp_path_factory):
+    """Return the folder of a run on eight images, without its work folders."""
+    place = tmp_path_factory.mktemp("once")
+    (place / "tiny.yaml").write_text(SUITE, encoding="utf-8")
+    code, output = command("run", place / "tiny.yaml", "--out", place / "out")
     assert code == 0, output
-    (folder / "work").rename(tmp_path / "gone")
-    return folder
+    shutil.rmtree(place / "out" / "work")
+    return place / "out"
+
+
+@pytest.fixture
+def out(run_once, tmp_path):
+    """Return a copy of that folder."""
+    return shutil.copytree(run_once, tmp_path / "out")
 
 
 def by_images(folder):
@@ -69,8 +78,8 @@ def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp
         assert getattr(again, name) == getattr(anew, name)
     assert again.evaluation.verdicts == anew.evaluation.verdicts
     assert again.evaluation.health == anew.evaluation.health
-    assert again.provenance.trained_commit == first.provenance.git_commit
-    assert anew.provenance.trained_commit is None
+    assert again.provenance.trained == first.provenance.training
+    assert anew.provenance.trained is None
 
 
 def test_pgd_on_further_images_is_added_without_attacking_the_others_again(suite, out, tmp_path):
@@ -115,8 +124,7 @@ def test_it_is_done_then_and_can_be_measured_a_third_time(suite, out):
     code, output = command("run", suite, "--set", "evaluation.images=10", "--out", out)
     assert code == 0, output
     assert "not again" in output
-    commits = {record.provenance.trained_commit or record.provenance.git_commit for record in load_records(out)}
-    assert len(commits) == 1
+    assert len({record.provenance.training.started for record in load_records(out)}) == 1
 
 
 def test_plan_says_so_and_counts_no_training(suite, out):
@@ -150,10 +158,11 @@ def test_other_training_images_are_one_sentence(suite, out):
     assert len(load_records(out)) == 1
 
 
+HYDRA = SUITE.replace("training:", "  - {method: hydra, keep_ratio: 0.5, first_phase: at}\ntraining:")
+
+
 def test_a_run_that_another_method_begins_with_is_trained(suite, out):
-    suite.write_text(
-        SUITE.replace("training:", "  - {method: hydra, keep_ratio: 0.5, first_phase: at}\ntraining:"), encoding="utf-8"
-    )
+    suite.write_text(HYDRA, encoding="utf-8")
 
     code, output = command("run", suite, *MORE, "--out", out)
 
@@ -162,13 +171,80 @@ def test_a_run_that_another_method_begins_with_is_trained(suite, out):
     assert sorted(record.method.name for record in load_records(out)) == ["at", "at", "hydra"]
 
 
-def test_the_row_page_names_the_commit_that_trained(suite, out):
+@pytest.mark.parametrize("methods", ["at,hydra", "hydra"])
+def test_a_first_phase_is_not_needed_where_the_network_is_only_measured(suite, tmp_path, methods):
+    suite.write_text(HYDRA, encoding="utf-8")
+    out = tmp_path / "both"
+    assert command("run", suite, "--out", out)[0] == 0
+    shutil.rmtree(out / "work")
+
+    code, output = command("run", suite, *MORE, "--methods", methods, "--out", out)
+
+    assert code == 0, output
+    assert output.count("train      not again") == len(methods.split(","))
+    assert len(load_records(out)) == 2 + len(methods.split(","))
+
+
+def test_a_suite_of_another_name_leaves_a_record_that_agrees_with_itself(suite, out):
+    suite.write_text(SUITE.replace("name: tiny", "name: other"), encoding="utf-8")
+
+    assert command("run", suite, "--set", "evaluation.pgd.images=20", "--out", out)[0] == 0
+    assert command("run", suite, *MORE, "--out", out)[0] == 0
+
+    told = {n: (record.suite, record.provenance.config["suite"]) for n, record in by_images(out).items()}
+    assert told == {8: ("tiny", "tiny"), 12: ("other", "other")}
+
+
+def test_where_the_network_was_trained_is_told_whole_whatever_measures_it(suite, out):
+    record = by_images(out)[8]
+    elsewhere = {"git_commit": None, "git_dirty": True, "device": "another", "threads": 3, "torch": "2.0"}
+    save_record(record.model_copy(update={"provenance": record.provenance.model_copy(update=elsewhere)}), out)
+
+    for images in (12, 10):
+        assert command("run", suite, "--set", f"evaluation.images={images}", "--out", out)[0] == 0
+
+    for images in (12, 10):
+        provenance = by_images(out)[images].provenance
+        assert provenance.trained.model_dump() == provenance.training.model_dump()
+        assert provenance.trained.model_dump().items() >= elsewhere.items()
+        assert provenance.device == record.provenance.device
+
+
+def test_a_record_of_a_trained_network_is_written_as_before_there_were_others(out):
+    assert "trained" not in by_images(out)[8].model_dump(mode="json")["provenance"]
+
+
+def test_notes_tell_of_the_further_images_that_are_there(suite, out):
+    for images in (16, 20, 18):
+        assert command("run", suite, "--set", f"evaluation.pgd.images={images}", "--out", out)[0] == 0
+
+    (record,) = load_records(out)
+    assert record.evaluation.wide.n_images == 20
+    assert len(record.evaluation.notes) == 1
+
+
+def test_a_method_s_file_may_have_been_renamed(tmp_path, suite):
+    folder = tmp_path / "out"
+    suite.write_text(SUITE.replace("[{method: at", "[{method: METHOD").replace(", options: {lr: 0.2}", ""))
+    code = "from methods.at import AT\n\n\nclass Own(AT):\n    name = 'own'\n"
+    for name, images in (("one.py", 8), ("other.py", 12)):
+        (tmp_path / name).write_text(code, encoding="utf-8")
+        where = ("--methods", f"{tmp_path / name}:Own", "--set", f"evaluation.images={images}", "--out", folder)
+        code_, output = command("run", suite, *where)
+        assert code_ == 0, output
+
+    record = by_images(folder)[12]
+    assert (record.method.target, record.provenance.config["method"]["target"]) == ("other.py:Own", "other.py:Own")
+
+
+def test_the_row_page_tells_where_the_network_was_trained(suite, out):
     command("run", suite, *MORE, "--out", out)
     record = by_images(out)[12]
     commit = "1234567890" * 4
-    provenance = record.provenance.model_copy(update={"trained_commit": commit})
+    trained = record.provenance.trained.model_copy(update={"git_commit": commit, "git_dirty": True})
+    provenance = record.provenance.model_copy(update={"trained": trained})
     save_record(record.model_copy(update={"provenance": provenance}), out)
 
     assert command("leaderboard", "--out", out)[0] == 0
-    pages = [page.read_text(encoding="utf-8") for page in (out / "site" / "rows" / record.protocol).glob("*.html")]
-    assert [commit in page for page in pages] == [True]
+    (page,) = (out / "site" / "rows" / record.protocol).glob("*.html")
+    assert f"{commit}</code>, with uncommitted changes, torch" in page.read_text(encoding="utf-8")

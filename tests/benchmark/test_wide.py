@@ -211,11 +211,17 @@ def test_smoke_keeps_the_further_images_few_and_adds_none(make_experiment):
 
 
 def test_a_record_without_further_images_does_not_serve_who_asks_for_them(make_experiment, tmp_path):
-    plain, wide = (make_experiment(evaluation={"images": 8, "pgd": {"images": number}}) for number in (None, 16))
+    plain, as_many, wide, wider = (
+        make_experiment(evaluation={"images": 8, "pgd": {"images": number}}) for number in (None, 8, 16, 20)
+    )
 
     def record(experiment):
         config = json.loads(experiment.model_dump_json())
-        return Record.model_construct(provenance=type("Told", (), {"config": config}))
+        images = experiment.evaluation.pgd.images
+        evaluation = SimpleNamespace(n_images=8, wide=None if images is None else SimpleNamespace(n_images=images))
+        return Record.model_construct(provenance=SimpleNamespace(config=config), evaluation=evaluation)
 
     assert is_measured(record(plain), plain) and is_measured(record(wide), wide)
     assert is_measured(record(wide), plain) and not is_measured(record(plain), wide)
+    assert is_measured(record(wider), wide) and not is_measured(record(wide), wider)
+    assert is_measured(record(plain), as_many)
