@@ -31,10 +31,15 @@ def claims_page(answers: Sequence[Answer], rankings: Sequence[PaperRanking]) -> 
     """Return the page for GitHub."""
     blocks = [MARKDOWN_MARKER, "# Questions and answers", _LEGEND]
     if answers:
-        blocks.append(table(_HEADER, [_line(answer) for answer in answers]))
+        blocks.append(claims_table(answers))
     blocks += [_details(answer) for answer in answers]
     blocks += [_ranking(ranking) for ranking in rankings]
     return "\n\n".join(blocks) + "\n"
+
+
+def claims_table(answers: Sequence[Answer]) -> str:
+    """Return a table with a line for each question."""
+    return table(_HEADER, [_line(answer) for answer in answers])
 
 
 def _line(answer: Answer) -> list[str]:

@@ -1,16 +1,19 @@
 """Short tables of boards inside the README beside a leaderboard folder, between markers that its author places.
 
-`<!-- begin table: leaderboards PROTOCOL -->` and `<!-- end table -->`; the first word is the folder's name, so that a
-folder of another name leaves the README alone.
+`<!-- begin table: leaderboards PROTOCOL -->` and `<!-- end table -->` for the best rows of a board, `begin claims` for
+the questions to it that are answered; the first word is the folder's name, so that a folder of another name leaves the
+README alone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmark.errors import UserError, suggestion
+from benchmark.leaderboard.claims import Answer
+from benchmark.leaderboard.claims_page import claims_table
 from benchmark.leaderboard.markdown_reproduction import setting_cells
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import PRESETS, Board
@@ -18,7 +21,7 @@ from benchmark.leaderboard.text import amount, markdown, percent, row_page, tabl
 
 README = "../README.md"  # from the folder
 SHOWN = 20  # rows at most
-_BEGIN = re.compile(r"<!-- begin table: (\S+) (\S+) -->")
+_BEGIN = re.compile(r"<!-- begin (table|claims): (\S+) (\S+) -->")
 _END = "<!-- end table -->"
 _COLUMNS = (
     *("size", "rank", "tie", "id", "method", "precision", "LBN", "network", "keep", "p", "loss"),
@@ -26,7 +29,7 @@ _COLUMNS = (
 )
 
 
-def readme_page(folder: Path, boards: Mapping[str, Board]) -> dict[str, str]:
+def readme_page(folder: Path, boards: Mapping[str, Board], answers: Sequence[Answer]) -> dict[str, str]:
     """Return the README beside `folder` with its tables made anew, by its name; nothing if it holds none of ours.
 
     Raises:
@@ -43,23 +46,25 @@ def readme_page(folder: Path, boards: Mapping[str, Board]) -> dict[str, str]:
     for line in rest:
         found.append(line)
         begin = _BEGIN.fullmatch(line.strip())
-        if begin is None or begin[1] != place.name:
+        if begin is None or begin[2] != place.name:
             continue
         ours = True
-        if begin[2] not in boards:
+        kind, _, protocol = begin.groups()
+        if protocol not in boards:
             raise UserError(
-                f"{path}: there is no board {begin[2]!r} in {folder}.{suggestion(begin[2], boards)} "
+                f"{path}: there is no board {protocol!r} in {folder}.{suggestion(protocol, boards)} "
                 f"Known: {', '.join(boards) or 'none'}"
             )
-        found += f"\n{_table(boards[begin[2]], place.name)}\n\n".splitlines(keepends=True)
+        made = _table(boards[protocol], place.name) if kind == "table" else _claims(answers, protocol, place.name)
+        found += f"\n{made}\n\n".splitlines(keepends=True)
         for inner in rest:
             if _BEGIN.fullmatch(inner.strip()):
-                raise _unended(path, begin[2])
+                raise _unended(path, protocol)
             if inner.strip() == _END:
                 found.append(inner)
                 break
         else:
-            raise _unended(path, begin[2])
+            raise _unended(path, protocol)
     return {README: "".join(found)} if ours else {}
 
 
@@ -89,6 +94,13 @@ def _table(board: Board, folder: str) -> str:
     shown = f"The best {SHOWN} of {len(board.rows)} rows." if len(board.rows) > SHOWN else "All rows."
     blocks.append(f"{shown} The whole board, with all columns: {link}.")
     return "\n\n".join(blocks)
+
+
+def _claims(answers: Sequence[Answer], protocol: str, folder: str) -> str:
+    """Return the questions to a board that have an answer, and where to read how they were tested."""
+    found = [answer for answer in answers if answer.claim.protocol == protocol and answer.test is not None]
+    shown = claims_table(found) if found else "No question to this board has an answer yet."
+    return f"{shown}\n\nRows, tests and all questions: [claims.md]({folder}/claims.md)."
 
 
 def _cells(row: Row, board: Board, folder: str) -> list[str]:

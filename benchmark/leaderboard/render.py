@@ -81,7 +81,7 @@ def _made(folder: Path) -> tuple[dict[str, str], Compared]:
     drawn = compare_figures(folder, found)
     figures = [replace(figure, outdated=figure.name in drawn.outdated) for figure in load_figures(folder)]
     texts |= site_pages(list(found.values()), tables, figures, *asked)
-    return texts | readme_page(folder, found), drawn
+    return texts | readme_page(folder, found, asked[0]), drawn
 
 
 def _asked(folder: Path, found: Mapping[str, Board]) -> tuple[list[Answer], list[PaperRanking]]:

@@ -69,6 +69,29 @@ def test_of_many_rows_the_best_of_every_class_are_shown(make_record, tmp_path):
     assert f"The best {SHOWN} of 30 rows." in text
 
 
+def test_answered_questions_stand_between_markers_of_their_own(folder):
+    asked = "".join(
+        f"  - {{question: 'Is {a} ahead?', protocol: {PROTOCOL}, a: /{a}/, b: hydra}}\n" for a in ("at", "atmc", "rst")
+    )
+    (folder / "claims.yaml").write_text(f"claims:\n{asked}", encoding="utf-8")
+    readme(folder, f"{BEGIN.replace('table', 'claims')}\nold\n{END}\nrest\n")
+    write_pages(folder)
+    text = readme(folder)
+
+    lines = [line for line in text.splitlines() if line.startswith("| Is ")]
+    assert [line.split(" | ")[0] for line in lines] == ["| Is at ahead?", "| Is atmc ahead?"]  # rst has no row
+    assert all(line in (folder / "claims.md").read_text(encoding="utf-8") for line in lines)
+    assert text.endswith(f"[claims.md](boards/claims.md).\n\n{END}\nrest\n") and "old" not in text
+    assert check_pages(folder) == []
+
+
+def test_without_answers_the_readme_says_so(folder):
+    readme(folder, f"{BEGIN.replace('table', 'claims')}\n{END}\n")
+    write_pages(folder)
+
+    assert "No question to this board has an answer yet." in readme(folder)
+
+
 @pytest.mark.parametrize("text", ["# Nothing\n", f"{BEGIN.replace('boards', 'others')}\nold\n{END}\n"])
 def test_a_readme_without_a_table_of_this_folder_is_left_alone(folder, text):
     readme(folder, text)
