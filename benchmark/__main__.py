@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from benchmark import cli_bench as cli_bench  # registers its command
@@ -14,6 +15,9 @@ from benchmark.errors import UserError
 
 def main() -> None:
     """Run the command line."""
+    # Threads that wait by spinning hold the cores they wait for: beside other busy processes that makes a step with two
+    # threads five times as long. OpenMP reads this once, when torch is loaded, which no command has done yet.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         app(prog_name="python -m benchmark")
     except UserError as error:

@@ -178,6 +178,14 @@ class Mine(EdgePopup):
 """
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="what OpenMP shows of itself is that of GNU's")
+def test_threads_that_wait_leave_the_cores_to_others_unless_the_user_decides(suite):
+    shown = {**os.environ, "OMP_DISPLAY_ENV": "verbose"}
+    shown.pop("OMP_WAIT_POLICY", None)
+    assert "GOMP_SPINCOUNT = '0'" in command("plan", suite, env=shown).stderr
+    assert "OMP_WAIT_POLICY = 'ACTIVE'" in command("plan", suite, env={**shown, "OMP_WAIT_POLICY": "active"}).stderr
+
+
 def test_a_class_from_a_file_runs_like_a_built_in_method(tmp_path, suite):
     (tmp_path / "mine.py").write_text(PLUGIN)
 
