@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
+from operator import not_
 from typing import Annotated, Any, Self
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    model_serializer,
-    model_validator,
-)
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from benchmark.errors import UserError, suggestion
 from benchmark.results.protocol import exact_epsilon
@@ -44,15 +37,8 @@ class PgdSpec(Strict):
     steps: int = Field(default=50, ge=1)
     restarts: int = Field(default=1, ge=1)
     step_size: ExactFraction | None = None  # None means epsilon / 4
-    images: int | None = Field(default=None, ge=1)  # in all, shown beside the row; None means the protocol's alone
-
-    @model_serializer(mode="wrap")
-    def _without_unset_images(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Write no number of images where none is set: no config had one before there was the setting."""
-        fields: dict[str, Any] = serialize(self)
-        if self.images is None:
-            fields.pop("images", None)
-        return fields
+    # In all, shown beside the row. None means the protocol's alone and is not written: early configs lack the setting.
+    images: int | None = Field(default=None, ge=1, exclude_if=not_)
 
 
 class AutoAttackSpec(Strict):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from typing import Any, Literal, Self
+from operator import not_
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import SerializerFunctionWrapHandler, model_serializer, model_validator
+from pydantic import Field, model_validator
 
 from benchmark.results.fields import ExactSize, Integer, Positive, Quantity, Sha256, Share
 from benchmark.results.parts import DatasetPart, Part
@@ -104,18 +105,10 @@ class EvaluationPart(Part):
     best_known_accuracy: Share  # right on the clean image and under every attack
     verdicts: dict[str, str]
     health: list[CheckPart]
-    notes: list[str] = []  # what happened on the way and changed no verdict, such as memory that ran out
-    wide: WidePart | None = None  # None: PGD ran on the protocol's images alone
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out an empty list of notes and a missing part: few records have any, the first ones knew neither."""
-        fields: dict[str, Any] = serialize(self)
-        if not self.notes:
-            fields.pop("notes", None)
-        if self.wide is None:
-            fields.pop("wide", None)
-        return fields
+    # What happened on the way and changed no verdict, such as memory that ran out; not written where there is none.
+    notes: list[str] = Field(default=[], exclude_if=not_)
+    # None: PGD ran on the protocol's images alone; not written then.
+    wide: WidePart | None = Field(default=None, exclude_if=not_)
 
     def protocol(self, dataset: DatasetPart) -> str:
         """Return the protocol id of this evaluation on a data set."""

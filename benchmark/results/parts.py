@@ -5,17 +5,10 @@ Densities and ratios are fractions in [0, 1], durations are seconds, sizes are b
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, Self
+from operator import not_
+from typing import Annotated, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    StrictBool,
-    model_serializer,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from benchmark.results.fields import Count, Json, KeepRatio, Positive, Quantity, Sha256, Share, Utc, Width
 
@@ -181,15 +174,8 @@ class ProvenancePart(OriginPart):
     config: dict[str, Json]
     command: str
     seconds: Quantity
-    trained: OriginPart | None = None  # of the training, where the run only measured the network of an earlier record
-
-    @model_serializer(mode="wrap")
-    def _without_what_is_not_there(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave out a missing part: few records have it, the first ones did not know it."""
-        fields: dict[str, Any] = serialize(self)
-        if self.trained is None:
-            fields.pop("trained", None)
-        return fields
+    # Of the training, where the run only measured the network of an earlier record; not written where there is none.
+    trained: OriginPart | None = Field(default=None, exclude_if=not_)
 
     @property
     def training(self) -> OriginPart:
