@@ -1,7 +1,7 @@
 """Questions that a folder of results answers: pairs of rows named in claims.yaml, each with a paired test.
 
-A claim is written down before its rows are measured, and its answer is computed, never typed. Where several claims
-are tested, Holm's correction tells which of them hold together.
+A claim is written down before its rows are measured, or says what was known by then, and its answer is computed,
+never typed. Where several claims are asked of a board, Holm's correction tells which of them hold together.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.leaderboard.compare import seeds_overlap
-from benchmark.leaderboard.find import find_pair
+from benchmark.leaderboard.find import cell_of, find_pair, is_known
 from benchmark.leaderboard.tables import Board
+from benchmark.leaderboard.text import options_text, percent
 from benchmark.overrides import read_mapping
 from benchmark.results.evaluation import wide_parts
 from benchmark.results.invariants import doubts
@@ -29,6 +30,8 @@ from benchmark.results.store import first_mistake
 
 CLAIMS = "claims.yaml"  # in the folder of results
 MEASURES = {"robust": "robust", "wide_pgd": "PGD"}  # how the pages name them
+KNOWN = "not blind"  # beside a question that was asked when something spoke of its answer already
+UNCORRECTED = "This p is of this test alone, without the correction for the other questions."
 Text = Annotated[str, Field(min_length=1)]
 Verdicts = tuple[np.ndarray, ...]
 
@@ -42,6 +45,7 @@ class Claim(Part):
     b: Text
     # right under every attack on the protocol's images, or under PGD on more images than those (evaluation.pgd.images)
     measure: Literal["robust", "wide_pgd"] = "robust"
+    known: Text | None = None  # what spoke of the answer already when the question was written down, if anything did
 
 
 class RankingSpec(Part):
@@ -68,14 +72,18 @@ class Answer:
     b: tuple[Record, ...] = ()
     held: tuple[Verdicts, Verdicts] = ((), ())  # of a and b: by seed, whether each image is right as the claim measures
     test: PairedTest | None = None
-    adjusted: float | None = None  # p-value by Holm's correction over all claims of the board that have an answer
+    adjusted: float | None = None  # p-value by Holm's correction over all claims of the board
     missing: str = ""
 
     @property
-    def accuracies(self) -> tuple[float, float]:
-        """What is measured of A and of B, the means over their seeds, in [0, 1]."""
-        a, b = (mean(float(bits.mean()) for bits in row) for row in self.held)
-        return a, b
+    def accuracies(self) -> list[str]:
+        """What is measured of A and of B in percent, the means over their seeds; of several, these in brackets."""
+        told = []
+        for row in self.held:
+            by_seed = [float(bits.mean()) for bits in row]
+            seeds = f" ({', '.join(map(percent, by_seed))})" if len(by_seed) > 1 else ""
+            told.append(percent(mean(by_seed)) + seeds)
+        return told
 
     @property
     def overlap(self) -> bool:
@@ -101,6 +109,12 @@ class Answer:
         return "yes" if a_leads else "no"
 
 
+def row_name(record: Record) -> str:
+    """Name a row by its cell and the options that the cell's name lacks."""
+    options = options_text(record.method.options)
+    return cell_of(record) + (f", {options}" if options else "")
+
+
 def load_claims(folder: Path) -> Claims:
     """Read claims.yaml of a folder of results; without one there are no claims.
 
@@ -120,16 +134,18 @@ def answers(claims: Iterable[Claim], boards: Mapping[str, Board]) -> list[Answer
     """Answer every claim from the rows of the boards; the k-th seed of a is paired with the k-th of b.
 
     Rows that a board refuses for their gradient health alone count too: they can only lose. The claims of one board are
-    corrected together: a board is measured to answer its own questions.
+    corrected together: a board is measured to answer its own questions. Those without an answer yet count as if theirs
+    were the weakest, so that no later row makes an answer weaker than it reads now.
     """
     found = [_answer(claim, boards.get(claim.protocol)) for claim in claims]
-    tested: dict[str, list[float]] = {}
+    p_values: dict[str, list[float]] = {}
     for answer in found:
-        if answer.test:
-            tested.setdefault(answer.claim.protocol, []).append(answer.test.p_value)
-    adjusted = {protocol: iter(holm(p_values)) for protocol, p_values in tested.items()}
+        p_values.setdefault(answer.claim.protocol, []).append(answer.test.p_value if answer.test else 1.0)
+    adjusted = {protocol: iter(holm(each)) for protocol, each in p_values.items()}
+    corrected = [next(adjusted[answer.claim.protocol]) for answer in found]
     return [
-        replace(answer, adjusted=next(adjusted[answer.claim.protocol])) if answer.test else answer for answer in found
+        replace(answer, adjusted=p_value) if answer.test else answer
+        for answer, p_value in zip(found, corrected, strict=True)
     ]
 
 
@@ -150,6 +166,8 @@ def _answer(claim: Claim, board: Board | None) -> Answer:
     if board is None:
         return Answer(claim, missing="there is no such board yet")
     records = [record for row in (*board.rows, *board.doubtful) for record in row.records]
+    if absent := [name for name in (claim.a, claim.b) if not is_known(records, name)]:
+        return Answer(claim, missing=f"the board has no row {' and no row '.join(map(repr, absent))} yet")
     try:
         a, b = find_pair(records, claim.a, claim.b)
     except UserError as error:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import mean
 
-from benchmark.leaderboard.claims import MEASURES, Answer
+from benchmark.leaderboard.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
 from benchmark.leaderboard.compare import p_text, wide_text
-from benchmark.leaderboard.find import cell_of
 from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER
 from benchmark.leaderboard.paper_ranking import FEWEST, PaperRanking
 from benchmark.leaderboard.text import amount, duration, markdown, percent, points, row_page, table
@@ -17,12 +16,14 @@ from benchmark.results.record import Record
 _LEGEND = (
     "The questions stand in `claims.yaml`; everything else on this page is computed from the records. *yes*: A is more "
     "robust than B, *no*: B is, *not shown*: neither at 5%. Measured is robust accuracy (right on the clean image and "
-    "under every attack) or, where the line says so, accuracy under PGD on more images. "
-    "The test is McNemar's exact one on the same images, seeds paired and pooled; *corrected* is its p-value after "
-    "Holm's correction for all questions to the same board, and the answer goes by it. *overlap*: the best seed of the "
-    "lower row reaches the worst of the other, so the pooled test is too sure of itself. A seed marked *off the board* "
-    "failed gradient health: its accuracy is an upper bound, so its row can lose but not win. The interval of the "
-    "difference is Newcombe's, 95%, in percentage points. `python -m benchmark compare A B` tells more of any pair."
+    "under every attack) or, where the line says so, accuracy under PGD on more images; of several seeds the mean, and "
+    "these in brackets. The test is McNemar's exact one on the same images, seeds paired and pooled; *corrected* is "
+    "its p-value after Holm's correction for all questions to the same board, answered or not, and the answer goes by "
+    "it. *overlap*: the best seed of the lower row reaches the worst of the other, so the pooled test is too sure of "
+    "itself. A seed marked *off the board* failed gradient health: its accuracy is an upper bound, so its row can lose "
+    "but not win. The interval of the difference is Newcombe's, 95%, in percentage points. *not blind*: something "
+    "spoke of the answer when the question was written down, see there; the others were asked before their rows were "
+    "measured. `python -m benchmark compare A B` tells more of any pair."
 )
 _HEADER = ("question", "answer", "measured", "A", "B", "A - B", "95% interval", "p", "corrected", "seeds", "images")
 
@@ -43,7 +44,7 @@ def claims_table(answers: Sequence[Answer]) -> str:
 
 
 def _line(answer: Answer) -> list[str]:
-    question = markdown(answer.claim.question)
+    question = markdown(answer.claim.question) + (f" ({KNOWN})" if answer.claim.known else "")
     if answer.test is None or answer.adjusted is None:
         return [question, answer.verdict, *[""] * (len(_HEADER) - 2)]
     test, low_high = answer.test, answer.test.interval
@@ -51,7 +52,7 @@ def _line(answer: Answer) -> list[str]:
         question,
         f"**{answer.verdict}**{', overlap' if answer.overlap else ''}",
         MEASURES[answer.claim.measure],
-        *map(percent, answer.accuracies),
+        *answer.accuracies,
         points(test.difference),
         " to ".join(points(end) for end in low_high),
         p_text(test.p_value),
@@ -73,7 +74,10 @@ def _details(answer: Answer) -> str:
         f"Pairs of image and seed: both {test.both:,}, only A {test.only_a:,}, only B {test.only_b:,}, "
         f"neither {test.neither:,}."
     )
-    blocks = [table(header, rows), told, *filter(None, [wide_text(answer.a, answer.b)])]
+    wide = wide_text(answer.a, answer.b)
+    blocks = [table(header, rows), told, *([f"{wide} {UNCORRECTED}"] if wide else [])]
+    if answer.claim.known:
+        blocks.append(f"Known when this was asked: {markdown(answer.claim.known)}")
     return "\n".join([*lines, "\n\n".join(blocks)])
 
 
@@ -81,7 +85,7 @@ def _row(side: str, row: Sequence[Record]) -> list[str]:
     first = row[0]
     return [
         side,
-        f"[{markdown(cell_of(first))}]({row_page(first.protocol, first.run_hash[:6])})",
+        f"[{markdown(row_name(first))}]({row_page(first.protocol, first.run_hash[:6])})",
         ", ".join(_seed(record) for record in row),
         percent(mean(record.evaluation.clean_accuracy for record in row)),
         percent(mean(record.evaluation.pgd.accuracy for record in row)),

@@ -85,8 +85,13 @@ def find_pair(
     return rows
 
 
-def _matches(records: Sequence[Record], name: str) -> list[Record]:
-    """Return the records that bear the name in the strictest sense that any record does."""
+def is_known(records: Sequence[Record], name: str) -> bool:
+    """Tell whether every part of a name, see `find_records`, is borne by a record."""
+    return all(_bearers(records, part.strip()) for part in name.split(","))
+
+
+def _bearers(records: Sequence[Record], name: str) -> list[Record]:
+    """Return the records that bear the name in the strictest sense that any record does; none if it is unknown."""
     senses: list[Callable[[Record], bool]] = [
         lambda record: record.run == name,
         lambda record: _HASH.fullmatch(name) is not None and record.run_hash.startswith(name),
@@ -96,6 +101,17 @@ def _matches(records: Sequence[Record], name: str) -> list[Record]:
     for bears in senses:
         if found := [record for record in records if bears(record)]:
             return found
+    return []
+
+
+def _matches(records: Sequence[Record], name: str) -> list[Record]:
+    """Return the records that bear the name.
+
+    Raises:
+        UserError: if none does.
+    """
+    if found := _bearers(records, name):
+        return found
     cells = {cell_of(record) for record in records}
     known = sorted(cells | {part for cell in cells for part in cell.split("/")})
     raise UserError(

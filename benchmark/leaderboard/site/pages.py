@@ -13,10 +13,9 @@ from statistics import mean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.leaderboard.claims import MEASURES, Answer
+from benchmark.leaderboard.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
 from benchmark.leaderboard.compare import p_text, wide_text
 from benchmark.leaderboard.figure_list import Figure
-from benchmark.leaderboard.find import cell_of
 from benchmark.leaderboard.paper_ranking import PaperRanking
 from benchmark.leaderboard.paper_tables import PaperTable
 from benchmark.leaderboard.site import words
@@ -137,10 +136,11 @@ def _environment() -> Environment:
         "yes_no": yes_no,
     }
     environment.globals |= {
+        "KNOWN": KNOWN,
         "MEASURES": MEASURES,
+        "UNCORRECTED": UNCORRECTED,
         "accuracy_curve": accuracy_curve,
         "artifact_link": artifact_link,
-        "cell_of": cell_of,
         "counts": counts,
         "doubts": doubts,
         "interval_bar": interval_bar,
@@ -149,6 +149,7 @@ def _environment() -> Environment:
         "marker": GENERATED,
         "record_link": record_link,
         "reported_difference": reported_difference,
+        "row_name": row_name,
         "settings": settings,
         "spelled": spelled,
         "strategy": strategy,

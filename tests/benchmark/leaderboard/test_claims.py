@@ -119,14 +119,45 @@ def test_a_row_refused_for_what_it_says_answers_nothing(make, health):
 
 
 @pytest.mark.parametrize(
-    ("asked", "reason"),
-    [(claim("at"), "no record is called 'at'"), (claim(protocol="cifar10-linf-8_255-aa-standard-9"), "no such board")],
+    ("asked", "reason", "counted"),
+    [
+        (claim("at"), "the board has no row 'at' yet", 2),
+        (claim("at", "atmc"), "the board has no row 'at' and no row 'atmc' yet", 2),
+        (claim(protocol="cifar10-linf-8_255-aa-standard-9"), "no such board", 1),
+    ],
 )
-def test_a_row_that_is_not_there_leaves_the_question_open_and_uncounted(make, asked, reason):
+def test_a_question_without_an_answer_yet_counts_among_those_to_its_board(make, asked, reason, counted):
     found = boards([make("edge_popup", range(50)), make("hydra", range(6, 50))])
     unanswered, answered = answers([asked, claim()], found)
-    assert unanswered.verdict == "not measured" and answered.adjusted == answered.test.p_value
+    assert unanswered.verdict == "not measured" and answered.adjusted == counted * answered.test.p_value
     assert reason in claims_page([unanswered], []).replace("&#39;", "'")
+
+
+def test_a_later_answer_makes_no_earlier_one_weaker(make):
+    records = [make("edge_popup", range(50)), make("hydra", range(7, 50))]
+    asked = [claim(), claim("edge_popup", "at"), claim("edge_popup", "atmc")]
+    weaker, stronger = make("at", range(1, 50)), make("atmc", range(30, 50))
+
+    found = [answers(asked, boards([*records, *later]))[0] for later in ([], [weaker], [weaker, stronger])]
+
+    assert [round(each.adjusted / each.test.p_value) for each in found] == [3, 3, 2]
+
+
+def test_what_was_known_when_it_was_asked_is_said(make):
+    asked = claim().model_copy(update={"known": "A pilot <b> had seen it."})
+    records = [make("edge_popup", range(60), method__options={"score_scale": 1.0}), make("hydra", range(30))]
+    page = claims_page(answers([asked], boards(records)), [])
+
+    assert "| Is edge&#95;popup ahead of hydra? (not blind) |".replace("&#95;", "_") in page
+    assert "Known when this was asked: A pilot &#60;b&#62; had seen it." in page
+    assert "binary-keep0.01-p0.1-pgd, score_scale=1.0](site/rows/" in page  # which the cell's name does not tell
+    assert "(not blind)" not in claims_page(answers([claim()], boards(records)), [])
+
+
+def test_the_seeds_behind_a_mean_stand_beside_it(make):
+    records = [make("edge_popup", range(60), seed=0), make("edge_popup", range(50), seed=1)]
+    records += [make("hydra", range(9), seed=0), make("hydra", range(30), seed=1)]
+    assert "| 55.00 (60.00, 50.00) | 19.50 (9.00, 30.00) |" in claims_page(answers([claim()], boards(records)), [])
 
 
 def test_the_page_is_made_checked_and_removed_with_its_file(make, tmp_path):

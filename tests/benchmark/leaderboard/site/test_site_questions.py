@@ -43,7 +43,7 @@ def test_a_seed_off_the_board_is_marked_and_the_mark_explained(make_site_record,
 
 def test_what_was_not_measured_is_said_in_plain_letters(records, parsed):
     page = page_of(records, ("resnet34-lbn/a", "lacking"))
-    assert "Not measured: no record is called &#39;lacking&#39;" in page and "<b>not measured" not in page
+    assert "Not measured: the board has no row &#39;lacking&#39; yet" in page and "<b>not measured" not in page
     assert "No questions are asked here." in page_of(records)
 
 
