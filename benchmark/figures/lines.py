@@ -115,4 +115,5 @@ def _draw_panel(axes: Axes, panel: TrainingPanel, colour: str) -> None:
     phases = ", ".join(
         f"{name} {first}-{last}" if first < last else f"{name} {first}" for name, first, last in panel.phases
     )
-    axes.set_title(f"{drawable(panel.label, 50)}\n{drawable(phases, 54)}", fontsize=9, linespacing=1.35)
+    below = drawable(f"{panel.setting}; {phases}", 56)
+    axes.set_title(f"{drawable(panel.label, 50)}\n{below}", fontsize=9, linespacing=1.35)

@@ -21,6 +21,7 @@ from benchmark.leaderboard.figure_plan import (
     intervals_caption,
     place_text,
     row_label,
+    setting_text,
 )
 from benchmark.leaderboard.figure_rates import rate_plans, reported_plan
 from benchmark.leaderboard.figure_security import security_plan
@@ -29,6 +30,7 @@ from benchmark.leaderboard.rows import Front, Row
 from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import amount, percent
 from benchmark.results.evaluated import Evaluated
+from benchmark.results.record import Record
 
 PANELS = 8  # training curves at most
 ALL_ROWS = 6  # up to so many rows all have a training curve, else the best of each method
@@ -103,11 +105,18 @@ def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> P
         protocol=board.protocol,
         run=None,
         numbers=tuple(
-            (row_label(row), f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}")
+            (
+                _told(row),
+                f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}",
+            )
             for row in front
         ),
         data=FrontData(cost, points, 1 / board.num_classes),
     )
+
+
+def _told(row: Row) -> str:
+    return f"{row_label(row)}, {setting_text(row)}"
 
 
 def _cost_text(cost: Front, row: Row) -> str:
@@ -134,17 +143,25 @@ def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:
             f"{which}. Accuracy of the network as exported after each epoch, without attack and under the PGD of the "
             "model selection, mean over the seeds; shades are the phases of training, triangles the epochs whose "
             f"networks were chosen. {place_text(board, preset)}. "
-            f"{min(row.records[0].dataset.validation_images for row in shown):,} validation images."
+            f"{min(_validated(row.records[0]) for row in shown):,} validation images."
         ),
         protocol=board.protocol,
         run=None,
-        numbers=tuple((row_label(row), f"{percent(_chosen(row))}% under PGD at the chosen epoch") for row in shown),
+        numbers=tuple((_told(row), f"{percent(_chosen(row))}% under PGD at the chosen epoch") for row in shown),
         data=TrainingData(tuple(_panel(row) for row in shown), 1 / board.num_classes),
     )
 
 
 def _chosen(row: Row) -> float:
     return mean(record.training.validation_robust_accuracy for record in row.records)
+
+
+def _validated(record: Record) -> int:
+    """Return how many validation images were measured after each epoch; those of the final model selection."""
+    training = record.provenance.config.get("training")
+    most = training.get("selection_images") if isinstance(training, dict) else None
+    whole = record.dataset.validation_images
+    return min(most, whole) if isinstance(most, int) else whole
 
 
 def _panel(row: Row) -> TrainingPanel:
@@ -157,6 +174,7 @@ def _panel(row: Row) -> TrainingPanel:
         phases.append((name, covered[0], covered[-1]))
     return TrainingPanel(
         label=row_label(row),
+        setting=setting_text(row),
         method=row.method,
         phases=tuple(phases),
         epochs=tuple(epochs),

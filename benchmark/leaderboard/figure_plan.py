@@ -122,6 +122,7 @@ class TrainingPanel:
     """Validation accuracies of a row over its epochs, means over its seeds."""
 
     label: str
+    setting: str  # what the label lacks
     method: str
     phases: tuple[tuple[str, int, int], ...]  # name, first and last epoch
     epochs: tuple[int, ...]
@@ -195,6 +196,11 @@ def row_label(row: Row) -> str:
         parts.append(f"keep {short(row.keep_ratio)}")
         parts.append(f"p {allocation(row.keep_ratio, row.allocation)}")
     return f"{', '.join(parts)} ({row.id})"
+
+
+def setting_text(row: Row) -> str:
+    """Tell what else rows of one label may differ in: the objective, and whether there is a last batch norm."""
+    return f"{printable(row.objective)[:16]}, {'LBN' if row.last_norm else 'no LBN'}"
 
 
 def interval_text(robust: float, low: float, high: float) -> str:

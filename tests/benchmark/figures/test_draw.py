@@ -228,7 +228,7 @@ def test_points_of_many_exponents_stay_near_their_pruning_rate():
 
 
 def test_the_mark_of_a_last_epoch_is_whole():
-    panel = TrainingPanel("a", "at", (("train", 1, 400),), (1, 400), (0.4, 0.5), (0.7, 0.8), (400,))
+    panel = TrainingPanel("a", "pgd, LBN", "at", (("train", 1, 400),), (1, 400), (0.4, 0.5), (0.7, 0.8), (400,))
     data = TrainingData((panel,), 0.1)
     axes = draw_training(Plan("a", "A", "", None, None, (), data), data).axes[0]
     (mark,) = [line for line in axes.lines if line.get_marker() == "v"]

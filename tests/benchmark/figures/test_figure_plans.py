@@ -38,7 +38,7 @@ def test_a_front_has_every_row_with_its_interval_and_tells_those_on_it(make_shor
     assert [points[cost].on_front for cost in (1_000, 2_000, 3_000)] == [True, False, True]
     assert (points[1_000].id, points[1_000].robust) == (small.run_hash[:6], 0.4)
     assert points[1_000].low < 0.4 < points[1_000].high
-    assert [label.rpartition("(")[2] for label, _ in plan.numbers] == ["000001)", "000003)"]
+    assert [label.rpartition("(")[2] for label, _ in plan.numbers] == ["000001), pgd, LBN", "000003), pgd, LBN"]
     assert plan.numbers[1][1].endswith(", 3.0 kB")
 
 
@@ -147,6 +147,15 @@ def test_a_training_curve_is_the_mean_over_seeds_with_its_phases(make_short):
     assert panel.epochs == (1, 2, 3)
     assert panel.robust == pytest.approx((0.1, 0.2, 0.35))
     assert panel.selected == (3, 3)
+    assert panel.setting == "pgd, LBN"
+
+
+def test_the_caption_of_training_curves_tells_how_many_validation_images_were_measured(make_short):
+    whole = make_short(1).dataset.validation_images
+    for most, told in ((None, whole), (20, 20), (10 * whole, whole)):
+        config = {"training": {"selection_images": most}}
+        plan = planned([make_short(each, keep=each / 10, provenance__config=config) for each in (1, 2)])[0]["training"]
+        assert plan.caption.endswith(f". {told:,} validation images.")
 
 
 def test_of_many_rows_the_best_of_each_method_has_a_training_curve(make_short):
