@@ -49,15 +49,15 @@ COLUMNS = (
     Column("clean", "Clean", "Percent of the images right without any attack.", down=True),
     Column("size", "Size", "Bytes of the artifact's file."),
     Column("passes", "Passes", "Images sent forward and backward in training."),
-    Column("density", "Density", "Weights kept over prunable weights, counted in the network."),
-    Column("gradients", "Gradients", "Worst verdict of the gradient-health checks."),
     Column("precision", "Precision", "Full precision (fp) or binary weights."),
     Column("keep", "Keep", "Ratio of prunable weights that the method was asked to keep."),
     Column("p", "p", "Layer budgets are proportional to (layer size)^p."),
     Column("lbn", "LBN", "Batch norm after the last layer."),
-    Column("network", "Network", "Architecture and width."),
     Column("objective", "Objective", "Training loss."),
     Column("seeds", "Seeds", "Networks trained with this setting.", down=True),
+    Column("density", "Density", "Weights kept over prunable weights, counted in the network."),
+    Column("gradients", "Gradients", "Worst verdict of the gradient-health checks."),
+    Column("network", "Network", "Architecture and width."),
 )
 REPORTED = Column(
     "reported", "Reported", "AutoAttack accuracy in the publication, and ours less theirs, in points.", down=True
