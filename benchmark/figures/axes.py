@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.text import Text
 from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
 
@@ -15,12 +16,15 @@ from benchmark.leaderboard.site.axes import ticks
 
 _STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
+_NEAR = 9.0  # in points; a label farther from its point than this is tied to it by a line
 # Where a label may stand, in points from its point: right, left, above, below, then farther away.
 _PLACES = tuple(
     (math.cos(math.radians(angle)) * distance, math.sin(math.radians(angle)) * distance)
-    for distance in (9.0, 16.0, 26.0)
+    for distance in (_NEAR, 16.0, 26.0)
     for angle in (30, -30, 0, 150, -150, 180, 60, -60, 120, -120, 90, -90)
 )
+
+_TIE = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0.0, "shrinkB": 4.0}
 
 
 def log_ticks(low: float, high: float) -> list[float]:
@@ -83,9 +87,11 @@ def label_points(axes: Axes, labels: Sequence[tuple[str, float, float]], obstacl
                 fontsize=9,
                 color=INK,
                 zorder=6,
+                arrowprops=_TIE if math.hypot(right, up) > 1.01 * _NEAR else None,
             )
             note.set_in_layout(False)
-            box = note.get_window_extent(renderer).padded(1.5)
+            note.update_positions(renderer)
+            box = Text.get_window_extent(note, renderer).padded(1.5)  # without the line, which may cross anything
             within = inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1
             if within and not any(box.overlaps(other) for other in taken):
                 taken.append(box)

@@ -20,7 +20,7 @@ from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import amount, markdown, percent, row_page, table
 
 README = "../README.md"  # from the folder
-SHOWN = 20  # rows at most
+SHOWN = 24  # rows at most
 _BEGIN = re.compile(r"<!-- begin (table|claims): (\S+) (\S+) -->")
 _END = "<!-- end table -->"
 _COLUMNS = (

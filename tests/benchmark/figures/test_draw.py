@@ -11,6 +11,7 @@ from itertools import pairwise
 import matplotlib
 import numpy as np
 import pytest
+from matplotlib.text import Text
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -154,8 +155,11 @@ def test_labels_touch_neither_each_other_nor_what_is_in_the_way():
         figure.draw_without_rendering()
         points = [(f"label{number}", 0.5, 0.5) for number in range(40)]
         homeless = label_points(axes, points, [])
-        boxes = [text.get_window_extent() for text in axes.texts]
+        boxes = [Text.get_window_extent(text) for text in axes.texts]
 
+    # One that stands away from its point is tied to it by a line; a line may cross other labels.
+    assert {bool(text.arrow_patch) for text in axes.texts} == {True, False}
+    assert all(bool(text.arrow_patch) == (math.hypot(*text.xyann) > 10) for text in axes.texts)
     assert 3 <= len(boxes) == 40 - len(homeless)
     assert not [1 for i, a in enumerate(boxes) for b in boxes[:i] if a.overlaps(b)]
     inside = axes.get_window_extent()
