@@ -26,7 +26,7 @@ from benchmark.leaderboard.figure_plan import (
 from benchmark.leaderboard.figure_rates import rate_plans, reported_plan
 from benchmark.leaderboard.figure_security import security_plan
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.rows import Front, Row
+from benchmark.leaderboard.rows import Front, Row, training_setting
 from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import amount, percent
 from benchmark.results.evaluated import Evaluated
@@ -105,11 +105,7 @@ def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> P
         protocol=board.protocol,
         run=None,
         numbers=tuple(
-            (
-                _told(row),
-                f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}",
-            )
-            for row in front
+            (_told(row), f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}") for row in front
         ),
         data=FrontData(cost, points, 1 / board.num_classes),
     )
@@ -158,8 +154,7 @@ def _chosen(row: Row) -> float:
 
 def _validated(record: Record) -> int:
     """Return how many validation images were measured after each epoch; those of the final model selection."""
-    training = record.provenance.config.get("training")
-    most = training.get("selection_images") if isinstance(training, dict) else None
+    most = training_setting(record, "selection_images")
     whole = record.dataset.validation_images
     return min(most, whole) if isinstance(most, int) else whole
 

@@ -8,6 +8,8 @@ from functools import lru_cache
 from statistics import stdev
 from typing import Literal
 
+from pydantic import JsonValue
+
 from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
@@ -139,8 +141,13 @@ def _options(record: Record) -> str:
 
 def _precision(record: Record) -> str:
     """Return the number format of training, float32 unless the run declared another."""
+    return str(training_setting(record, "precision", "fp32"))
+
+
+def training_setting(record: Record, name: str, default: JsonValue = None) -> JsonValue:
+    """Return a setting of training from the record's resolved experiment, or `default`; its type is not checked."""
     training = record.provenance.config.get("training")
-    return str(training.get("precision", "fp32")) if isinstance(training, dict) else "fp32"
+    return training.get(name, default) if isinstance(training, dict) else default
 
 
 def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
