@@ -66,6 +66,8 @@ def run_order(order: WorkOrder) -> Record:
     started, clock = datetime.now(UTC), time.perf_counter()
     experiment, device = order.experiment, torch.device(order.device)
     found = ResolvedMethod(load_method_class(experiment.method.target), experiment.method.target)
+    if experiment.method.source_sha256 not in (None, found.source_sha256()):
+        raise UserError(f"the source of {found.cls.name} was edited after {experiment.run} was planned; run it again")
     method = found.create(experiment.method.options, experiment.run)
     target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
 
@@ -145,7 +147,8 @@ def _trained(
     experiment = order.experiment
     first_phase = None
     if experiment.first_phase is not None:
-        first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)
+        spec = experiment.first_phase
+        first_phase = load_first_phase(work_folder(order.out, spec.run), spec, data.sha256)
     device = torch.device(order.device)
     trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
     budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)

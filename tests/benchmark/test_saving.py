@@ -9,8 +9,10 @@ import torch
 
 from benchmark.errors import UserError
 from benchmark.training import saving
-from benchmark.training.checkpoint import load_checkpoint
+from benchmark.training.checkpoint import TrainingKey, load_checkpoint
 from benchmark.training.saving import Saver, snapshot
+
+KEY = TrainingKey("abc", "5" * 64)
 
 
 @pytest.fixture
@@ -29,7 +31,7 @@ def gate(monkeypatch):
 def test_what_changes_after_the_call_does_not_reach_the_file(tmp_path, gate):
     path = tmp_path / "checkpoint.pt"
     weights, momentum = torch.zeros(3), torch.zeros(2)
-    changing = {"run_hash": "abc", "model": {"weight": weights}, "optimizer": {"state": {0: [momentum]}}, "epoch": [1]}
+    changing = {**vars(KEY), "model": {"weight": weights}, "optimizer": {"state": {0: [momentum]}}, "epoch": [1]}
 
     with Saver(path) as saver:
         saver.save(changing, {"best": {"weight": torch.ones(1)}})
@@ -39,7 +41,7 @@ def test_what_changes_after_the_call_does_not_reach_the_file(tmp_path, gate):
         assert not path.exists()
         gate.set()
 
-    loaded = load_checkpoint(path, run_hash="abc")
+    loaded = load_checkpoint(path, KEY)
     assert loaded["model"]["weight"].sum() == 0
     assert loaded["optimizer"]["state"][0][0].sum() == 0
     assert loaded["epoch"] == [1]
@@ -88,10 +90,10 @@ def test_a_full_disk_is_told_at_the_end_at_the_latest(tmp_path, monkeypatch):
 def test_a_failure_of_training_waits_for_the_write_and_is_not_hidden_by_its_failure(tmp_path, monkeypatch, gate):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(ZeroDivisionError), Saver(path) as saver:
-        saver.save({"run_hash": "abc"}, {})
+        saver.save(vars(KEY), {})
         gate.set()
         raise ZeroDivisionError
-    assert load_checkpoint(path, run_hash="abc") is not None
+    assert load_checkpoint(path, KEY) is not None
 
     monkeypatch.setattr(saving, "save_checkpoint", fail)
     with pytest.raises(ZeroDivisionError), Saver(path) as saver:
