@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmark.data.catalog import KNOWN
@@ -12,7 +13,7 @@ from benchmark.data.readers.cifar import find_cifar10, find_cifar100
 from benchmark.data.readers.digits import DigitsReader
 from benchmark.data.readers.fashion_mnist import find_fashion_mnist
 from benchmark.data.readers.image_folder import find_image_folder
-from benchmark.data.readers.listing import is_file, is_folder, refuse_broken_link, visible
+from benchmark.data.readers.listing import distinct, is_file, refuse_broken_link, visible
 from benchmark.data.readers.parquet import find_parquet
 from benchmark.data.readers.parquet_files import holds_parquet, same_names
 from benchmark.data.readers.part import LocalReader, Reader, reading
@@ -82,7 +83,8 @@ def _data_folder(data_dir: Path | None) -> Path:
     folder = (data_dir or DEFAULT_FOLDER).expanduser()
     refuse_broken_link(folder)
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; the data folder must be a folder.")
+        unpacked = " Unpack the archive first." if folder.name.lower().endswith(_ARCHIVES) else ""
+        raise UserError(f"{folder} is a file; the data folder must be a folder.{unpacked}")
     return folder
 
 
@@ -106,8 +108,7 @@ def _places(name: str, folder: Path) -> list[list[Path]]:
     named = [folder / same for same in same_names(name)]
     if re.sub(r"[-_.]", "", name.lower()).startswith("tinyimagenet"):
         named += [place / ARCHIVE_FOLDER for place in (folder, *named) if place.name != ARCHIVE_FOLDER]
-    places = [list(dict.fromkeys(place for place in named if is_folder(place)))]
-    return [*places, [folder]] if folder.is_dir() else []
+    return [distinct(named), [folder]] if folder.is_dir() else []
 
 
 def _readers(name: str, place: Path) -> list[LocalReader]:
@@ -162,8 +163,9 @@ def _nearby(name: str, folder: Path) -> str:
     """Name what lies in the data folder and may be meant: an archive that is not unpacked, or a subfolder."""
     for place in (place for places in _places(name, folder) for place in places):
         for entry in visible(place):
-            if entry.name.lower().endswith(_ARCHIVES):
+            if entry.is_file() and entry.name.lower().endswith(_ARCHIVES):
                 return f" {entry} is an archive: unpack it there first."
-            if entry.is_dir() and holds_parquet(entry):
-                return f" {entry} holds parquet files: pass it as --data-dir if they are meant."
+            with suppress(UserError):  # of files that have nothing to do with this data set
+                if entry.is_dir() and (holds_parquet(entry) or any(r.has_images() for r in find_image_folder(entry))):
+                    return f" {entry} holds a data set: pass it as --data-dir if it is meant."
     return ""

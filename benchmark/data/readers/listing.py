@@ -30,9 +30,18 @@ def is_folder(path: Path) -> bool:
 
 
 def is_file(path: Path) -> bool:
-    """Return whether `path` is a file or something else that can be opened; raises UserError if it is a broken link."""
+    """Return whether `path` is a file; raises UserError if it is a broken link."""
     refuse_broken_link(path)
-    return path.exists() and not path.is_dir()
+    return path.is_file()
+
+
+def distinct(folders: Iterable[Path]) -> list[Path]:
+    """Return the folders there are, in order, without those that are an earlier one under another name."""
+    by_target: dict[Path, Path] = {}
+    for folder in folders:
+        if is_folder(folder):
+            by_target.setdefault(folder.resolve(), folder)
+    return list(by_target.values())
 
 
 def visible(folder: Path) -> list[Path]:

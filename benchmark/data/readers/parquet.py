@@ -85,8 +85,8 @@ class ParquetReader:
                 raise UserError(f"{files[0]} and {file} differ in their labels: one has text, the other numbers.")
             if not first.is_text and of_file.class_names != first.class_names:
                 raise UserError(
-                    f"{files[0]} and {file} name different classes, or the same in another order, in their metadata; "
-                    "the files of one part must agree."
+                    f"the metadata of {files[0]} and {file} name different classes, or in another order, or only one "
+                    "of them names any; the files of one part must agree."
                 )
         return labels
 

@@ -60,8 +60,9 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
     _refuse_nulls(column, file, "label")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         texts = [normalised(text) for text in column.to_pylist()]
-        if "" in texts:
-            raise UserError(f"{file}, row {texts.index('')} has no label (an empty text).")
+        for row, text in enumerate(texts):
+            if not text or text != text.strip():
+                raise UserError(f"{file}, row {row} has the label {text!r}; give the name of a class without blanks.")
         names = tuple(sorted(set(texts)))
         number = {name: row for row, name in enumerate(names)}
         return Labels(np.array([number[text] for text in texts], dtype=np.int64), names, is_text=True)
@@ -70,8 +71,8 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
     if values.size and (smallest := int(values.min())) < 0:
         meaning = " (the hub's mark for images without a label)" if smallest == -1 else ""
         raise UserError(
-            f"{file}, row {int(values.argmin())} has label {smallest}{meaning}; "
-            "use files in which every image has the number of its class, from 0."
+            f"{file}, row {int(values.argmin())} has label {smallest}{meaning}; use files in which every image has the "
+            "number of its class, from 0 (validation files are the test part if there are no test files)."
         )
     if values.size and names and values.max() >= len(names):
         raise UserError(

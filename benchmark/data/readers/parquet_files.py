@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.data.readers.listing import is_folder, refuse_broken_link, visible
+from benchmark.data.readers.listing import distinct, is_file, is_folder, visible
 from benchmark.data.readers.part import TEST_STEMS, Part
 from benchmark.errors import UserError
 
@@ -36,8 +36,8 @@ class _Shard:
 def parquet_folders(folder: Path, name: str) -> list[Path]:
     """Return `folder` and those of its subfolders that may hold files of a data set and do, in the hub's layouts."""
     subfolders = dict.fromkeys((".", "data", "default", *same_names(name), _HUB_FOLDERS.get(name, ".")))
-    places = [folder / subfolder for subfolder in subfolders]
-    return [place for place in places if is_folder(place) and holds_parquet(place)]
+    places = distinct(folder / subfolder for subfolder in subfolders)
+    return [place for place in places if holds_parquet(place)]
 
 
 def same_names(name: str) -> tuple[str, ...]:
@@ -89,7 +89,8 @@ def _nested(folder: Path, name: str) -> list[Path]:
 def _parquet_files(folder: Path, names: re.Pattern[str]) -> list[Path]:
     files = [file for file in visible(folder) if file.suffix.lower() == ".parquet" and names.fullmatch(file.name)]
     for file in files:
-        refuse_broken_link(file)
+        if not is_file(file):
+            raise UserError(f"{file} is named like a parquet file but is none; move it elsewhere.")
     return files
 
 

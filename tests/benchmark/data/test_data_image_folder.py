@@ -238,14 +238,14 @@ def test_one_folder_is_not_both_parts(tmp_path):
     write(tmp_path)
     (tmp_path / "test").symlink_to("train")
 
-    with pytest.raises(UserError, match="test and .*train are one folder; the test images must be others"):
+    with pytest.raises(UserError, match=r"test and .*train are one folder; the test images must be others"):
         load_test("pets", tmp_path)
 
 
 def test_a_test_part_wins_over_a_validation_part_but_two_validation_parts_are_refused(tmp_path):
     for part in ("train", "val", "valid"):
         write(tmp_path, part)
-    with pytest.raises(UserError, match="/val and .*/valid could both be the test part; keep one of them"):
+    with pytest.raises(UserError, match=r"/val and .*/valid could both be the test part; keep one of them"):
         load_test("pets", tmp_path)
 
     write(tmp_path, "test", n=1)

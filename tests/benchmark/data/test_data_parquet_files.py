@@ -71,7 +71,7 @@ def test_the_hubs_layouts_load(tmp_path, name, subfolder, train, test):
 def test_the_hubs_folder_of_another_set_is_not_read_but_named(tmp_path, name, folder):
     write(tmp_path / folder, "train-0.parquet", "test-0.parquet")
 
-    with pytest.raises(UserError, match=f"found no {name} in .*{folder} holds parquet files: pass it as --data-dir if"):
+    with pytest.raises(UserError, match=f"found no {name} in .*{folder} holds a data set: pass it as --data-dir if"):
         load_training(name, tmp_path)
 
 

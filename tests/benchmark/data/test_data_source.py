@@ -313,6 +313,30 @@ def test_a_broken_link_in_place_of_a_folder_is_named(tmp_path, place):
         load_training("cifar100", link if place == "." else tmp_path / "data")
 
 
+@pytest.mark.parametrize("alias", ["my_pets", "my-pets/data"])
+def test_a_second_name_of_the_same_folder_is_no_second_candidate(tmp_path, alias):
+    write_parquet(tmp_path / "my-pets")
+    (tmp_path / alias).symlink_to(tmp_path / "my-pets")
+
+    assert find_local("my-pets", tmp_path).folder == tmp_path / "my-pets"
+
+
+def test_a_data_set_one_folder_further_down_is_named(tmp_path):
+    write_images(tmp_path / "pets" / "pets-v2")
+
+    with pytest.raises(UserError, match="pets/pets-v2 holds a data set: pass it as --data-dir"):
+        load_training("pets", tmp_path)
+
+
+def test_an_archive_as_data_folder_is_refused(tmp_path):
+    (tmp_path / "cifar-10-python.tar.gz").write_bytes(b"")
+
+    with pytest.raises(
+        UserError, match=r"tar\.gz is a file; the data folder must be a folder\. Unpack the archive first"
+    ):
+        load_training("cifar10", tmp_path / "cifar-10-python.tar.gz")
+
+
 def test_finding_locally_downloads_nothing(tmp_path, monkeypatch, server):
     serve(monkeypatch, server, archive_of_cifar100())
 
