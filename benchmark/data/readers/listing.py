@@ -75,14 +75,14 @@ def image_files(folder: Path) -> list[Path]:
     """Return the images in a folder by file name; raises UserError naming the first entry that is none."""
     entries = visible(folder)
     for entry in entries:
-        refuse_broken_link(entry)
-        if entry.is_dir():
+        if entry.suffix.lower() in SUFFIXES and entry.is_file():
+            continue
+        if is_folder(entry):
             raise UserError(f"{entry} is not an image file but a folder; {folder} must hold images only.")
-        if entry.suffix.lower() not in SUFFIXES or not entry.is_file():
-            raise UserError(
-                f"{entry} is not an image file of an allowed format ({', '.join(sorted(SUFFIXES))}); "
-                "convert it or move it elsewhere."
-            )
+        raise UserError(
+            f"{entry} is not an image file of an allowed format ({', '.join(sorted(SUFFIXES))}); "
+            "convert it or move it elsewhere."
+        )
     return entries
 
 

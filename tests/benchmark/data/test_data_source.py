@@ -209,6 +209,18 @@ def test_an_archive_that_cannot_be_unpacked_where_it_lies_is_one_sentence(tmp_pa
     assert sorted(item.name for item in tmp_path.iterdir()) == ["cifar-100-python", "cifar-100-python.tar.gz"]
 
 
+def test_a_folder_that_another_process_unpacks_meanwhile_is_read(tmp_path, monkeypatch, no_network):
+    put_archive(monkeypatch, tmp_path, archive_of_cifar100())
+
+    def unpack_behind_the_other(archive, md5, wanted, unpack=source.unpack):
+        unpack(archive, md5, wanted)
+        unpack(archive, md5, wanted)  # the folder is there, so that the move fails
+
+    monkeypatch.setattr(source, "unpack", unpack_behind_the_other)
+
+    assert len(load_test("cifar100", tmp_path).test) == 3
+
+
 @pytest.mark.parametrize("name", ["tiny-imagenet-200.zip", "pets.tgz", "images.tar"])
 def test_other_archives_are_named(tmp_path, name):
     (tmp_path / name).write_bytes(b"")
