@@ -17,6 +17,7 @@ from torch import Tensor
 
 from benchmark.data.cache import read_part
 from benchmark.data.catalog import KNOWN, KnownDataset
+from benchmark.data.empty_classes import report_empty_classes
 from benchmark.data.readers.part import RawPart, images_sha256
 from benchmark.data.source import find_reader
 from benchmark.data.splits import order_of_test, training_split
@@ -145,6 +146,7 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "train")
     shape = _checked_info(name, part, reader.class_names())
+    report_empty_classes(f"training part of {name}", part.labels, shape.class_names)
     if len(part.labels) < 2:
         raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
     train_rows, validation_rows = training_split(name, len(part.labels))
@@ -175,6 +177,7 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "test")
     info = _checked_info(name, part, reader.class_names())
+    report_empty_classes(f"test part of {name}", part.labels, info.class_names)
     rows = order_of_test(name, len(part.labels))
     kept = rows[:limit]
     return TestData(info, _select(part, kept), part.sha256, torch.from_numpy(kept.copy()))

@@ -17,6 +17,9 @@ from benchmark.errors import UserError
 
 Part = Literal["train", "test"]
 
+# Names of the test part's files and folders. Sets without a public test part are tested on their validation part.
+TEST_STEMS = ("test", "validation", "val", "valid")
+
 
 @dataclass(frozen=True)
 class RawPart:
@@ -59,6 +62,20 @@ class Reader(Protocol):
 
     def class_names(self) -> tuple[str, ...]:
         """Name all classes without decoding images; () if the files name none (known data sets only)."""
+        ...
+
+
+class LocalReader(Reader, Protocol):
+    """A reader of files that could lie in several places and layouts."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What the files are, in words."""
         ...
 
 
@@ -106,6 +123,8 @@ def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
         raise UserError(f"{file} must hold one integer label per image, got {array.dtype} of shape {array.shape}.")
     if len(array) != num_images:
         raise UserError(f"{file} has {len(array)} labels for {num_images} images.")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise UserError(f"{file}, row {int(array.argmax())} has label {array.max()}; labels must number the classes.")
     return array.astype(np.int64)
 
 
