@@ -42,14 +42,15 @@ class ParquetReader:
         labels: list[NDArray[np.int64]] = []
         files: list[tuple[Path, int]] = []
         for file in self._files(part):
-            images = _image_bytes(file)
-            encoded += images
+            contents = _image_bytes(file)
+            encoded += contents
             labels.append(self._labels(file))
-            files.append((file, len(images)))
+            files.append((file, len(contents)))
         if not encoded:
             raise UserError(f"{files[0][0]} holds no images.")
         rows = tuple(files)
-        return RawPart(decode_images(encoded, lambda row: where(rows, row)), np.concatenate(labels), rows)
+        images, encodings = decode_images(encoded, lambda row: where(rows, row))
+        return RawPart(images, np.concatenate(labels), rows, encodings)
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
         """Return the shards of a part, in order."""
