@@ -17,7 +17,8 @@ from torch import Tensor
 
 from benchmark.data.cache import read_part
 from benchmark.data.catalog import KNOWN, KnownDataset
-from benchmark.data.readers.part import RawPart, images_sha256
+from benchmark.data.identity import check_identity
+from benchmark.data.readers.part import Part, RawPart, images_sha256
 from benchmark.data.source import find_reader
 from benchmark.data.splits import order_of_test, training_split
 from benchmark.errors import UserError
@@ -140,11 +141,11 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
         limit: keep at most so many training images, at least 1; None for all. The validation images stay the same.
 
     Raises:
-        UserError: if the data are missing or broken.
+        UserError: if the data are missing or broken, or not those of the known name.
     """
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "train")
-    shape = _checked_info(name, part, reader.class_names())
+    shape = _checked_info(name, "train", part, reader.class_names())
     if len(part.labels) < 2:
         raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
     train_rows, validation_rows = training_split(name, len(part.labels))
@@ -170,18 +171,18 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
         limit: keep at most so many test images, at least 1; None for all.
 
     Raises:
-        UserError: if the data are missing or broken.
+        UserError: if the data are missing or broken, or not those of the known name.
     """
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "test")
-    info = _checked_info(name, part, reader.class_names())
+    info = _checked_info(name, "test", part, reader.class_names())
     rows = order_of_test(name, len(part.labels))
     kept = rows[:limit]
     return TestData(info, _select(part, kept), part.sha256, torch.from_numpy(kept.copy()))
 
 
-def _checked_info(name: str, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
-    """Describe a part, after checking that its size and labels fit the data set."""
+def _checked_info(name: str, which: Part, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
+    """Describe a part, after checking that its size and labels fit the data set, and that a known one is the known."""
     if not len(part.labels):
         raise UserError(f"{part.files[0][0]} holds no images.")
     known = KNOWN.get(name)
@@ -195,6 +196,7 @@ def _checked_info(name: str, part: RawPart, class_names: tuple[str, ...]) -> Ima
     if wrong.size:
         row = int(wrong[0])
         raise UserError(f"{part.where(row)} has label {part.labels[row]}; {name} has labels 0 to {num_classes - 1}.")
+    check_identity(name, which, part, class_names)
     return ImageInfo(
         name=name,
         num_classes=num_classes,

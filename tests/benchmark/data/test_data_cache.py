@@ -24,6 +24,8 @@ from benchmark.data.readers.image_folder import ImageFolderReader
 from benchmark.data.readers.parquet import ParquetReader
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def png(pixels):
     stream = io.BytesIO()

@@ -13,6 +13,8 @@ from PIL import Image
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def png(pixels, kind="PNG", mode=None):
     stream = io.BytesIO()

@@ -15,6 +15,8 @@ from benchmark.data.download import DOWNLOADS, Download
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 @pytest.fixture
 def no_network(monkeypatch):
