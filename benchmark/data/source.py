@@ -39,21 +39,45 @@ def find_reader(name: str, data_dir: Path | None) -> Reader:
         data_dir: folder to search, and its subfolder called `name`; None for `data`. Ignored for digits.
 
     Raises:
-        UserError: if nothing is found; says where and for what it looked, and what to put there.
+        UserError: if nothing is found; says where and for what it looked, and what to put there. Also as `find_local`.
+    """
+    if reader := find_local(name, data_dir):
+        return reader
+    if name not in KNOWN and data_dir is None:
+        raise UserError(
+            f"unknown data set '{name}'. Known: {', '.join(KNOWN)}.{suggestion(name, KNOWN)} "
+            f"For your own, pass --data-dir with a folder that holds {_OWN}."
+        )
+    return _downloaded(name, _data_folder(data_dir))
+
+
+def find_local(name: str, data_dir: Path | None) -> Reader | None:
+    """Return the reader of a data set that is on disk; downloads, unpacks and decodes nothing.
+
+    Args:
+        name: as for `find_reader`.
+        data_dir: as for `find_reader`.
+
+    Returns:
+        None if nothing of the data set is on disk, or for one of the user's own without `data_dir`.
+
+    Raises:
+        UserError: if the name is no plain word, `data_dir` is no folder, or the files fit more than one layout.
     """
     if name == "digits":
         return DigitsReader()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or "__" in name:
         raise UserError(f"data set name '{name}' must consist of letters, digits, '-', '.' and single '_'.")
     if name not in KNOWN and data_dir is None:
-        raise UserError(
-            f"unknown data set '{name}'. Known: {', '.join(KNOWN)}.{suggestion(name, KNOWN)} "
-            f"For your own, pass --data-dir with a folder that holds {_OWN}."
-        )
+        return None
+    return _find(name, _data_folder(data_dir))
+
+
+def _data_folder(data_dir: Path | None) -> Path:
     folder = (data_dir or DEFAULT_FOLDER).expanduser()
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; the data folder must be a folder.")
-    return _find(name, folder) or _downloaded(name, folder)
+    return folder
 
 
 def _find(name: str, folder: Path) -> Reader | None:
