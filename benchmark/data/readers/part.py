@@ -17,6 +17,9 @@ from benchmark.errors import UserError
 
 Part = Literal["train", "test"]
 
+# Names of the test part's files and folders. Sets without a public test part are tested on their validation part.
+TEST_STEMS = ("test", "validation", "val", "valid")
+
 
 @dataclass(frozen=True)
 class RawPart:
@@ -61,6 +64,20 @@ class Reader(Protocol):
 
     def class_names(self) -> tuple[str, ...]:
         """Name all classes without decoding images; () if the files name none (known data sets only)."""
+        ...
+
+
+class LocalReader(Reader, Protocol):
+    """A reader of files that could lie in several places and layouts."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What the files are, in words."""
         ...
 
 

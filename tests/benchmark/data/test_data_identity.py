@@ -142,17 +142,18 @@ def test_a_subset_is_refused(tmp_path, name):
     )
 
 
-@pytest.mark.parametrize("names", [("dog", "cat"), ("cat", "bird")])
-def test_class_names_in_another_order_or_of_another_set_are_refused(tmp_path, names):
+@pytest.mark.parametrize("name", ["dog", "tiger"])
+def test_class_names_in_another_order_or_of_another_set_are_refused(tmp_path, name):
     images, labels = small_set()
-    order = list(PUBLISHED["cifar10"].class_names)
-    order[3:5] = names
-    write_parquet(tmp_path, [encoded(image) for image in images], labels, names=order)
+    names = list(_names())
+    names[3] = name
+    if name == "dog":
+        names[5] = "cat"
+    write_parquet(tmp_path, [encoded(image) for image in images], labels, names=names)
 
     text = message(load_training, "cifar10", tmp_path)
 
-    wrong = 3 if names[0] != "cat" else 4
-    assert f"its class {wrong} is called '{order[wrong]}', and that of cifar10" in text
+    assert f"its class 3 is called '{name}', and that of cifar10 'cat'" in text
 
 
 def test_numbered_folders_that_sort_as_text_are_refused(tmp_path):
