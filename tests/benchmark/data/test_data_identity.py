@@ -178,6 +178,7 @@ def test_folders_of_fashion_mnist_that_sort_in_another_order_are_refused(tmp_pat
 
 
 def write_idx(folder, counts):
+    folder.mkdir(exist_ok=True)
     labels = np.repeat(np.arange(10, dtype=np.uint8), counts)
     head = struct.pack(">BBBBI", 0, 0, 8, 1, len(labels))
     (folder / "train-labels-idx1-ubyte").write_bytes(head + labels.tobytes())
@@ -330,6 +331,29 @@ def test_a_name_of_ones_own_is_not_compared_with_anything(tmp_path):
     write_parquet(tmp_path, [encoded(image, "JPEG") for image in images], labels)
 
     assert len(load_test("my-cifar10", tmp_path).test) == 60
+
+
+def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
+    """What is refused under the known name is read under the name that the message gives."""
+    write_idx(tmp_path / "mnist", LOOKALIKES["mnist"].train.counts)
+    training = load_training("mnist", tmp_path)
+    assert training.info.class_names == tuple("0123456789")
+    assert len(training.train) + len(training.validation) == 60_000
+
+    images, labels = small_set()
+    data = images.transpose(0, 3, 1, 2).reshape(60, -1)
+    for name in ("train", "test"):
+        (tmp_path / "cifar-100-python").mkdir(exist_ok=True)
+        content = pickle.dumps({"data": data, "fine_labels": labels.tolist()})
+        (tmp_path / "cifar-100-python" / name).write_bytes(content)
+    assert len(load_test("my-cifar100", tmp_path).test) == 60
+    assert load_test("my-cifar100", tmp_path).info.num_classes == 10
+
+    content = pickle.dumps({"data": data, "fine_labels": [10**9] * 60})
+    (tmp_path / "cifar-100-python" / "train").write_bytes(content)
+    assert "row 0 has label 1000000000; labels must number the classes from 0" in message(
+        load_training, "my-cifar100", tmp_path
+    )
 
 
 def test_the_command_refuses_another_set_under_a_known_name_before_any_training(tmp_path):
