@@ -47,10 +47,19 @@ class Row:
 
     pixels: np.ndarray
     name: str
-    content: bytes | None = None
+    content: bytes | None
 
     def encode(self, image=None, kind="PNG", **options):
         self.content = encoded(self.pixels if image is None else image, kind, **options)
+
+
+@cache
+def pictures(part: str) -> list[tuple[np.ndarray, str, bytes]]:
+    """Return the images of a part as pixels, class name and PNG file."""
+    random = np.random.default_rng(len(part))
+    names = [name for name in NAMES for _ in range(3 if part == "train" else 2)]
+    pixels = random.integers(0, 256, (len(names), H, W, 3), dtype=np.uint8)
+    return [(image, name, encoded(image)) for image, name in zip(pixels, names, strict=True)]
 
 
 @dataclass
@@ -70,13 +79,9 @@ class Files:
     extra: dict[str, bytes] = field(default_factory=dict)  # files beside the data set's
 
     def __post_init__(self):
-        random = np.random.default_rng(7)
-        for part, count in (("train", 3), ("test", 2)):
-            names = [name for name in NAMES for _ in range(count)]
-            self.rows[part] = [Row(random.integers(0, 256, (H, W, 3), dtype=np.uint8), name) for name in names]
+        for part in ("train", "test"):
+            self.rows[part] = [Row(pixels.copy(), name, content) for pixels, name, content in pictures(part)]
             self.names[part] = list(NAMES)
-            for row in self.rows[part]:
-                row.encode()
         self.random = np.random.default_rng(self.seed)
 
     @property
@@ -511,7 +516,7 @@ def test_a_mutated_data_set_is_the_same_or_refused_in_one_sentence(name, form, k
     case = MUTATIONS[name]
     expected = case.known if kind == "known" else case.own
 
-    @settings(max_examples=2)
+    @settings(max_examples=1)
     @given(seed=st.integers(0, 2**16), part=st.sampled_from(["train", "test"]))
     @example(seed=1, part="train")
     @example(seed=2, part="test")
