@@ -97,14 +97,15 @@ class ParquetReader:
         number = {name: row for row, name in enumerate(names)}
         numbered = [np.empty(0, dtype=np.int64)]
         for file, of_file in zip(files, labels, strict=True):
-            if of_file.class_names and are_given:
+            if are_given and (of_file.class_names or of_file.is_text):
                 refuse_other_classes(of_file.class_names, names, str(file), str(source))
                 missing = set(names).difference(of_file.class_names)
                 if missing and not of_file.is_text:
                     raise UserError(f"{file} names no class {min(missing)} in its metadata, but {source} does.")
-                numbered.append(np.array([number[name] for name in of_file.class_names])[of_file.values])
-            # The order of a known set's numbers is that of its catalogue.
-            elif of_file.class_names or (are_given and not self.known and len(of_file.values)):
+                positions = np.array([number[name] for name in of_file.class_names], dtype=np.int64)
+                numbered.append(positions[of_file.values])
+            # The numbers of a known set without names are compared with what its makers published.
+            elif len(of_file.values) and (of_file.is_text or ((of_file.class_names or are_given) and not self.known)):
                 with_names, without = (file, source) if of_file.class_names else (source, file)
                 raise UserError(
                     f"{with_names} names its classes, but {without} has only numbers, so that their order cannot be "

@@ -38,6 +38,8 @@ def read_images(file: Path) -> list[bytes]:
     import pyarrow as pa
 
     column = _read_column(file, _IMAGE_COLUMNS)
+    if not len(column):  # whose type may be lost
+        return []
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
         # `flatten` hands the null of a row down to its fields.
         column = column.flatten()[column.type.get_field_index("bytes")]
@@ -66,6 +68,8 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
         names = tuple(sorted(set(texts)))
         number = {name: row for row, name in enumerate(names)}
         return Labels(np.array([number[text] for text in texts], dtype=np.int64), names, is_text=True)
+    if len(column) and not pa.types.is_integer(column.type):
+        raise UserError(f"{file} must hold one integer label per image, or the name of its class, got {column.type}.")
     values = label_array(column.to_numpy(zero_copy_only=False), len(column), file)
     names = class_names_in_metadata(file, columns)
     if values.size and (smallest := int(values.min())) < 0:
@@ -89,8 +93,14 @@ def class_names_in_metadata(file: Path, columns: tuple[str, ...]) -> tuple[str, 
     with reading(file, "a parquet file"):
         schema = pq.read_schema(file)
         column = _present(schema, columns, file)
-        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or ()
+        try:
+            metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
+            names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or ()
+        except (ValueError, AttributeError) as error:
+            raise UserError(
+                f"{file} could not be read as a parquet file of the hub: its metadata 'huggingface' have another form; "
+                "write the file again, with or without them."
+            ) from error
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
             raise UserError(f"{file}: the names of classes in its metadata must be a list of texts, got {names!r}.")
     names = tuple(normalised(name) for name in names)
@@ -100,7 +110,7 @@ def class_names_in_metadata(file: Path, columns: tuple[str, ...]) -> tuple[str, 
 
 
 def _read_column(file: Path, names: tuple[str, ...]) -> Any:
-    """Read the one of these columns that the file has, as a pyarrow ChunkedArray without a dictionary."""
+    """Read the one of these columns that the file has, as a pyarrow ChunkedArray of plain values."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # pyarrow takes a tenth of a second to import, and most commands read no parquet
 
@@ -112,7 +122,8 @@ def _read_column(file: Path, names: tuple[str, ...]) -> Any:
         column = parquet.read(columns=[name]).column(name)
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
-        return column
+        views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+        return column.cast(views[column.type]) if column.type in views else column
 
 
 def _refuse_nulls(column: Any, file: Path, what: str) -> None:

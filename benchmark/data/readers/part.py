@@ -125,6 +125,8 @@ def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
         raise UserError(f"{file} must hold one integer label per image, got {array.dtype} of shape {array.shape}.")
     if len(array) != num_images:
         raise UserError(f"{file} has {len(array)} labels for {num_images} images.")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise UserError(f"{file}, row {int(array.argmax())} has label {array.max()}; labels must number the classes.")
     return array.astype(np.int64)
 
 

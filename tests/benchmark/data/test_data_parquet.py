@@ -79,6 +79,16 @@ def test_cifar100_takes_the_fine_labels_and_the_hubs_class_names(tmp_path):
     assert test.info.class_names == tuple(names)
 
 
+@pytest.mark.parametrize(("train", "test"), [(None, "0123456789"), ("0123456789", None)])
+def test_the_numbers_of_a_known_set_need_names_in_neither_part(tmp_path, train, test):
+    write_both(tmp_path)
+    for part, names in (("train", train), ("test", test)):
+        images = [png(array) for array in pixels(6)]
+        write(tmp_path / f"{part}-00000-of-00001.parquet", images, [0, 1, 2, 3, 4, 5], names=names and list(names))
+
+    assert sorted(load_test("cifar10", tmp_path).test.labels.tolist()) == [0, 1, 2, 3, 4, 5]
+
+
 @pytest.mark.parametrize("image", ["img", "image"])
 @pytest.mark.parametrize("label", ["label", "labels"])
 @pytest.mark.parametrize("plain", [True, False])

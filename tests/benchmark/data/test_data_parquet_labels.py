@@ -129,10 +129,39 @@ def test_a_declared_class_without_images_is_reported(tmp_path, capsys):
     )
 
 
-@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (pa.array([0, 2**63 + 1], pa.uint64()), "row 1 has label 9223372036854775809; labels must number the classes"),
+        (pa.array([b"ant", b"bee"]), "one integer label per image, or the name of its class, got binary"),
+        (pa.array([{"a": 0}, {"a": 1}]), "one integer label per image, or the name of its class, got struct"),
+    ],
+)
+def test_labels_of_other_kinds_are_refused(tmp_path, values, message):
+    write(tmp_path / "train-0.parquet", values)
+
+    with pytest.raises(UserError, match=message):
+        load_training("own", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "metadata", ["[]", "null", '{"info": {"features": []}}', '{"info": {"features": {"label": 3}}}']
+)
+def test_metadata_of_another_form_are_refused(tmp_path, metadata):
+    table = pa.table({"img": [png(0), png(1)], "label": [0, 1]}).replace_schema_metadata({"huggingface": metadata})
+    pq.write_table(table, tmp_path / "train-0.parquet")
+
+    with pytest.raises(UserError, match="its metadata 'huggingface' have another form; write the file again"):
+        load_training("own", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.string(), pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())]
+)
 def test_text_labels_are_class_names(tmp_path, kind):
     write(tmp_path / "train-0.parquet", pa.array(["dog", "ant"], kind))
     write(tmp_path / "train-1.parquet", pa.array(["cow", "bee", "ant"], kind))
+    write(tmp_path / "train-2.parquet", pa.array([], kind))
     write(tmp_path / "test-0.parquet", pa.array(["bee", "dog", "bee"], kind))
 
     assert load_training("own", tmp_path).info.class_names == tuple(NAMES)
