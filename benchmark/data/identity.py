@@ -79,20 +79,21 @@ def _differences(name: str, part: Part, raw: RawPart, class_names: tuple[str, ..
         for number, (got, want) in enumerate(zip(class_names, known.class_names, strict=True)):
             if _plain(known.spellings.get(got, got)) != _plain(want):
                 yield f"its class {number} is called {got!r}, and that of {name} {want!r}"
+    if published.content is not None and published.content == content_sha256(raw.images, raw.labels):
+        return
     if known.jpeg and raw.encodings - {"JPEG"}:
         yield f"it has {_words(raw.encodings - {'JPEG'})} images, and {name} has JPEG images only"
     if not known.jpeg and raw.encodings & LOSSY:
         yield f"it has {_words(raw.encodings & LOSSY)} images, and the originals of {name} are lossless"
     yield from _count_differences(raw, published)
-    if published.content is not None:
-        if content_sha256(raw.images, raw.labels) != published.content:
-            decoder = ", or this machine decodes JPEG in another way" if known.jpeg else ""
-            yield f"some of its images or labels are not the published ones{decoder}"
-    elif not raw.encodings and all(file.name in published.files for file, _ in raw.files):
+    if not raw.encodings and published.files and all(file.name in published.files for file, _ in raw.files):
         yield from _file_differences(raw, published)
-    else:
-        yield from _sum_differences(raw, published)
-        yield from _class_differences(raw, published, known, named)
+        return
+    yield from _sum_differences(raw, published)
+    yield from _class_differences(raw, published, known, named)
+    if published.content is not None:
+        decoder = ", or this machine decodes JPEG in another way" if known.jpeg else ""
+        yield f"some of its images or labels are not the published ones{decoder}"
 
 
 def _count_differences(raw: RawPart, published: PublishedPart) -> Iterator[str]:
@@ -129,7 +130,7 @@ def _sum_differences(raw: RawPart, published: PublishedPart) -> Iterator[str]:
 def _class_differences(raw: RawPart, published: PublishedPart, known: PublishedSet, named: bool) -> Iterator[str]:
     """Yield classes that have changed places; only counts that all differ show this without names and colours."""
     if not published.class_means:
-        if not named and len(set(published.counts)) < len(published.counts):
+        if published.content is None and not named and len(set(published.counts)) < len(published.counts):
             yield "it names no classes, so that their order cannot be checked"
         return
     colours = np.array(published.class_means)

@@ -72,6 +72,32 @@ _CIFAR100 = """
     television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
+# Mean colours of the classes in cifar10-jpeg, which stand for those of CIFAR-10; see `identity._CLASS_TOLERANCE`.
+_CIFAR10_TRAINING_COLOURS = (
+    (0.5256, 0.5602, 0.5887),
+    (0.4710, 0.4544, 0.4471),
+    (0.4892, 0.4914, 0.4241),
+    (0.4952, 0.4564, 0.4155),
+    (0.4715, 0.4652, 0.3783),
+    (0.4997, 0.4646, 0.4166),
+    (0.4699, 0.4384, 0.3456),
+    (0.5018, 0.4798, 0.4169),
+    (0.4902, 0.5253, 0.5546),
+    (0.4984, 0.4851, 0.4778),
+)
+_CIFAR10_TEST_COLOURS = (
+    (0.5337, 0.5718, 0.6058),
+    (0.4705, 0.4544, 0.4483),
+    (0.4899, 0.4949, 0.4282),
+    (0.4932, 0.4553, 0.4160),
+    (0.4650, 0.4593, 0.3707),
+    (0.5091, 0.4745, 0.4252),
+    (0.4748, 0.4422, 0.3463),
+    (0.5049, 0.4834, 0.4255),
+    (0.4946, 0.5246, 0.5528),
+    (0.5049, 0.4901, 0.4850),
+)
+
 # Sums of CIFAR and SVHN: from mean and standard deviation of each part as published in many repositories, for CIFAR-10
 # 0.49139967861519607 and 0.2470322324632819 in the first channel. MD5 of the files: as torchvision states them.
 PUBLISHED = {
@@ -112,36 +138,14 @@ PUBLISHED = {
             },
             sums=(6_415_714_204, 6_295_060_180, 5_829_907_619),
             squares=(1_007_102_432_534, 971_356_520_230, 891_641_299_129),
-            class_means=(  # of the images of cifar10-jpeg; see `identity._CLASS_TOLERANCE`
-                (0.5256, 0.5602, 0.5887),
-                (0.4710, 0.4544, 0.4471),
-                (0.4892, 0.4914, 0.4241),
-                (0.4952, 0.4564, 0.4155),
-                (0.4715, 0.4652, 0.3783),
-                (0.4997, 0.4646, 0.4166),
-                (0.4699, 0.4384, 0.3456),
-                (0.5018, 0.4798, 0.4169),
-                (0.4902, 0.5253, 0.5546),
-                (0.4984, 0.4851, 0.4778),
-            ),
+            class_means=_CIFAR10_TRAINING_COLOURS,
         ),
         test=PublishedPart(
             (1000,) * 10,
             files={"test_batch": "40351d587109b95175f43aff81a1287e"},
             sums=(1_290_492_328, 1_266_775_083, 1_176_108_223),
             squares=(203_142_822_772, 195_994_125_154, 180_646_015_723),
-            class_means=(
-                (0.5337, 0.5718, 0.6058),
-                (0.4705, 0.4544, 0.4483),
-                (0.4899, 0.4949, 0.4282),
-                (0.4932, 0.4553, 0.4160),
-                (0.4650, 0.4593, 0.3707),
-                (0.5091, 0.4745, 0.4252),
-                (0.4748, 0.4422, 0.3463),
-                (0.5049, 0.4834, 0.4255),
-                (0.4946, 0.5246, 0.5528),
-                (0.5049, 0.4901, 0.4850),
-            ),
+            class_means=_CIFAR10_TEST_COLOURS,
         ),
     ),
     "cifar100": PublishedSet(
@@ -179,8 +183,16 @@ PUBLISHED = {
     "cifar10-jpeg": PublishedSet(
         class_names=_CIFAR10,
         jpeg=True,
-        train=PublishedPart((5000,) * 10, content="6b4cecb4e07036f3780996ddb73a61012ef854e4bd430b3a8919c673ded0770a"),
-        test=PublishedPart((1000,) * 10, content="b6a4df92cbe5aa6c734ae907ea49f30c5c9ca3fd1b28bdf470eb05c873349263"),
+        train=PublishedPart(
+            (5000,) * 10,
+            content="6b4cecb4e07036f3780996ddb73a61012ef854e4bd430b3a8919c673ded0770a",
+            class_means=_CIFAR10_TRAINING_COLOURS,
+        ),
+        test=PublishedPart(
+            (1000,) * 10,
+            content="b6a4df92cbe5aa6c734ae907ea49f30c5c9ca3fd1b28bdf470eb05c873349263",
+            class_means=_CIFAR10_TEST_COLOURS,
+        ),
     ),
 }
 

@@ -119,7 +119,7 @@ def _readers(name: str, place: Path) -> list[LocalReader]:
         return [*readers, *nested]
     # Folders called train or test may be anything: beside another layout they count only if there are images in them.
     readers += [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
-    if not readers and name not in KNOWN:  # a known set's files that were changed bear a name of the user's own
+    if not readers and name not in _OFFICIAL:  # files of a known set that hold another bear the name of that one
         readers = [reader for find in _OFFICIAL.values() for reader in find(place)]
     return readers
 

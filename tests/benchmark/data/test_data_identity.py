@@ -270,7 +270,8 @@ def test_a_known_set_that_was_changed_is_refused(tmp_path, monkeypatch, mutation
     images, labels = small_set()
     published = facts(images, labels)
     if digest:
-        published = replace(published, content=content_sha256(images.transpose(0, 3, 1, 2), labels))
+        content = content_sha256(images.transpose(0, 3, 1, 2), labels)
+        published = PublishedPart(published.counts, content=content)
     publish(monkeypatch, published)
     mutation(images, labels)
     write_parquet(tmp_path, [encoded(image) for image in images], labels, names=names)
@@ -281,6 +282,16 @@ def test_a_known_set_that_was_changed_is_refused(tmp_path, monkeypatch, mutation
             assert "some of its images or labels are not the published ones" in text
         else:
             assert MUTATIONS[mutation] in text
+
+
+def test_a_set_known_by_its_digest_may_be_encoded_anew_without_loss(tmp_path, monkeypatch):
+    images, labels = small_set()
+    decoded = np.stack([np.asarray(Image.open(io.BytesIO(encoded(image, "JPEG")))) for image in images])
+    content = content_sha256(decoded.transpose(0, 3, 1, 2), labels)
+    publish(monkeypatch, PublishedPart((PER_CLASS,) * 10, content=content), name="cifar10-jpeg", jpeg=True)
+    for contents in ([encoded(image, "JPEG") for image in images], [encoded(image) for image in decoded]):
+        write_parquet(tmp_path, contents, labels)
+        load_training("cifar10-jpeg", tmp_path)
 
 
 def test_without_names_colours_or_distinct_counts_the_class_order_cannot_be_checked(tmp_path, monkeypatch):

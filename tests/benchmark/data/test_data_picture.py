@@ -100,7 +100,7 @@ def test_the_orientation_in_exif_data_is_applied(load, orientation, kind, option
     assert np.array_equal(decoded, channels_first(TURNED[orientation](stored)))
 
 
-def test_an_orientation_after_the_pixels_or_in_xmp_is_applied(load):
+def test_an_orientation_that_stands_after_the_pixels_is_applied(load):
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(picture())
