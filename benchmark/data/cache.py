@@ -29,7 +29,7 @@ from safetensors.numpy import save_file
 
 from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
 
-VERSION = 1  # of what the readers make of the same files
+VERSION = 2  # of what the readers make of the same files
 MAX_BYTES = 4_000_000_000
 WORTH_KEEPING = 0.5  # seconds of decoding
 ENTRY = re.compile(r"[0-9a-f]{32}\.(safetensors|\d+)")  # names of entries, and of those that a process is writing
@@ -104,16 +104,17 @@ def _load(path: Path, key: str, files: tuple[Path, ...]) -> RawPart | None:
             metadata = file.metadata() or {}
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
         rows = tuple(zip(files, json.loads(metadata.get("counts", "[]")), strict=True))
+        encodings = frozenset(json.loads(metadata.get("encodings", "[]")))
     except (OSError, SafetensorError, ValueError, TypeError):
         return None
     if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         return None
-    found = RawPart(images, labels, rows)
-    if metadata.get("key") != key or metadata.get("sha256") != found.sha256:
+    stored = RawPart(images, labels, rows, encodings)
+    if metadata.get("key") != key or metadata.get("sha256") != stored.sha256:
         return None
     with suppress(OSError):
         os.utime(path)  # the latest used are kept
-    return found
+    return stored
 
 
 def _store(path: Path, key: str, part: RawPart) -> None:
@@ -122,11 +123,16 @@ def _store(path: Path, key: str, part: RawPart) -> None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_room(path.parent, size)
-    counts = json.dumps([count for _, count in part.files])
+    metadata = {
+        "key": key,
+        "sha256": part.sha256,
+        "counts": json.dumps([count for _, count in part.files]),
+        "encodings": json.dumps(sorted(part.encodings)),
+    }
     temporary = path.with_suffix(f".{os.getpid()}")
     try:
         tensors: dict[str, NDArray[Any]] = {"images": np.ascontiguousarray(part.images), "labels": part.labels}
-        save_file(tensors, temporary, metadata={"key": key, "sha256": part.sha256, "counts": counts})
+        save_file(tensors, temporary, metadata=metadata)
         temporary.chmod(0o600)
         os.replace(temporary, path)
     finally:

@@ -118,7 +118,10 @@ def _readers(name: str, place: Path) -> list[LocalReader]:
     if nested := find_tiny_imagenet(place):
         return [*readers, *nested]
     # Folders called train or test may be anything: beside another layout they count only if there are images in them.
-    return readers + [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
+    readers += [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
+    if not readers and name not in _OFFICIAL:  # files of a known set that hold another bear the name of that one
+        readers = [reader for find in _OFFICIAL.values() for reader in find(place)]
+    return readers
 
 
 def _unpacked(name: str, folder: Path) -> Reader | None:

@@ -35,8 +35,8 @@ class ImageFolderReader:
         rows = tuple(files)
         if not rows:
             raise UserError(f"{self._part_folder(part)} holds no images.")
-        decoded = decode_images([file for file, _ in rows], lambda row: str(rows[row][0]))
-        return RawPart(decoded, np.array(labels, dtype=np.int64), rows)
+        decoded, encodings = decode_images([file for file, _ in rows], lambda row: str(rows[row][0]))
+        return RawPart(decoded, np.array(labels, dtype=np.int64), rows, encodings)
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
         """Return all image files of a part, by class and then by file name."""

@@ -48,7 +48,8 @@ class ParquetReader:
         if not encoded:
             raise UserError(f"{files[0]} holds no images.")
         rows = tuple((file, len(of_file)) for file, of_file in zip(files, images, strict=True))
-        return RawPart(decode_images(encoded, lambda row: where(rows, row)), labels, rows)
+        decoded, encodings = decode_images(encoded, lambda row: where(rows, row))
+        return RawPart(decoded, labels, rows, encodings)
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
         """Return the shards of a part, in order."""

@@ -29,11 +29,13 @@ class RawPart:
         images: uint8, (N, C, H, W).
         labels: int64, (N,); the range is checked by `benchmark.data.load`, which knows the number of classes.
         files: the files that were read with the number of images in each, in order; the counts add up to N.
+        encodings: how image files hold the images, such as PNG; empty where the files hold arrays.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     files: tuple[tuple[Path, int], ...]
+    encodings: frozenset[str] = frozenset()
 
     def where(self, row: int) -> str:
         """Name the file of a row, and the row inside it if the file holds several."""

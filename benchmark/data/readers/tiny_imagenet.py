@@ -43,11 +43,11 @@ class TinyImageNetReader:
         images = [(image, names.index(name)) for name, images in by_class.items() for image in images]
         if not images:
             raise UserError(f"{self.folder} holds no images of the {part} part.")
-        decoded = decode_images([image for image, _ in images], lambda row: str(images[row][0]))
+        decoded, encodings = decode_images([image for image, _ in images], lambda row: str(images[row][0]))
         labels = np.array([label for _, label in images], dtype=np.int64)
         # The annotations hold no image, but decide what is read.
         annotations = [(file, 0) for file in self._annotations(part)]
-        return RawPart(decoded, labels, (*annotations, *((image, 1) for image, _ in images)))
+        return RawPart(decoded, labels, (*annotations, *((image, 1) for image, _ in images)), encodings)
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
         """Return the annotations of the test part, if there are any, and all image files of a part."""

@@ -24,6 +24,8 @@ from benchmark.data.readers.image_folder import ImageFolderReader
 from benchmark.data.readers.parquet import ParquetReader
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def png(pixels):
     stream = io.BytesIO()
@@ -286,7 +288,8 @@ def test_two_processes_decode_what_one_does(tmp_path, helpers, monkeypatch, grey
     monkeypatch.setattr(decode, "_WORTH_A_PROCESS", 100)
     alone = decode.decode_images(content, str)
 
-    assert all(np.array_equal(decoded, alone) for decoded in shared)
+    assert all(np.array_equal(decoded.images, alone.images) for decoded in shared)
+    assert all(decoded.encodings == alone.encodings == {"PNG"} for decoded in shared)
 
 
 @pytest.mark.parametrize(
@@ -309,7 +312,7 @@ def test_without_another_process_this_one_decodes_all(helpers, monkeypatch):
     monkeypatch.setattr(decode.sys, "executable", "/nowhere/python")
     content = [png(image) for image in pixels(9, seed=3)]
 
-    assert np.array_equal(decode.decode_images(content, str), pixels(9, seed=3).transpose(0, 3, 1, 2))
+    assert np.array_equal(decode.decode_images(content, str).images, pixels(9, seed=3).transpose(0, 3, 1, 2))
     assert helpers == [None]
 
 
@@ -329,7 +332,7 @@ def test_without_room_for_temporary_files_this_process_decodes_all(helpers, monk
     monkeypatch.setattr(decode.tempfile, "TemporaryFile", temporary_file)
     content = [png(image) for image in pixels(9, seed=3)]
 
-    assert np.array_equal(decode.decode_images(content, str), pixels(9, seed=3).transpose(0, 3, 1, 2))
+    assert np.array_equal(decode.decode_images(content, str).images, pixels(9, seed=3).transpose(0, 3, 1, 2))
     assert helpers == [None]
 
 

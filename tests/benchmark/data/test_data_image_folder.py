@@ -8,6 +8,8 @@ from PIL import Image
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def write(folder, part="train", classes=("cat", "dog"), n=3, size=(16, 12), suffix="png"):
     random = np.random.default_rng(0)

@@ -13,6 +13,8 @@ from PIL import Image
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def png(pixels, kind="PNG", mode=None):
     stream = io.BytesIO()
@@ -212,7 +214,7 @@ GOOD = png(pixels(1)[0])
         ([GOOD, GOOD[:200]], [0, 1], "row 1 could not be decoded"),
         ([GOOD, b"text"], [0, 1], "row 1 could not be decoded"),
         ([GOOD, png(pixels(1, 30)[0])], [0, 1], "row 1 is 30x30 pixels but .*row 0 is 32x32"),
-        ([GOOD, png(np.zeros((32, 32), np.uint16))], [0, 1], "row 1 has pillow mode I;16"),
+        ([GOOD, png(np.zeros((32, 32), np.uint16))], [0, 1], "row 1 has 16 bits per channel"),
         ([GOOD, GOOD], [0, None], "row 1 has no label"),
         ([GOOD, GOOD], [0, 10], "row 1 has label 10; cifar10 has labels 0 to 9"),
         ([GOOD, GOOD], [-1, 0], "row 0 has label -1"),

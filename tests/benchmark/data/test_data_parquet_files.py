@@ -11,6 +11,8 @@ from PIL import Image
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def png(value):
     stream = io.BytesIO()

@@ -16,6 +16,8 @@ from benchmark.data.load import load_test, load_training
 from benchmark.data.source import find_local
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 @pytest.fixture
 def no_network(monkeypatch):

@@ -13,6 +13,8 @@ import torch
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def write_svhn(folder, n=5, part="train", compressed=True, label_type=np.uint8):
     images = np.random.default_rng(0).integers(0, 256, (32, 32, 3, n), dtype=np.uint8)
