@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import tarfile
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
+
+from benchmark.writing import temporary_folder
 
 # Seconds to connect and between two packets. Without a network the error should come at once.
 _TIMEOUT = (5, 30)
@@ -79,12 +80,11 @@ def download(what: Download, folder: Path) -> None:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the final move is one rename and never leaves half a file.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as staging:
+        with temporary_folder(folder) as staging:
             for name, md5 in what.files.items():
-                _fetch(what.address + name, md5, Path(staging))
-            for item in sorted(Path(staging).iterdir()):
+                _fetch(what.address + name, md5, staging)
+            for item in sorted(staging.iterdir()):
                 os.replace(item, folder / item.name)
     finally:
         logger.setLevel(level)
