@@ -249,5 +249,5 @@ def test_trades_starts_within_zero_and_one_and_makes_two_passes_in_train_mode(ma
 
     clean, start = model.inputs[0], model.inputs[1]
     assert torch.equal(clean, black_and_white.images) and not torch.equal(start, clean)
-    assert 0.0 <= float(start.min()) and float(start.max()) <= 1.0
+    assert float(start.min()) >= 0.0 and float(start.max()) <= 1.0
     assert model.modes == [False, False, False, True, True]

@@ -19,7 +19,7 @@ def gate(monkeypatch):
     event = threading.Event()
 
     def save(path, state, write=saving.save_checkpoint):
-        assert event.wait(timeout=30)
+        assert event.wait(timeout=600)
         write(path, state)
 
     monkeypatch.setattr(saving, "save_checkpoint", save)
