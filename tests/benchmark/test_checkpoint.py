@@ -54,15 +54,6 @@ def test_a_failure_while_writing_keeps_the_old_file(tmp_path, state, monkeypatch
     assert path.read_bytes() == before
 
 
-def test_the_next_save_is_not_disturbed_by_the_leavings_of_a_crash(tmp_path, state):
-    path = tmp_path / "checkpoint.pt"
-    path.with_suffix(".tmp").write_bytes(b"half a checkpoint")
-
-    save_checkpoint(path, state)
-
-    assert load_checkpoint(path, run_hash="abc") is not None
-
-
 def test_a_checkpoint_of_another_run_is_refused_and_left_in_place(tmp_path, state):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, state)

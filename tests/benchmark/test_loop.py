@@ -193,10 +193,10 @@ def test_a_checkpoint_written_late_is_that_of_its_own_epoch(tmp_path, digits, mo
 
 
 def test_a_disk_that_is_full_stops_the_run_after_the_next_epoch(tmp_path, digits, monkeypatch):
-    def fail(path, state):
+    def fail(state, file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "save_checkpoint", fail)
+    monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(UserError, match=r"cannot be written .*No space left"):
         train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
