@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
-from benchmark.errors import UserError
+from benchmark.errors import CannotWrite
 
 _TEMPORARY = re.compile(r"\.benchmark-[0-9a-f]{16}\.tmp")
 _ENOUGH_TO_FAIL = 2**20  # bytes; a library writes in smaller pieces than that
@@ -38,7 +38,7 @@ def writing(path: Path) -> Iterator[None]:
     """Turn what the system says while `path` is written into one sentence with a remedy.
 
     Raises:
-        UserError: instead of any OSError of the system.
+        CannotWrite: instead of any OSError of the system.
     """
     try:
         yield
@@ -46,7 +46,7 @@ def writing(path: Path) -> Iterator[None]:
         if error.errno is None:  # raised by a library for a reason of its own
             raise
         remedy = _REMEDIES.get(error.errno, "name another place")
-        raise UserError(
+        raise CannotWrite(
             f"{path} cannot be written ({error.strerror}); {remedy}, then run the same command again, "
             "which goes on from what is on the disk"
         ) from error
@@ -61,7 +61,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
         durable: whether the new content must survive a power cut once this is left.
 
     Raises:
-        UserError: if the system refuses, also where a library that writes reports that in an error of its own.
+        CannotWrite: if the system refuses, also where a library that writes reports that in an error of its own.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmark.errors import UserError
+from benchmark.errors import CannotWrite
 from benchmark.launch.forking import ForkServer, Worker
 from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
 from benchmark.results.store import write_atomic
@@ -115,7 +115,7 @@ def _reason(job: _Job, code: int | None) -> str:
         reason = f"the process {ending} without a word; see log.txt"
         try:
             write_atomic(path, f"{reason}\n")
-        except UserError as error:
+        except CannotWrite as error:
             return f"{reason}; {error}"
     last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
     return f"{last} (see {path})"

@@ -29,7 +29,7 @@ from benchmark.artifact.unpack import Artifact
 from benchmark.cost import multiply_adds
 from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import TrainingData, load_test, load_training
-from benchmark.errors import UserError
+from benchmark.errors import CannotWrite, UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.wide import widen
 from benchmark.hashing import tensors_sha256
@@ -224,7 +224,7 @@ def _failed(folder: Path, reason: str, code: int) -> int:
         return code
     try:
         write_atomic(folder / FAILURE, f"{reason.rstrip()}\n")
-    except UserError:  # the disk is full: the parent, or the log, still gets the sentence
+    except CannotWrite:  # the parent, or the log, still gets the sentence
         report(reason.rstrip().splitlines()[-1])
     return code
 
