@@ -23,8 +23,8 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:  # a folder that cannot be written, a full disk
-        print(f"error: {error.filename or 'the system'}: {error.strerror or error}", file=sys.stderr)
+    except OSError as error:  # of a folder that cannot be read, or of the output, which has no name
+        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
         sys.exit(2)
 
 

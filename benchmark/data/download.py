@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import tarfile
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pathlib import Path
 import pooch
 
 from benchmark.errors import UserError
+from benchmark.writing import temporary_folder
 
 # Seconds to connect and between two packets. Without a network the error should come at once.
 _TIMEOUT = (5, 30)
@@ -89,9 +89,9 @@ def unpack(archive: Path, md5: str, wanted: str) -> None:
                 f"it yourself so that {archive.parent} holds {wanted}."
             )
     try:
-        with tempfile.TemporaryDirectory(prefix=".unpack-", dir=archive.parent) as staging:
-            _extract(archive, Path(staging))
-            _move_all(Path(staging), archive.parent)
+        with temporary_folder(archive.parent) as staging:
+            _extract(archive, staging)
+            _move_all(staging, archive.parent)
     except (OSError, tarfile.TarError) as error:
         raise UserError(
             f"{archive} could not be unpacked ({type(error).__name__}: {getattr(error, 'strerror', None) or error}); "
@@ -110,12 +110,11 @@ def download(what: Download, folder: Path) -> None:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the final move is one rename and never leaves half a file.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as staging:
+        with temporary_folder(folder) as staging:
             for name, md5 in what.files.items():
-                _fetch(what.address + name, md5, Path(staging))
-            _move_all(Path(staging), folder)
+                _fetch(what.address + name, md5, staging)
+            _move_all(staging, folder)
     finally:
         logger.setLevel(level)
         for place in created:

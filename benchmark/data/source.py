@@ -150,8 +150,9 @@ def _downloaded(name: str, folder: Path) -> Reader:
     try:
         download(what, folder)
     except Exception as error:  # from requests, the disk or an archive: the remedy is the same
-        # Pooch reports a wrong hash as a bare ValueError.
-        reason = "wrong checksum" if type(error) is ValueError else type(error).__name__
+        # Pooch reports a wrong hash as a bare ValueError; what the system refused has a text, as for a full disk.
+        refusal = error.strerror if isinstance(error, OSError) else None
+        reason = "wrong checksum" if type(error) is ValueError else refusal or type(error).__name__
         raise UserError(
             f"found neither {what.wanted} nor parquet files nor image folders of {name} in {where}, and the "
             f"download failed ({reason}); put {what.wanted} (from {what.origin}) or parquet files "

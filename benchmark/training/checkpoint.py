@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import UserError
+from benchmark.results.store import write_atomic
+from benchmark.writing import replacing
 
 
 @dataclass(frozen=True)
@@ -35,22 +36,25 @@ class OtherTraining(UserError):
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, containers of them) atomically and durably."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)  # given the path it needs half the time that it needs with an open file
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    """Write `state` (tensors, numbers, strings, containers of them) atomically and durably.
+
+    Raises:
+        UserError: if the system refuses, as where the disk is full.
+    """
+    with replacing(path) as temporary:
+        torch.save(state, temporary)  # given the path it needs half the time that it needs with an open file
 
 
 def save_network(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], key: TrainingKey) -> None:
-    """Write the selected network of a finished training, with JSON facts about it, atomically."""
-    temporary = path.with_suffix(".tmp")
+    """Write the selected network of a finished training, with JSON facts about it, atomically.
+
+    It is durable, as the caller deletes the checkpoint next: a power cut must not take both.
+
+    Raises:
+        UserError: if the system refuses, as where the disk is full.
+    """
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(contiguous, temporary, metadata={**vars(key), "facts": json.dumps(facts)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())  # the caller deletes the checkpoint next: a power cut must not take both
-    os.replace(temporary, path)
+    write_atomic(path, save(contiguous, metadata={**vars(key), "facts": json.dumps(facts)}))
 
 
 def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[str, Any]] | None:

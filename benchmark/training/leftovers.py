@@ -14,6 +14,7 @@ from torch import Tensor
 from benchmark.training.checkpoint import OtherTraining, TrainingKey, load_checkpoint, load_network
 from benchmark.training.handover import check_taken_over, trained_path
 from benchmark.training.state import FirstPhase
+from benchmark.writing import writing
 
 # The history first: it carries no key, and a kill between two moves must leave it beside nothing that fits.
 _FILES = ("history.jsonl", "autoattack", "checkpoint.pt", "network.safetensors", "trained.safetensors")
@@ -69,8 +70,9 @@ def _fitting(folder: Path, key: TrainingKey, *, dense: bool, first_phase: FirstP
 def _set_aside(folder: Path) -> Path:
     """Move what a training left into a new folder beside it, and return that folder."""
     place = next(place for number in count(1) if not (place := folder / f"set-aside-{number}").exists())
-    place.mkdir()
-    for name in _FILES:
-        if (folder / name).exists():
-            os.replace(folder / name, place / name)
+    with writing(place):
+        place.mkdir()
+        for name in _FILES:
+            if (folder / name).exists():
+                os.replace(folder / name, place / name)
     return place

@@ -63,15 +63,6 @@ def test_a_failure_while_writing_keeps_the_old_file(tmp_path, state, monkeypatch
     assert path.read_bytes() == before
 
 
-def test_the_next_save_is_not_disturbed_by_the_leavings_of_a_crash(tmp_path, state):
-    path = tmp_path / "checkpoint.pt"
-    path.with_suffix(".tmp").write_bytes(b"half a checkpoint")
-
-    save_checkpoint(path, state)
-
-    assert load_checkpoint(path, KEY) is not None
-
-
 OTHERS = [
     (TrainingKey("xyz", KEY.train_sha256), "belongs to run abc, not xyz"),
     (TrainingKey("abc", "6" * 64), r"was trained on other images or labels \(sha256 555555555555…\) than those here"),

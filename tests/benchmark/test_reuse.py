@@ -221,7 +221,6 @@ def test_the_command_trains_the_first_phase_first_and_the_record_names_it(tmp_pa
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
     orphan = command("run", str(path), "--methods", "hydra")
