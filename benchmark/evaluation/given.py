@@ -144,7 +144,7 @@ def _bytes(pixels: Tensor) -> Tensor:
         return pixels
     if not pixels.is_floating_point():
         raise UserError(
-            f"images are uint8 from 0 to 255 or floats in [0, 1]; got {_type(pixels)}: give images.to(torch.uint8)"
+            f"images are uint8 from 0 to 255 or floats in [0, 1]; got {_type(pixels)}; give uint8 from 0 to 255"
         )
     return torch.cat([_rounded(part) for part in pixels.split(CHUNK)])
 

@@ -137,12 +137,12 @@ class _Fit:
         wanted = f"the {self.name} must return logits of shape {(count, self.classes)} for {count} images"
         if not isinstance(output, Tensor):
             raise UserError(f"{wanted}; got {_described(output)}")
+        if not output.is_floating_point():
+            raise UserError(f"the {self.name} returns {_type(output.dtype)}, not logits; return floating-point scores")
         if output.ndim != 2 or len(output) != count:
             return f"{wanted}; got {tuple(output.shape)}"
         if output.shape[1] != self.classes:
             raise UserError(f"{wanted}; got {tuple(output.shape)}: it was made for another number of classes")
-        if not output.is_floating_point():
-            raise UserError(f"the {self.name} returns {_type(output.dtype)}, not logits; return floating-point scores")
         check_finite(output)
         return None
 
