@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from typing import Literal
 
 import torch
@@ -56,3 +57,22 @@ def choose_device(name: str) -> Literal["cpu", "cuda"]:
     if name == "cpu":
         return "cpu"
     raise UserError(f"--device takes auto, cpu or cuda; got {name!r}")
+
+
+def measuring_device(device: torch.device | str) -> torch.device:
+    """Return the device that is meant by `device` in Python: a name such as "cuda:1", or a `torch.device`.
+
+    Raises:
+        UserError: for other kinds of devices, or for a GPU that is not there.
+    """
+    place: torch.device | None = None
+    with suppress(RuntimeError, TypeError):
+        place = torch.device(choose_device("auto") if device == "auto" else device)
+    if place is None or place.type not in ("cpu", "cuda"):
+        raise UserError(f"device takes 'cpu', 'cuda', 'cuda:<number>' or 'auto'; got {str(device)!r}")
+    if place.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {str(device)!r}: this torch sees no CUDA device; use device='cpu' or 'auto'")
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        last = torch.cuda.device_count() - 1
+        raise UserError(f"device {str(device)!r}: this machine has the CUDA devices 0 to {last}; use one of them")
+    return place

@@ -31,7 +31,8 @@ def prepare(network: nn.Module, device: torch.device | str) -> nn.Module:
 @contextmanager
 def frozen_eval(model: nn.Module) -> Iterator[None]:
     """Put the network into eval mode inside the block, with gradients for inputs only; every module's mode returns."""
-    before = [(module, module.training) for module in model.modules()]
+    # Frozen TorchScript has no mode.
+    before = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         with input_gradients_only(model):
@@ -39,6 +40,11 @@ def frozen_eval(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in before:
             module.training = training
+
+
+def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return (B,) bool: another class has the largest logit, or a logit is NaN, which names no class at all."""
+    return (logits.argmax(1) != labels) | logits.isnan().any(1)
 
 
 @torch.no_grad()
@@ -52,7 +58,7 @@ def clean_verdicts(model: nn.Module, data: Images, *, batch_size: int, compute: 
     def verdicts() -> Tensor:
         batches = zip(data.images.split(batch_size), data.labels.split(batch_size), strict=True)
         return torch.cat(
-            [compute.forward(model, as_float_images(images)).argmax(1) == labels for images, labels in batches]
+            [~misclassified(compute.forward(model, as_float_images(images)), labels) for images, labels in batches]
         )
 
     with frozen_eval(model):

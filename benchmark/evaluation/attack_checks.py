@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from benchmark.attacks import ascent_step, pgd, random_point
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import pgd_verdicts
-from benchmark.evaluation.probes import Attackable, Probe, left_as_found
+from benchmark.evaluation.probes import Attackable, Probe
+from benchmark.evaluation.restored import left_as_found
 from benchmark.evaluation.verdict import Check, Limits, judge_share
 from benchmark.seeding import derive_seed, generator_for
 

@@ -70,6 +70,7 @@ class Attacked(nn.Module):
         compute: ComputeBatch,
         *,
         count: Callable[[int, float], None] = lambda images, passes: None,
+        check: Callable[[Tensor], None] = lambda logits: None,
     ) -> None:
         """Fold the network if it is one of this project; any other is attacked as it is.
 
@@ -78,11 +79,12 @@ class Attacked(nn.Module):
             compute: how many images go at once.
             count: is called before each pass with the images computed and with the share of the attack's images that
                 stood there to be computed.
+            check: is called with the logits (B, classes) of each pass; may raise.
         """
         super().__init__()
         folded = fold(stored)
         self.stored, self.network, self.folded = stored, stored if folded is None else folded, folded is not None
-        self.compute, self.count = compute, count
+        self.compute, self.count, self.check = compute, count, check
         self.rows: Rows | None = None
         self.local: LocalPasses | None = None
         self.share = 1.0
@@ -98,7 +100,9 @@ class Attacked(nn.Module):
     def truth(self, images: Tensor) -> Tensor:
         """Return the stored network's logits."""
         with torch.no_grad():
-            return self.compute.forward(self.stored, images)
+            logits = self.compute.forward(self.stored, images)
+        self.check(logits)
+        return logits
 
     @contextmanager
     def watching(self, rows: Rows, *, share: float = 1.0) -> Iterator[None]:
@@ -126,9 +130,9 @@ class Attacked(nn.Module):
 
     def _passed(self, images: Tensor) -> Tensor:
         self.count(len(images), self.share)
-        if self.local is not None:
-            return self.local(images)
-        return self.compute.forward(self.network, images)
+        logits = self.compute.forward(self.network, images) if self.local is None else self.local(images)
+        self.check(logits)
+        return logits
 
     def _of_rows(self, rows: Rows, images: Tensor, *, judged: bool) -> Tensor:
         left = (~rows.broken).nonzero().flatten() if self.folded else torch.arange(len(images), device=images.device)
@@ -147,7 +151,8 @@ class Attacked(nn.Module):
     def _judged(self, rows: Rows, left: Tensor, points: Tensor, logits: Tensor) -> Tensor:
         """Break the rows that the stored network gets wrong; its logits replace the copy's where those are wrong."""
         labels = rows.labels[left]
-        wrong = (logits.detach().max(1)[1] != labels) & rows.near(left, points.detach()) & ~rows.broken[left]
+        missed = (logits.detach().max(1)[1] != labels) | logits.detach().isnan().any(1)  # NaN names no class
+        wrong = missed & rows.near(left, points.detach()) & ~rows.broken[left]
         if not wrong.any():
             return logits
         wrong = wrong.nonzero().flatten()
@@ -155,7 +160,7 @@ class Attacked(nn.Module):
             rows.note(left[wrong], points[wrong].detach())
             return logits
         truth = self.truth(points[wrong].detach())
-        fallen = wrong[truth.max(1)[1] != labels[wrong]]
+        fallen = wrong[(truth.max(1)[1] != labels[wrong]) | truth.isnan().any(1)]
         rows.note(left[fallen], points[fallen].detach())
         return logits.index_add(0, wrong, truth - logits[wrong].detach())
 

@@ -34,6 +34,7 @@ from benchmark.evaluation.package import (
     package_version,
     standard_attack,
 )
+from benchmark.evaluation.probes import check_finite
 from benchmark.evaluation.progress import Place, Progress
 from benchmark.hashing import tensors_sha256
 from benchmark.results.evaluation import CASCADE
@@ -93,8 +94,8 @@ def autoattack(
             break off.
 
     Raises:
-        UserError: with fewer than four classes, for which the targeted DLR loss is undefined, or if not even one image
-            fits into memory.
+        UserError: with fewer than four classes, for which the targeted DLR loss is undefined, if not even one image
+            fits into memory, or for logits that are not finite, on which the package's attacks are undefined.
         RuntimeError: if an attack returns an image outside the ball or outside [0, 1].
     """
     if num_classes < MIN_CLASSES:
@@ -111,7 +112,7 @@ def autoattack(
     adversarial = as_float_images(data.images).cpu()
     after: dict[str, Tensor] = {}
     with frozen_eval(model), contained(device), logged_warnings(report), torch.no_grad():
-        attacked = Attacked(model, compute, count=count)
+        attacked = Attacked(model, compute, count=count, check=check_finite)
         compute.suit(attacked.network, as_float_images(data.images[:1]))
         if attacked.folded:
             progress.merge_targets()

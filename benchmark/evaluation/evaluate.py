@@ -3,22 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from fractions import Fraction
+from os import PathLike
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.load import TestData, load_test
+from benchmark.data.load import Images, TestData
+from benchmark.devices import measuring_device
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, frozen_eval, pgd_verdicts, prepare
+from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.foreign import Foreign
+from benchmark.evaluation.given import (
+    given_batch_size,
+    given_data,
+    given_folder,
+    given_network,
+    given_protocol,
+    given_report,
+)
 from benchmark.evaluation.health import gradient_health
+from benchmark.evaluation.measurable import measurable
+from benchmark.evaluation.normalisation import normalisation_hint
 from benchmark.evaluation.package import PACKAGE, package_version
-from benchmark.evaluation.probes import Attackable
+from benchmark.evaluation.probes import Attackable, NotFinite
+from benchmark.evaluation.surroundings import plain_float32
 from benchmark.evaluation.verdict import Check
-from benchmark.models import ResNet
 from benchmark.results.evaluation import CASCADE, AutoAttackPart, CheckPart, EvaluationPart, PgdPart, worst_verdict
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.verdicts import pack_verdicts
@@ -28,76 +42,123 @@ DEFAULT_BATCH_SIZE = 500
 
 
 def evaluate(
-    module: nn.Module,
+    module: nn.Module | torch.export.ExportedProgram | Callable[[Tensor], Tensor],
     dataset: str | TestData,
     protocol: str | Protocol,
     *,
-    data_dir: Path | None = None,
+    data_dir: str | PathLike[str] | None = None,
     device: torch.device | str = "cpu",
     batch_size: int = DEFAULT_BATCH_SIZE,
     parent: nn.Module | None = None,
-    journal: Path | None = None,
+    journal: str | PathLike[str] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> EvaluationPart:
-    """Measure a network as the boards do, in float32 with TF32 off; any nn.Module will do.
+    """Measure a network as the boards do, on float32 images with TF32 off; whatever can be called with images will do.
+
+    The network is measured in place, in eval mode, and is afterwards exactly as it was, also after an error: device,
+    types, layout, modes, values, gradients. Its parameters keep layout and type unless all are of one type other than
+    float32 and it does not run on float32 images: then it is measured in float32. In which way it was not fed like
+    others, and what speaks against it, stands in `notes` of the result.
 
     Args:
-        module: maps (B, C, H, W) images in [0, 1] to (B, classes) logits; normalisation belongs inside. It is moved to
-            `device` and cast to float32, in place; its modes are left as they are.
-        dataset: a data set's name, or its test images already loaded.
+        module: maps (B, C, H, W) images in [0, 1] to (B, classes) logits; normalisation belongs inside. A module, also
+            scripted, traced, frozen, exported or compiled, or a function; the number of images may be fixed.
+        dataset: a data set's name, or its test images already loaded: uint8, or float in [0, 1] from 8 bits.
         protocol: what to measure, or its id, such as "cifar10-linf-8_255-aa-standard-1000".
         data_dir: folder with the data set's files; None for `data` in the current folder.
-        device: where to run.
+        device: where to run: "cpu", "cuda", "cuda:1", or "auto" for a GPU if there is one.
         batch_size: images per call of an attack; AutoAttack's random draws depend on it.
         parent: the dense network that `module` was made from; its adversarial images are then tried on `module`.
         journal: folder that keeps AutoAttack's finished batches, so that a killed evaluation goes on.
         report: receives progress lines.
 
     Raises:
-        UserError: if data set, protocol and network do not fit each other.
+        UserError: if an argument is not of these kinds, if data set, protocol and network do not fit each other, or if
+            the network's logits are not finite somewhere within epsilon.
     """
-    protocol = Protocol.parse(protocol) if isinstance(protocol, str) else protocol
-    data = load_test(dataset, data_dir, limit=protocol.images) if isinstance(dataset, str) else dataset
-    check_fit(data, protocol)
-    module = prepare(module, device)
-    images, classes = data.test.to(device), data.info.num_classes
-    epsilon, pgd_step = float(Fraction(protocol.epsilon)), float(Fraction(protocol.pgd_step))
-    _check_logits(module, as_float_images(images.images[:2]), classes)
+    protocol, place, batch_size = given_protocol(protocol), measuring_device(device), given_batch_size(batch_size)
+    folder, journal, notes = given_folder(data_dir, "data_dir"), given_folder(journal, "journal"), _Notes(report)
+    with plain_float32(place, PGD_SEED), ExitStack() as restored:
+        called = given_network(module)
+        called_parent = None if parent is None else given_network(parent, "parent")
+        data = given_data(dataset, folder, protocol.images)
+        check_fit(data, protocol)
+        images, classes = data.test.to(place), data.info.num_classes
+        batch = as_float_images(images.images[:batch_size])
+        network = restored.enter_context(measurable(called, batch, classes, notes.add))
+        dense = None
+        if called_parent is not None:
+            dense = restored.enter_context(measurable(called_parent, batch, classes, notes.add, "parent"))
+        return _measure(network, dense, images, protocol, classes, batch_size, journal, notes)
+
+
+class _Notes:
+    """Sentences for the result, each of which is reported when it is added."""
+
+    def __init__(self, report: object) -> None:
+        self.report, self.sentences = given_report(report), list[str]()
+
+    def add(self, sentence: str) -> None:
+        self.sentences.append(sentence)
+        self.report(f"evaluate   note: {sentence}")
+
+
+def _measure(
+    network: nn.Module,
+    parent: nn.Module | None,
+    images: Images,
+    protocol: Protocol,
+    classes: int,
+    batch_size: int,
+    journal: Path | None,
+    notes: _Notes,
+) -> EvaluationPart:
+    """Attack a network that is ready for it; arguments as for `evaluate`, on one device."""
+    report, epsilon, pgd_step = notes.report, float(Fraction(protocol.epsilon)), float(Fraction(protocol.pgd_step))
+    guarded = Attackable(network)
     # The networks of this project are known to be attackable; of any other nothing is known, such as a gradient.
-    attacked_module = module if isinstance(module, ResNet) else Attackable(module)
+    attacked_network = guarded if isinstance(network, Foreign) else network
     compute = ComputeBatch(report)
-    clean = clean_verdicts(attacked_module, images, batch_size=batch_size, compute=compute)
+    clean = clean_verdicts(guarded, images, batch_size=batch_size, compute=compute)
     report(f"evaluate   clean {_percent(clean)}")
-    pgd = pgd_verdicts(
-        attacked_module,
-        images,
-        epsilon=epsilon,
-        step_size=pgd_step,
-        steps=protocol.pgd_steps,
-        restarts=protocol.pgd_restarts,
-        seed=PGD_SEED,
-        batch_size=batch_size,
-        compute=compute,
-    )
-    report(f"evaluate   pgd-{protocol.pgd_steps} {_percent(pgd)}")
-    attacked = autoattack(
-        attacked_module,
-        images,
-        num_classes=classes,
-        epsilon=epsilon,
-        seed=protocol.autoattack_seed,
-        batch_size=batch_size,
-        report=report,
-        journal=journal,
-        compute=compute,
-    )
+    if isinstance(network, Foreign):
+        size = compute.at_most(batch_size)
+        if hint := normalisation_hint(network, images, clean, classes=classes, batch_size=size):
+            notes.add(hint)
+    try:
+        pgd = pgd_verdicts(
+            attacked_network,
+            images,
+            epsilon=epsilon,
+            step_size=pgd_step,
+            steps=protocol.pgd_steps,
+            restarts=protocol.pgd_restarts,
+            seed=PGD_SEED,
+            batch_size=batch_size,
+            compute=compute,
+        )
+        report(f"evaluate   pgd-{protocol.pgd_steps} {_percent(pgd)}")
+        attacked = autoattack(
+            attacked_network,
+            images,
+            num_classes=classes,
+            epsilon=epsilon,
+            seed=protocol.autoattack_seed,
+            batch_size=batch_size,
+            report=report,
+            journal=journal,
+            compute=compute,
+        )
+    except NotFinite as error:
+        raise NotFinite(
+            f"on the test images all logits are finite, but within {protocol.epsilon} of them {error}"
+        ) from None
     verdicts = {"clean": clean, "pgd": pgd, **attacked.robust}
-    parent = None if parent is None else prepare(parent, device)
 
     def checks() -> list[Check]:
         compute.tried = compute.at_most(batch_size) if compute.notes else batch_size
         return gradient_health(
-            module,
+            network,
             images,
             verdicts,
             epsilon=epsilon,
@@ -136,7 +197,7 @@ def evaluate(
         best_known_accuracy=_share(clean & pgd & attacked.verdicts),
         verdicts={name: pack_verdicts(bits.numpy()) for name, bits in verdicts.items()},
         health=[CheckPart(**vars(check)) for check in health],
-        notes=compute.notes,
+        notes=[*notes.sentences, *compute.notes],
     )
 
 
@@ -154,22 +215,6 @@ def check_fit(data: TestData, protocol: Protocol) -> None:
             f"{data.info.name} has {data.info.num_classes} classes, for which AutoAttack is {version}, "
             f"not {protocol.autoattack}; mend the protocol id"
         )
-
-
-def _check_logits(module: nn.Module, images: Tensor, classes: int) -> None:
-    """Try two images: an architecture for another kind of image fails here rather than in the middle of an attack."""
-    try:
-        with torch.no_grad(), frozen_eval(module):
-            logits = module(images)
-    except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        shape = "x".join(str(side) for side in images.shape[1:])
-        raise UserError(f"the network cannot be run on images of {shape}: {str(error).splitlines()[0]}") from None
-    if not isinstance(logits, Tensor) or tuple(logits.shape) != (len(images), classes):
-        got = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        wanted = (len(images), classes)
-        raise UserError(f"the network must return logits of shape {wanted} for {len(images)} images; got {got}")
-    if not bool(torch.isfinite(logits).all()):
-        raise UserError("the network returns logits that are not finite; such a network cannot be attacked or ranked")
 
 
 def _share(verdicts: Tensor) -> float:

@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from benchmark.data.load import Images
+from benchmark.devices import out_of_memory
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.evaluation.probes import PROBE_IMAGES, Attackable, Probe, logit_spread
+from benchmark.evaluation.restored import left_as_found
 from benchmark.evaluation.verdict import Check, Limits, judge_number
 from benchmark.seeding import generator_for
 
@@ -28,14 +30,24 @@ ODD_BATCH = 7  # divides neither the probe nor usual batch sizes
 def eval_mode(model: nn.Module, data: Images) -> Check:
     """Count modules that are in train mode as given, after `.eval()` or during a forward pass, or use batch statistics.
 
-    Puts the network into eval mode as far as it lets itself be.
+    A train flag that no answer depends on, as of a container, does not count. Puts the network into eval mode as far
+    as it lets itself be.
     """
-    given = sum(module.training for module in model.modules())
+    images = as_float_images(data.images[:PROBE_IMAGES])
+    given = sum(_trains(module) for module in model.modules())
+    as_given = _answer(model, images) if given else None
     model.eval()
-    stuck = {id(module) for module in model.modules() if module.training or _needs_batch(module)}
-    with torch.no_grad(), _seen_in_training(model, stuck):
-        Attackable(model)(as_float_images(data.images[:PROBE_IMAGES]))
-    stuck |= {id(module) for module in model.modules() if module.training}
+    kept = {id(module) for module in model.modules() if _trains(module)}
+    stuck = {id(module) for module in model.modules() if _needs_batch(module)}
+    with torch.no_grad(), left_as_found(model):
+        after_eval = _answer(model, images) if kept else None
+        for module in model.modules():
+            module.training = False
+        with _seen_in_training(model, stuck):
+            logits = Attackable(model)(images)
+        stuck |= {id(module) for module in model.modules() if _trains(module)}
+    stuck |= set() if _same(after_eval, logits) else kept
+    given = 0 if _same(as_given, logits) else given
     return judge_number(
         "eval_mode",
         max(given, len(stuck)),
@@ -96,6 +108,28 @@ def _difference(first: Tensor, second: Tensor) -> float:
     return largest / spread if spread > 0 and largest < float("inf") else float("inf")
 
 
+def _trains(module: nn.Module) -> bool:
+    return getattr(module, "training", False)  # frozen TorchScript has no mode
+
+
+def _answer(model: nn.Module, images: Tensor) -> Tensor | None:
+    """Return the logits in the modes that the modules are in, and change no statistics; None for no logits."""
+    with torch.no_grad(), left_as_found(model):
+        try:
+            logits: Tensor = Attackable(model)(images)
+        except Exception as error:  # the network's own code
+            if out_of_memory(error):
+                raise
+            return None
+    return logits
+
+
+def _same(answer: Tensor | None, logits: Tensor) -> bool:
+    return (
+        answer is not None and answer.shape == logits.shape and _difference(logits, answer) <= REPEAT_DIFFERENCE.suspect
+    )
+
+
 def _needs_batch(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is None
 
@@ -106,7 +140,7 @@ def _seen_in_training(model: nn.Module, seen: set[int]) -> Iterator[None]:
     own = {id(module) for module in model.modules()}
 
     def look(module: nn.Module, arguments: object) -> None:
-        if module.training and id(module) in own:
+        if _trains(module) and id(module) in own:
             seen.add(id(module))
 
     handle = register_module_forward_pre_hook(look)

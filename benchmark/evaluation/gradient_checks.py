@@ -86,7 +86,8 @@ def true_gradients(probe: Probe) -> Check:
         WRONG_GRADIENTS[dtype],
         found=f"autograd's derivatives differ from finite differences in {str(dtype).removeprefix('torch.')} by "
         f"{mismatch:.1e} in the median",
-        advice="look for rounding with a straight-through gradient or a detached branch, and attack what is computed",
+        advice="look for rounding inside (half precision, autocast, a straight-through gradient) or a detached branch, "
+        "and evaluate in float32 or attack what is computed",
     )
 
 

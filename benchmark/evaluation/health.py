@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from benchmark.data.load import Images
 from benchmark.devices import out_of_memory
 from benchmark.evaluation import attack_checks, forward_checks, gradient_checks
-from benchmark.evaluation.probes import Probe, left_as_found, own_randomness
+from benchmark.evaluation.probes import Probe, own_randomness
+from benchmark.evaluation.restored import left_as_found
 from benchmark.evaluation.verdict import Check
 
 __all__ = ["Check", "gradient_health"]
@@ -35,7 +36,7 @@ def gradient_health(
 ) -> list[Check]:
     """Check whether attacks by gradients can be believed on a network, in eval mode and float32.
 
-    The network's modes and buffers and torch's random generators are afterwards as they were.
+    The network and torch's random generators are afterwards as they were.
 
     Args:
         model: any network on [0, 1] images, in the mode the caller would evaluate it in, on the device of `data`.

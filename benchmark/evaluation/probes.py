@@ -1,4 +1,4 @@
-"""What the gradient-health checks share: the images they probe, the network made safe to attack, its state restored."""
+"""What the gradient-health checks share: the images they probe, the network made safe to attack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from benchmark.attacks import input_gradients_only
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
@@ -34,12 +33,25 @@ class Attackable(nn.Module):
         Raises:
             UserError: if the network returns something else, or numbers that are not finite.
         """
-        logits = self.model(images.clone())  # a copy: the network may write into its input
+        # A copy, since the network may write into its input, and of the layout that `view` inside needs.
+        logits = self.model(images.clone(memory_format=torch.contiguous_format))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             raise UserError(f"{len(images)} images must give ({len(images)}, classes) logits, got {_shape(logits)}")
-        if not logits.isfinite().all():
-            raise UserError("the network returns logits that are not finite; it cannot be attacked or ranked")
+        check_finite(logits)
         return logits.to(images.dtype) * self.factor + 0.0 * images.flatten(1).sum(1, keepdim=True)
+
+
+class NotFinite(UserError):
+    """Logits that are NaN or infinite, for which no attack and no verdict is defined."""
+
+
+def check_finite(logits: Tensor) -> None:
+    """Raise NotFinite unless all logits (B, classes) are finite."""
+    if not (finite := logits.detach().isfinite().all(1)).all():
+        raise NotFinite(
+            f"the network's logits are NaN or infinite for {int((~finite).sum())} of {len(logits)} images, so that it "
+            "cannot be attacked or ranked; look for a division by zero, a logarithm of zero or an overflow inside"
+        )
 
 
 @dataclass(frozen=True)
@@ -103,25 +115,6 @@ def input_gradient(model: nn.Module, images: Tensor, labels: Tensor, loss: Loss)
 def logit_spread(logits: Tensor) -> float:
     """Return the mean distance between an image's largest and smallest logit: the scale that decides a class."""
     return float((logits.amax(1) - logits.amin(1)).mean())
-
-
-@contextmanager
-def left_as_found(model: nn.Module) -> Iterator[None]:
-    """Freeze the parameters inside the block; afterwards restore every module's mode and every buffer's values.
-
-    A forward pass in train mode, which a network may force, changes batch-norm statistics.
-    """
-    modes = [(module, module.training) for module in model.modules()]
-    buffers = [(buffer, buffer.detach().clone()) for buffer in model.buffers()]
-    try:
-        with input_gradients_only(model):
-            yield
-    finally:
-        for module, training in modes:
-            module.training = training
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
 
 
 @contextmanager

@@ -105,7 +105,8 @@ class EvaluationPart(Part):
     best_known_accuracy: Share  # right on the clean image and under every attack
     verdicts: dict[str, str]
     health: list[CheckPart]
-    # What happened on the way and changed no verdict, such as memory that ran out; not written where there is none.
+    # What happened on the way and changed no verdict, such as memory that ran out, and what speaks against a network of
+    # others, such as probabilities in place of logits; not written where there is none.
     notes: list[str] = Field(default=[], exclude_if=not_)
     # None: PGD ran on the protocol's images alone; not written then.
     wide: WidePart | None = Field(default=None, exclude_if=not_)

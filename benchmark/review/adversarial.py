@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from benchmark.artifact.unpack import Artifact
 from benchmark.data.load import Images
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import as_float_images, frozen_eval
+from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
 from benchmark.evaluation.autoattack import BALL_TOLERANCE
 from benchmark.results.record import Record
 
@@ -97,8 +97,8 @@ def _check_allowed(adversarial: Tensor, images: Tensor, epsilon: float) -> None:
 @torch.no_grad()
 def _misclassified(network: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     with frozen_eval(network):
-        right = [
-            network(batch).argmax(1) == truth
+        wrong = [
+            misclassified(network(batch), truth)
             for batch, truth in zip(images.split(BATCH_SIZE), labels.split(BATCH_SIZE), strict=True)
         ]
-    return ~torch.cat(right)
+    return torch.cat(wrong)

@@ -1,0 +1,100 @@
+"""A network comes back from a measurement exactly as it went in, whatever happens on the way.
+
+Nothing is copied to be measured: scripted and exported modules, or weights that are computed, often refuse a copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.attacks import input_gradients_only
+
+CONTENTS = ("_parameters", "_buffers", "_modules")  # of a module, by name
+
+
+class Snapshot:
+    """What a network's modules hold: modes, attributes, and the storage, values and gradients of every tensor."""
+
+    def __init__(self, network: nn.Module) -> None:
+        """Note the state of all modules of a network; costs the memory of its parameters and buffers once more."""
+        self.modules = [
+            (
+                module,
+                getattr(module, "training", None),
+                {kind: dict(getattr(module, kind).items()) for kind in CONTENTS},
+                {name: value for name, value in vars(module).items() if name not in CONTENTS},
+            )
+            for module in network.modules()
+        ]
+        tensors: dict[int, Tensor] = {}
+        for _, _, contents, attributes in self.modules:
+            held = [*contents["_parameters"].values(), *contents["_buffers"].values(), *attributes.values()]
+            tensors |= {id(tensor): tensor for tensor in held if isinstance(tensor, Tensor)}
+        self.tensors = [_TensorState(tensor) for tensor in tensors.values()]
+
+    def restore(self) -> None:
+        """Put everything back."""
+        for tensor in self.tensors:
+            tensor.restore()
+        for module, mode, contents, attributes in self.modules:
+            for kind, before in contents.items():
+                _restore_items(getattr(module, kind), before)
+            _restore_items(vars(module), attributes, keep=CONTENTS)
+            if isinstance(mode, bool) and module.training is not mode:
+                module.training = mode  # a scripted module keeps its mode outside of its attributes
+
+
+class _TensorState:
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor, self.data, self.values = tensor, tensor.data, tensor.data.clone()
+        self.leaf, self.requires_grad = tensor.is_leaf, tensor.requires_grad
+        self.grad = tensor.grad if tensor.is_leaf else None
+        self.grad_values = None if self.grad is None else self.grad.clone()
+
+    def restore(self) -> None:
+        self.tensor.data = self.data
+        _restore_values(self.data, self.values)
+        if self.leaf:
+            if self.tensor.requires_grad != self.requires_grad:
+                self.tensor.requires_grad_(self.requires_grad)
+            self.tensor.grad = self.grad
+        if self.grad is not None and self.grad_values is not None:
+            _restore_values(self.grad.data, self.grad_values)
+
+
+@contextmanager
+def left_as_found(network: nn.Module) -> Iterator[None]:
+    """Freeze the parameters inside the block; afterwards restore the whole network.
+
+    A forward pass may change it: batch norms update statistics in train mode, which a network may force.
+    """
+    snapshot = Snapshot(network)
+    try:
+        with input_gradients_only(network):
+            yield
+    finally:
+        snapshot.restore()
+
+
+def _restore_values(data: Tensor, values: Tensor) -> None:
+    try:
+        same = torch.equal(data, values)
+    except RuntimeError:  # some kinds of tensors know no comparison
+        same = False
+    if not same:
+        with torch.no_grad():
+            data.copy_(values)
+
+
+def _restore_items(items: Any, before: dict[str, Any], keep: tuple[str, ...] = ()) -> None:
+    """Make a mapping hold the very same objects as before; it may be one of a scripted module, which cannot shrink."""
+    for name in [name for name in items.keys() if name not in before and name not in keep]:  # noqa: SIM118
+        del items[name]
+    for name, value in before.items():
+        if items[name] is not value if name in items else True:
+            items[name] = value

@@ -1,0 +1,83 @@
+"""A small network trained on digits, and the state of a network as a value that can be compared."""
+
+from __future__ import annotations
+
+import copy
+from functools import cache
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmark.data.load import load_training
+
+
+class Viewed(nn.Module):
+    """A convolution, a batch norm and a head behind `view`, which needs the usual layout; `fixed` images at once."""
+
+    def __init__(self, fixed: int = -1) -> None:
+        super().__init__()
+        self.conv, self.norm, self.head = nn.Conv2d(1, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Linear(512, 10)
+        self.fixed = fixed
+
+    def forward(self, images):
+        return self.head(torch.relu(self.norm(self.conv(images))).view(self.fixed, 512))
+
+
+def trained(network: nn.Module, *, steps: int = 60) -> nn.Module:
+    """Train a network on digits for a moment and leave traces of it: gradients, and a parameter that is frozen."""
+    data = load_training("digits", None).train
+    images = data.images.float() / 255
+    optimizer = torch.optim.Adam(network.parameters(), 1e-2)
+    torch.manual_seed(0)
+    for step in range(steps):
+        rows = torch.arange(step * 128, (step + 1) * 128) % len(images)
+        optimizer.zero_grad()
+        F.cross_entropy(network(images[rows]), data.labels[rows]).backward()
+        optimizer.step()
+    next(network.parameters()).requires_grad_(False)
+    return network.eval()
+
+
+@cache
+def _viewed() -> nn.Module:
+    torch.manual_seed(0)
+    return trained(Viewed())
+
+
+@pytest.fixture
+def viewed() -> Viewed:
+    """Return a trained network of its own for each test."""
+    return copy.deepcopy(_viewed())
+
+
+@pytest.fixture
+def train_briefly():
+    """Return the brief training, for networks of another kind."""
+    return trained
+
+
+@pytest.fixture
+def state_of():
+    """Return a function that describes all that a module holds, bit for bit, as a value to be compared."""
+
+    def tensor(value: torch.Tensor | None) -> Any:
+        if value is None:
+            return None
+        facts = value.dtype, value.device, value.stride(), value.requires_grad, value.data_ptr(), id(value)
+        return (*facts, value.detach().double().flatten().tolist(), tensor(value.grad) if value.is_leaf else None)
+
+    def state(module: nn.Module) -> Any:
+        return [
+            (
+                getattr(each, "training", None),
+                {name: tensor(value) for name, value in each.named_parameters(recurse=False)},
+                {name: tensor(value) for name, value in each.named_buffers(recurse=False)},
+                {name: tensor(value) for name, value in vars(each).items() if isinstance(value, torch.Tensor)},
+            )
+            for each in module.modules()
+        ]
+
+    return state
