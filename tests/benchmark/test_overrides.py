@@ -112,7 +112,7 @@ def test_yes_and_no_are_read_where_they_are_meant(load, written, value):
             "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
             "c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n"
             "e: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n",
-            "or for over 100,000 values",
+            "or for more than 100,000 values",
         ),
         (BASE + "train_images: !!int 012\n", "line 5: '012' is no number in decimal digits"),
         (BASE + "about: !!python/name:os.system ''\n", "could not determine a constructor"),
