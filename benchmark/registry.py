@@ -103,7 +103,7 @@ def resolve(method: str) -> ResolvedMethod:
     """
     try:
         if is_file_target(method):
-            target = f"{Path(method.rpartition(':')[0]).resolve()}:{method.rpartition(':')[2]}"
+            target = f"{Path(method.rpartition(':')[0]).expanduser().resolve()}:{method.rpartition(':')[2]}"
         elif ":" in method:
             target = method
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -19,10 +18,11 @@ from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
 from benchmark.leaderboard.loading import load_results
-from benchmark.leaderboard.render import to_terminal, write_pages
+from benchmark.leaderboard.render import check_place, to_terminal, write_pages
 from benchmark.plan_text import remarks
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
+from benchmark.results.store import make_folders
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
 
 
@@ -65,6 +65,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         first, count = planned[0], len(planned)
         which = "the experiment is" if count == 1 else f"all {count} experiments are"
         raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
+    check_place(request.out)
     place = choose_device(device)
     todo = [item for item in planned if item.state in ("todo", "failed")]
     failed: Sequence[WorkOrder] = []
@@ -72,7 +73,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
     with ForkServer(place) if todo else nullcontext() as server:
         if todo:
             _check_data(todo[0].experiment, request.data_dir)
-            _check_out(request.out)
+            make_folders(request.out, "work", "records", "artifacts")
         for line in remarks(planned):
             say(line)
         done = sum(item.state == "done" for item in planned)
@@ -130,7 +131,7 @@ def _suite_path(request: Request) -> Path:
         return known.get(request.dataset, known["default"])
     if request.suite in known:
         return known[request.suite]
-    path = Path(request.suite)
+    path = Path(request.suite).expanduser()
     if path.suffix in (".yaml", ".yml") or path.exists():
         return path
     raise UserError(
@@ -180,19 +181,6 @@ def _preset(request: Request, suite: Suite) -> PresetName | None:
                 )
             return known
     raise UserError(f"unknown preset {name!r}.{suggestion(name, PRESETS)} Known: {', '.join(PRESETS)}")
-
-
-def _check_out(out: Path) -> None:
-    """Make the output folders before anything is computed that could not be stored."""
-    for folder in (out / "work", out / "records"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"--out {out}: cannot write into {folder} ({error.strerror}); name another folder"
-            ) from None
 
 
 def _check_data(experiment: Experiment, data_dir: Path | None) -> None:

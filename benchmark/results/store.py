@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -73,6 +74,23 @@ def check_folder(folder: Path) -> None:
     """Raise UserError unless the folder that is to hold records is there."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
+
+
+def make_folders(folder: Path, *names: str) -> None:
+    """Make folders below `folder` before anything is computed that could not be stored there.
+
+    Raises:
+        UserError: if one of them cannot be made or written into.
+    """
+    for place in (folder / name for name in names):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"--out {folder}: cannot write into {place} ({error.strerror}); name another folder"
+            ) from None
 
 
 def save_record(record: Record, folder: Path) -> Path:

@@ -25,7 +25,7 @@ from benchmark.submission.files import (
     SUBMISSION,
     read_plain,
 )
-from benchmark.submission.placing import Placement, place
+from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
@@ -54,6 +54,7 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
         UserError: for a mistake in the request, a missing artifact or other data than the record's.
     """
     _check_empty(request.to)
+    check_board(request.board)
     _check_options(request)
     source = _source(record, request)
     artifact = artifact_of(record, request.out)
@@ -118,7 +119,7 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
         return None
     if request.package or not request.method:
         raise UserError(f"the method is a file of your own; give it by --method path/to/{target}")
-    path = Path(request.method.rpartition(":")[0] or request.method)
+    path = Path(request.method.rpartition(":")[0] or request.method).expanduser()
     content = read_plain(path.resolve(), SOURCE_LIMIT)
     if content is None:
         raise UserError(f"--method {request.method}: there is no such file of at most {SOURCE_LIMIT:,} bytes")

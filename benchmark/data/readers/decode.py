@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from benchmark.errors import UserError
+from benchmark.interpreters import module_command, module_environment
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
 
@@ -121,8 +122,13 @@ def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], NDArray
             for content in (json.dumps(header).encode() + b"\n", *contents):
                 message.write(content)
             message.seek(0)
-            command = [sys.executable, "-m", "benchmark.data.readers.decode"]
-            process = subprocess.Popen(command, stdin=message, stdout=answer, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                module_command("benchmark.data.readers.decode"),
+                env=module_environment(),
+                stdin=message,
+                stdout=answer,
+                stderr=subprocess.DEVNULL,
+            )
             running.callback(process.wait)
             running.callback(process.kill)
 
