@@ -55,6 +55,7 @@ _REMEDIES = {
     errno.ENOSPC: "free some space and run the same command again; what is done is kept",
     errno.EDQUOT: "free some space and run the same command again; what is done is kept",
     errno.EROFS: "name another folder",
+    errno.ENOTDIR: "a part of this path is a file; name another folder",
     errno.EACCES: "change its permissions or name another folder",
     errno.EPERM: "change its permissions or name another folder",
 }

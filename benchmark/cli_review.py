@@ -40,7 +40,7 @@ def evaluate(
         str | None, typer.Option(help="Radius, as 8/255. Default: the data set's.", show_default=False)
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="At most so many fixed test images. Default: all.", show_default=False)
+        int | None, typer.Option(min=1, help="So many of the fixed test images. Default: all.", show_default=False)
     ] = None,
     data_dir: DataDirOption = None,
     out: Annotated[Path, typer.Option(help="The result goes to evaluations/ below this folder.", **PATH)] = Path(

@@ -108,7 +108,11 @@ def read_mapping(path: Path, keys: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"{path} cannot be read as YAML: it is no text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
+    except yaml.YAMLError as error:
         raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} must hold a mapping with {keys}; got {type(document).__name__}")

@@ -132,7 +132,7 @@ def _suite_path(request: Request) -> Path:
     if request.suite in known:
         return known[request.suite]
     path = Path(request.suite).expanduser()
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     raise UserError(
         f"there is no suite {request.suite!r}.{suggestion(request.suite, known)} Known: {', '.join(known)}; "

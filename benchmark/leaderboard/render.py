@@ -130,6 +130,8 @@ def check_place(folder: Path) -> None:
     Raises:
         UserError: if a name that the pages need is taken.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give --out a folder")
     read_changelog(folder / CHANGELOG)
     _check_names(folder, [INDEX, *site_pages([], [], [])])
 
@@ -137,7 +139,7 @@ def check_place(folder: Path) -> None:
 def _check_names(folder: Path, names: Iterable[str]) -> None:
     """Refuse to overwrite what is no generated page; an empty file is what a crash may have left of one."""
     for path in (folder / name for name in names):
-        wrong = [place for place in (folder, path.parent) if place.exists() and not place.is_dir()]
+        wrong = [path.parent] if path.parent.exists() and not path.parent.is_dir() else []
         if path.exists() and not (path.is_file() and (path.stat().st_size == 0 or _is_generated(path))):
             wrong.append(path)
         if wrong:

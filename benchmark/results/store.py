@@ -71,9 +71,11 @@ def artifact_problem(folder: Path, record: Record) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UserError unless the folder that is to hold records is there."""
+    """Raise UserError unless the folder that is to hold records is there, and not one inside such a folder."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
+    if not (folder / "records").is_dir() and (folder.parent / "records").is_dir():
+        raise UserError(f"{folder} holds no records/; give --out the folder that does, {folder.parent}")
 
 
 def make_folders(folder: Path, *names: str) -> None:

@@ -110,7 +110,7 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
     """Return the file of the user's own method, which must be the one that was run; None if there is none to show."""
     target = record.method.target
     if is_built_in(record):
-        if request.method or request.package:
+        if (request.method, request.package) != (None, None):
             raise UserError(f"{record.method.name} comes with the benchmark; leave --method and --package out")
         return None
     if not is_file_target(target):
