@@ -30,12 +30,12 @@ class Placement:
 
 
 def check_board(folder: Path) -> None:
-    """Check that there is a board to place a row on.
+    """Check that there is a board to place a row on, or an empty folder for a new one.
 
     Raises:
-        UserError: if there is no such folder, or it has no records.
+        UserError: if there is no such folder, or it holds something else.
     """
-    if (folder / "records").is_dir():
+    if (folder / "records").is_dir() or (folder.is_dir() and not any(folder.iterdir())):
         return
     above = [path for path in folder.parents if (path / "records").is_dir()]  # as of leaderboards/records
     beside = {path.parent.name: path.parent for path in folder.parent.glob("*/records")}
