@@ -23,7 +23,6 @@ if __name__ == "__main__":
     signal.signal(signal.SIGINT, _stop)
 
 # ruff: noqa: E402
-import errno
 import importlib.util
 from pathlib import Path
 
@@ -50,15 +49,7 @@ from benchmark import cli_review as cli_review  # registers its commands
 from benchmark import cli_submission as cli_submission  # registers its commands
 from benchmark.cli import app
 from benchmark.errors import UserError
-
-_REMEDIES = {
-    errno.ENOSPC: "free some space and run the same command again; what is done is kept",
-    errno.EDQUOT: "free some space and run the same command again; what is done is kept",
-    errno.EROFS: "name another folder",
-    errno.ENOTDIR: "a part of this path is a file; name another folder",
-    errno.EACCES: "change its permissions or name another folder",
-    errno.EPERM: "change its permissions or name another folder",
-}
+from benchmark.writing import REMEDIES
 
 
 def main() -> None:
@@ -71,10 +62,12 @@ def main() -> None:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    except OSError as error:  # a folder that cannot be written, a full disk
-        place = error.filename or "a file that the command writes, for example below --out"
-        remedy = _REMEDIES.get(error.errno or 0)
-        print(f"error: {place}: {error.strerror or error}{f'; {remedy}' if remedy else ''}", file=sys.stderr)
+    except OSError as error:  # of a folder that cannot be read, or of the output, which has no name
+        remedy = REMEDIES.get(error.errno or 0)
+        print(
+            f"error: {error.filename or 'standard output'}: {error.strerror or error}{f'; {remedy}' if remedy else ''}",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

@@ -16,28 +16,15 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.catalog import KNOWN
+from benchmark.data.published import PUBLISHED
 from benchmark.data.splits import VALIDATION_SHARE
 from benchmark.experiment import Experiment, Objective
 from benchmark.models import NetworkPlan, convolutions
 from methods.base import Architecture
 
 # Images of the whole training part, validation included.
-TRAINING_PART = {
-    "digits": 1_437,
-    "fashion-mnist": 60_000,
-    "cifar10": 50_000,
-    "cifar100": 50_000,
-    "svhn": 73_257,
-    "cifar10-jpeg": 50_000,
-}
-TEST_PART = {
-    "digits": 360,
-    "fashion-mnist": 10_000,
-    "cifar10": 10_000,
-    "cifar100": 10_000,
-    "svhn": 26_032,
-    "cifar10-jpeg": 10_000,
-}
+TRAINING_PART = {name: sum(published.train.counts) for name, published in PUBLISHED.items()}
+TEST_PART = {name: sum(published.test.counts) for name, published in PUBLISHED.items()}
 
 
 def training_images(experiment: Experiment) -> int | None:

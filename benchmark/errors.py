@@ -10,6 +10,10 @@ class UserError(ValueError):
     """A mistake in what the user gave: says what, what was got, what is allowed and the next step."""
 
 
+class CannotWrite(UserError):
+    """The system refused to write a file, as where the disk is full: nothing is wrong but the place."""
+
+
 def suggestion(got: str, known: Iterable[str]) -> str:
     """Return ' Did you mean X?' for the known word closest to `got`, or an empty string."""
     spelled = {word.lower(): word for word in known}

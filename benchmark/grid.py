@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Literal
@@ -12,25 +12,25 @@ from typing import Literal
 from benchmark.bench.work import Work, work_of
 from benchmark.catalogue import LEADERBOARDS
 from benchmark.cost import training_flops
-from benchmark.data.catalog import KNOWN
+from benchmark.data.hashes import DataHashes
 from benchmark.experiment import Experiment
-from benchmark.launch.known import is_attacked
+from benchmark.launch.known import is_attacked, other_data_reason
 from benchmark.launch.order import work_folder
 from benchmark.leaderboard.reference import ReportedRow, load_reported
 from benchmark.leaderboard.reproduction import find_reported
-from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import ResolvedMethod
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, artifact_problem, load_records
-from benchmark.training.handover import trained_path
+from benchmark.target_warning import full_network, layer_sizes, target_warning
+from benchmark.training.checkpoint import TrainingKey
+from benchmark.training.handover import is_handed_over, trained_path
 from methods.allocation import allocate, weight_budget
 from methods.base import Architecture, Target
 
 State = Literal["todo", "done", "failed", "refused"]
 # The comparison first: where an ablation shares its cell, it has the accuracy on clean images too.
 REPORTED = tuple(LEADERBOARDS / "reference" / f"reported_{name}.csv" for name in ("tables", "ablations"))
-NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass anything on
 
 
 @dataclass(frozen=True)
@@ -48,19 +48,28 @@ class Planned:
     architecture: Architecture | None  # that is built; None if refused
     work: Work | None  # what its time is predicted from; None where `flops` is, or for a method's own architecture
     robust_share: float | None  # of the test images, in records of this data set and epsilon; None without one
+    unchecked: bool  # whether there are results of the run whose data could not be compared, as the data are not here
 
 
-def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], out: Path) -> list[Planned]:
+def plan(
+    experiments: Sequence[Experiment],
+    methods: dict[str, ResolvedMethod],
+    out: Path,
+    hashes_of: Callable[[str], DataHashes | None],
+) -> list[Planned]:
     """Find the state of every experiment from the records and work folders below `out`; runs nothing.
 
     Args:
         experiments: as `suite.expand` returns them.
         methods: resolved methods by their target.
         out: the output folder.
+        hashes_of: returns the hashes of a data set by its name, None if its files are not here; asked only where
+            there are results to compare with.
 
     Raises:
-        UserError: if a record below `out` is broken.
+        UserError: if a record below `out` or the data are broken.
     """
+    hashes_of = cache(hashes_of)
     finished: dict[str, list[Record]] = {}
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
@@ -69,18 +78,19 @@ def plan(experiments: Sequence[Experiment], methods: dict[str, ResolvedMethod], 
 
     def of(experiment: Experiment, *, anew: bool) -> Planned:
         found, records = methods[experiment.method.target], finished.get(experiment.run, [])
-        return _planned(experiment, found, out, records, reported, shares, anew=anew)
+        hashes = hashes_of(experiment.dataset) if records else None
+        return _planned(experiment, found, out, records, hashes, reported, shares, anew=anew)
 
     planned = [of(experiment, anew=False) for experiment in experiments]
     # A method that begins with a run needs what its training leaves, which is more than the artifact.
-    begun = {item.experiment.first_phase.run for item in planned if _trains(item) and item.experiment.first_phase}
-    needed = {run for run in begun if not trained_path(work_folder(out, run)).exists()}
+    begun = [item.experiment for item in planned if _trains(item) and item.experiment.first_phase is not None]
+    needed = {each.first_phase.run for each in begun if each.first_phase and not _handed_over(each, out, hashes_of)}
     planned = [
         of(item.experiment, anew=True) if item.known is not None and item.experiment.run in needed else item
         for item in planned
     ]
     trained = {item.experiment.run for item in planned if _trains(item)}
-    return [_with_first_phase(item, trained, out) for item in planned]
+    return [_with_first_phase(item, trained, out, hashes_of) for item in planned]
 
 
 def _trains(item: Planned) -> bool:
@@ -88,17 +98,28 @@ def _trains(item: Planned) -> bool:
     return item.state in ("todo", "failed") and item.known is None
 
 
-def _with_first_phase(item: Planned, runs: Set[str], out: Path) -> Planned:
+def _handed_over(experiment: Experiment, out: Path, hashes_of: Callable[[str], DataHashes | None]) -> bool:
+    """Tell whether the run that an experiment begins with has left its network, trained on the data that are here."""
+    assert experiment.first_phase is not None, "asked only of experiments that begin with another run"
+    folder = work_folder(out, experiment.first_phase.run)
+    if not trained_path(folder).exists():
+        return False
+    hashes = hashes_of(experiment.dataset)
+    return hashes is None or is_handed_over(folder, TrainingKey(experiment.first_phase.run_hash, hashes.train))
+
+
+def _with_first_phase(
+    item: Planned, runs: Set[str], out: Path, hashes_of: Callable[[str], DataHashes | None]
+) -> Planned:
     """Refuse what is to begin with the network of a run that neither `runs` nor a work folder will give."""
     first_phase = item.experiment.first_phase
     if not _trains(item) or first_phase is None or first_phase.run in runs:
         return item
-    network = trained_path(work_folder(out, first_phase.run))
-    if network.exists():
+    if _handed_over(item.experiment, out, hashes_of):
         return item
     reason = (
-        f"its first phase is that of {first_phase.run}, which left no {network}; run that method too, "
-        "without its record if there is one"
+        f"its first phase is that of {first_phase.run}, which left no {trained_path(work_folder(out, first_phase.run))}"
+        " that was trained on these images; run that method too, without its record if there is one"
     )
     return replace(item, state="refused", reason=reason)
 
@@ -127,6 +148,7 @@ def _planned(
     found: ResolvedMethod,
     out: Path,
     records: list[Record],
+    hashes: DataHashes | None,
     reported: Sequence[ReportedRow],
     shares: Mapping[tuple[str, str], float],
     *,
@@ -147,8 +169,10 @@ def _planned(
         state = "refused"
         reason = f"{found.cls.name} fails in `refusal`, `resize` or `phases`: {type(error).__name__}: {error}"
     else:
-        warning = target_warning(experiment) if built == _network(experiment) else ""
-        if any(is_measured(record, experiment) for record in records):
+        warning = target_warning(experiment) if built == full_network(experiment) else ""
+        if hashes is not None and (other := other_data_reason(out, records, hashes)):
+            state, reason = "refused", other
+        elif any(is_measured(record, experiment) for record in records):
             state = "done"
         else:
             if (failure := work_folder(out, experiment.run) / "failed.txt").exists():
@@ -172,6 +196,7 @@ def _planned(
         built,
         work,
         shares.get((experiment.dataset, experiment.epsilon)),
+        unchecked=bool(records) and hashes is None,
     )
 
 
@@ -194,10 +219,10 @@ def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architectu
     method = found.create(experiment.method.options, experiment.run)
     if reason := method.refusal(target):
         raise ValueError(reason)
-    network = _network(experiment)
+    network = full_network(experiment)
     built = method.resize(network, target)
     if built == network:  # a method that builds a smaller one needs no masks
-        sizes = list(_sizes(network).values())
+        sizes = list(layer_sizes(network).values())
         if target.allocation != "global":
             allocate(sizes, target.keep_ratio, target.allocation)
         elif weight_budget(sum(sizes), target.keep_ratio) < 1:
@@ -210,39 +235,3 @@ def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architectu
 def _last_line(path: Path) -> str:
     lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return lines[-1] if lines else f"{path} is empty"
-
-
-def target_warning(experiment: Experiment) -> str:
-    """Warn when a target leaves layers whole, with nothing to choose, or nearly empty."""
-    if experiment.keep_ratio == 1.0 or experiment.allocation == "global":
-        return ""
-    sizes = _sizes(_network(experiment))
-    kept = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
-    whole = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count == size]
-    starved = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count < min(NEARLY_EMPTY, size)]
-    parts = []
-    if whole:
-        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; a larger p takes from small layers")
-    if starved:
-        parts.append(
-            f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; a smaller p gives small layers more"
-        )
-    return "; ".join(parts)
-
-
-@lru_cache(maxsize=256)
-def _sizes(network: NetworkPlan) -> Mapping[str, int]:
-    """Return the weights per convolution; remembered, because the cells of a grid share few networks."""
-    return prunable_sizes(network)
-
-
-def _network(experiment: Experiment) -> NetworkPlan:
-    """Return the network before the method's `resize`; a data set yet unseen counts as ten classes of colour images."""
-    known = KNOWN.get(experiment.dataset, KNOWN["cifar10"])
-    spec = experiment.architecture
-    return NetworkPlan(spec.name, known.num_classes, known.mean, known.std, spec.width, spec.last_norm)
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(names[:3])
-    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more layers"

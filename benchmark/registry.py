@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import inspect
 import math
 import re
@@ -16,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from benchmark.catalogue import registered_methods
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import MethodSpec
+from benchmark.method_source import source_sha256
 from benchmark.scalars import declared_types, misreading
 from methods import BUILT_IN, is_file_target, load_method_class
 from methods.base import Method
@@ -73,7 +73,7 @@ class ResolvedMethod:
         return MethodSpec(name=self.cls.name, target=self.target, options=changed, source_sha256=digest)
 
     def source_sha256(self) -> str:
-        """Return the SHA-256 of the file that defines the method.
+        """Return the SHA-256 of the file that defines the method and of the user's own modules that it imports.
 
         Raises:
             UserError: if there is no such file, as for a class in a zip archive.
@@ -81,8 +81,8 @@ class ResolvedMethod:
         try:
             # A package may only pass on a class that another of its files defines.
             path = self.target.rpartition(":")[0] if is_file_target(self.target) else inspect.getfile(self.cls)
-            return hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        except (OSError, TypeError) as error:
+            return source_sha256(Path(path), self.cls.__module__)
+        except (OSError, TypeError, SyntaxError) as error:
             raise UserError(
                 f"method {self.target!r}: the file that defines it, whose hash identifies it, cannot be read: {error}; "
                 "give it as path/to/file.py:Class"

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from benchmark.catalogue import CONFIGS, registered_methods
 from benchmark.data.fitness import check_same_kind
+from benchmark.data.hashes import local_hashes
 from benchmark.data.load import load_test, load_training
 from benchmark.devices import choose_device, jobs_and_threads
 from benchmark.errors import UserError, suggestion
@@ -50,7 +52,7 @@ def plan_suite(request: Request) -> list[Planned]:
     entries = _entries(suite, request.methods)
     experiments = expand(suite, entries, seeds=_seeds(request, suite), preset=_preset(request, suite))
     methods = {found.target: found for _, found in entries}
-    return plan(experiments, methods, request.out)
+    return plan(experiments, methods, request.out, partial(local_hashes, data_dir=request.data_dir))
 
 
 def run_suite(request: Request, *, device: str, jobs: int | None, command: str, say: Callable[[str], None]) -> bool:
@@ -60,11 +62,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
             refused.
     """
-    planned = plan_suite(request)
-    if planned and all(item.state == "refused" for item in planned):
-        first, count = planned[0], len(planned)
-        which = "the experiment is" if count == 1 else f"all {count} experiments are"
-        raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
+    planned = _acceptable(plan_suite(request))
     check_place(request.out)
     place = choose_device(device)
     todo = [item for item in planned if item.state in ("todo", "failed")]
@@ -74,6 +72,9 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         if todo:
             _check_data(todo[0].experiment, request.data_dir)
             make_folders(request.out, "work", "records", "artifacts")
+        if todo and any(item.unchecked for item in planned):  # the data are here only now, downloaded or unpacked
+            planned = _acceptable(plan_suite(request))
+            todo = [item for item in planned if item.state in ("todo", "failed")]
         for line in remarks(planned):
             say(line)
         done = sum(item.state == "done" for item in planned)
@@ -96,6 +97,15 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
     write_pages(request.out)
     _print_boards(request.out, {item.experiment.run for item in planned}, say)
     return bool(failed)
+
+
+def _acceptable(planned: list[Planned]) -> list[Planned]:
+    """Return the plan; raises UserError if there is nothing in it but refusals."""
+    if planned and all(item.state == "refused" for item in planned):
+        first, count = planned[0], len(planned)
+        which = "the experiment is" if count == 1 else f"all {count} experiments are"
+        raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
+    return planned
 
 
 def _suite(request: Request) -> Suite:

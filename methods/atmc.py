@@ -8,6 +8,7 @@ DEVIATION: only surviving weights are clustered, so that Z keeps the budget; the
 DEVIATION: budgets per layer (p) beside the original's global one; no low-rank decomposition.
 DEVIATION: survivors are never moved to the level zero, which the original's clusters include.
 DEVIATION: Z starts as the quantised W, the original's as W itself until the first update.
+DEVIATION: `interval` counts the steps of the whole phase; the original's counts those of each epoch anew.
 DEVIATION: every phase goes on from the last epoch of the one before, the original's from its best one.
 DEVIATION: no other method here learns levels: a binary row of ATMC is 1-bit with learned levels, two per layer.
 DEVIATION: the attack is the suite's, with a random start; the original's random start has no effect.
@@ -67,7 +68,7 @@ class Atmc(Method):
     schedule: Literal["step", "cosine"] = "step"
     weight_decay: float = 1e-4
     rho: float = 0.1  # weight of ADMM's penalty
-    interval: int = 10  # steps between updates of Z and U
+    interval: int = 10  # steps between updates of Z and U, counted from the phase's first
     bn_recalibrate: bool = False  # the original deploys Z with the batch-norm statistics gathered under W
 
     def __post_init__(self) -> None:

@@ -4,6 +4,9 @@ Phases: pretrain (weights), prune (scores, weights frozen), fine-tune (weights u
 from the weights, so the first mask is the one of magnitude pruning.
 DEVIATION: layer budgets come from `allocate`; p=1 is the original's same ratio in every layer.
 DEVIATION: the classifier is a bias-free 1x1 convolution and is pruned like every other layer.
+DEVIATION: with TRADES an update makes two passes in train mode, clean and adversarial; HYDRA's trainer makes four,
+three of them clean, which its batch-norm statistics follow.
+DEVIATION: the attack of TRADES starts within [0, 1]; HYDRA's starts at a Gaussian step that is not clipped.
 DEVIATION: the binary form is a reconstruction; neither HYDRA nor the paper released one. B1 is BinaryConnect in all
 phases with scores from the latent weights, B2 binarises in the fine-tuning phase only.
 """

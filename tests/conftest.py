@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
@@ -24,7 +25,20 @@ settings.register_profile("repeatable", derandomize=True, deadline=None, databas
 settings.load_profile("repeatable")
 torch.set_num_threads(1)  # on tiny tensors a second thread costs more than it saves
 
+HANGS_AFTER = 1800  # seconds; the longest test takes a twentieth of it on two idle cores
 TINY = NetworkPlan("resnet10", num_classes=10, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), width=1 / 16)
+
+
+@pytest.fixture(autouse=True)
+def _no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test that hangs. How long one takes is no test's matter: the machine may be slow or busy."""
+    marker = request.node.get_closest_marker("hangs_after")
+    seconds = marker.args[0] if marker else HANGS_AFTER
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail(f"still running after {seconds} s"))
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
 
 
 @pytest.fixture(autouse=True)

@@ -113,7 +113,6 @@ def test_the_package_of_the_page_is_listed_checked_and_gets_its_row(package, tmp
             env=environment,
             capture_output=True,
             text=True,
-            timeout=300,
         )
         assert finished.returncode == 0, finished.stdout + finished.stderr
         return finished.stdout

@@ -89,7 +89,6 @@ def assemble(manifest: Manifest, shapes: Layout, state: Mapping[str, NDArray[Any
 
 def write_artifact(path: Path, content: bytes) -> None:
     """Write what `pack` returned, whole or not at all, into a folder that is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, content)
 
 

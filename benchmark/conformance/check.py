@@ -14,6 +14,7 @@ import torch
 from benchmark.conformance.exports import Broken
 from benchmark.conformance.rules import RULES, Rule
 from benchmark.conformance.trial import Trial
+from benchmark.errors import CannotWrite
 from benchmark.experiment import strategy_label
 from benchmark.registry import ResolvedMethod
 from methods.base import Target
@@ -53,7 +54,7 @@ def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None)
     """Check a method with its default options against every rule on every target, on a CPU.
 
     Raises:
-        UserError: if the method cannot be made without options.
+        UserError: if the method cannot be made without options, or the folder for temporary files is full.
     """
     found.create({}, "check")
     accepted = False
@@ -110,6 +111,8 @@ def _verdict(trial: Trial, rule: Rule) -> Verdict | None:
         seen = rule.check(trial)
     except Broken as broken:
         return Verdict(trial.target, rule, False, str(broken))
+    except CannotWrite:
+        raise  # the method is not to blame
     except (Exception, SystemExit) as error:  # a method may raise anything
         return Verdict(trial.target, rule, False, _described(error, trial.found))
     return None if seen is None else Verdict(trial.target, rule, True, seen)

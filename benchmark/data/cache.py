@@ -28,11 +28,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
+from benchmark.writing import temporary_folder
 
-VERSION = 1  # of what the readers make of the same files
+VERSION = 2  # of what the readers make of the same files
 MAX_BYTES = 4_000_000_000
 WORTH_KEEPING = 0.5  # seconds of decoding
-ENTRY = re.compile(r"[0-9a-f]{32}\.(safetensors|\d+)")  # names of entries, and of those that a process is writing
+ENTRY = re.compile(r"[0-9a-f]{32}\.safetensors")  # names of entries
 
 
 def read_part(reader: Reader, name: str, part: Part) -> RawPart:
@@ -104,16 +105,17 @@ def _load(path: Path, key: str, files: tuple[Path, ...]) -> RawPart | None:
             metadata = file.metadata() or {}
             images, labels = file.get_tensor("images"), file.get_tensor("labels")
         rows = tuple(zip(files, json.loads(metadata.get("counts", "[]")), strict=True))
+        encodings = frozenset(json.loads(metadata.get("encodings", "[]")))
     except (OSError, SafetensorError, ValueError, TypeError):
         return None
     if images.dtype != np.uint8 or images.ndim != 4 or labels.dtype != np.int64 or labels.shape != images.shape[:1]:
         return None
-    found = RawPart(images, labels, rows)
-    if metadata.get("key") != key or metadata.get("sha256") != found.sha256:
+    stored = RawPart(images, labels, rows, encodings)
+    if metadata.get("key") != key or metadata.get("sha256") != stored.sha256:
         return None
     with suppress(OSError):
         os.utime(path)  # the latest used are kept
-    return found
+    return stored
 
 
 def _store(path: Path, key: str, part: RawPart) -> None:
@@ -122,19 +124,22 @@ def _store(path: Path, key: str, part: RawPart) -> None:
         return
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     _make_room(path.parent, size)
-    counts = json.dumps([count for _, count in part.files])
-    temporary = path.with_suffix(f".{os.getpid()}")
-    try:
-        tensors: dict[str, NDArray[Any]] = {"images": np.ascontiguousarray(part.images), "labels": part.labels}
-        save_file(tensors, temporary, metadata={"key": key, "sha256": part.sha256, "counts": counts})
-        temporary.chmod(0o600)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    metadata = {
+        "key": key,
+        "sha256": part.sha256,
+        "counts": json.dumps([count for _, count in part.files]),
+        "encodings": json.dumps(sorted(part.encodings)),
+    }
+    tensors: dict[str, NDArray[Any]] = {"images": np.ascontiguousarray(part.images), "labels": part.labels}
+    with temporary_folder(path.parent) as folder:  # safetensors writes a temporary file of its own, too
+        entry = folder / path.name
+        save_file(tensors, entry, metadata=metadata)
+        entry.chmod(0o600)
+        os.replace(entry, path)
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Delete what was used longest ago, half-written entries of killed processes among it, until `size` bytes fit.
+    """Delete what was used longest ago until `size` bytes fit.
 
     What else the user keeps in the folder neither counts nor is touched.
     """

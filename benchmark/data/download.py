@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 import tarfile
-import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import pooch
+
+from benchmark.errors import UserError
+from benchmark.writing import temporary_folder
 
 # Seconds to connect and between two packets. Without a network the error should come at once.
 _TIMEOUT = (5, 30)
@@ -68,6 +71,34 @@ DOWNLOADS = {
 }
 
 
+def unpack(archive: Path, md5: str, wanted: str) -> None:
+    """Unpack a downloaded archive into its folder, whole or not at all.
+
+    Args:
+        archive: a `.tar.gz` of the table above.
+        md5: its hash as its publisher states it.
+        wanted: what lies in the folder afterwards, in words.
+
+    Raises:
+        UserError: if the file is not the publisher's, or the folder cannot be written to.
+    """
+    with archive.open("rb") as stream:
+        if hashlib.file_digest(stream, "md5").hexdigest() != md5:
+            raise UserError(
+                f"{archive} was not unpacked, as its checksum differs from the publisher's; fetch it again, or unpack "
+                f"it yourself so that {archive.parent} holds {wanted}."
+            )
+    try:
+        with temporary_folder(archive.parent) as staging:
+            _extract(archive, staging)
+            _move_all(staging, archive.parent)
+    except (OSError, tarfile.TarError) as error:
+        raise UserError(
+            f"{archive} could not be unpacked ({type(error).__name__}: {getattr(error, 'strerror', None) or error}); "
+            f"unpack it yourself and pass the folder that holds {wanted} as --data-dir."
+        ) from error
+
+
 def download(what: Download, folder: Path) -> None:
     """Fetch, check and extract all files into `folder`, which is created; on failure nothing is left behind.
 
@@ -79,13 +110,11 @@ def download(what: Download, folder: Path) -> None:
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         # Beside the target, so that the final move is one rename and never leaves half a file.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=folder) as staging:
+        with temporary_folder(folder) as staging:
             for name, md5 in what.files.items():
-                _fetch(what.address + name, md5, Path(staging))
-            for item in sorted(Path(staging).iterdir()):
-                os.replace(item, folder / item.name)
+                _fetch(what.address + name, md5, staging)
+            _move_all(staging, folder)
     finally:
         logger.setLevel(level)
         for place in created:
@@ -98,6 +127,15 @@ def _fetch(url: str, md5: str, folder: Path) -> None:
     downloader = pooch.HTTPDownloader(timeout=_TIMEOUT)
     file = pooch.retrieve(url, f"md5:{md5}", fname=name, path=folder, downloader=downloader)
     if name.endswith(".tar.gz"):
-        with tarfile.open(file) as archive:
-            archive.extractall(folder, filter="data")  # refuses members that would land outside
+        _extract(Path(file), folder)
         Path(file).unlink()
+
+
+def _extract(archive: Path, folder: Path) -> None:
+    with tarfile.open(archive) as members:
+        members.extractall(folder, filter="data")  # refuses members that would land outside
+
+
+def _move_all(staging: Path, folder: Path) -> None:
+    for item in sorted(staging.iterdir()):
+        os.replace(item, folder / item.name)

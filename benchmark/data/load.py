@@ -17,9 +17,12 @@ from torch import Tensor
 
 from benchmark.data.cache import read_part
 from benchmark.data.catalog import KNOWN, KnownDataset
-from benchmark.data.readers.part import RawPart, images_sha256
+from benchmark.data.empty_classes import report_empty_classes
+from benchmark.data.identity import check_identity
+from benchmark.data.readers.part import Part, RawPart, Reader, images_sha256
 from benchmark.data.source import find_reader
 from benchmark.data.splits import order_of_test, training_split
+from benchmark.data.statistics import channel_statistics
 from benchmark.errors import UserError
 
 
@@ -140,17 +143,18 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
         limit: keep at most so many training images, at least 1; None for all. The validation images stay the same.
 
     Raises:
-        UserError: if the data are missing or broken.
+        UserError: if the data are missing or broken, or not those of the known name.
     """
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "train")
-    shape = _checked_info(name, part, reader.class_names())
+    shape = _checked_info(name, "train", part, _class_names(reader, name))
+    report_empty_classes(f"training part of {name}", part.labels, shape.class_names)
     if len(part.labels) < 2:
         raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
     train_rows, validation_rows = training_split(name, len(part.labels))
     kept = train_rows[:limit]
     known = KNOWN.get(name)
-    mean, std = (known.mean, known.std) if known else _statistics(part.images, train_rows)
+    mean, std = (known.mean, known.std) if known else channel_statistics(part.images, train_rows)
     info = DataInfo(
         **vars(shape),
         mean=mean,
@@ -170,18 +174,33 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
         limit: keep at most so many test images, at least 1; None for all.
 
     Raises:
-        UserError: if the data are missing or broken.
+        UserError: if the data are missing or broken, or not those of the known name.
     """
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "test")
-    info = _checked_info(name, part, reader.class_names())
+    info = _checked_info(name, "test", part, _class_names(reader, name))
+    report_empty_classes(f"test part of {name}", part.labels, info.class_names)
     rows = order_of_test(name, len(part.labels))
     kept = rows[:limit]
     return TestData(info, _select(part, kept), part.sha256, torch.from_numpy(kept.copy()))
 
 
-def _checked_info(name: str, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
-    """Describe a part, after checking that its size and labels fit the data set."""
+def _class_names(reader: Reader, name: str) -> tuple[str, ...]:
+    """Name all classes; () for a known set whose files name none."""
+    names = reader.class_names()
+    if names or name in KNOWN:
+        return names
+    # A set of the user's own in the files of a known one, which may name no classes: its training images number them.
+    training = reader.read("train")
+    largest = int(training.labels.max(initial=-1))
+    if largest >= len(training.labels):
+        row = int(training.labels.argmax())
+        raise UserError(f"{training.where(row)} has label {largest}; labels must number the classes from 0.")
+    return tuple(str(number) for number in range(largest + 1))
+
+
+def _checked_info(name: str, which: Part, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
+    """Describe a part, after checking that its size and labels fit the data set, and that a known one is the known."""
     if not len(part.labels):
         raise UserError(f"{part.files[0][0]} holds no images.")
     known = KNOWN.get(name)
@@ -195,6 +214,7 @@ def _checked_info(name: str, part: RawPart, class_names: tuple[str, ...]) -> Ima
     if wrong.size:
         row = int(wrong[0])
         raise UserError(f"{part.where(row)} has label {part.labels[row]}; {name} has labels 0 to {num_classes - 1}.")
+    check_identity(name, which, part, class_names)
     return ImageInfo(
         name=name,
         num_classes=num_classes,
@@ -218,21 +238,3 @@ def _check_size(known: KnownDataset, part: RawPart) -> None:
 
 def _select(part: RawPart, rows: NDArray[np.int64]) -> Images:
     return Images(torch.from_numpy(part.images[rows]), torch.from_numpy(part.labels[rows]))
-
-
-def _statistics(images: NDArray[np.uint8], rows: NDArray[np.int64]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return mean and standard deviation of each channel over some rows, in [0, 1], rounded to 4 decimals."""
-    channels = images.shape[1]
-    counts = np.zeros((channels, 256))
-    # From histograms, which are exact and need no copy of the images as floats.
-    for start in range(0, len(rows), 1024):
-        chunk = images[rows[start : start + 1024]]
-        for channel in range(channels):
-            counts[channel] += np.bincount(chunk[:, channel].ravel(), minlength=256)
-    share = counts / counts.sum(axis=1, keepdims=True)
-    values = np.arange(256) / 255
-    mean = share @ values
-    variance = (share * (values - mean[:, np.newaxis]) ** 2).sum(axis=1)
-    # A constant channel must not make the normalisation divide by zero.
-    std = np.maximum(np.sqrt(variance), 1 / 255)
-    return tuple(round(float(value), 4) for value in mean), tuple(round(float(value), 4) for value in std)

@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from benchmark.data.catalog import KNOWN
-from benchmark.data.download import DOWNLOADS, download
+from benchmark.data.download import DOWNLOADS, download, unpack
 from benchmark.data.readers.cifar import find_cifar10, find_cifar100
 from benchmark.data.readers.digits import DigitsReader
 from benchmark.data.readers.fashion_mnist import find_fashion_mnist
 from benchmark.data.readers.image_folder import find_image_folder
+from benchmark.data.readers.listing import distinct, is_file, refuse_broken_link, visible
 from benchmark.data.readers.parquet import find_parquet
-from benchmark.data.readers.part import Reader
+from benchmark.data.readers.parquet_files import holds_parquet, same_names
+from benchmark.data.readers.part import LocalReader, Reader, reading
 from benchmark.data.readers.svhn import find_svhn
+from benchmark.data.readers.tiny_imagenet import ARCHIVE_FOLDER, find_tiny_imagenet
 from benchmark.errors import UserError, suggestion
 
 DEFAULT_FOLDER = Path("data")
 
-_OFFICIAL: dict[str, Callable[[Path], Reader | None]] = {
+_OFFICIAL: dict[str, Callable[[Path], Sequence[LocalReader]]] = {
     "cifar10": find_cifar10,
     "cifar100": find_cifar100,
     "svhn": find_svhn,
     "fashion-mnist": find_fashion_mnist,
 }
+_ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")
 _OWN = (
     "parquet files train-*.parquet and test-*.parquet (columns image and label), "
     "or image folders train/<class>/ and test/<class>/"
@@ -32,58 +37,139 @@ _OWN = (
 
 
 def find_reader(name: str, data_dir: Path | None) -> Reader:
-    """Return the reader of a data set, after downloading it if it has a public address and is not on disk.
+    """Return the reader of a data set; what is not on disk is unpacked or downloaded if its publisher is known.
 
     Args:
         name: a name of the catalog, or any other for a set of the user's own in `data_dir`.
-        data_dir: folder to search, and its subfolder called `name`; None for `data`. Ignored for digits.
+        data_dir: folder to search, after its subfolder called `name`; None for `data`. Ignored for digits.
 
     Raises:
-        UserError: if nothing is found; says where and for what it looked, and what to put there.
+        UserError: if nothing is found; says where and for what it looked, and what to put there. Also as `find_local`.
+    """
+    if reader := find_local(name, data_dir):
+        return reader
+    if name not in KNOWN and data_dir is None:
+        raise UserError(
+            f"unknown data set '{name}'. Known: {', '.join(KNOWN)}.{suggestion(name, KNOWN)} "
+            f"For your own, pass --data-dir with a folder that holds {_OWN}."
+        )
+    folder = _data_folder(data_dir)
+    return _unpacked(name, folder) or _downloaded(name, folder)
+
+
+def find_local(name: str, data_dir: Path | None) -> Reader | None:
+    """Return the reader of a data set that is on disk; downloads, unpacks and decodes nothing.
+
+    Args:
+        name: as for `find_reader`.
+        data_dir: as for `find_reader`.
+
+    Returns:
+        None if nothing of the data set is on disk, or for one of the user's own without `data_dir`.
+
+    Raises:
+        UserError: if the name is no plain word, `data_dir` is no folder, or the files could be read in two ways.
     """
     if name == "digits":
         return DigitsReader()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or "__" in name:
         raise UserError(f"data set name '{name}' must consist of letters, digits, '-', '.' and single '_'.")
     if name not in KNOWN and data_dir is None:
-        raise UserError(
-            f"unknown data set '{name}'. Known: {', '.join(KNOWN)}.{suggestion(name, KNOWN)} "
-            f"For your own, pass --data-dir with a folder that holds {_OWN}."
-        )
+        return None
+    return _find(name, _data_folder(data_dir))
+
+
+def _data_folder(data_dir: Path | None) -> Path:
     folder = (data_dir or DEFAULT_FOLDER).expanduser()
+    refuse_broken_link(folder)
     if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; the data folder must be a folder.")
-    return _find(name, folder) or _downloaded(name, folder)
+        unpacked = " Unpack the archive first." if folder.name.lower().endswith(_ARCHIVES) else ""
+        raise UserError(f"{folder} is a file; the data folder must be a folder.{unpacked}")
+    return folder
 
 
 def _find(name: str, folder: Path) -> Reader | None:
-    places = [place for place in (folder, folder / name) if place.is_dir()]
-    known = KNOWN.get(name)
-    finders: list[Callable[[Path], Reader | None]] = [
-        lambda place: find_parquet(place, name, known),
-        find_image_folder,
-    ]
-    if name in _OFFICIAL:
-        finders.insert(0, _OFFICIAL[name])
-    return next((reader for finder in finders for place in places if (reader := finder(place))), None)
+    with reading(folder, "a data folder"):
+        for place in _places(name, folder):
+            readers = [reader for other in place for reader in _readers(name, other)]
+            if len(readers) > 1:
+                first, second, *_ = (f"{reader.kind} in {reader.folder}" for reader in readers)
+                raise UserError(
+                    f"{first} and {second} could both be {name}; keep one of them, or pass the folder that holds only "
+                    "the one you mean as --data-dir."
+                )
+            if readers:
+                return readers[0]
+    return None
+
+
+def _places(name: str, folder: Path) -> list[list[Path]]:
+    """Return where to look, first to last: the folders named like the data set, then the data folder itself."""
+    named = [folder / same for same in same_names(name)]
+    if re.sub(r"[-_.]", "", name.lower()).startswith("tinyimagenet"):
+        named += [place / ARCHIVE_FOLDER for place in (folder, *named) if place.name != ARCHIVE_FOLDER]
+    return [distinct(named), [folder]] if folder.is_dir() else []
+
+
+def _readers(name: str, place: Path) -> list[LocalReader]:
+    """Return a reader for each layout in which a folder could hold the data set."""
+    official = _OFFICIAL[name](place) if name in _OFFICIAL else ()
+    readers = [*official, *find_parquet(place, name, KNOWN.get(name))]
+    if nested := find_tiny_imagenet(place):
+        return [*readers, *nested]
+    # Folders called train or test may be anything: beside another layout they count only if there are images in them.
+    readers += [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
+    if not readers and name not in _OFFICIAL:  # files of a known set that hold another bear the name of that one
+        readers = [reader for find in _OFFICIAL.values() for reader in find(place)]
+    return readers
+
+
+def _unpacked(name: str, folder: Path) -> Reader | None:
+    """Unpack the publisher's archive if it lies in the data folder; None if there is none."""
+    for place in (place for places in _places(name, folder) for place in places):
+        for archive, md5 in DOWNLOADS[name].files.items() if name in DOWNLOADS else ():
+            if archive.endswith(".tar.gz") and is_file(place / archive):
+                try:
+                    unpack(place / archive, md5, DOWNLOADS[name].wanted)
+                except UserError:
+                    if reader := _find(name, folder):  # another process has unpacked it meanwhile
+                        return reader
+                    raise
+                return _find(name, folder)
+    return None
 
 
 def _downloaded(name: str, folder: Path) -> Reader:
     where = f"{folder} or {folder / name}" if folder.is_dir() else f"{folder}, which does not exist"
     if name not in DOWNLOADS:
         hint = f" Its source: {KNOWN[name].source}." if name in KNOWN else suggestion(name, KNOWN)
-        raise UserError(f"found no {name} in {where}; put there {_OWN}, or pass another --data-dir.{hint}")
+        raise UserError(
+            f"found no {name} in {where}; put there {_OWN}, or pass another --data-dir.{_nearby(name, folder)}{hint}"
+        )
     what = DOWNLOADS[name]
     try:
         download(what, folder)
     except Exception as error:  # from requests, the disk or an archive: the remedy is the same
-        # Pooch reports a wrong hash as a bare ValueError.
-        reason = "wrong checksum" if type(error) is ValueError else type(error).__name__
+        # Pooch reports a wrong hash as a bare ValueError; what the system refused has a text, as for a full disk.
+        refusal = error.strerror if isinstance(error, OSError) else None
+        reason = "wrong checksum" if type(error) is ValueError else refusal or type(error).__name__
         raise UserError(
             f"found neither {what.wanted} nor parquet files nor image folders of {name} in {where}, and the "
             f"download failed ({reason}); put {what.wanted} (from {what.origin}) or parquet files "
-            f"train-*.parquet and test-*.parquet into {folder}, or pass --data-dir."
+            f"train-*.parquet and test-*.parquet into {folder}, or pass --data-dir.{_nearby(name, folder)}"
         ) from error
     reader = _find(name, folder)
     assert reader is not None, f"the download of {name} brought {what.wanted}, which its reader must find"
     return reader
+
+
+def _nearby(name: str, folder: Path) -> str:
+    """Name what lies in the data folder and may be meant: an archive that is not unpacked, or a subfolder."""
+    for place in (place for places in _places(name, folder) for place in places):
+        for entry in visible(place):
+            if entry.is_file() and entry.name.lower().endswith(_ARCHIVES):
+                return f" {entry} is an archive: unpack it there first."
+            with suppress(UserError):  # of files that have nothing to do with this data set
+                if entry.is_dir() and (holds_parquet(entry) or any(r.has_images() for r in find_image_folder(entry))):
+                    return f" {entry} holds a data set: pass it as --data-dir if it is meant."
+    return ""

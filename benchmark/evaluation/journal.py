@@ -92,7 +92,6 @@ class Journal:
         """Write a finished batch atomically and durably; `name` and `rows` as for `load`."""
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         facts = {
             "forwarded": str(batch.forwarded),
             "seconds": repr(batch.seconds),

@@ -65,7 +65,6 @@ def draw_figures(folder: Path, say: Callable[[str], None]) -> tuple[FigureEntry,
         before = {}
     plans, skipped = plan_all(folder, load_results(folder).boards)
     target = folder / FIGURES
-    target.mkdir(parents=True, exist_ok=True)
     entries = []
     for number, plan in enumerate(plans, start=1):
         old, progress = before.get(plan.name), f"[{number}/{len(plans)}]"

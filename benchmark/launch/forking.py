@@ -30,6 +30,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
+from benchmark.errors import UserError
 from benchmark.interpreters import module_command, module_environment
 from benchmark.launch.order import WorkOrder
 
@@ -88,7 +89,7 @@ class ForkServer:
         """Write the order into its folder and start a worker on it.
 
         Raises:
-            RuntimeError: if the server has ended.
+            UserError: if the server has ended, or the order cannot be written.
         """
         message = {"order": str(order.save().resolve()), "threads": order.threads}
         (their_input, alive), (output, their_output), (status, their_status) = (os.pipe() for _ in range(3))
@@ -100,7 +101,10 @@ class ForkServer:
         except OSError as error:
             for descriptor in ours:
                 os.close(descriptor)
-            raise RuntimeError("the process that starts the workers has ended") from error
+            raise UserError(
+                "the process that starts the workers has ended, killed by somebody or for want of memory; "
+                "run the same command again, which goes on from what is on the disk"
+            ) from error
         finally:
             for descriptor in theirs:
                 os.close(descriptor)
@@ -125,22 +129,30 @@ def serve(channel: socket.socket, *, fork: bool) -> None:
                     file.write(str(os.waitstatus_to_exitcode(status)))
 
     signal.signal(signal.SIGCHLD, reap)
-    while True:
-        message, descriptors, *_ = socket.recv_fds(channel, MAX_MESSAGE, 3)
-        if not message:
-            return
+    while message := _received(channel):
+        order, descriptors = message
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until the worker is known by its number
         process = os.fork()
         if not process:
             channel.close()
             for pipe in running.values():  # or the parent, reading another worker's status, would wait for this one
                 os.close(pipe)
-            _become_worker(json.loads(message), descriptors, fork=fork)
+            _become_worker(json.loads(order), descriptors, fork=fork)
         *others, running[process] = descriptors
         for descriptor in others:
             os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        channel.send(b".")
+        with contextlib.suppress(BrokenPipeError):  # the next message says that the parent has ended
+            channel.send(b".")
+
+
+def _received(channel: socket.socket) -> tuple[bytes, list[int]] | None:
+    """Wait for a message and the worker's ends of its pipes; None once the parent has ended, in whatever way."""
+    try:
+        message, descriptors, *_ = socket.recv_fds(channel, MAX_MESSAGE, 3)
+    except ConnectionResetError:
+        return None
+    return (message, descriptors) if message else None
 
 
 def _import_what_workers_need() -> None:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import JsonValue
 
 from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.data.hashes import DataHashes
 from benchmark.data.load import TestData, TrainingData
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
 from benchmark.results.evaluation import EvaluationPart
 from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
-from benchmark.results.store import artifact_path, artifact_problem
+from benchmark.results.store import artifact_path, artifact_problem, record_path
 
 _WIDENED = "PGD on further images was added to this record"
 
@@ -39,6 +41,23 @@ def widening_note(provenance: ProvenancePart) -> str:
     commit = f" at commit {provenance.git_commit}" if provenance.git_commit else ""
     dirty = " with uncommitted changes" if provenance.git_dirty else ""
     return f"{_WIDENED} on {provenance.started[:10]}{commit}{dirty}"
+
+
+def other_data_reason(out: Path, records: Iterable[Record], hashes: DataHashes) -> str:
+    """Return why records below `out` keep their run from being run on data of these hashes; empty if all fit."""
+    for record in records:
+        dataset = record.dataset
+        for part, was, now in (
+            ("training", dataset.train_sha256, hashes.train),
+            ("test", dataset.test_sha256, hashes.test),
+        ):
+            if was != now:
+                return (
+                    f"{record_path(out, record.protocol, record.run)} was made from other {part} images or labels of "
+                    f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); give the folder of those by "
+                    "--data-dir, or another --out to begin anew"
+                )
+    return ""
 
 
 def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from benchmark.errors import CannotWrite
 from benchmark.launch.forking import ForkServer, Worker
-from benchmark.launch.order import WorkOrder
+from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
+from benchmark.results.store import write_atomic
 
 
 @dataclass
@@ -17,6 +19,7 @@ class _Job:
     order: WorkOrder
     worker: Worker
     started: float
+    last_line: str = ""  # of the worker's output
 
 
 def run_local(
@@ -46,6 +49,7 @@ def run_local(
                 running[order.experiment.run] = _start(order, server, lines)
             order, line = lines.get()
             if line is not None:
+                running[order.experiment.run].last_line = line
                 say(f"  {_short_name(order)}  {line}")
                 continue
             job = running.pop(order.experiment.run)
@@ -60,7 +64,7 @@ def run_local(
                 say(f"done   {order.experiment.run}  {seconds:.0f}s  [{count}, {left}]")
             else:
                 failed.append(order)
-                say(f"FAILED {order.experiment.run}: {_reason(order, code)}  [{count}, {left}]")
+                say(f"FAILED {order.experiment.run}: {_reason(job, code)}  [{count}, {left}]")
     finally:
         for job in running.values():
             job.worker.stop()
@@ -86,26 +90,33 @@ def _start(order: WorkOrder, server: ForkServer, lines: queue.Queue[tuple[WorkOr
 def _relay(order: WorkOrder, worker: Worker, lines: queue.Queue[tuple[WorkOrder, str | None]]) -> None:
     """Copy a worker's output into its log and to the queue; None marks the end."""
     with worker.output:
+        path = order.folder / "log.txt"
         try:
-            with (order.folder / "log.txt").open("a", encoding="utf-8") as log:
+            with path.open("a", encoding="utf-8") as log:
                 for line in worker.output:
                     log.write(line)
                     log.flush()
                     lines.put((order, line.rstrip()))
         except OSError as error:
-            lines.put((order, f"warning: no log from here on: {error}"))
+            lines.put((order, f"warning: {path} cannot be written ({error.strerror}); no log from here on"))
             for line in worker.output:  # the worker would stand still once its pipe is full
                 lines.put((order, line.rstrip()))
         finally:
             lines.put((order, None))  # or the main thread would wait for ever
 
 
-def _reason(order: WorkOrder, code: int | None) -> str:
+def _reason(job: _Job, code: int | None) -> str:
     """Return the last line of the traceback, or how the process ended if it could not write one."""
-    path = order.folder / "failed.txt"
+    path = job.order.folder / FAILURE
+    if not path.exists() and code == USER_MISTAKE:
+        return job.last_line  # which it wrote here, as it could not write there
     if not path.exists():
         ending = "ended" if code is None else f"ended with code {code}"
-        path.write_text(f"the process {ending} without a word; see log.txt\n", encoding="utf-8")
+        reason = f"the process {ending} without a word; see log.txt"
+        try:
+            write_atomic(path, f"{reason}\n")
+        except CannotWrite as error:
+            return f"{reason}; {error}"
     last = path.read_text(encoding="utf-8").strip().splitlines()[-1]
     return f"{last} (see {path})"
 

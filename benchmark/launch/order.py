@@ -12,6 +12,9 @@ from benchmark.experiment import Experiment
 from benchmark.results.store import write_atomic
 from benchmark.settings import Strict
 
+FAILURE = "failed.txt"  # in the work folder: why the run failed
+USER_MISTAKE = 2  # a worker's exit code; its reason is one sentence
+
 
 class WorkOrder(Strict):
     """One experiment with the circumstances that do not change its result."""
@@ -31,7 +34,6 @@ class WorkOrder(Strict):
 
     def save(self) -> Path:
         """Write the order into the work folder and return its path."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / "order.json"
         write_atomic(path, self.model_dump_json(indent=2) + "\n")
         return path

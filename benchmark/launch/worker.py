@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import platform
+import select
 import shutil
 import sys
 import threading
@@ -28,12 +29,12 @@ from benchmark.artifact.unpack import Artifact
 from benchmark.cost import multiply_adds
 from benchmark.data.fitness import check_same_kind
 from benchmark.data.load import TrainingData, load_test, load_training
-from benchmark.errors import UserError
+from benchmark.errors import CannotWrite, UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.evaluation.wide import widen
 from benchmark.hashing import tensors_sha256
 from benchmark.launch.known import known_evaluation, known_network
-from benchmark.launch.order import WorkOrder, has_begun, load_order, work_folder
+from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder, has_begun, load_order, work_folder
 from benchmark.launch.provenance import device_name, git_state, python_version
 from benchmark.launch.recording import make_record, make_record_again, portable_config
 from benchmark.launch.storing import measure_cost, parent_network, write_network
@@ -46,6 +47,7 @@ from benchmark.results.store import load_record, save_record, write_atomic
 from benchmark.training.allocator import keep_freed_memory
 from benchmark.training.handover import load_first_phase
 from benchmark.training.loop import train
+from benchmark.writing import writing
 from methods import load_method_class
 from methods.allocation import weight_budget
 from methods.base import Architecture, Method, Target
@@ -66,6 +68,8 @@ def run_order(order: WorkOrder) -> Record:
     started, clock = datetime.now(UTC), time.perf_counter()
     experiment, device = order.experiment, torch.device(order.device)
     found = ResolvedMethod(load_method_class(experiment.method.target), experiment.method.target)
+    if experiment.method.source_sha256 not in (None, found.source_sha256()):
+        raise UserError(f"the source of {found.cls.name} was edited after {experiment.run} was planned; run it again")
     method = found.create(experiment.method.options, experiment.run)
     target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
 
@@ -145,7 +149,8 @@ def _trained(
     experiment = order.experiment
     first_phase = None
     if experiment.first_phase is not None:
-        first_phase = load_first_phase(work_folder(order.out, experiment.first_phase.run), experiment.first_phase)
+        spec = experiment.first_phase
+        first_phase = load_first_phase(work_folder(order.out, spec.run), spec, data.sha256)
     device = torch.device(order.device)
     trained = train(experiment, method, data, order.folder, device=device, report=report, first_phase=first_phase)
     budget = weight_budget(sum(prunable_sizes(plan).values()), target.keep_ratio)
@@ -188,7 +193,9 @@ def exit_with_parent() -> None:
 @contextmanager
 def _only_worker(folder: Path) -> Iterator[None]:
     """Hold a lock that the system drops with the process, so that two workers never share a work folder."""
-    with (folder / "lock").open("w") as file:
+    with writing(folder / "lock"):
+        file = (folder / "lock").open("w")
+    with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -197,21 +204,32 @@ def _only_worker(folder: Path) -> Iterator[None]:
 
 
 def main(order_path: Path) -> int:
-    """Run the order at `order_path`; return 0, or 2 for a user's mistake, or 1 for any other failure."""
-    order = load_order(order_path)
-    failure = order.folder / "failed.txt"
+    """Run the order at `order_path`; return 0, or USER_MISTAKE, or 1 for any other failure."""
     keep_freed_memory()
     try:
-        with _only_worker(order.folder):
-            failure.unlink(missing_ok=True)
-            run_order(order)
+        with _only_worker(order_path.parent):
+            (order_path.parent / FAILURE).unlink(missing_ok=True)
+            run_order(load_order(order_path))
     except UserError as error:
-        write_atomic(failure, f"{error}\n")
-        return 2
-    except Exception:
-        write_atomic(failure, traceback.format_exc())
+        return _failed(order_path.parent, str(error), USER_MISTAKE)
+    except KeyboardInterrupt:  # Ctrl-C reaches every process of the terminal: the parent says so
         return 1
+    except Exception:
+        return _failed(order_path.parent, traceback.format_exc(), 1)
     return 0
+
+
+def _failed(folder: Path, reason: str, code: int) -> int:
+    """Leave in the work folder why its run failed, if anybody is there to learn it, and return the exit code."""
+    parent = select.poll()
+    parent.register(1, 0)
+    if parent.poll(0):  # nobody reads what this process says: the parent has ended, and that is the reason
+        return code
+    try:
+        write_atomic(folder / FAILURE, f"{reason.rstrip()}\n")
+    except CannotWrite:  # the parent, or the log, still gets the sentence
+        report(reason.rstrip().splitlines()[-1])
+    return code
 
 
 if __name__ == "__main__":

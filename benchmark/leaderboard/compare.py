@@ -76,6 +76,8 @@ def _notes(a: list[Record], b: list[Record]) -> list[str]:
     ]
     if a[0].preset != b[0].preset:
         lines.append(f"A is of the preset {a[0].preset}, B of {b[0].preset}: boards rank them apart.")
+    if len({record.dataset.train_sha256 for record in (*a, *b)}) > 1:
+        lines.append("The rows were trained on different images or labels: a board ranks one of them only.")
     if len(a) != len(b):
         few = min(len(a), len(b))
         lines.append(

@@ -7,7 +7,6 @@ to date, `check_pages` says where they are not.
 from __future__ import annotations
 
 import gc
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -34,6 +33,7 @@ from benchmark.leaderboard.state import state_of
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.terminal import to_terminal
 from benchmark.leaderboard.text import GENERATED
+from benchmark.results.store import write_atomic
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
@@ -112,10 +112,9 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder / name) != text]
     _check_names(folder, [name for name in changed if name not in (CHANGELOG, README)])
-    for place in {(folder / name).parent for name in changed}:
-        place.mkdir(parents=True, exist_ok=True)
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
-        _write(folder / name, texts[name])
+        # Not forced to the disk: a page is made anew in a second, and there are thousands.
+        write_atomic(folder / name, texts[name], durable=False)
     for path in stale:
         path.unlink()
         _remove_empty(path.parent, folder)
@@ -197,17 +196,6 @@ def _no_collection() -> Iterator[None]:
 
 def _read(path: Path) -> str | None:
     return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
-
-
-def _write(path: Path, text: str) -> None:
-    # At once or not at all, but not forced to the disk: a page is made anew in a second, and there are thousands.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(text.encode("utf-8"))
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:

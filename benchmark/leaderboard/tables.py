@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from benchmark.leaderboard.classes import SIZE_CLASSES, SizeClass, pareto_front
 from benchmark.leaderboard.reference import ReportedRow
@@ -15,6 +16,8 @@ from benchmark.results.invariants import doubts, violations
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.record import Record
 from benchmark.results.statistics import tie_groups
+
+D = TypeVar("D", tuple[str, int], tuple[str, int, str])
 
 # The order of a board's sections. Rows of different presets are never ranked against each other; within a preset each
 # size class has a ranking of its own.
@@ -97,12 +100,14 @@ def _board(
 ) -> Board:
     groups: dict[str, list[Record]] = {}
     refused: list[Row] = []
-    data = _test_data(records)
+    data = _commonest_data(records)
     for record in records:
         group = groups.setdefault(setting_of(record), [])
         reasons = violations(record)
-        if (record.dataset.test_sha256, record.dataset.num_classes) != data:
+        if _data_of(record)[:2] != data[:2]:
             reasons.append("the test data differ from those of the other records of this board")
+        elif _data_of(record) != data:
+            reasons.append("the training data differ from those of the other records of this board")
         if record.run in damaged:
             reasons.append(damaged[record.run])
         if twin := next((other for other in group if other.seed == record.seed), None):
@@ -145,10 +150,23 @@ def _board(
     )
 
 
-def _test_data(records: list[Record]) -> tuple[str, int]:
-    """Return hash and classes of the test data that most records used; on a tie the smaller hash wins."""
-    counts = Counter((record.dataset.test_sha256, record.dataset.num_classes) for record in records)
-    return min(counts, key=lambda data: (-counts[data], data))
+def _commonest_data(records: list[Record]) -> tuple[str, int, str]:
+    """Return the data that most records were tested on and, among these, trained on; see `_data_of`.
+
+    On a tie the smaller hash wins.
+    """
+    test = _commonest([_data_of(record)[:2] for record in records])
+    return _commonest([_data_of(record) for record in records if _data_of(record)[:2] == test])
+
+
+def _commonest(data: list[D]) -> D:
+    counts = Counter(data)
+    return min(counts, key=lambda each: (-counts[each], each))
+
+
+def _data_of(record: Record) -> tuple[str, int, str]:
+    """Return the hash of the test data, their classes, and the hash of the training data."""
+    return record.dataset.test_sha256, record.dataset.num_classes, record.dataset.train_sha256
 
 
 def _unique_ids(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:

@@ -78,7 +78,6 @@ def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
 def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
     """Write a challenge with its images, the JSON last, and return the path of the JSON."""
     place = images_path(folder, challenge)
-    place.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(place, images)
     path = place.with_suffix(".json")
     write_model(path, challenge)

@@ -50,7 +50,7 @@ class MethodPart(Part):
     options: dict[str, Json]
     objective: str
     deviations: list[str]  # from the method's paper, one sentence each
-    source_sha256: Sha256  # of the file that defines the class
+    source_sha256: Sha256  # of the file that defines the class, and of the modules of its own that it imports
 
 
 class LayerPart(Part):

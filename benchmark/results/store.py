@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from pathlib import Path
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.results.record import Record
+from benchmark.writing import replacing
 
 # A part starts with a letter or digit, hence neither ".." nor an empty part passes.
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -141,7 +141,6 @@ def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
 
 def write_model(path: Path, model: BaseModel) -> None:
     """Write a model as sorted, indented JSON, at once or not at all, into a folder that is made if need be."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
@@ -151,17 +150,19 @@ def first_mistake(error: ValidationError) -> str:
     return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
 
 
-def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write bytes, or text as UTF-8, so that `path` holds its old content or all of the new, even after a crash."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content.encode("utf-8") if isinstance(content, str) else content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
+    """Write bytes, or text as UTF-8, so that `path` holds its old content or all of the new, even after a crash.
+
+    Args:
+        path: of the file, in a folder that is made if need be.
+        content: of the whole file.
+        durable: whether it must survive a power cut once this has returned.
+
+    Raises:
+        UserError: if the system refuses, as where the disk is full.
+    """
+    with replacing(path, durable=durable) as temporary:
+        temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def _load(path: Path, folder: Path) -> tuple[Record, str]:

@@ -31,6 +31,5 @@ def accept_submission(found: Outcome, board: Path) -> list[Path]:
         if taken or (path.exists() and path.suffix == ".json"):
             raise UserError(f"{path} is there already; nothing was copied")
     for path, content in wanted:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(path, content)
     return [path for path, _ in wanted]

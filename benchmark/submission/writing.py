@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
 from benchmark.submission.texts import check_source, text_refusal
+from benchmark.writing import temporary_folder, writing
 from methods import is_file_target
 
 
@@ -63,10 +63,8 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
     prepare(artifact.network, "cpu")
     sample = make_sample(record, artifact, data.test, say)
     content = None if request.url else artifact_path(request.out, record.run).read_bytes()
-    request.to.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{request.to.name}.", dir=request.to.parent) as temporary:
-        folder = Path(temporary, "submission")
-        folder.mkdir()
+    with writing(request.to), temporary_folder(request.to.parent) as temporary:
+        folder = temporary / "submission"
         _write(folder, record, request, sample, content, source)
         if request.to.exists():
             request.to.rmdir()  # empty, see above
@@ -167,6 +165,5 @@ def _write(
     if sample.content is not None:
         write_atomic(folder / ADVERSARIAL, sample.content)
     if source is not None:
-        (folder / METHOD_FOLDER).mkdir()
         write_atomic(folder / METHOD_FOLDER / source[0].file, source[1])
     write_model(folder / SUBMISSION, submission)

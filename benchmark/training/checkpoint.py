@@ -3,62 +3,88 @@
 from __future__ import annotations
 
 import json
-import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import UserError
+from benchmark.results.store import write_atomic
+from benchmark.writing import replacing
+
+
+@dataclass(frozen=True)
+class TrainingKey:
+    """What a file that a training leaves must agree with, or nothing goes on from it.
+
+    Attributes:
+        run_hash: of the experiment.
+        train_sha256: of the decoded training images and labels, the whole part.
+    """
+
+    run_hash: str
+    train_sha256: str
+
+
+class OtherTraining(UserError):
+    """A file is whole, but was left by another run, by training on other images, or on another first phase."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` (tensors, numbers, strings, containers of them) atomically and durably."""
-    temporary = path.with_suffix(".tmp")
-    torch.save(state, temporary)  # given the path it needs half the time that it needs with an open file
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def save_network(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], *, run_hash: str) -> None:
-    """Write the selected network of a finished training, with JSON facts about it, atomically."""
-    temporary = path.with_suffix(".tmp")
-    contiguous = {name: value.contiguous() for name, value in tensors.items()}
-    save_file(contiguous, temporary, metadata={"run_hash": run_hash, "facts": json.dumps(facts)})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())  # the caller deletes the checkpoint next: a power cut must not take both
-    os.replace(temporary, path)
-
-
-def load_network(path: Path, *, run_hash: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `save_network` wrote for this very run; None if training has not finished yet.
+    """Write `state` (tensors, numbers, strings, containers of them) atomically and durably.
 
     Raises:
-        UserError: if the file belongs to another run or is damaged; it is left where it is.
+        UserError: if the system refuses, as where the disk is full.
+    """
+    with replacing(path) as temporary:
+        torch.save(state, temporary)  # given the path it needs half the time that it needs with an open file
+
+
+def save_network(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], key: TrainingKey) -> None:
+    """Write the selected network of a finished training, with JSON facts about it, atomically.
+
+    It is durable, as the caller deletes the checkpoint next: a power cut must not take both.
+
+    Raises:
+        UserError: if the system refuses, as where the disk is full.
+    """
+    contiguous = {name: value.contiguous() for name, value in tensors.items()}
+    write_atomic(path, save(contiguous, metadata={**vars(key), "facts": json.dumps(facts)}))
+
+
+def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read what `save_network` wrote for this very training; None if there is nothing yet.
+
+    Raises:
+        OtherTraining: if the file does not fit `key`; it is left where it is.
+        UserError: if it is damaged; it is left where it is.
     """
     if not path.exists():
         return None
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            _check_key(path, metadata, key)
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         facts: dict[str, Any] = json.loads(metadata.get("facts", "null"))
+    except OtherTraining:
+        raise
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"network {path} cannot be read ({error}); delete it to train this run anew") from error
-    if metadata.get("run_hash") != run_hash:
-        raise UserError(f"network {path} belongs to run {metadata.get('run_hash')}, not {run_hash}; delete it")
     return tensors, facts
 
 
-def load_checkpoint(path: Path, *, run_hash: str) -> dict[str, Any] | None:
-    """Read a checkpoint of this very run; None if there is none yet.
+def load_checkpoint(path: Path, key: TrainingKey) -> dict[str, Any] | None:
+    """Read a checkpoint of this very training; None if there is none yet.
 
     Raises:
-        UserError: if the file belongs to another run or is damaged; it is left where it is.
+        OtherTraining: if the file does not fit `key`; it is left where it is.
+        UserError: if it is damaged; it is left where it is.
     """
     if not path.exists():
         return None
@@ -71,6 +97,18 @@ def load_checkpoint(path: Path, *, run_hash: str) -> dict[str, Any] | None:
         ) from error
     if not isinstance(state, dict):
         raise UserError(f"checkpoint {path} holds a {type(state).__name__}; delete it to start this run anew")
-    if state.get("run_hash") != run_hash:
-        raise UserError(f"checkpoint {path} belongs to run {state.get('run_hash')}, not {run_hash}; delete it")
+    _check_key(path, state, key)
     return state
+
+
+def _check_key(path: Path, saved: Mapping[str, Any], key: TrainingKey) -> None:
+    if saved.get("run_hash") != key.run_hash:
+        raise OtherTraining(f"{path} belongs to run {saved.get('run_hash')}, not {key.run_hash}")
+    digest = saved.get("train_sha256")
+    if digest is None:
+        raise OtherTraining(f"{path} does not say which images it was trained on")
+    if digest != key.train_sha256:
+        raise OtherTraining(
+            f"{path} was trained on other images or labels (sha256 {digest[:12]}…) than those here "
+            f"({key.train_sha256[:12]}…)"
+        )

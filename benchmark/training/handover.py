@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from benchmark.errors import UserError
 from benchmark.experiment import FirstPhaseSpec
 from benchmark.hashing import tensors_sha256
-from benchmark.training.checkpoint import load_network, save_network
-from benchmark.training.state import FirstPhase, State, TrainingFailed
+from benchmark.training.checkpoint import OtherTraining, TrainingKey, load_network, save_network
+from benchmark.training.state import FirstPhase, TrainingFailed
 
 # What a compressible layer has and a dense one has not, by the last part of its name in the state dict.
 ADDED = frozenset({"scores", "mask", "_extra_state"})
@@ -21,22 +21,43 @@ def trained_path(folder: Path) -> Path:
     return folder / "trained.safetensors"
 
 
-def save_trained(folder: Path, model: nn.Module, passes: int, *, run_hash: str) -> None:
+def save_trained(folder: Path, model: nn.Module, passes: int, key: TrainingKey) -> None:
     """Write what `load_first_phase` reads."""
     tensors = {name: value.cpu() for name, value in model.state_dict().items() if isinstance(value, Tensor)}
-    save_network(trained_path(folder), tensors, {"passes": passes}, run_hash=run_hash)
+    save_network(trained_path(folder), tensors, {"passes": passes}, key)
 
 
-def load_first_phase(folder: Path, spec: FirstPhaseSpec) -> FirstPhase:
-    """Read the network that a dense run left in its work folder.
+def is_handed_over(folder: Path, key: TrainingKey) -> bool:
+    """Tell whether a dense run has left its last network in its work folder, trained as `key` says.
 
     Raises:
-        UserError: if it is not there, is damaged, or is another run's.
+        UserError: if the file is damaged.
     """
-    found = load_network(trained_path(folder), run_hash=spec.run_hash)
-    if found is None:
-        raise UserError(f"the first phase is that of {spec.run}, but {trained_path(folder)} is not there; run it first")
-    tensors, facts = found
+    try:
+        return load_network(trained_path(folder), key) is not None
+    except OtherTraining:
+        return False
+
+
+def load_first_phase(folder: Path, spec: FirstPhaseSpec, train_sha256: str) -> FirstPhase:
+    """Read the network that a dense run left in its work folder.
+
+    Args:
+        folder: of the dense run.
+        spec: names the dense run.
+        train_sha256: of the training images that the method goes on with.
+
+    Raises:
+        UserError: if it is not there, is damaged, is another run's, or was trained on other images.
+    """
+    path = trained_path(folder)
+    try:
+        loaded = load_network(path, TrainingKey(spec.run_hash, train_sha256))
+    except OtherTraining as error:
+        raise UserError(f"the first phase is that of {spec.run}, but {error}; run that method again") from None
+    if loaded is None:
+        raise UserError(f"the first phase is that of {spec.run}, but {path} is not there; run it first")
+    tensors, facts = loaded
     return FirstPhase(spec, tensors, int(facts["passes"]), tensors_sha256(tensors))
 
 
@@ -55,14 +76,11 @@ def take_over(model: nn.Module, first_phase: FirstPhase) -> None:
         raise TrainingFailed(f"the network of {first_phase.spec.run} differs from this method's in {foreign[0]}")
 
 
-def check_taken_over(folder: Path, state: State, first_phase: FirstPhase | None) -> None:
+def check_taken_over(folder: Path, first_phase_sha256: str | None, first_phase: FirstPhase | None) -> None:
     """Check that what goes on in `folder` began with the network that its record is going to name.
 
     Raises:
-        UserError: if the dense run has been trained anew since then and ended with other weights.
+        OtherTraining: if the dense run has been trained anew since then and ended with other weights.
     """
-    if first_phase is not None and state.first_phase_sha256 != first_phase.weights_sha256:
-        raise UserError(
-            f"{first_phase.spec.run} has other weights than when {folder} went on with it; "
-            "delete that folder to begin again"
-        )
+    if first_phase is not None and first_phase_sha256 != first_phase.weights_sha256:
+        raise OtherTraining(f"{first_phase.spec.run} has other weights than when {folder} went on with it")

@@ -6,6 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.results.store import write_atomic
+from benchmark.writing import writing
+
 
 @dataclass(frozen=True)
 class EpochLine:
@@ -34,8 +37,12 @@ class EpochLine:
 
 
 def append(path: Path, line: EpochLine) -> None:
-    """Add one epoch to the file."""
-    with path.open("a", encoding="utf-8") as file:
+    """Add one epoch to the file.
+
+    Raises:
+        UserError: if the system refuses, as where the disk is full.
+    """
+    with writing(path), path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(asdict(line)) + "\n")
 
 
@@ -45,6 +52,10 @@ def read(path: Path) -> tuple[EpochLine, ...]:
 
 
 def truncate(path: Path, epochs: int) -> None:
-    """Keep the first `epochs` lines: later ones belong to epochs that a kill made void."""
+    """Keep the first `epochs` lines: later ones belong to epochs that a kill made void.
+
+    Raises:
+        UserError: if the system refuses, as where the disk is full; the file is then as it was.
+    """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-    path.write_text("".join(lines[:epochs]), encoding="utf-8")
+    write_atomic(path, "".join(lines[:epochs]))

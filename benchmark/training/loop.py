@@ -14,13 +14,14 @@ from benchmark.data.load import TrainingData
 from benchmark.experiment import Experiment
 from benchmark.models import convolutions, network_plan
 from benchmark.seeding import derive_seed
-from benchmark.training.checkpoint import load_checkpoint, load_network, save_network
+from benchmark.training.checkpoint import TrainingKey, save_network
 from benchmark.training.compiling import compile_network
 from benchmark.training.epoch import as_training_images, train_epoch
 from benchmark.training.factory import make_objective
 from benchmark.training.frozen import frozen_digest, set_trainable
-from benchmark.training.handover import check_taken_over, save_trained, take_over, trained_path
+from benchmark.training.handover import save_trained, take_over
 from benchmark.training.history import EpochLine, append, read, truncate
+from benchmark.training.leftovers import load_leftovers
 from benchmark.training.memory import memory_errors_explained
 from benchmark.training.progress import tell_seconds
 from benchmark.training.saving import Saver
@@ -50,14 +51,14 @@ def train(
         experiment: what to train.
         method: the configured method.
         data: training and validation images; test images cannot be reached from here.
-        folder: holds checkpoint.pt and history.jsonl.
+        folder: holds checkpoint.pt and history.jsonl; what was trained on other images is set aside there.
         device: where images and network live.
         report: receives one line per epoch, and one every few seconds within long epochs.
         first_phase: a finished dense training that takes the place of the method's first phase.
 
     Raises:
         TrainingFailed: if the loss stops being finite or the method trains what it declared frozen.
-        UserError: if the checkpoint is damaged, belongs to another run or cannot be written, or if memory runs out.
+        UserError: if the checkpoint is damaged or cannot be written, or if memory runs out.
     """
     with memory_errors_explained(experiment, device):
         return _Run(experiment, method, data, folder, device, report, first_phase).train()
@@ -78,6 +79,7 @@ class _Run:
     ) -> None:
         self.experiment, self.method, self.folder, self.report = experiment, method, folder, report
         self.device, self.first_phase, self.history = device, first_phase, folder / "history.jsonl"
+        self.key = TrainingKey(experiment.run_hash, data.sha256)
         self.training = data.train.to(device)
         self.validation = data.validation.first(experiment.training.selection_images).to(device)
         self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
@@ -95,20 +97,18 @@ class _Run:
         self.state = State()
 
     def train(self) -> Trained:
-        path, run_hash = self.folder / "network.safetensors", self.experiment.run_hash
-        whole = self.history.exists() and (not self.target.dense or trained_path(self.folder).exists())
-        finished = load_network(path, run_hash=run_hash) if whole else None
-        if finished is None:
+        dense = self.target.dense
+        left = load_leftovers(self.folder, self.key, dense=dense, first_phase=self.first_phase, report=self.report)
+        if left.network is None:
             with Saver(self.folder / "checkpoint.pt") as saver:
-                self._train_phases(saver)
+                self._train_phases(left.checkpoint, saver)
             tell_seconds(self.state.seconds, self.state.validation_seconds, self.report)
-            if self.target.dense:
-                save_trained(self.folder, self.model, self._passes(), run_hash=run_hash)
-            save_network(path, self.best, vars(self.state), run_hash=run_hash)
+            if dense:
+                save_trained(self.folder, self.model, self._passes(), self.key)
+            save_network(self.folder / "network.safetensors", self.best, vars(self.state), self.key)
         else:
-            self.best, self.state = finished[0], State(**finished[1])
+            self.best, self.state = left.network[0], State(**left.network[1])
             self._replay_phase_beginnings()
-            check_taken_over(self.folder, self.state, self.first_phase)
             self.report("training is finished already")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         network = self.method.export(self.model)
@@ -125,11 +125,9 @@ class _Run:
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
 
-    def _train_phases(self, saver: Saver) -> None:
-        checkpoint = load_checkpoint(self.folder / "checkpoint.pt", run_hash=self.experiment.run_hash)
+    def _train_phases(self, checkpoint: Mapping[str, Any] | None, saver: Saver) -> None:
         if checkpoint is not None:
             self._restore(checkpoint)
-            check_taken_over(self.folder, self.state, self.first_phase)
         elif self.first_phase is not None:
             self.method.begin_phase(self.model, self.phases[0])
             take_over(self.model, self.first_phase)
@@ -231,7 +229,7 @@ class _Run:
 
     def _save(self, optimizer: torch.optim.Optimizer, saver: Saver) -> None:
         changing = {
-            "run_hash": self.experiment.run_hash,
+            **vars(self.key),
             "state": vars(self.state),
             "model": self.model.state_dict(),
             "optimizer": optimizer.state_dict(),

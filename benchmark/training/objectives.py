@@ -102,8 +102,10 @@ class HalfCleanObjective(PgdObjective):
 class TradesObjective(PgdObjective):
     """TRADES (Zhang et al. 2019): clean cross-entropy plus beta times KL(clean || adversarial) predictions.
 
-    DEVIATION: the clean logits of the update are computed once and serve both terms; the paper's released code
-    computes them twice.
+    DEVIATION: an update makes two passes in train mode, which batch norm's running statistics follow: one of the clean
+    images, whose logits serve both terms, and one of the adversarial. The paper's released code makes three, as it
+    computes the clean logits for each term, and HYDRA's trainer four, with one more clean pass before the loss.
+    DEVIATION: the attack's Gaussian start is clipped to [0, 1]; in the released code only its steps are.
     """
 
     beta: float

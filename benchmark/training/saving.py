@@ -16,7 +16,6 @@ from typing import Any
 
 from torch import Tensor
 
-from benchmark.errors import UserError
 from benchmark.training.checkpoint import save_checkpoint
 
 
@@ -40,7 +39,7 @@ class Saver:
             unchanging: holds tensors that nobody writes to any more; saves their copies.
 
         Raises:
-            UserError: if the state before it could not be written.
+            UserError: if the system refused to write the state before it.
         """
         self.wait()
         state = {**snapshot(changing), **unchanging}
@@ -51,23 +50,20 @@ class Saver:
         """Return when what was begun is written.
 
         Raises:
-            UserError: if it could not be written.
+            UserError: if the system refused to write it.
         """
         if self._thread is not None:
             self._thread.join()
             self._thread = None
         if self._error is not None:
             error, self._error = self._error, None
-            raise UserError(
-                f"the checkpoint {self._path} cannot be written ({error}); free some space there, then the same "
-                "command goes on from the last one"
-            ) from error
+            raise error
 
     def _write(self, state: dict[str, Any]) -> None:
         try:
             save_checkpoint(self._path, state)
-        except Exception as error:  # the disk is full, most likely; torch reports that as RuntimeError
-            self._error = error
+        except Exception as error:
+            self._error = error  # for the main thread
 
     def __enter__(self) -> Saver:
         return self

@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 import traceback
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,21 +76,32 @@ def test_verdicts_and_images_equal_one_plain_call_of_the_whole_attack():
     assert 11 > left[0] > left[1] > 4 and left[3] >= 1  # otherwise the comparison would prove little
 
 
-def one_session(journal, report=lambda line: None):
+def one_session(journal, report=lambda line: None, before_pass=lambda images: None):
     model, data = make_case(classes=4, count=6)
     settings = {"epsilon": KILLED_EPSILON, "batch_size": 2, "num_classes": 4, "seed": SEED}
-    return autoattack(model, data, journal=journal, report=report, **settings)
+    return autoattack(model, data, journal=journal, report=report, before_pass=before_pass, **settings)
+
+
+def killer(passes):
+    """Return what kills this process before a pass of an attack, after so many of them."""
+    left = iter(range(passes))
+
+    def before_pass(images):
+        if next(left, None) is None:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    return before_pass
 
 
 @contextmanager
 def warm_parent():
-    """Yield a function that runs a session in a fork and kills it after so many seconds, unless it ended before."""
+    """Yield a function that runs a session in a fork and kills it after so many passes, unless it ended before."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
 
-        def session(journal, seconds):
-            parent.stdin.write(f"{seconds} {journal}\n")
+        def session(journal, passes):
+            parent.stdin.write(f"{passes} {journal}\n")
             parent.stdin.flush()
             return parent.stdout.readline().strip()
 
@@ -100,28 +110,19 @@ def warm_parent():
 
 
 def serve():
-    """Fork a session for each line of the input, "seconds folder", and say whether it was killed."""
+    """Fork a session for each line of the input, "passes folder", and say whether it was killed."""
     torch.set_num_threads(1)
     for line in sys.stdin:
-        seconds, folder = line.rstrip("\n").split(" ", 1)
+        passes, folder = line.rstrip("\n").split(" ", 1)
         child = os.fork()
         if child == 0:
             try:
-                one_session(Path(folder))
+                one_session(Path(folder), before_pass=killer(int(passes)))
             except BaseException:
                 traceback.print_exc()
                 os._exit(1)
             os._exit(0)
-        deadline, status = time.monotonic() + float(seconds), None
-        while status is None:
-            ended, code = os.waitpid(child, os.WNOHANG)
-            if ended:
-                status = code
-            elif time.monotonic() > deadline:
-                os.kill(child, signal.SIGKILL)
-                _, status = os.waitpid(child, 0)
-            else:
-                time.sleep(0.002)
+        _, status = os.waitpid(child, 0)
         print("killed" if os.WIFSIGNALED(status) else f"ended {os.WEXITSTATUS(status)}", flush=True)
 
 
@@ -131,12 +132,12 @@ def batches_in(journal):
 
 @pytest.mark.slow
 def test_a_session_killed_at_twenty_moments_comes_to_the_verdicts_and_images_of_a_plain_call(tmp_path):
-    started = time.perf_counter()
     model, data = make_case(classes=4, count=6)
+    passes: list[int] = []
+    model.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
     adversarial, robust = plain_call(model, data, epsilon=KILLED_EPSILON, batch_size=2, targets=3)
-    whole = time.perf_counter() - started
     draw = random.Random(0)
-    moments = sorted(draw.uniform(0.01, whole / 4) for _ in range(KILLS))  # short ones first: they hit early batches
+    moments = sorted(draw.randrange(len(passes) // 4) for _ in range(KILLS))  # early ones first: they hit early batches
     kills, rounds, seen = 0, [tmp_path / "1"], set()
 
     def check_finished(journal):
@@ -159,7 +160,7 @@ def test_a_session_killed_at_twenty_moments_comes_to_the_verdicts_and_images_of_
                 assert outcome == "ended 0"
                 check_finished(rounds[-1])
                 rounds.append(tmp_path / str(len(rounds) + 1))
-        assert session(rounds[-1], 600) == "ended 0"
+        assert session(rounds[-1], 10 * len(passes)) == "ended 0"
     check_finished(rounds[-1])
 
     assert len(seen) >= 3  # kills hit at different stages

@@ -9,14 +9,23 @@ import pytest
 import torch
 
 from benchmark.errors import UserError
-from benchmark.training.checkpoint import load_checkpoint, load_network, save_checkpoint, save_network
+from benchmark.training.checkpoint import (
+    OtherTraining,
+    TrainingKey,
+    load_checkpoint,
+    load_network,
+    save_checkpoint,
+    save_network,
+)
+
+KEY = TrainingKey("abc", "5" * 64)
 
 
 @pytest.fixture
 def state():
     """Return a state of every kind of value a checkpoint may hold."""
     return {
-        "run_hash": "abc",
+        **vars(KEY),
         "model": {"weight": torch.arange(3.0), "mask": torch.tensor([True, False]), "extra": {"keep_count": 2}},
         "state": {"epoch": 3, "seconds": 1.5, "best": None, "digest": "d"},
     }
@@ -25,7 +34,7 @@ def state():
 def test_a_state_comes_back_equal(tmp_path, state):
     save_checkpoint(tmp_path / "checkpoint.pt", state)
 
-    loaded = load_checkpoint(tmp_path / "checkpoint.pt", run_hash="abc")
+    loaded = load_checkpoint(tmp_path / "checkpoint.pt", KEY)
 
     assert loaded is not None
     assert torch.equal(loaded["model"].pop("weight"), state["model"].pop("weight"))
@@ -35,7 +44,7 @@ def test_a_state_comes_back_equal(tmp_path, state):
 
 
 def test_a_missing_file_means_a_fresh_start(tmp_path):
-    assert load_checkpoint(tmp_path / "checkpoint.pt", run_hash="abc") is None
+    assert load_checkpoint(tmp_path / "checkpoint.pt", KEY) is None
 
 
 @pytest.mark.parametrize("broken", ["save", "fsync", "replace"])
@@ -54,22 +63,28 @@ def test_a_failure_while_writing_keeps_the_old_file(tmp_path, state, monkeypatch
     assert path.read_bytes() == before
 
 
-def test_the_next_save_is_not_disturbed_by_the_leavings_of_a_crash(tmp_path, state):
-    path = tmp_path / "checkpoint.pt"
-    path.with_suffix(".tmp").write_bytes(b"half a checkpoint")
-
-    save_checkpoint(path, state)
-
-    assert load_checkpoint(path, run_hash="abc") is not None
+OTHERS = [
+    (TrainingKey("xyz", KEY.train_sha256), "belongs to run abc, not xyz"),
+    (TrainingKey("abc", "6" * 64), r"was trained on other images or labels \(sha256 555555555555…\) than those here"),
+]
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_left_in_place(tmp_path, state):
+@pytest.mark.parametrize(("key", "message"), OTHERS)
+def test_a_checkpoint_of_another_run_or_other_images_is_refused_and_left_in_place(tmp_path, state, key, message):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, state)
 
-    with pytest.raises(UserError, match=r"checkpoint\.pt belongs to run abc, not xyz; delete it"):
-        load_checkpoint(path, run_hash="xyz")
+    with pytest.raises(OtherTraining, match=rf"checkpoint\.pt {message}"):
+        load_checkpoint(path, key)
     assert path.exists()
+
+
+def test_a_checkpoint_from_before_the_images_were_named_is_refused(tmp_path, state):
+    path = tmp_path / "checkpoint.pt"
+    save_checkpoint(path, {name: value for name, value in state.items() if name != "train_sha256"})
+
+    with pytest.raises(OtherTraining, match=r"checkpoint\.pt does not say which images it was trained on"):
+        load_checkpoint(path, KEY)
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text"])
@@ -80,7 +95,7 @@ def test_a_damaged_file_is_refused_in_a_sentence_and_left_in_place(tmp_path, sta
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"no checkpoint at all"}[damage])
 
     with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read .* delete it to start anew"):
-        load_checkpoint(path, run_hash="abc")
+        load_checkpoint(path, KEY)
     assert path.exists()
 
 
@@ -99,7 +114,7 @@ def test_code_in_a_checkpoint_is_not_executed(tmp_path, state):
     torch.save(state | {"payload": Payload(trace)}, path)
 
     with pytest.raises(UserError, match="cannot be read"):
-        load_checkpoint(path, run_hash="abc")
+        load_checkpoint(path, KEY)
 
     assert not trace.exists()
     torch.load(path, weights_only=False)
@@ -114,9 +129,9 @@ def network():
 
 
 def test_a_finished_network_and_its_facts_come_back_equal(tmp_path, network):
-    save_network(tmp_path / "network.safetensors", network, {"epoch": 3, "accuracy": 0.25}, run_hash="abc")
+    save_network(tmp_path / "network.safetensors", network, {"epoch": 3, "accuracy": 0.25}, KEY)
 
-    loaded = load_network(tmp_path / "network.safetensors", run_hash="abc")
+    loaded = load_network(tmp_path / "network.safetensors", KEY)
 
     assert loaded is not None
     tensors, facts = loaded
@@ -127,13 +142,13 @@ def test_a_finished_network_and_its_facts_come_back_equal(tmp_path, network):
 
 
 def test_a_missing_network_means_that_training_has_not_finished(tmp_path):
-    assert load_network(tmp_path / "network.safetensors", run_hash="abc") is None
+    assert load_network(tmp_path / "network.safetensors", KEY) is None
 
 
 @pytest.mark.parametrize("broken", ["fsync", "replace"])
 def test_a_failure_while_writing_keeps_the_old_network(tmp_path, network, monkeypatch, broken):
     path = tmp_path / "network.safetensors"
-    save_network(path, network, {}, run_hash="abc")
+    save_network(path, network, {}, KEY)
     before = path.read_bytes()
 
     def fail(*_):
@@ -141,29 +156,30 @@ def test_a_failure_while_writing_keeps_the_old_network(tmp_path, network, monkey
 
     with monkeypatch.context() as patch, pytest.raises(OSError, match="disk full"):
         patch.setattr(os, broken, fail)
-        save_network(path, network, {}, run_hash="new")
+        save_network(path, network, {}, TrainingKey("new", KEY.train_sha256))
 
     assert path.read_bytes() == before
 
 
-def test_a_network_of_another_run_is_refused_and_left_in_place(tmp_path, network):
+@pytest.mark.parametrize(("key", "message"), OTHERS)
+def test_a_network_of_another_run_or_other_images_is_refused_and_left_in_place(tmp_path, network, key, message):
     path = tmp_path / "network.safetensors"
-    save_network(path, network, {}, run_hash="abc")
+    save_network(path, network, {}, KEY)
 
-    with pytest.raises(UserError, match=r"network\.safetensors belongs to run abc, not xyz; delete it"):
-        load_network(path, run_hash="xyz")
+    with pytest.raises(OtherTraining, match=rf"network\.safetensors {message}"):
+        load_network(path, key)
     assert path.exists()
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "text"])
 def test_a_damaged_network_is_refused_in_a_sentence_and_left_in_place(tmp_path, network, damage):
     path = tmp_path / "network.safetensors"
-    save_network(path, network, {}, run_hash="abc")
+    save_network(path, network, {}, KEY)
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"no network at all"}[damage])
 
     with pytest.raises(UserError) as refusal:
-        load_network(path, run_hash="abc")
+        load_network(path, KEY)
     assert "network.safetensors cannot be read" in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert path.exists()

@@ -450,3 +450,12 @@ def test_a_method_that_is_not_there_is_the_users_mistake(method):
 
     assert isinstance(result.exception, UserError)  # which `python -m benchmark` turns into exit code 2
     assert "\n" not in str(result.exception)
+
+
+def test_without_room_for_temporary_files_no_rule_blames_the_method(monkeypatch):
+    def full(state, file):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(UserError, match=r"checkpoint\.pt cannot be written .*free some space there"):
+        list(check.check_method(resolve("at"), [DENSE]))

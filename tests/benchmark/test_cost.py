@@ -20,7 +20,7 @@ def resnet34(classes=10, **changes):
 
 
 def planned(tmp_path, *experiments):
-    return plan(experiments, METHODS, tmp_path)
+    return plan(experiments, METHODS, tmp_path, lambda name: None)
 
 
 @pytest.mark.parametrize("classes", [10, 100])

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
+import subprocess
+import sys
 import textwrap
 from contextlib import nullcontext
+from pathlib import Path
 
 import pytest
 import torch
 
+from benchmark.errors import UserError
 from benchmark.experiment import Experiment
-from benchmark.launch import forking
+from benchmark.launch import forking, local
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, load_order, started_threads
 from benchmark.launch.threads import threads_for
 from benchmark.launch.worker import _settle_threads
+from benchmark.writing import writing
 
+ROOT = Path(__file__).resolve().parents[2]
 HEAD = "import os, signal, sys, threading, time\nfrom methods.at import AT\n"
 
 
@@ -118,7 +125,9 @@ def test_the_parent_is_told_that_the_server_has_ended_and_the_worker_goes_on_alo
         process = int(worker.output.readline())
         server._process.send_signal(signal.SIGKILL)
         server._process.wait()
-        with pytest.raises(RuntimeError, match="the process that starts the workers has ended"):
+        with pytest.raises(
+            UserError, match=r"the process that starts the workers has ended.*run the same command again"
+        ):
             server.start(make_order("late"))
     assert not ended(process)
     assert worker.stop() is None and worker.output.read() == ""
@@ -190,3 +199,63 @@ def test_ctrl_c_does_not_reach_the_server_while_it_imports(monkeypatch):
             signal.signal(number, handler)
 
     assert seen == [signal.SIG_IGN]
+
+
+@pytest.mark.parametrize("limit", [2_000, 0])
+def test_a_full_disk_is_one_sentence_in_a_workers_lines_even_where_failed_txt_does_not_fit(server, make_order, limit):
+    full = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))\n"
+    order, lines = make_order("full", full), []
+
+    assert run_local([order], server, jobs=1, say=lines.append) == [order]
+
+    file = "checkpoint.pt" if limit else "history.jsonl"
+    sentence = f"{order.folder / file} cannot be written (File too large); allow larger files there"
+    (failed,) = (line for line in lines if line.startswith("FAILED "))
+    assert failed.startswith(f"FAILED {order.experiment.run}: {sentence}")
+    assert "Traceback" not in "\n".join(lines)
+    if limit:
+        assert (order.folder / "failed.txt").read_text().startswith(sentence)
+    assert [path.name for path in order.out.rglob(".*")] == []
+
+
+def test_a_full_disk_of_the_parent_too_leaves_the_reason_in_its_lines(server, make_order, monkeypatch):
+    order, lines = make_order("gone", "os._exit(7)\n"), []
+
+    def refuse(path, content):
+        with writing(path):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(local, "write_atomic", refuse)
+    assert run_local([order], server, jobs=1, say=lines.append) == [order]
+
+    assert "ended with code 7 without a word" in lines[-1] and "cannot be written (No space left" in lines[-1]
+
+
+def test_a_worker_whose_parent_reads_no_more_ends_without_a_word(server, make_order):
+    order = make_order("talking", "print('here', flush=True)\nwhile True: print('again', flush=True)\n")
+    worker = server.start(order)
+    assert worker.output.readline() == "here\n"
+
+    worker.output.close()
+
+    assert worker.exit_code() == 1
+    assert [path.name for path in order.folder.glob("failed.txt")] == []
+    worker.stop()
+
+
+@pytest.mark.parametrize("answered", [False, True], ids=["before the answer", "with the answer unread"])
+def test_the_server_ends_without_a_word_when_its_parent_is_killed(tmp_path, answered):
+    ours, theirs = socket.socketpair()
+    command = [sys.executable, "-m", "benchmark.launch.forking", str(theirs.fileno())]
+    pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "pass_fds": [theirs.fileno()]}
+    with (
+        open(os.devnull, "r+b") as nothing,
+        subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, **pipes) as server,
+    ):
+        theirs.close()
+        message = json.dumps({"order": str(tmp_path / "order.json"), "threads": 1}).encode()
+        socket.send_fds(ours, [message], [nothing.fileno()] * 3)
+        if answered:
+            select.select([ours], [], [])
+        ours.close()  # as the system does at a kill
+        assert server.stderr.read() == b"" and server.wait() == 0

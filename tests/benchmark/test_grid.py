@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.grid import plan, target_warning
+from benchmark.grid import plan
 from benchmark.launch.order import work_folder
 from benchmark.plan_text import remarks
 from benchmark.registry import ResolvedMethod
 from benchmark.results.store import save_record
+from benchmark.target_warning import target_warning
 from methods.allocation import allocate
 from methods.at import AT
 from methods.edge_popup import EdgePopup
@@ -26,12 +27,16 @@ METHODS = {
 DENSE_METHOD = {"name": "at", "target": "methods.at:AT"}
 
 
+def no_data(name):
+    """Return that no data set is here."""
+
+
 @pytest.fixture
 def planned(make_experiment, tmp_path):
     """Return the plan of one experiment, changed by keyword."""
 
     def make(**changes):
-        (item,) = plan([make_experiment(**changes)], METHODS, tmp_path)
+        (item,) = plan([make_experiment(**changes)], METHODS, tmp_path, no_data)
         return item
 
     return make
@@ -69,12 +74,13 @@ def test_run_tells_a_warning_once_for_all_that_it_is_about(make_experiment, save
     save_result(done)
     others = [make_experiment(allocation=0.0), make_experiment(allocation=1.0), make_experiment(keep_ratio=1.0)]
 
-    lines = list(remarks(plan([done, *todo, *others], METHODS, tmp_path)))
+    lines = list(remarks(plan([done, *todo, *others], METHODS, tmp_path, no_data)))
 
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert lines[0].startswith(f"skip   {others[2].run}: edge_popup selects weights")
     assert lines[1].startswith(f"note   2 experiments such as {todo[0].run}: keeps conv1 whole")
     assert lines[2].startswith(f"note   {others[0].run}: keeps conv1, fc whole")
+    assert lines[3].startswith("unchecked: whether the records of 1 experiments are of your cifar10, as its files")
 
 
 def test_the_cost_counts_attack_steps_and_update_over_all_epochs(planned):
@@ -146,7 +152,7 @@ def test_a_refusal_that_is_no_sentence_is_still_a_refusal(planned, monkeypatch):
 def test_plan_keeps_the_order_and_writes_nothing(make_experiment, tmp_path):
     experiments = [make_experiment(seed=seed) for seed in (2, 0, 1)]
 
-    items = plan(experiments, METHODS, tmp_path / "out")
+    items = plan(experiments, METHODS, tmp_path / "out", no_data)
 
     assert [item.experiment.seed for item in items] == [2, 0, 1]
     assert not (tmp_path / "out").exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 import threading
 from dataclasses import dataclass
 from typing import ClassVar
@@ -171,7 +172,7 @@ def test_a_checkpoint_written_late_is_that_of_its_own_epoch(tmp_path, digits, mo
     next_epoch = threading.Event()
 
     def save(path, state, write=saving.save_checkpoint):
-        assert next_epoch.wait(timeout=30)
+        assert next_epoch.wait(timeout=600)
         write(path, state)
 
     def report(line):
@@ -192,10 +193,10 @@ def test_a_checkpoint_written_late_is_that_of_its_own_epoch(tmp_path, digits, mo
 
 
 def test_a_disk_that_is_full_stops_the_run_after_the_next_epoch(tmp_path, digits, monkeypatch):
-    def fail(path, state):
+    def fail(state, file):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving, "save_checkpoint", fail)
+    monkeypatch.setattr(torch, "save", fail)
     with pytest.raises(UserError, match=r"cannot be written .*No space left"):
         train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=ignore)
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
@@ -208,7 +209,7 @@ def test_the_time_of_validation_is_part_of_every_epoch_and_told_at_the_end(tmp_p
     parts = [line.validation_seconds for line in trained.history]
     assert len(parts) == 3 and all(part > 0 for part in parts)
     assert sum(parts) < trained.seconds
-    assert "  validation 0." in lines[0]
+    assert re.search(r"  validation \d+\.\ds  ", lines[0])
     assert lines[-1].startswith("trained in ") and "of these validation" in lines[-1]
 
 

@@ -239,3 +239,15 @@ def test_trades_with_beta_zero_is_clean_training(make_batch, make_objective):
     loss = make_objective(kind=TradesObjective, beta=0.0)(model, batch)
 
     assert torch.equal(loss, F.cross_entropy(model(batch.images), batch.labels))
+
+
+def test_trades_starts_within_zero_and_one_and_makes_two_passes_in_train_mode(make_batch, make_objective):
+    model, batch = Probe().train(), make_batch()
+    black_and_white = batch._replace(images=batch.images.round())  # half of all Gaussian steps would lead out
+
+    make_objective(kind=TradesObjective, beta=6.0, train_mode_attack=False)(model, black_and_white)
+
+    clean, start = model.inputs[0], model.inputs[1]
+    assert torch.equal(clean, black_and_white.images) and not torch.equal(start, clean)
+    assert float(start.min()) >= 0.0 and float(start.max()) <= 1.0
+    assert model.modes == [False, False, False, True, True]

@@ -120,7 +120,7 @@ def test_pruning_goes_on_exactly_where_the_dense_run_ended_and_survives_a_kill(t
     for folder in folders.values():
         folder.mkdir()
     dense = train(parent, AT(), data, folders["parent"], device=CPU, report=str)
-    first_phase = load_first_phase(folders["parent"], child.first_phase)
+    first_phase = load_first_phase(folders["parent"], child.first_phase, data.sha256)
     seen = {}
 
     class Watched(MagnitudePruning):
@@ -156,28 +156,35 @@ def test_a_dense_run_whose_last_network_is_gone_is_trained_again_to_the_same_bit
     child, parent = expanded(SUITE)
     data = load_training("digits", None, limit=48)
     train(parent, AT(), data, tmp_path, device=CPU, report=str)
-    before = load_first_phase(tmp_path, child.first_phase)
+    before = load_first_phase(tmp_path, child.first_phase, data.sha256)
     trained_path(tmp_path).unlink()
 
     train(parent, AT(), data, tmp_path, device=CPU, report=str)
 
-    after = load_first_phase(tmp_path, child.first_phase)
+    after = load_first_phase(tmp_path, child.first_phase, data.sha256)
     assert (after.weights_sha256, after.passes) == (before.weights_sha256, before.passes)
 
 
-def test_what_began_with_other_weights_than_the_dense_run_has_now_is_refused(tmp_path, expanded):
+def test_what_began_with_other_weights_than_the_dense_run_has_now_is_set_aside(tmp_path, expanded):
     child, parent = expanded(SUITE.replace("hydra, objective: pgd", "lwm"))
     data = load_training("digits", None, limit=48)
     train(parent, AT(), data, tmp_path, device=CPU, report=str)
-    first_phase = load_first_phase(tmp_path, child.first_phase)
+    first_phase = load_first_phase(tmp_path, child.first_phase, data.sha256)
     (tmp_path / "child").mkdir()
+    lines = []
 
-    def go_on(known):
-        return train(child, MagnitudePruning(), data, tmp_path / "child", device=CPU, report=str, first_phase=known)
+    def go_on(dense):
+        method, folder = MagnitudePruning(), tmp_path / "child"
+        return train(child, method, data, folder, device=CPU, report=lines.append, first_phase=dense)
 
     go_on(first_phase)
-    with pytest.raises(UserError, match=r"has other weights than when .*child went on with it; delete that folder"):
-        go_on(replace(first_phase, weights_sha256="0" * 64))
+    before = (tmp_path / "child" / "network.safetensors").read_bytes()
+    lines.clear()
+    again = go_on(replace(first_phase, weights_sha256="0" * 64))
+
+    assert "set aside: " in lines[0] and "has other weights than when" in lines[0]
+    assert (tmp_path / "child" / "set-aside-1" / "network.safetensors").read_bytes() == before
+    assert again.first_phase.weights_sha256 == "0" * 64
 
 
 def test_a_network_that_does_not_fit_is_refused(tmp_path, expanded):
@@ -185,7 +192,7 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path, expanded):
     data = load_training("digits", None, limit=48)
     train(parent, AT(), data, tmp_path, device=CPU, report=str)
     spec = FirstPhaseSpec(run=parent.run, run_hash=parent.run_hash)
-    first_phase = load_first_phase(tmp_path, spec)
+    first_phase = load_first_phase(tmp_path, spec, data.sha256)
 
     def build(**changes):
         plan = network_plan(parent.architecture.model_copy(update=changes), data.info)
@@ -195,11 +202,13 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path, expanded):
         take_over(build(width=1 / 8), first_phase)
     with pytest.raises(TrainingFailed, match="differs from this method's in"):
         take_over(build(name="resnet18"), first_phase)
-    with pytest.raises(UserError, match=r"belongs to run .*, not 0123; delete it"):
-        load_first_phase(tmp_path, spec.model_copy(update={"run_hash": "0123"}))
+    with pytest.raises(UserError, match=r"belongs to run .*, not 0123; run that method again"):
+        load_first_phase(tmp_path, spec.model_copy(update={"run_hash": "0123"}), data.sha256)
+    with pytest.raises(UserError, match=r"was trained on other images or labels .*; run that method again"):
+        load_first_phase(tmp_path, spec, "0" * 64)
     trained_path(tmp_path).unlink()
     with pytest.raises(UserError, match="is not there; run it first"):
-        load_first_phase(tmp_path, spec)
+        load_first_phase(tmp_path, spec, data.sha256)
 
 
 def test_the_command_trains_the_first_phase_first_and_the_record_names_it(tmp_path):
@@ -212,7 +221,6 @@ def test_the_command_trains_the_first_phase_first_and_the_record_names_it(tmp_pa
             cwd=ROOT,
             capture_output=True,
             text=True,
-            timeout=120,
         )
 
     orphan = command("run", str(path), "--methods", "hydra")

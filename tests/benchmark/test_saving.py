@@ -9,8 +9,11 @@ import torch
 
 from benchmark.errors import UserError
 from benchmark.training import saving
-from benchmark.training.checkpoint import load_checkpoint
+from benchmark.training.checkpoint import TrainingKey, load_checkpoint
 from benchmark.training.saving import Saver, snapshot
+from benchmark.writing import writing
+
+KEY = TrainingKey("abc", "5" * 64)
 
 
 @pytest.fixture
@@ -19,7 +22,7 @@ def gate(monkeypatch):
     event = threading.Event()
 
     def save(path, state, write=saving.save_checkpoint):
-        assert event.wait(timeout=30)
+        assert event.wait(timeout=600)
         write(path, state)
 
     monkeypatch.setattr(saving, "save_checkpoint", save)
@@ -29,7 +32,7 @@ def gate(monkeypatch):
 def test_what_changes_after_the_call_does_not_reach_the_file(tmp_path, gate):
     path = tmp_path / "checkpoint.pt"
     weights, momentum = torch.zeros(3), torch.zeros(2)
-    changing = {"run_hash": "abc", "model": {"weight": weights}, "optimizer": {"state": {0: [momentum]}}, "epoch": [1]}
+    changing = {**vars(KEY), "model": {"weight": weights}, "optimizer": {"state": {0: [momentum]}}, "epoch": [1]}
 
     with Saver(path) as saver:
         saver.save(changing, {"best": {"weight": torch.ones(1)}})
@@ -39,7 +42,7 @@ def test_what_changes_after_the_call_does_not_reach_the_file(tmp_path, gate):
         assert not path.exists()
         gate.set()
 
-    loaded = load_checkpoint(path, run_hash="abc")
+    loaded = load_checkpoint(path, KEY)
     assert loaded["model"]["weight"].sum() == 0
     assert loaded["optimizer"]["state"][0][0].sum() == 0
     assert loaded["epoch"] == [1]
@@ -64,13 +67,14 @@ def test_only_one_write_is_under_way(tmp_path, monkeypatch):
     assert running == []
 
 
-def fail(*_):
-    raise OSError(28, "No space left on device")
+def fail(path, _):
+    with writing(path):
+        raise OSError(28, "No space left on device")
 
 
 def test_a_full_disk_is_told_in_a_sentence_when_the_next_state_is_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "save_checkpoint", fail)
-    sentence = r"checkpoint .*checkpoint\.pt cannot be written \(.*No space left on device\); free some space"
+    sentence = r"checkpoint\.pt cannot be written \(No space left on device\); free some space there, then run the same"
 
     with Saver(tmp_path / "checkpoint.pt") as saver:
         saver.save({"number": 0}, {})
@@ -88,10 +92,10 @@ def test_a_full_disk_is_told_at_the_end_at_the_latest(tmp_path, monkeypatch):
 def test_a_failure_of_training_waits_for_the_write_and_is_not_hidden_by_its_failure(tmp_path, monkeypatch, gate):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(ZeroDivisionError), Saver(path) as saver:
-        saver.save({"run_hash": "abc"}, {})
+        saver.save(vars(KEY), {})
         gate.set()
         raise ZeroDivisionError
-    assert load_checkpoint(path, run_hash="abc") is not None
+    assert load_checkpoint(path, KEY) is not None
 
     monkeypatch.setattr(saving, "save_checkpoint", fail)
     with pytest.raises(ZeroDivisionError), Saver(path) as saver:

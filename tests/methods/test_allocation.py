@@ -63,6 +63,20 @@ def literal_allocation(sizes: Sequence[int], keep_ratio: float, p: float) -> lis
     return kept
 
 
+def released_counts(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
+    """Return what the paper's released code keeps: ratios from a budget that is rounded down, counts rounded up."""
+    budget, scale = int(keep_ratio * sum(sizes)), keep_ratio * sum(sizes) / sum(size**p for size in sizes)
+    kept, left = [0] * len(sizes), sorted(range(len(sizes)), key=lambda layer: sizes[layer])
+    while left:
+        layer = left.pop(0)
+        ratio = min(1.0, scale * sizes[layer] ** (p - 1))
+        kept[layer] = sizes[layer] - int((1 - ratio) * sizes[layer])
+        budget -= int(ratio * sizes[layer])
+        if left:
+            scale = budget / sum(sizes[other] ** p for other in left)
+    return kept
+
+
 def allocated(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
     """Allocate, setting aside the inputs that leave a layer without any weight."""
     assume(min(literal_allocation(sizes, keep_ratio, p)) >= 1)
@@ -78,6 +92,22 @@ def test_resnet34_gets_the_golden_counts(make_plan, column, p):
     for group, columns in GOLDEN.items():
         assert {count for name, count in kept.items() if group_of(name) == group} == columns[column], group
     assert sum(kept.values()) == 212_651
+
+
+def test_the_released_code_keeps_as_many_weights_too_many_as_the_deviation_says(make_plan):
+    sizes = list(prunable_sizes(make_plan(name="resnet34", width=1.0)).values())
+
+    excess = [
+        [theirs - ours for theirs, ours in zip(released_counts(sizes, 0.01, p), allocate(sizes, 0.01, p), strict=True)]
+        for p in STRATEGIES
+    ]
+
+    assert [(min(layers), max(layers), sum(layers)) for layers in excess] == [
+        (0, 1, 32),
+        (0, 3, 34),
+        (0, 2, 35),
+        (0, 3, 34),
+    ]
 
 
 @pytest.mark.parametrize("p", STRATEGIES)

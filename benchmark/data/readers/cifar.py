@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
+from benchmark.data.readers.listing import is_file, is_folder
 from benchmark.data.readers.part import Part, RawPart, join, label_array
 from benchmark.data.readers.safe_pickle import entry, image_rows, load_dict, text
 from benchmark.errors import UserError
@@ -28,6 +30,8 @@ class CifarReader:
     names_file: str
     names_key: str
 
+    kind: ClassVar[str] = "pickled batches"
+
     def read(self, part: Part) -> RawPart:
         """Read all files of a part; images are uint8, (N, 3, 32, 32)."""
         return join([self._read_file(self.folder / name) for name in self.files[part]])
@@ -35,7 +39,7 @@ class CifarReader:
     def class_names(self) -> tuple[str, ...]:
         """Return the names from the meta file, () without one."""
         file = self.folder / self.names_file
-        if not file.exists():
+        if not is_file(file):
             return ()
         names = entry(load_dict(file), self.names_key, file)
         if not isinstance(names, list):
@@ -43,7 +47,7 @@ class CifarReader:
         return tuple(text(name) for name in names)
 
     def _read_file(self, file: Path) -> RawPart:
-        if not file.exists():
+        if not is_file(file):
             needed = [name for names in self.files.values() for name in names]
             raise UserError(f"{file} is missing; the folder must hold {', '.join(needed)}. Extract the archive again.")
         content = load_dict(file)
@@ -52,21 +56,21 @@ class CifarReader:
         return RawPart(images, labels, ((file, len(images)),))
 
 
-def find_cifar10(folder: Path) -> CifarReader | None:
-    """Return a reader if `folder` is or holds `cifar-10-batches-py`."""
+def find_cifar10(folder: Path) -> list[CifarReader]:
+    """Return a reader if `folder` is, and one if it holds, `cifar-10-batches-py`."""
     batches = tuple(f"data_batch_{number}" for number in range(1, 6))
-    found = _find(folder, "cifar-10-batches-py")
     files: dict[Part, tuple[str, ...]] = {"train": batches, "test": ("test_batch",)}
-    return CifarReader(found, files, "labels", "batches.meta", "label_names") if found else None
+    places = _places(folder, "cifar-10-batches-py")
+    return [CifarReader(place, files, "labels", "batches.meta", "label_names") for place in places]
 
 
-def find_cifar100(folder: Path) -> CifarReader | None:
-    """Return a reader if `folder` is or holds `cifar-100-python`."""
-    found = _find(folder, "cifar-100-python")
+def find_cifar100(folder: Path) -> list[CifarReader]:
+    """Return a reader if `folder` is, and one if it holds, `cifar-100-python`."""
     files: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test",)}
-    return CifarReader(found, files, "fine_labels", "meta", "fine_label_names") if found else None
+    places = _places(folder, "cifar-100-python")
+    return [CifarReader(place, files, "fine_labels", "meta", "fine_label_names") for place in places]
 
 
-def _find(folder: Path, name: str) -> Path | None:
+def _places(folder: Path, name: str) -> list[Path]:
     candidates = [folder / name, folder] if folder.name == name else [folder / name]
-    return next((candidate for candidate in candidates if candidate.is_dir()), None)
+    return [candidate for candidate in candidates if is_folder(candidate)]

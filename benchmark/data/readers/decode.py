@@ -1,11 +1,10 @@
 """Decodes many small compressed images with pillow, in threads or other processes, into one array.
 
-Run as a program it is such a process: it reads one message from standard input and writes one array.
+Run as a program it is such a process: it reads one message from standard input, and writes one array and its encodings.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import subprocess
@@ -16,19 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
+from benchmark.data.readers.picture import Picture, decode_picture
 from benchmark.errors import UserError
 from benchmark.interpreters import module_command, module_environment
-
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP")
-
-# Modes with 8 bits per channel; converting others (16-bit, float) would silently clip their values.
-_GREY_MODES = {"1", "L", "LA"}
-_COLOUR_MODES = {"RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"}
 
 # One task of a few milliseconds; a task per image would cost more in hand-over than in decoding.
 _CHUNK = 256
@@ -40,20 +34,29 @@ _PIXELS_WORTH_THREADS = 96 * 96
 _WORTH_A_PROCESS = 10_000
 
 
-def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) -> NDArray[np.uint8]:
+class Decoded(NamedTuple):
+    """Decoded images.
+
+    Attributes:
+        images: uint8, (N, 1, H, W) if every image is grey, else (N, 3, H, W).
+        encodings: how the files hold them, see `Picture.encoding`.
+    """
+
+    images: NDArray[np.uint8]
+    encodings: frozenset[str]
+
+
+def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) -> Decoded:
     """Decode images of one size.
 
     Args:
         encoded: content of an image file, or the path of one, for each row; at least one.
         where: names a row in error messages.
 
-    Returns:
-        uint8, (N, 1, H, W) if every image is grey, else (N, 3, H, W).
-
     Raises:
-        UserError: naming the first row that is no image, or whose size differs from that of row 0.
+        UserError: naming the first row that is no image or would lose something, or whose size differs from row 0's.
     """
-    height, width = _decode(encoded[0], where(0)).shape[:2]
+    height, width = decode_picture(encoded[0], where(0)).pixels.shape[:2]
     cores = min(16, os.cpu_count() or 1)
     small = height * width < _PIXELS_WORTH_THREADS
     shares = max(1, min(cores, len(encoded) // _WORTH_A_PROCESS)) if small else 1
@@ -63,33 +66,36 @@ def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) 
         pieces = [_decode_rows(encoded, range(bounds[1]), (height, width), where, threads=1 if small else cores)]
         for (start, end), result in zip(pairwise(bounds[1:]), others, strict=True):
             piece = result()
-            if piece is None or piece.shape[2:] != (height, width):  # decoded again, for the message or the images
+            if piece is None or piece.images.shape[2:] != (
+                height,
+                width,
+            ):  # once more here, for the message or the images
                 piece = _decode_rows(encoded, range(start, end), (height, width), where, threads=1)
             pieces.append(piece)
     if shares == 1:
         return pieces[0]
-    channels = max(piece.shape[1] for piece in pieces)
+    channels = max(piece.images.shape[1] for piece in pieces)
     joined = np.empty((len(encoded), channels, height, width), dtype=np.uint8)
-    for start, piece in zip(bounds, pieces, strict=False):
-        joined[start : start + len(piece)] = piece  # grey images among coloured ones are repeated over the channels
-    return joined
+    for start, (images, _) in zip(bounds, pieces, strict=False):
+        joined[start : start + len(images)] = images  # grey images among coloured ones are repeated over the channels
+    return Decoded(joined, frozenset().union(*(piece.encodings for piece in pieces)))
 
 
 def _decode_rows(
     encoded: Sequence[bytes | Path], rows: range, size: tuple[int, int], where: Callable[[int], str], *, threads: int
-) -> NDArray[np.uint8]:
-    """Decode some rows, at least one, all of which must have this height and width; (rows, 1 or 3, H, W)."""
+) -> Decoded:
+    """Decode some rows, at least one, all of which must have this height and width."""
 
-    def decode_chunk(start: int) -> list[NDArray[np.uint8]]:
-        pixels = []
+    def decode_chunk(start: int) -> list[Picture]:
+        pictures = []
         for row in rows[start : start + _CHUNK]:
-            pixels.append(_decode(encoded[row], where(row)))
-            if (got := pixels[-1].shape[:2]) != size:
+            pictures.append(decode_picture(encoded[row], where(row)))
+            if (got := pictures[-1].pixels.shape[:2]) != size:
                 raise UserError(
                     f"{where(row)} is {_size(got)} pixels but {where(0)} is {_size(size)}; "
                     "all images of a data set must have one size."
                 )
-        return pixels
+        return pictures
 
     pool = ThreadPoolExecutor(threads)
     try:
@@ -97,16 +103,16 @@ def _decode_rows(
     finally:
         # After an error the remaining chunks would only delay the message.
         pool.shutdown(cancel_futures=True)
-    images = [image for chunk in chunks for image in chunk]
-    channels = max(image.shape[2] for image in images)
-    stacked = np.empty((len(images), channels, *size), dtype=np.uint8)
-    for row, image in enumerate(images):
-        stacked[row] = image.transpose(2, 0, 1)  # a grey image among coloured ones is repeated over the channels
-    return stacked
+    pictures = [picture for chunk in chunks for picture in chunk]
+    channels = max(picture.pixels.shape[2] for picture in pictures)
+    stacked = np.empty((len(pictures), channels, *size), dtype=np.uint8)
+    for row, picture in enumerate(pictures):
+        stacked[row] = picture.pixels.transpose(2, 0, 1)  # a grey image among coloured ones: repeated over the channels
+    return Decoded(stacked, frozenset(picture.encoding for picture in pictures))
 
 
 @contextmanager
-def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], NDArray[np.uint8] | None]]:
+def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], Decoded | None]]:
     """Decode in another process, which ends with the context.
 
     Yields:
@@ -132,12 +138,12 @@ def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], NDArray
             running.callback(process.wait)
             running.callback(process.kill)
 
-        def result() -> NDArray[np.uint8] | None:
+        def result() -> Decoded | None:
             if process is None or process.wait():
                 return None
             answer.seek(0)
-            decoded: NDArray[np.uint8] = np.load(answer, allow_pickle=False)
-            return decoded
+            images: NDArray[np.uint8] = np.load(answer, allow_pickle=False)
+            return Decoded(images, frozenset(json.loads(answer.read())))
 
         yield result
 
@@ -149,24 +155,10 @@ def _serve() -> None:
     for length in header["lengths"]:
         content = sys.stdin.buffer.read(length)
         contents.append(Path(os.fsdecode(content)) if header["paths"] else content)
-    height, width = _decode(contents[0], "").shape[:2]
+    height, width = decode_picture(contents[0], "").pixels.shape[:2]
     decoded = _decode_rows(contents, range(len(contents)), (height, width), str, threads=1)
-    np.save(sys.stdout.buffer, decoded)
-
-
-def _decode(content: bytes | Path, name: str) -> NDArray[np.uint8]:
-    """Return one image as (H, W, 1) or (H, W, 3)."""
-    try:
-        stream = io.BytesIO(content) if isinstance(content, bytes) else content
-        with Image.open(stream, formats=_FORMATS) as image:
-            mode = image.mode
-            if mode in _GREY_MODES:
-                return np.asarray(image if mode == "L" else image.convert("L"))[:, :, np.newaxis]
-            if mode in _COLOUR_MODES:
-                return np.asarray(image if mode == "RGB" else image.convert("RGB"))
-    except Exception as error:  # pillow's plug-ins raise almost anything on corrupt bytes
-        raise UserError(f"{name} could not be decoded; it is broken or not one of {', '.join(_FORMATS)}.") from error
-    raise UserError(f"{name} has pillow mode {mode}; images must have 8 bits per channel.")
+    np.save(sys.stdout.buffer, decoded.images)
+    sys.stdout.buffer.write(json.dumps(sorted(decoded.encodings)).encode())
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -9,10 +9,12 @@ from __future__ import annotations
 import gzip
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.data.readers.listing import is_file
 from benchmark.data.readers.part import Part, RawPart, label_array, reading
 from benchmark.errors import UserError
 
@@ -24,6 +26,8 @@ class FashionMnistReader:
     """Reads `train-images-idx3-ubyte[.gz]` and its three companions in `folder`."""
 
     folder: Path
+
+    kind: ClassVar[str] = "idx files"
 
     def read(self, part: Part) -> RawPart:
         """Read one pair of files; images are uint8, (N, 1, H, W)."""
@@ -38,23 +42,34 @@ class FashionMnistReader:
         return ()
 
     def _file(self, name: str) -> Path:
-        for file in (self.folder / name, self.folder / f"{name}.gz"):
-            if file.exists():
-                return file
-        raise UserError(f"{self.folder / name} is missing, with or without .gz.")
+        files = _files(self.folder, name)
+        if not files:
+            raise UserError(f"{self.folder / name} is missing, with or without .gz.")
+        # Programs that unpack often leave the compressed file beside the other.
+        if len({_content(file) for file in files}) > 1:
+            raise UserError(f"{files[0]} and {files[1].name} have different content; keep one of them.")
+        return files[0]
 
 
-def find_fashion_mnist(folder: Path) -> FashionMnistReader | None:
-    """Return a reader if `folder`, its `raw` or its `FashionMNIST/raw` holds at least one idx file."""
-    for place in (folder / "FashionMNIST" / "raw", folder / "raw", folder):
-        if any(place.glob("*-idx[13]-ubyte")) or any(place.glob("*-idx[13]-ubyte.gz")):
-            return FashionMnistReader(place)
-    return None
+def find_fashion_mnist(folder: Path) -> list[FashionMnistReader]:
+    """Return a reader for each of `folder`, its `raw` and its `FashionMNIST/raw` that holds at least one idx file."""
+    places = (folder / "FashionMNIST" / "raw", folder / "raw", folder)
+    names = [f"{prefix}-{kind}-ubyte" for prefix in PREFIX.values() for kind in ("images-idx3", "labels-idx1")]
+    return [FashionMnistReader(place) for place in places if any(_files(place, name) for name in names)]
+
+
+def _files(folder: Path, name: str) -> list[Path]:
+    """Return the files called `name`, plain or compressed, that a folder holds."""
+    return [file for file in (folder / name, folder / f"{name}.gz") if is_file(file)]
+
+
+def _content(file: Path) -> bytes:
+    with reading(file, "an idx file"):
+        return gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
 
 
 def _read_idx(file: Path, num_axes: int) -> NDArray[np.uint8]:
-    with reading(file, "an idx file"):
-        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    content = _content(file)
     header = 4 + 4 * num_axes
     if len(content) < header or content[:4] != bytes((0, 0, 8, num_axes)):
         raise UserError(f"{file} is not an idx file of bytes with {num_axes} axes.")

@@ -1,32 +1,33 @@
-"""Data sets as parquet files in the layout of the Hugging Face hub."""
+"""Data sets as parquet files in the layouts of the Hugging Face hub."""
 
 from __future__ import annotations
 
-import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalog import KnownDataset
 from benchmark.data.readers.decode import decode_images
-from benchmark.data.readers.part import Part, RawPart, label_array, reading, where
+from benchmark.data.readers.listing import refuse_other_classes
+from benchmark.data.readers.parquet_columns import Labels, read_images, read_labels
+from benchmark.data.readers.parquet_files import STEMS, parquet_folders, part_files
+from benchmark.data.readers.part import Part, RawPart, where
 from benchmark.errors import UserError
 
-# Sets without a public test part are tested on their validation part.
-_STEMS: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test", "validation", "val", "valid")}
-_IMAGE_COLUMNS = ("img", "image")
-_SHARD = re.compile(r"(.*)-(\d+)-of-(\d+)\.parquet")
 # Without this bound one wrong label of an unknown set would ask for a network with billions of outputs.
 _MAX_CLASSES = 100_000
+_REMEDY = (
+    "declare the names of all classes in the metadata of the files (a ClassLabel of the Hugging Face hub), "
+    "so that a class without images is meant"
+)
 
 
 @dataclass(frozen=True)
 class ParquetReader:
-    """Reads `train-*.parquet` and `test-*.parquet` (or validation, val, valid) in `folder`.
+    """Reads the parquet files of both parts in `folder`; labels of the test part are matched by the names of classes.
 
     Attributes:
         folder: holds the files of at least one part.
@@ -36,136 +37,116 @@ class ParquetReader:
     folder: Path
     known: KnownDataset | None
 
+    kind: ClassVar[str] = "parquet files"
+
     def read(self, part: Part) -> RawPart:
         """Read and decode all shards of a part; images are uint8, (N, 1 or 3, H, W)."""
-        encoded: list[bytes] = []
-        labels: list[NDArray[np.int64]] = []
-        files: list[tuple[Path, int]] = []
-        for file in self._files(part):
-            images = _image_bytes(file)
-            encoded += images
-            labels.append(self._labels(file))
-            files.append((file, len(images)))
+        files = self._files(part)
+        labels = self._numbered(files, self._labels(files))
+        images = [read_images(file) for file in files]
+        encoded = [image for of_file in images for image in of_file]
         if not encoded:
-            raise UserError(f"{files[0][0]} holds no images.")
-        rows = tuple(files)
-        return RawPart(decode_images(encoded, lambda row: where(rows, row)), np.concatenate(labels), rows)
+            raise UserError(f"{files[0]} holds no images.")
+        rows = tuple((file, len(of_file)) for file, of_file in zip(files, images, strict=True))
+        decoded, encodings = decode_images(encoded, lambda row: where(rows, row))
+        return RawPart(decoded, labels, rows, encodings)
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
         """Return the shards of a part, in order."""
         return tuple(self._files(part))
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the names in the hub's metadata; for an unknown set, numbers for classes without one."""
-        if self.known:
-            found = next(file for part in _STEMS if (file := _first(self.folder, part)))
-            return _named_classes(found, self._label_columns())
-        files = self._files("train")
-        names = _named_classes(files[0], self._label_columns())
-        num_classes = len(names)
-        for file in files:
-            labels = self._labels(file)
-            largest = int(labels.max(initial=-1))
-            if largest >= _MAX_CLASSES:
-                raise UserError(
-                    f"{file}, row {int(labels.argmax())} has label {largest}; labels must number the classes from 0."
-                )
-            num_classes = max(num_classes, largest + 1)
-        return names + tuple(str(number) for number in range(len(names), num_classes))
+        """Return the names that the training files give; numbers for a set of the user's own that has none."""
+        return self._classes()[0]
+
+    def _classes(self) -> tuple[tuple[str, ...], Path, bool]:
+        """Return the names of all classes, the file that numbers them, and whether it gives the names."""
+        # A part of a known set can be read without the other.
+        files = part_files(self.folder, "train") or self._files("test" if self.known else "train")
+        labels = self._labels(files)
+        names = _joined_names(labels)
+        return names or (() if self.known else _numbers_as_names(files, labels)), files[0], bool(names)
 
     def _files(self, part: Part) -> list[Path]:
-        for stem in _STEMS[part]:
-            if files := _shards(self.folder, stem):
-                return files
-        patterns = " or ".join(f"{stem}-*.parquet" for stem in _STEMS[part])
+        if files := part_files(self.folder, part):
+            for file in files if part == "test" else ():
+                for training in part_files(self.folder, "train"):
+                    if training.samefile(file):
+                        raise UserError(f"{file} and {training} are one file; the test images must be others.")
+            return files
+        patterns = " or ".join(f"{stem}-*.parquet" for stem in STEMS[part])
         raise UserError(f"{self.folder} has parquet files, but the {part} part is missing: no {patterns}.")
 
-    def _labels(self, file: Path) -> NDArray[np.int64]:
-        column = _read_column(file, self._label_columns())
-        _refuse_nulls(column, file, "label")
-        return label_array(column.to_numpy(zero_copy_only=False), len(column), file)
+    def _labels(self, files: list[Path]) -> list[Labels]:
+        """Return the labels of each file, after checking that all name the same classes."""
+        labels = [read_labels(file, self._label_columns()) for file in files]
+        for file, of_file in zip(files, labels, strict=True):
+            first = labels[0]
+            if of_file.is_text != first.is_text:
+                raise UserError(f"{files[0]} and {file} differ in their labels: one has text, the other numbers.")
+            if not first.is_text and of_file.class_names != first.class_names:
+                raise UserError(
+                    f"the metadata of {files[0]} and {file} name different classes, or in another order, or only one "
+                    "of them names any; the files of one part must agree."
+                )
+        return labels
+
+    def _numbered(self, files: list[Path], labels: list[Labels]) -> NDArray[np.int64]:
+        """Return the labels of all files by the order of `class_names`."""
+        names, source, are_given = self._classes()
+        number = {name: row for row, name in enumerate(names)}
+        numbered = [np.empty(0, dtype=np.int64)]
+        for file, of_file in zip(files, labels, strict=True):
+            if are_given and (of_file.class_names or of_file.is_text):
+                refuse_other_classes(of_file.class_names, names, str(file), str(source))
+                missing = set(names).difference(of_file.class_names)
+                if missing and not of_file.is_text:
+                    raise UserError(f"{file} names no class {min(missing)} in its metadata, but {source} does.")
+                positions = np.array([number[name] for name in of_file.class_names], dtype=np.int64)
+                numbered.append(positions[of_file.values])
+            # The numbers of a known set without names are compared with what its makers published.
+            elif len(of_file.values) and (of_file.is_text or ((of_file.class_names or are_given) and not self.known)):
+                with_names, without = (file, source) if of_file.class_names else (source, file)
+                raise UserError(
+                    f"{with_names} names its classes, but {without} has only numbers, so that their order cannot be "
+                    "compared; declare the names in the metadata of both (a ClassLabel of the Hugging Face hub)."
+                )
+            else:
+                numbered.append(of_file.values)
+        return np.concatenate(numbered)
 
     def _label_columns(self) -> tuple[str, ...]:
-        """Return the accepted names of the label column, the preferred one first."""
-        preferred = self.known.label_column if self.known else "label"
-        return tuple(dict.fromkeys((preferred, "label", "labels", "fine_label")))
+        """Return the accepted names of the label column, the usual one first."""
+        usual = self.known.label_column if self.known else "label"
+        return tuple(dict.fromkeys((usual, "label", "labels", "fine_label")))
 
 
-def find_parquet(folder: Path, name: str, known: KnownDataset | None) -> ParquetReader | None:
-    """Return a reader if `folder`, or a subfolder as the hub's repositories have them, holds parquet files.
-
-    Only certain subfolders are searched: in `data/` there may be one folder per data set, and taking another
-    set's files for this one would go unnoticed.
-    """
-    for subfolder in ("", "data", "plain_text", "cropped_digits", name.replace("-", "_")):
-        place = folder / subfolder
-        if any(_first(place, part) for part in _STEMS):
-            return ParquetReader(place, known)
-    return None
+def find_parquet(folder: Path, name: str, known: KnownDataset | None) -> list[ParquetReader]:
+    """Return a reader for each place in `folder` that holds parquet files of the data set in a layout of the hub."""
+    return [ParquetReader(place, known) for place in parquet_folders(folder, name)]
 
 
-def _first(folder: Path, part: Part) -> Path | None:
-    patterns = [f"{stem}{rest}" for stem in _STEMS[part] for rest in ("-*.parquet", ".parquet")]
-    return next((file for pattern in patterns for file in sorted(folder.glob(pattern))), None)
+def _joined_names(labels: list[Labels]) -> tuple[str, ...]:
+    """Return the names that the files of one part give to its classes, () if they give none."""
+    if labels[0].is_text:
+        return tuple(sorted({name for of_file in labels for name in of_file.class_names}))
+    return labels[0].class_names
 
 
-def _shards(folder: Path, stem: str) -> list[Path]:
-    files = sorted(folder.glob(f"{stem}-*.parquet")) or sorted(folder.glob(f"{stem}.parquet"))
-    for file in files:
-        if match := _SHARD.fullmatch(file.name):
-            start, digits, total = match.groups()
-            for number in range(int(total)):
-                shard = folder / f"{start}-{number:0{len(digits)}}-of-{total}.parquet"
-                if not shard.exists():
-                    raise UserError(f"{shard} is missing: {file.name} belongs to {int(total)} files.")
-    return files
-
-
-def _read_column(file: Path, names: tuple[str, ...]) -> Any:
-    """Read the first of these columns that exists, as one pyarrow Array."""
-    import pyarrow.parquet as pq  # pyarrow takes a tenth of a second to import, and most commands read no parquet
-
-    with reading(file, "a parquet file"), pq.ParquetFile(file) as parquet:
-        name = _present(parquet.schema_arrow, names, file)
-        return parquet.read(columns=[name]).column(0).combine_chunks()
-
-
-def _image_bytes(file: Path) -> list[bytes]:
-    import pyarrow as pa
-
-    column = _read_column(file, _IMAGE_COLUMNS)
-    if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
-        # `flatten` hands the null of a row down to its fields.
-        column = column.flatten()[column.type.get_field_index("bytes")]
-    if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
-        raise UserError(f"{file}: images must be binary or a struct with the field 'bytes', got {column.type}.")
-    _refuse_nulls(column, file, "image")
-    images: list[bytes] = column.to_pylist()
-    return images
-
-
-def _refuse_nulls(column: Any, file: Path, what: str) -> None:
-    if column.null_count:
-        row = int(np.argmax(column.is_null().to_numpy(zero_copy_only=False)))
-        raise UserError(f"{file}, row {row} has no {what} (null).")
-
-
-def _named_classes(file: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the class names of the label column in the hub's metadata, () if there are none."""
-    import pyarrow.parquet as pq
-
-    with reading(file, "a parquet file"):
-        schema = pq.read_schema(file)
-        column = _present(schema, columns, file)
-        metadata = json.loads((schema.metadata or {}).get(b"huggingface", b"{}"))
-        names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names")
-        return tuple(str(name) for name in names or ())
-
-
-def _present(schema: Any, columns: tuple[str, ...], file: Path) -> str:
-    """Return the first of these columns that the file has."""
-    for column in columns:
-        if column in schema.names:
-            return column
-    there = ", ".join(schema.names) or "none"
-    raise UserError(f"{file} has no column {' or '.join(columns)}, only: {there}.")
+def _numbers_as_names(files: list[Path], labels: list[Labels]) -> tuple[str, ...]:
+    """Name the classes by the numbers that the training files hold, which must be all from 0 to the largest."""
+    for file, of_file in zip(files, labels, strict=True):
+        if (largest := int(of_file.values.max(initial=-1))) >= _MAX_CLASSES:
+            row = int(of_file.values.argmax())
+            raise UserError(f"{file}, row {row} has label {largest}; labels must number the classes from 0.")
+    counts = np.bincount(np.concatenate([of_file.values for of_file in labels]))
+    absent = np.flatnonzero(counts == 0)
+    if len(absent):
+        begins_late = absent[-1] == len(absent) - 1
+        what = (
+            f"the training labels in {files[0].parent} begin at {len(absent)}, not at 0"
+            if begins_late
+            else f"no training image in {files[0].parent} has label {absent[0]}, though labels go to {len(counts) - 1}"
+        )
+        raise UserError(f"{what}; map them to 0 to {len(counts) - 1 - len(absent)}, or {_REMEDY}.")
+    return tuple(str(number) for number in range(len(counts)))

@@ -17,6 +17,9 @@ from benchmark.errors import UserError
 
 Part = Literal["train", "test"]
 
+# Names of the test part's files and folders. Sets without a public test part are tested on their validation part.
+TEST_STEMS = ("test", "validation", "val", "valid")
+
 
 @dataclass(frozen=True)
 class RawPart:
@@ -26,11 +29,13 @@ class RawPart:
         images: uint8, (N, C, H, W).
         labels: int64, (N,); the range is checked by `benchmark.data.load`, which knows the number of classes.
         files: the files that were read with the number of images in each, in order; the counts add up to N.
+        encodings: how image files hold the images, such as PNG; empty where the files hold arrays.
     """
 
     images: NDArray[np.uint8]
     labels: NDArray[np.int64]
     files: tuple[tuple[Path, int], ...]
+    encodings: frozenset[str] = frozenset()
 
     def where(self, row: int) -> str:
         """Name the file of a row, and the row inside it if the file holds several."""
@@ -59,6 +64,20 @@ class Reader(Protocol):
 
     def class_names(self) -> tuple[str, ...]:
         """Name all classes without decoding images; () if the files name none (known data sets only)."""
+        ...
+
+
+class LocalReader(Reader, Protocol):
+    """A reader of files that could lie in several places and layouts."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder of the files."""
+        ...
+
+    @property
+    def kind(self) -> str:
+        """What the files are, in words."""
         ...
 
 
@@ -106,6 +125,8 @@ def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
         raise UserError(f"{file} must hold one integer label per image, got {array.dtype} of shape {array.shape}.")
     if len(array) != num_images:
         raise UserError(f"{file} has {len(array)} labels for {num_images} images.")
+    if array.dtype == np.uint64 and array.max(initial=0) > np.iinfo(np.int64).max:
+        raise UserError(f"{file}, row {int(array.argmax())} has label {array.max()}; labels must number the classes.")
     return array.astype(np.int64)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
+from benchmark.data.readers.listing import is_file
 from benchmark.data.readers.mat_file import read_mat
 from benchmark.data.readers.part import Part, RawPart, label_array, reading
 from benchmark.errors import UserError
@@ -18,10 +20,12 @@ class SvhnReader:
 
     folder: Path
 
+    kind: ClassVar[str] = "MATLAB files"
+
     def read(self, part: Part) -> RawPart:
         """Read one file; images are uint8, (N, 3, 32, 32)."""
         file = self.folder / f"{part}_32x32.mat"
-        if not file.exists():
+        if not is_file(file):
             raise UserError(f"{file} is missing; get it from http://ufldl.stanford.edu/housenumbers/.")
         with reading(file, "a MATLAB file"):
             content = read_mat(file)
@@ -33,6 +37,8 @@ class SvhnReader:
         if images.dtype != np.uint8 or images.shape[:3] != (32, 32, 3):
             raise UserError(f"{file}: X must be uint8 of shape (32, 32, 3, N), got {images.dtype} {images.shape}.")
         labels = label_array(labels, images.shape[3], file)
+        if {0, 10} <= set(labels.tolist()):
+            raise UserError(f"{file} has labels 0 and 10, which both mean the digit zero; use one of them.")
         # The official files call the digit zero 10.
         labels = np.where(labels == 10, 0, labels)
         return RawPart(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels, ((file, len(labels)),))
@@ -42,7 +48,7 @@ class SvhnReader:
         return ()
 
 
-def find_svhn(folder: Path) -> SvhnReader | None:
-    """Return a reader if `folder` holds at least one of the two files."""
-    found = any((folder / f"{part}_32x32.mat").exists() for part in ("train", "test"))
-    return SvhnReader(folder) if found else None
+def find_svhn(folder: Path) -> list[SvhnReader]:
+    """Return one reader if `folder` holds at least one of the two files."""
+    found = any(is_file(folder / f"{part}_32x32.mat") for part in ("train", "test"))
+    return [SvhnReader(folder)] if found else []

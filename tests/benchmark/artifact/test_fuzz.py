@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -141,11 +140,10 @@ def peak_memory(*, reset=False):
 @pytest.mark.slow
 def test_ten_thousand_mutated_files_are_refused_or_exact(originals, reseal):
     generator = np.random.default_rng(20261122)
-    outcomes, slowest = Counter(), 0.0
+    outcomes = Counter()
     before = peak_memory(reset=True)
     for number in range(FILES):
         content = mutated(number, originals, generator, reseal)
-        started = time.perf_counter()
         try:
             artifact = unpack(content)
         except UserError as error:
@@ -156,10 +154,8 @@ def test_ten_thousand_mutated_files_are_refused_or_exact(originals, reseal):
             fields = {"dataset": artifact.dataset, "image_size": artifact.image_size}
             assert pack(artifact.network, artifact.plan, **fields, statistics=artifact.statistics) == content
             outcomes["valid"] += content not in originals
-        slowest = max(slowest, time.perf_counter() - started)
 
     assert peak_memory() - before < 64 * 2**20
-    assert slowest < 10.0
     # Half of the files reached the checks behind the seal, and all of these.
     assert outcomes["its SHA-256 doe"[:14]] < 0.6 * FILES
     assert outcomes["valid"] > 100

@@ -10,6 +10,8 @@ import torch
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def rows(n, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (n, 3072), dtype=np.uint8)

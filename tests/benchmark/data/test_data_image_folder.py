@@ -8,6 +8,8 @@ from PIL import Image
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def write(folder, part="train", classes=("cat", "dog"), n=3, size=(16, 12), suffix="png"):
     random = np.random.default_rng(0)
@@ -129,15 +131,124 @@ def test_a_folder_inside_a_class_folder_is_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "train" / "dog" / "images").mkdir()
 
-    with pytest.raises(UserError, match="images is not an image file"):
+    with pytest.raises(UserError, match="images is not an image file but a folder"):
         load_training("pets", tmp_path)
 
 
 def test_a_missing_part_is_reported(tmp_path):
     write(tmp_path)
-    with pytest.raises(UserError, match="has no folder test or val or valid"):
+    with pytest.raises(UserError, match="has no folder test or validation or val or valid"):
         load_test("pets", tmp_path)
 
     write(tmp_path / "other", "test")
     with pytest.raises(UserError, match="has no folder train"):
         load_test("pets", tmp_path / "other")
+
+
+def test_class_names_match_whatever_their_unicode_normal_form(tmp_path):
+    write(tmp_path, classes=("bar", "caf\u00e9", "cag"))
+    write(tmp_path, "test", classes=("cafe\u0301",))
+
+    test = load_test("places", tmp_path)
+
+    assert test.info.class_names == ("bar", "caf\u00e9", "cag")
+    assert test.test.labels.tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_two_class_folders_of_one_name_are_refused(tmp_path, part):
+    write(tmp_path, classes=("caf\u00e9", "bar"))
+    write(tmp_path, part, classes=("caf\u00e9", "cafe\u0301"))
+
+    with pytest.raises(UserError, match=f"{part} holds two folders named caf\u00e9, which differ only in the Unicode"):
+        load_test("places", tmp_path)
+
+
+def test_class_names_that_differ_only_in_case_are_refused_with_a_suggestion(tmp_path):
+    write(tmp_path)
+    write(tmp_path, "test", classes=("cat", "Dog"))
+
+    with pytest.raises(UserError, match=r"Dog is a class that .* does not have\. Did you mean dog\?"):
+        load_test("pets", tmp_path)
+
+
+def test_a_class_without_test_images_is_reported(tmp_path, capsys):
+    write(tmp_path, classes=("cat", "dog", "emu"))
+    write(tmp_path, "test", classes=("cat",))
+    (tmp_path / "test" / "emu").mkdir()
+
+    assert len(load_test("zoo", tmp_path).test) == 3
+    assert capsys.readouterr().err == "note: the test part of zoo has no image of 2 of 3 classes: dog, emu\n"
+
+
+def test_a_class_without_training_images_is_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train" / "emu").mkdir()
+
+    with pytest.raises(UserError, match="emu holds no images"):
+        load_training("pets", tmp_path)
+
+
+def test_a_test_folder_without_any_image_is_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "test" / "cat").mkdir(parents=True)
+
+    with pytest.raises(UserError, match="test holds no images"):
+        load_test("pets", tmp_path)
+
+
+@pytest.mark.parametrize("place", ["train/cat/9.png", "train/emu", "test"])
+def test_a_broken_link_is_named(tmp_path, place):
+    write(tmp_path)
+    (tmp_path / place).symlink_to("nowhere")
+
+    with pytest.raises(UserError, match=f"{place} is a broken link: nowhere does not exist; restore"):
+        load_training("pets", tmp_path)
+
+
+@pytest.mark.parametrize("name", ["9.gif", "9.tif", "9.heic", "Thumbs.db", "png"])
+def test_a_file_of_another_format_is_refused_with_those_allowed(tmp_path, name):
+    write(tmp_path)
+    (tmp_path / "train" / "cat" / name).write_bytes(b"")
+
+    with pytest.raises(
+        UserError, match=rf"cat/{name} is not an image file of an allowed format \(\.bmp, \.jpeg, \.jpg,"
+    ):
+        load_training("pets", tmp_path)
+
+
+def test_a_folder_that_is_named_like_an_image_and_an_empty_file_are_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train" / "cat" / "9.png").mkdir()
+    with pytest.raises(UserError, match=r"9\.png is not an image file but a folder"):
+        load_training("pets", tmp_path)
+
+    (tmp_path / "train" / "cat" / "9.png").rmdir()
+    (tmp_path / "train" / "cat" / "9.png").write_bytes(b"")
+    with pytest.raises(UserError, match=r"9\.png could not be decoded"):
+        load_training("pets", tmp_path)
+
+
+def test_one_image_under_two_names_is_two_images(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train" / "cat" / "copy.png").symlink_to("0.png")
+
+    assert len(load_training("pets", tmp_path).train) == 6
+
+
+def test_one_folder_is_not_both_parts(tmp_path):
+    write(tmp_path)
+    (tmp_path / "test").symlink_to("train")
+
+    with pytest.raises(UserError, match=r"test and .*train are one folder; the test images must be others"):
+        load_test("pets", tmp_path)
+
+
+def test_a_test_part_wins_over_a_validation_part_but_two_validation_parts_are_refused(tmp_path):
+    for part in ("train", "val", "valid"):
+        write(tmp_path, part)
+    with pytest.raises(UserError, match=r"/val and .*/valid could both be the test part; keep one of them"):
+        load_test("pets", tmp_path)
+
+    write(tmp_path, "test", n=1)
+    assert len(load_test("pets", tmp_path).test) == 2

@@ -13,6 +13,8 @@ from PIL import Image
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def png(pixels, kind="PNG", mode=None):
     stream = io.BytesIO()
@@ -43,7 +45,7 @@ def write_both(folder, size=32, **options):
 
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar10-jpeg", "svhn"])
-@pytest.mark.parametrize("subfolder", ["", "data", "plain_text", "{name}", "{name}/data", "{name}/plain_text"])
+@pytest.mark.parametrize("subfolder", ["", "data", "default", "{name}", "{name}/data", "{name}/default"])
 def test_known_data_sets_load_from_the_hubs_folders(tmp_path, name, subfolder):
     write_both(tmp_path / subfolder.format(name=name))
 
@@ -75,6 +77,16 @@ def test_cifar100_takes_the_fine_labels_and_the_hubs_class_names(tmp_path):
 
     assert sorted(test.test.labels.tolist()) == [7, 8, 9]
     assert test.info.class_names == tuple(names)
+
+
+@pytest.mark.parametrize(("train", "test"), [(None, "0123456789"), ("0123456789", None)])
+def test_the_numbers_of_a_known_set_need_names_in_neither_part(tmp_path, train, test):
+    write_both(tmp_path)
+    for part, names in (("train", train), ("test", test)):
+        images = [png(array) for array in pixels(6)]
+        write(tmp_path / f"{part}-00000-of-00001.parquet", images, [0, 1, 2, 3, 4, 5], names=names and list(names))
+
+    assert sorted(load_test("cifar10", tmp_path).test.labels.tolist()) == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize("image", ["img", "image"])
@@ -122,14 +134,15 @@ def test_a_missing_part_is_reported(tmp_path):
 
 
 def test_ones_own_set_takes_its_facts_from_the_training_files(tmp_path):
-    write_both(tmp_path, size=16, names=["ant", "bee"])
+    names = ["ant", "bee", "cow", "dog", "emu", "fox"]
+    write_both(tmp_path, size=16, names=names)
 
     training = load_training("my-set", tmp_path)
     test = load_test("my-set", tmp_path)
 
     info = training.info
     assert (info.num_classes, info.channels, info.height, info.width) == (6, 3, 16, 16)
-    assert info.class_names == ("ant", "bee", "2", "3", "4", "5") == test.info.class_names
+    assert info.class_names == tuple(names) == test.info.class_names
     assert (info.epsilon, info.flip, info.crop_padding) == (None, True, 2)
     floats = training.train.images.double() / 255
     assert info.mean == pytest.approx(floats.mean((0, 2, 3)).tolist(), abs=6e-5)
@@ -201,11 +214,11 @@ GOOD = png(pixels(1)[0])
         ([GOOD, GOOD[:200]], [0, 1], "row 1 could not be decoded"),
         ([GOOD, b"text"], [0, 1], "row 1 could not be decoded"),
         ([GOOD, png(pixels(1, 30)[0])], [0, 1], "row 1 is 30x30 pixels but .*row 0 is 32x32"),
-        ([GOOD, png(np.zeros((32, 32), np.uint16))], [0, 1], "row 1 has pillow mode I;16"),
+        ([GOOD, png(np.zeros((32, 32), np.uint16))], [0, 1], "row 1 has 16 bits per channel"),
         ([GOOD, GOOD], [0, None], "row 1 has no label"),
         ([GOOD, GOOD], [0, 10], "row 1 has label 10; cifar10 has labels 0 to 9"),
         ([GOOD, GOOD], [-1, 0], "row 0 has label -1"),
-        ([GOOD, GOOD], ["cat", "dog"], "one integer label per image"),
+        ([GOOD, GOOD], [[0], [1]], "one integer label per image"),
         ([GOOD, GOOD], [0.0, 1.0], "one integer label per image"),
         ([GOOD, GOOD], [True, False], "one integer label per image"),
         ([], [], "holds no images|one integer label"),

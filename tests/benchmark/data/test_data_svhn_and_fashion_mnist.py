@@ -13,6 +13,8 @@ import torch
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
 
+pytestmark = pytest.mark.usefixtures("small_sets")
+
 
 def write_svhn(folder, n=5, part="train", compressed=True, label_type=np.uint8):
     images = np.random.default_rng(0).integers(0, 256, (32, 32, 3, n), dtype=np.uint8)
@@ -59,6 +61,10 @@ def test_a_missing_svhn_file_is_named(tmp_path):
         ({"X": np.zeros((2, 32, 32, 3), np.uint8), "y": np.array([1, 2])}, "X must be uint8"),
         ({"X": np.zeros((32, 32, 3, 2)), "y": np.array([1, 2])}, "X must be uint8"),
         ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([1, 11])}, "row 1 has label 11"),
+        (
+            {"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([0, 10])},
+            "labels 0 and 10, which both mean the digit",
+        ),
         ({"X": np.zeros((32, 32, 3, 2), np.uint8), "y": np.array([1.5, 2])}, "one integer label per image"),
     ],
 )
@@ -131,6 +137,17 @@ def test_fashion_mnist_loads_from_every_usual_folder(tmp_path, subfolder, compre
 
     assert training.train.images.shape == (5, 1, 28, 28)
     assert sorted(test.test.labels.tolist()) == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_compressed_file_beside_the_unpacked_one_must_be_the_same(tmp_path):
+    write_fashion(tmp_path)
+    for file in list(tmp_path.iterdir()):
+        (tmp_path / f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+    assert len(load_test("fashion-mnist", tmp_path).test) == 6
+
+    (tmp_path / "t10k-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx(np.zeros(6))))
+    with pytest.raises(UserError, match=r"labels-idx1-ubyte and t10k-labels-idx1-ubyte\.gz have different content"):
+        load_test("fashion-mnist", tmp_path)
 
 
 def test_a_missing_idx_file_is_named(tmp_path):

@@ -34,6 +34,13 @@ def make(make_record):
     return make
 
 
+def test_rows_trained_on_other_images_are_compared_with_a_note(make):
+    a, b = make(range(50), seed=0), make(range(40), method="other", dataset__train_sha256="0" * 64)
+
+    assert "The rows were trained on different images or labels" in compare_text([a], [b])
+    assert "trained on different" not in compare_text([a], [make(range(40), method="other")])
+
+
 def conclusion(text):
     return " ".join(text.split("\n\n")[-1].split())
 

@@ -192,6 +192,24 @@ def test_a_record_measured_on_other_test_images_is_refused(make_record):
     ]
 
 
+def test_seeds_trained_on_other_images_share_neither_a_row_nor_a_mean(make_record):
+    records = [make_record(seed=seed, right=(80, 50, 40)) for seed in range(2)]
+    odd = make_record(seed=2, right=(80, 50, 46), dataset__train_sha256="0" * 64)
+    board = only_board([odd, *records])
+    assert [(row.seeds, row.robust.mean) for row in board.rows] == [((0, 1), 0.4)]
+    assert [(row.seeds, row.reasons) for row in board.refused] == [
+        ((2,), ("the training data differ from those of the other records of this board",))
+    ]
+
+
+def test_the_data_of_a_board_are_those_most_were_tested_on_and_among_these_trained_on(make_record):
+    other = {"dataset__test_sha256": "0" * 64, "dataset__train_sha256": "1" * 64}
+    most = [make_record(seed=seed, dataset__train_sha256="2" * 64) for seed in range(2)]
+    board = only_board([make_record(seed=2, **other), *most, make_record(seed=3)])
+    assert [row.seeds for row in board.rows] == [(0, 1)]
+    assert {row.seeds: row.reasons[0].split()[1] for row in board.refused} == {(2,): "test", (3,): "training"}
+
+
 def test_different_protocols_never_meet(make_record):
     found = boards([make_record(), make_record(n=200), make_record(epsilon="4/255"), make_record(dataset="svhn")])
     assert list(found) == sorted(found)

