@@ -11,7 +11,24 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Import `evaluate` when it is asked for: torch takes seconds, `--help` must not."""
     if name == "evaluate":
+        _check_methods()
         from benchmark.evaluation.evaluate import evaluate
 
         return evaluate
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def _check_methods() -> None:
+    """Refuse to go on with a package `methods` of somebody else's, which an import would find instead of this one's."""
+    from importlib.util import find_spec
+    from pathlib import Path
+
+    from benchmark.errors import UserError
+
+    spec, folder = find_spec("methods"), Path(__file__).resolve().parents[1] / "methods"
+    places = [] if spec is None else [*(spec.submodule_search_locations or []), str(spec.origin)]
+    if not any(Path(place).resolve() == folder for place in places):
+        raise UserError(
+            f"the name `methods` leads to {places[0] if places else 'nothing'}, but benchmark needs {folder}; "
+            "rename the other one, or start Python in another folder"
+        )

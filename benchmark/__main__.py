@@ -1,16 +1,55 @@
-"""`python -m benchmark`: turns a user's mistake into one sentence on stderr and exit code 2."""
+"""`python -m benchmark`: turns a user's mistake into one sentence on stderr and exit code 2, Ctrl-C into exit code 130.
+
+Two precautions come before the imports, which take a while. Ctrl-C ends the process at once, until a command has begun
+something that it puts in order itself, see `cli.stoppable`. And `benchmark` and `methods` are the packages of this
+folder, also where the current folder holds others of these names.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from typing import NoReturn
+
+
+def _stop(*_: object) -> NoReturn:
+    """End at once: an exception would leave the import of a library in many ways, or not at all."""
+    os.write(2, b"stopped\n")
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, _stop)
+
+# ruff: noqa: E402
+import importlib.util
+from pathlib import Path
+
+PACKAGES = Path(__file__).resolve().parents[1]
+
+
+def _pin(name: str) -> None:
+    """Make an import of `name` find the package beside this file."""
+    file = PACKAGES / name / "__init__.py"
+    present = getattr(sys.modules.get(name), "__file__", None)
+    if present is None or not file.samefile(present):
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None and spec.loader is not None, "a package has a file"
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+
+
+_pin("benchmark")
+_pin("methods")
 
 from benchmark import cli_bench as cli_bench  # registers its command
 from benchmark import cli_figures as cli_figures  # registers its command
 from benchmark import cli_review as cli_review  # registers its commands
-from benchmark import cli_submission as cli_submission
+from benchmark import cli_submission as cli_submission  # registers its commands
 from benchmark.cli import app
 from benchmark.errors import UserError
+from benchmark.writing import REMEDIES
 
 
 def main() -> None:
@@ -24,7 +63,11 @@ def main() -> None:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     except OSError as error:  # of a folder that cannot be read, or of the output, which has no name
-        print(f"error: {error.filename or 'standard output'}: {error.strerror or error}", file=sys.stderr)
+        remedy = REMEDIES.get(error.errno or 0)
+        print(
+            f"error: {error.filename or 'standard output'}: {error.strerror or error}{f'; {remedy}' if remedy else ''}",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 

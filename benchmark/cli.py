@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
+
+from benchmark.cli_paths import PATH
 
 app = typer.Typer(
     name="benchmark",
@@ -47,9 +51,11 @@ SetOption = Annotated[
     typer.Option("--set", help="Override a setting, as in --set training.epochs=5. May be repeated."),
 ]
 DataDirOption = Annotated[
-    Path | None, typer.Option(help="Folder with the data set's files. Default: data", show_default=False)
+    Path | None, typer.Option(help="Folder with the data set's files. Default: data", show_default=False, **PATH)
 ]
-OutOption = Annotated[Path, typer.Option(help="Output folder: records, board pages, and work/ for what is under way.")]
+OutOption = Annotated[
+    Path, typer.Option(help="Output folder: records, board pages, and work/ for what is under way.", **PATH)
+]
 
 
 @app.command()
@@ -135,7 +141,7 @@ def list_() -> None:
 
 @app.command()
 def leaderboard(
-    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written next to it.")] = Path(
+    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written next to it.", **PATH)] = Path(
         "leaderboards"
     ),
     check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
@@ -175,7 +181,7 @@ def compare(
         ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="Another row of the same protocol.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder with records/.")] = Path("leaderboards"),
+    out: Annotated[Path, typer.Option(help="Folder with records/.", **PATH)] = Path("leaderboards"),
     protocol: Annotated[
         str | None, typer.Option(help="Protocol id. Default: the one that has both rows.", show_default=False)
     ] = None,
@@ -191,13 +197,30 @@ def compare(
 
 
 @contextmanager
-def stoppable() -> Iterator[None]:
-    """End the command with exit code 130 on Ctrl-C: what is done is on disk."""
+def stoppable(note: str = "the same command goes on where it was") -> Iterator[None]:
+    """End the command with exit code 130 on Ctrl-C, after what it has begun is put in order; once more ends it at once.
+
+    Libraries that are imported meanwhile may turn the interruption into an error of their own, which is none.
+    """
+    interrupted = False
+
+    def interrupt(*_: object) -> NoReturn:
+        nonlocal interrupted
+        if interrupted:
+            os._exit(130)
+        interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, interrupt)
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command goes on where it was", err=True)
+    except BaseException as error:
+        if not interrupted and not isinstance(error, KeyboardInterrupt):
+            raise
+        typer.echo(f"stopped; {note}", err=True)
         raise typer.Exit(130) from None
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _say(line: str) -> None:

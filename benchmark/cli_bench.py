@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import DatasetOption, MethodsOption, PresetOption, SetOption, app
+from benchmark.cli import DatasetOption, MethodsOption, PresetOption, SetOption, app, stoppable
+from benchmark.cli_paths import PATH
 from benchmark.errors import UserError
 
 
@@ -25,9 +26,9 @@ def bench(
     dataset: DatasetOption = None,
     preset: PresetOption = None,
     overrides: SetOption = None,
-    out: Annotated[Path, typer.Option(help="The measurement is kept here as bench.json, where `plan` looks.")] = Path(
-        "runs"
-    ),
+    out: Annotated[
+        Path, typer.Option(help="The measurement is kept here as bench.json, where `plan` looks.", **PATH)
+    ] = Path("runs"),
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
 ) -> None:
     """Measure this machine in about three minutes: convolutions, training steps, evaluation; for hours in `plan`."""
@@ -39,8 +40,5 @@ def bench(
         request = Request(suite, methods, dataset, preset, None, tuple(overrides or ()), None, out)
     elif methods or preset or overrides:
         raise UserError("--methods, --preset and --set choose among a suite's experiments; name the suite")
-    try:
+    with stoppable(f"what was measured is in {out}"):
         bench(request, out=out, device=device, say=typer.echo)
-    except KeyboardInterrupt:
-        typer.echo(f"stopped; what was measured is in {out}", err=True)
-        raise typer.Exit(130) from None

@@ -8,20 +8,22 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import app, stoppable
+from benchmark.cli_paths import PATH
 
 
 @app.command()
 def figures(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder with records/; the figures go to site/figures/ below it.")
+        Path, typer.Option("--out", help="Folder with records/; the figures go to site/figures/ below it.", **PATH)
     ] = Path("leaderboards"),
 ) -> None:
     """Draw the figures of the boards as PNG and SVG: fronts, security curves, ablations, training, masks."""
     from benchmark.figures.draw import draw_figures
-    from benchmark.leaderboard.render import write_pages
+    from benchmark.leaderboard.render import check_place, write_pages
     from benchmark.results.store import check_folder
 
     check_folder(out)
+    check_place(out)
     with stoppable():
         drawn = draw_figures(out, typer.echo)
         write_pages(out)  # the site shows them

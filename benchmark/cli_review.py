@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import DataDirOption, app, stoppable
+from benchmark.cli_paths import PATH
 
 LeaderboardOption = Annotated[
-    Path, typer.Option("--out", help="Folder with records/ and artifacts/, where results are kept.")
+    Path, typer.Option("--out", help="Folder with records/ and artifacts/, where results are kept.", **PATH)
 ]
 RowArgument = Annotated[
     str,
@@ -27,7 +28,9 @@ DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 @app.command()
 def evaluate(
-    path: Annotated[Path, typer.Argument(help="An artifact, as in artifacts/ below --out.", show_default=False)],
+    path: Annotated[
+        Path, typer.Argument(help="An artifact, as in artifacts/ below --out.", show_default=False, **PATH)
+    ],
     protocol: Annotated[
         str | None,
         typer.Option(help="Protocol id, as cifar10-linf-8_255-aa-standard-1000.", show_default=False),
@@ -37,10 +40,12 @@ def evaluate(
         str | None, typer.Option(help="Radius, as 8/255. Default: the data set's.", show_default=False)
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="At most so many fixed test images. Default: all.", show_default=False)
+        int | None, typer.Option(min=1, help="So many of the fixed test images. Default: all.", show_default=False)
     ] = None,
     data_dir: DataDirOption = None,
-    out: Annotated[Path, typer.Option(help="The result goes to evaluations/ below this folder.")] = Path("runs"),
+    out: Annotated[Path, typer.Option(help="The result goes to evaluations/ below this folder.", **PATH)] = Path(
+        "runs"
+    ),
     device: DeviceOption = "auto",
     batch_size: Annotated[int, typer.Option(min=1, help="Images per call of an attack.")] = 500,
     shard: Annotated[
@@ -50,7 +55,9 @@ def evaluate(
     curve: Annotated[bool, typer.Option("--curve", help="Also PGD accuracy over a range of epsilon.")] = False,
     parent: Annotated[
         Path | None,
-        typer.Option(help="Artifact of the dense parent, whose adversarial images are tried too.", show_default=False),
+        typer.Option(
+            help="Artifact of the dense parent, whose adversarial images are tried too.", show_default=False, **PATH
+        ),
     ] = None,
     provisional: Annotated[
         bool,
@@ -76,7 +83,7 @@ def evaluate(
 
 @app.command()
 def merge(
-    files: Annotated[list[Path], typer.Argument(help="The results of all shards.", show_default=False)],
+    files: Annotated[list[Path], typer.Argument(help="The results of all shards.", show_default=False, **PATH)],
 ) -> None:
     """Join the results of `evaluate --shard i/n` to the result of the whole, beside the first of them."""
     from benchmark.results.evaluated import load_evaluated, merge
@@ -92,8 +99,8 @@ def merge(
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="An artifact.", show_default=False)],
-    onnx: Annotated[Path, typer.Option(help="ONNX file to write.", show_default=False)],
+    path: Annotated[Path, typer.Argument(help="An artifact.", show_default=False, **PATH)],
+    onnx: Annotated[Path, typer.Option(help="ONNX file to write.", show_default=False, **PATH)],
 ) -> None:
     """Write an artifact's network as a plain ONNX file on [0, 1] images, checked by ONNX Runtime."""
     from benchmark.artifact.onnx_file import export_onnx
@@ -133,6 +140,7 @@ def challenge(
         typer.Argument(
             help="safetensors with x_adv (K, C, H, W) float32 and index (K,) int64, places in the row's test images.",
             show_default=False,
+            **PATH,
         ),
     ],
     credit: Annotated[str, typer.Option(help="Who found them; shown on the board.", show_default=False)],

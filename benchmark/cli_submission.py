@@ -9,17 +9,20 @@ from typing import Annotated
 
 import typer
 
-from benchmark.cli import DataDirOption, app
+from benchmark.cli import DataDirOption, app, stoppable
+from benchmark.cli_paths import PATH
 from benchmark.cli_review import ProtocolOption, RowArgument
 
-BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the board.")]
+BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the board.", **PATH)]
 
 
 @app.command()
 def submit(
     row: RowArgument,
-    to: Annotated[Path, typer.Option(help="New folder for the submission.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder with records/ and artifacts/, where your row is.")] = Path("runs"),
+    to: Annotated[Path, typer.Option(help="New folder for the submission.", show_default=False, **PATH)],
+    out: Annotated[Path, typer.Option(help="Folder with records/ and artifacts/, where your row is.", **PATH)] = Path(
+        "runs"
+    ),
     board: BoardOption = Path("leaderboards"),
     credit: Annotated[
         str | None,
@@ -47,11 +50,8 @@ def submit(
     credit = git_name() if credit is None else credit
     request = SubmitRequest(out, to, board, url, data_dir, credit, method, package)
     record = find_record(out, row, protocol)
-    found = submit(record, request, typer.echo)
-    if not board.is_dir():
-        typer.echo(
-            f"\nthere is no folder {board}: the row is placed on a board of its own; give --board to see its rivals"
-        )
+    with stoppable("nothing was written; run the same command again"):
+        found = submit(record, request, typer.echo)
     command = ["python", "-m", "benchmark", "verify", str(to)]
     command += [] if board == Path("leaderboards") else ["--board", str(board)]
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
@@ -61,12 +61,12 @@ def submit(
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A submission, as `submit` writes it.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="A submission, as `submit` writes it.", show_default=False, **PATH)],
     board: BoardOption = Path("leaderboards"),
     data_dir: DataDirOption = None,
     artifact: Annotated[
         Path | None,
-        typer.Option(help="The artifact, for a submission that gives its address only.", show_default=False),
+        typer.Option(help="The artifact, for a submission that gives its address only.", show_default=False, **PATH),
     ] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="If every check passes, copy record and artifact to the board.")

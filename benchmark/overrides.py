@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,37 @@ import yaml
 
 from benchmark.errors import UserError
 
+MAX_NODES = 100_000  # of a file whose aliases are written out: a thousand times the largest suite
 
-class UniqueKeyLoader(yaml.SafeLoader):
-    """Refuses a mapping that names a key twice; YAML itself would keep the last one silently."""
+
+class SettingsLoader(yaml.SafeLoader):
+    """Reads only what nobody can read in another way; refuses a key that is there twice.
+
+    YAML 1.1 takes 012 for ten, 1:30 for ninety and `no` for a truth value, YAML 1.2 does not. All that is ambiguous
+    stays text here, as it is written. A setting that is a number refuses it, one that is yes or no understands it.
+    """
+
+    # Filled below, so that nothing is inherited; by the characters that a value may begin with.
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Compose the document.
+
+        Raises:
+            yaml.MarkedYAMLError: if aliases make it endless or enormous.
+        """
+        node = super().get_single_node()
+        if node is not None and _written_out(node, {}) > MAX_NODES:
+            raise yaml.MarkedYAMLError(
+                problem=f"its aliases stand for themselves, or for more than {MAX_NODES:,} values"
+            )
+        return node
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """Build a mapping.
 
         Raises:
-            yaml.MarkedYAMLError: if a key stands twice.
+            yaml.MarkedYAMLError: if a key is there twice.
         """
         seen: set[str] = set()
         for key, _ in node.value:
@@ -27,6 +50,42 @@ class UniqueKeyLoader(yaml.SafeLoader):
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_INTEGER = r"(?:0|-?[1-9][0-9]{0,999})"  # Python refuses to convert thousands of digits
+_FLOAT = r"[-+]?(?:[0-9]+\.[0-9]*|\.[0-9]+)(?:[eE][-+][0-9]+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"
+for _tag, _pattern, _first in (
+    ("bool", "true|True|TRUE|false|False|FALSE", "tTfF"),
+    ("int", _INTEGER, "-0123456789"),
+    ("float", _FLOAT, "-+.0123456789"),
+    ("null", "~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("merge", "<<", "<"),
+):
+    SettingsLoader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+
+
+def _number(loader: SettingsLoader, node: yaml.ScalarNode) -> int | float:
+    """Read a number, also one that an explicit tag declares to be one."""
+    text = loader.construct_scalar(node)
+    if not re.fullmatch(f"{_INTEGER}|{_FLOAT}", text):
+        raise yaml.MarkedYAMLError(problem=f"{text!r} is no number in decimal digits", problem_mark=node.start_mark)
+    read = loader.construct_yaml_int if node.tag.endswith(":int") else loader.construct_yaml_float
+    number: int | float = read(node)
+    return number
+
+
+SettingsLoader.add_constructor("tag:yaml.org,2002:int", _number)
+SettingsLoader.add_constructor("tag:yaml.org,2002:float", _number)
+
+
+def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return how many values a node has if each alias is replaced by what it stands for."""
+    if id(node) not in sizes:
+        sizes[id(node)] = MAX_NODES + 1  # while it is open: an alias to it would have no end
+        parts = node.value if isinstance(node, yaml.CollectionNode) else ()
+        children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
+        sizes[id(node)] = 1 + sum(_written_out(child, sizes) for child in children)
+    return sizes[id(node)]
 
 
 def read_mapping(path: Path, keys: str) -> dict[str, Any]:
@@ -41,7 +100,7 @@ def read_mapping(path: Path, keys: str) -> dict[str, Any]:
         UserError: if the file is not YAML, or holds something else.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), UniqueKeyLoader)  # a SafeLoader
+        document = yaml.load(path.read_text(encoding="utf-8"), SettingsLoader)  # a SafeLoader
     except FileNotFoundError:
         raise
     except RecursionError:
@@ -49,7 +108,11 @@ def read_mapping(path: Path, keys: str) -> dict[str, Any]:
     except yaml.MarkedYAMLError as error:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except UnicodeDecodeError:
+        raise UserError(f"{path} cannot be read as YAML: it is no text in UTF-8") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
+    except yaml.YAMLError as error:
         raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path} must hold a mapping with {keys}; got {type(document).__name__}")
@@ -73,8 +136,8 @@ def apply_override(document: dict[str, Any], text: str) -> None:
     if not separator or not all(path):
         raise UserError(f"--set takes key.subkey=value, got {text!r}; for example --set training.epochs=5")
     try:
-        parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
+        parsed = yaml.load(value, SettingsLoader)  # a SafeLoader
+    except (yaml.YAMLError, RecursionError):
         raise UserError(f"--set {key}: {value!r} is not a YAML value") from None
     node: Any = document
     for step in path[:-1]:

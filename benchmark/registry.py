@@ -16,6 +16,7 @@ from benchmark.catalogue import registered_methods
 from benchmark.errors import UserError, suggestion
 from benchmark.experiment import MethodSpec
 from benchmark.method_source import source_sha256
+from benchmark.scalars import declared_types, misreading
 from methods import BUILT_IN, is_file_target, load_method_class
 from methods.base import Method
 
@@ -40,7 +41,10 @@ class ResolvedMethod:
                     f"{where}: options.{name} is not a field of {self.cls.name}.{suggestion(name, known)} "
                     f"Known: {', '.join(known) or 'none'}"
                 )
+        types = declared_types(self.cls)
         for name, value in options.items():
+            if reason := misreading(value, types.get(name, object)):
+                raise UserError(f"{where}: options.{name} {reason}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{where}: options.{name} must be a finite number, got {value}")
         try:
@@ -99,7 +103,7 @@ def resolve(method: str) -> ResolvedMethod:
     """
     try:
         if is_file_target(method):
-            target = f"{Path(method.rpartition(':')[0]).resolve()}:{method.rpartition(':')[2]}"
+            target = f"{Path(method.rpartition(':')[0]).expanduser().resolve()}:{method.rpartition(':')[2]}"
         elif ":" in method:
             target = method
         else:

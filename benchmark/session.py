@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
 from benchmark.leaderboard.loading import load_results
-from benchmark.leaderboard.render import to_terminal, write_pages
+from benchmark.leaderboard.render import check_place, to_terminal, write_pages
 from benchmark.plan_text import remarks
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
+from benchmark.results.store import make_folders
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
 
 
@@ -63,6 +63,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
             refused.
     """
     planned = _acceptable(plan_suite(request))
+    check_place(request.out)
     place = choose_device(device)
     todo = [item for item in planned if item.state in ("todo", "failed")]
     failed: Sequence[WorkOrder] = []
@@ -70,7 +71,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
     with ForkServer(place) if todo else nullcontext() as server:
         if todo:
             _check_data(todo[0].experiment, request.data_dir)
-            _check_out(request.out)
+            make_folders(request.out, "work", "records", "artifacts")
         if todo and any(item.unchecked for item in planned):  # the data are here only now, downloaded or unpacked
             planned = _acceptable(plan_suite(request))
             todo = [item for item in planned if item.state in ("todo", "failed")]
@@ -140,8 +141,8 @@ def _suite_path(request: Request) -> Path:
         return known.get(request.dataset, known["default"])
     if request.suite in known:
         return known[request.suite]
-    path = Path(request.suite)
-    if path.suffix in (".yaml", ".yml") or path.exists():
+    path = Path(request.suite).expanduser()
+    if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     raise UserError(
         f"there is no suite {request.suite!r}.{suggestion(request.suite, known)} Known: {', '.join(known)}; "
@@ -190,19 +191,6 @@ def _preset(request: Request, suite: Suite) -> PresetName | None:
                 )
             return known
     raise UserError(f"unknown preset {name!r}.{suggestion(name, PRESETS)} Known: {', '.join(PRESETS)}")
-
-
-def _check_out(out: Path) -> None:
-    """Make the output folders before anything is computed that could not be stored."""
-    for folder in (out / "work", out / "records"):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise UserError(
-                f"--out {out}: cannot write into {folder} ({error.strerror}); name another folder"
-            ) from None
 
 
 def _check_data(experiment: Experiment, data_dir: Path | None) -> None:

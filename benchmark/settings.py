@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from benchmark.errors import UserError, suggestion
 from benchmark.results.protocol import exact_epsilon
+from benchmark.scalars import misreading
 
 ExactFraction = Annotated[str, AfterValidator(exact_epsilon)]  # "8/255", kept exact for the protocol id
 
@@ -26,8 +27,8 @@ class Strict(BaseModel):
                 if key not in cls.model_fields:
                     known = ", ".join(cls.model_fields)
                     raise ValueError(f"{key!r} is not a field.{suggestion(str(key), cls.model_fields)} Known: {known}")
-                if isinstance(given[key], bool) and "bool" not in str(cls.model_fields[key].annotation):
-                    raise ValueError(f"{key} is not a yes-or-no setting, got {given[key]}")  # True would pass as 1
+                if reason := misreading(given[key], cls.model_fields[key].annotation):
+                    raise ValueError(f"{key} {reason}")
         return given
 
 

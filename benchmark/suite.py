@@ -16,6 +16,7 @@ from benchmark.overrides import apply_override, read_mapping
 from benchmark.presets import PresetName, apply_preset
 from benchmark.registry import ResolvedMethod, resolve
 from benchmark.reuse import begin_from
+from benchmark.scalars import is_decimal
 from benchmark.settings import EvaluationSpec, ExactFraction, Strict
 
 T = TypeVar("T")
@@ -25,11 +26,19 @@ OneOrMany = Annotated[
 
 
 def _strategy(value: Any) -> Any:
-    if value != "global" and not (isinstance(value, int | float) and 0 <= value <= 1):
+    number = float(value) if isinstance(value, str) and is_decimal(value) else value
+    if value != "global" and not (isinstance(number, int | float) and 0 <= number <= 1):
         raise ValueError("allocation is 'global' or an exponent p from 0 to 1")
+    return number
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):  # whose digits YAML has dropped: 1.10 would become 1.1
+        raise ValueError("this is text; write it in quotes")
     return value
 
 
+Text = Annotated[str, BeforeValidator(_text)]
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
 Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
@@ -49,20 +58,20 @@ class Axes(Strict):
 class MethodEntry(Axes):
     """One method with the part of the grid it is run on."""
 
-    method: str
+    method: Text
     options: dict[str, Any] = {}  # fields of the method; a list makes one more axis
     training: dict[str, Any] = {}  # replaces parts of the suite's training settings
     architecture: NetworkSpec = NetworkSpec()  # what it names replaces parts of the suite's architecture
-    first_phase: str | None = None  # method of this suite whose run, otherwise equal, stands in for the first phase
+    first_phase: Text | None = None  # method of this suite whose run, otherwise equal, stands in for the first phase
 
 
 class Suite(Strict):
     """A grid of experiments on one data set."""
 
-    name: str
-    about: str = ""
+    name: Text
+    about: Text = ""
     preset: Literal["paper", "own"] = "own"  # own: the schedule is the suite's, not the paper's
-    dataset: str
+    dataset: Text
     train_images: int | None = Field(default=None, ge=2)
     epsilon: ExactFraction | None = None  # None means the data set's default
     architecture: NetworkSpec = NetworkSpec()

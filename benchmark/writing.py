@@ -22,7 +22,7 @@ from benchmark.errors import CannotWrite
 
 _TEMPORARY = re.compile(r"\.benchmark-[0-9a-f]{16}\.tmp")
 _ENOUGH_TO_FAIL = 2**20  # bytes; a library writes in smaller pieces than that
-_REMEDIES = {
+REMEDIES = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some of your quota there",
     errno.EFBIG: "allow larger files there, as by `ulimit -f unlimited`",
@@ -30,6 +30,7 @@ _REMEDIES = {
     errno.EACCES: "allow writing there or name another folder",
     errno.EPERM: "allow writing there or name another folder",
     errno.EIO: "check that disk",
+    errno.ENOTDIR: "a part of this path is a file, name another folder",
 }
 
 
@@ -45,7 +46,7 @@ def writing(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno is None:  # raised by a library for a reason of its own
             raise
-        remedy = _REMEDIES.get(error.errno, "name another place")
+        remedy = REMEDIES.get(error.errno, "name another place")
         raise CannotWrite(
             f"{path} cannot be written ({error.strerror}); {remedy}, then run the same command again, "
             "which goes on from what is on the disk"

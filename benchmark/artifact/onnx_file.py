@@ -6,19 +6,22 @@ import copy
 import importlib
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
+from benchmark.models import Shortcut
 from benchmark.results.store import write_atomic
 from benchmark.seeding import generator_for
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `onnx`; imported late, they are slow
 INPUT, OUTPUT = "images", "logits"
+OPSET = 18  # of ONNX operators: the exporter's own, which needs no conversion, and one that onnx2torch reads too
 TOLERANCE = 1e-4  # on logits up to 1 in magnitude
 CHECKED_BATCHES = (1, 7)  # others than the batch that is traced
 
@@ -53,11 +56,27 @@ def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[in
                 f"an ONNX file needs the package {error.name}, which is not installed; run: pip install -e '.[onnx]'"
             ) from None
     plain = copy.deepcopy(network).cpu().eval()
-    content = _onnx_bytes(plain, torch.zeros(2, channels, *size))
+    content = _onnx_bytes(_with_strided_shortcuts(plain), torch.zeros(2, channels, *size))
     generator = generator_for(torch.device("cpu"), "onnx")
     for count in CHECKED_BATCHES:
         _check(content, plain, torch.rand(count, channels, *size, generator=generator))
     write_atomic(path, content)
+
+
+def _with_strided_shortcuts(network: nn.Module) -> nn.Module:
+    """Return a copy whose shortcuts are strided convolutions: one operator that every reader of ONNX has.
+
+    The benchmark's own shortcut avoids a fault of torch in the backward pass, which an exported network does not have.
+    """
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for name, child in module.named_children():
+            if isinstance(child, Shortcut):
+                convolution, norm = child
+                assert isinstance(convolution, nn.Conv2d), "an exported network has plain layers"
+                convolution.stride = (child.stride, child.stride)
+                setattr(module, name, nn.Sequential(convolution, norm))
+    return network
 
 
 def _onnx_bytes(network: nn.Module, example: Tensor) -> bytes:
@@ -71,6 +90,8 @@ def _onnx_bytes(network: nn.Module, example: Tensor) -> bytes:
             output_names=[OUTPUT],
             dynamic_shapes=({0: torch.export.Dim("batch")},),
             dynamo=True,
+            opset_version=OPSET,
+            custom_translation_table=_translations(),
             verbose=False,
             optimize=False,  # would multiply batch norm into the weights, which then are binary no more
         )
@@ -81,6 +102,22 @@ def _onnx_bytes(network: nn.Module, example: Tensor) -> bytes:
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     content: bytes = program.model_proto.SerializeToString(deterministic=True)
     return content
+
+
+def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Return how the two torch operators are written that the exporter would take apart into ones onnx2torch lacks."""
+    from onnxscript import opset18
+
+    def global_average_pool(images: Any, output_size: Any) -> Any:
+        assert tuple(output_size) == (1, 1), "networks here pool whole images"
+        return opset18.GlobalAveragePool(images)
+
+    def flatten(values: Any, size: Sequence[Any]) -> Any:
+        assert len(size) == 2, "networks here keep the batch and flatten the rest"
+        return opset18.Flatten(values, axis=1)
+
+    aten = torch.ops.aten
+    return {aten.adaptive_avg_pool2d.default: global_average_pool, aten.view.default: flatten}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import math
 import os
@@ -22,6 +23,7 @@ from benchmark.artifact.manifest import MAX_WEIGHTS, VERSION, Layout, Manifest, 
 from benchmark.artifact.measure import BadExport
 from benchmark.artifact.pack import Floats, assemble
 from benchmark.errors import UserError
+from benchmark.file_kinds import kind_of_content
 from benchmark.models import NetworkPlan, ResNet
 from benchmark.results.parts import ArtifactPart
 
@@ -62,7 +64,9 @@ def read_artifact(path: Path) -> Artifact:
     """
     try:
         if not path.is_file():
-            raise UserError(f"{path} is no file: give the path of an artifact.")
+            raise UserError(_absence(path))
+        if (kind := kind_of_content(path)) is not None:
+            raise UserError(f"{path} is {kind.what}, not an artifact of this benchmark: {kind.action}.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > container.MAX_BYTES:
@@ -74,6 +78,16 @@ def read_artifact(path: Path) -> Artifact:
         return unpack(content)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _absence(path: Path) -> str:
+    """Say that there is no such file, and which one was probably meant."""
+    if path.is_dir():
+        below = sorted((path / "artifacts").glob("*.safetensors"))
+        return f"{path} is a folder, not a file: give the path of an artifact{f', as {below[0]}' if below else ''}."
+    files = [each.name for each in path.parent.glob("*") if each.is_file()] if path.parent.is_dir() else []
+    near = difflib.get_close_matches(path.name, files, n=1)
+    return f"{path} is no file: give the path of an artifact{f', perhaps of {near[0]}' if near else ''}."
 
 
 def unpack(content: bytes) -> Artifact:

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
 from benchmark.errors import UserError
+from benchmark.interpreters import module_command, module_environment
 from benchmark.launch.order import WorkOrder
 
 MAX_MESSAGE = 65536  # bytes; a message holds one path
@@ -65,14 +66,17 @@ class ForkServer:
     def __init__(self, device: Literal["cpu", "cuda"]) -> None:
         self.forks = device == "cpu" and sys.platform == "linux"
         self._channel, theirs = socket.socketpair()
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "benchmark.launch.forking", str(theirs.fileno()), *["--fork"] * self.forks],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=environment,
-            )
+        environment = {**module_environment(), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        command = [*module_command("benchmark.launch.forking"), str(theirs.fileno()), *["--fork"] * self.forks]
+        # A Ctrl-C while the child imports is for this process alone; the child inherits that it is blocked.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, pass_fds=[theirs.fileno()], env=environment
+                )
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def __enter__(self) -> ForkServer:
         return self
@@ -178,8 +182,8 @@ def _become_worker(request: dict[str, Any], descriptors: list[int], *, fork: boo
             worker.exit_with_parent()
             code = worker.main(Path(request["order"]))
         else:
-            command = [sys.executable, "-m", "benchmark.launch.worker", request["order"], "--with-parent"]
-            os.execve(sys.executable, command, {**os.environ, "OMP_NUM_THREADS": str(request["threads"])})
+            command = [*module_command("benchmark.launch.worker"), request["order"], "--with-parent"]
+            os.execve(sys.executable, command, {**module_environment(), "OMP_NUM_THREADS": str(request["threads"])})
     except BaseException:  # Ctrl-C too: nothing may run the fork server's own code from here
         traceback.print_exc()
     finally:

@@ -40,10 +40,7 @@ def changelog_page(folder: Path, states: Mapping[str, BoardState]) -> str:
     Raises:
         UserError: if there is a file of that name that is no such changelog.
     """
-    path = folder / CHANGELOG
-    current = path.read_bytes().decode("utf-8", errors="replace").replace("\r\n", "\n") if path.exists() else _HEADER
-    if _MARKER not in current:
-        raise UserError(f"{path} is not the changelog of the boards; move it, or give --out another folder")
+    current = read_changelog(folder / CHANGELOG)
     lines = [line for line in current.splitlines() if not _CONFLICT.fullmatch(line)]
     first = next((number for number, line in enumerate(lines) if line.startswith("## ")), len(lines))
     told = _newest(lines)
@@ -53,6 +50,20 @@ def changelog_page(folder: Path, states: Mapping[str, BoardState]) -> str:
         if told.get(protocol, _GONE) != (_GONE if state is None else f"state {state.short}"):
             entries += _entry(folder, protocol, state, lines)
     return _HEADER + "".join(f"{line}\n" for line in [*entries, *lines[first:]])
+
+
+def read_changelog(path: Path) -> str:
+    """Return the changelog as it is, or the head of a new one.
+
+    Raises:
+        UserError: if there is something else of that name.
+    """
+    if not path.exists():
+        return _HEADER
+    text = path.read_bytes().decode("utf-8", errors="replace").replace("\r\n", "\n") if path.is_file() else ""
+    if _MARKER not in text:
+        raise UserError(f"{path} is not the changelog of the boards; move it, or give --out another folder")
+    return text
 
 
 def missing_entries(current: str, text: str) -> str:

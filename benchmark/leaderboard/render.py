@@ -7,13 +7,14 @@ to date, `check_pages` says where they are not.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from benchmark.errors import UserError
 from benchmark.leaderboard.bibtex_page import to_bibtex
-from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries
+from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries, read_changelog
 from benchmark.leaderboard.claims import Answer, answers, load_claims
 from benchmark.leaderboard.claims_page import claims_page
 from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
@@ -25,7 +26,7 @@ from benchmark.leaderboard.markdown_page import index_page, to_markdown
 from benchmark.leaderboard.paper_pages import PAPER_CSV_MARKER, paper_csv, paper_latex, paper_markdown
 from benchmark.leaderboard.paper_ranking import PaperRanking, paper_ranking
 from benchmark.leaderboard.paper_tables import TABLES, paper_tables
-from benchmark.leaderboard.readme_table import readme_page
+from benchmark.leaderboard.readme_table import README, readme_page
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.site.pages import site_pages
 from benchmark.leaderboard.state import state_of
@@ -110,6 +111,7 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
         texts, drawn = _made(folder)
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder / name) != text]
+    _check_names(folder, [name for name in changed if name not in (CHANGELOG, README)])
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
         # Not forced to the disk: a page is made anew in a second, and there are thousands.
         write_atomic(folder / name, texts[name], durable=False)
@@ -119,6 +121,36 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
     if drawn.outdated:
         note(outdated_note(drawn.outdated))
     return sorted([*(folder / name for name in changed), *stale])
+
+
+def check_place(folder: Path) -> None:
+    """Check that pages can be written into a folder without harm to files that are none of them.
+
+    Raises:
+        UserError: if a name that the pages need is taken.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give --out a folder")
+    read_changelog(folder / CHANGELOG)
+    _check_names(folder, [INDEX, *site_pages([], [], [])])
+
+
+def _check_names(folder: Path, names: Iterable[str]) -> None:
+    """Refuse to overwrite what is no generated page; an empty file is what a crash may have left of one."""
+    for path in (folder / name for name in names):
+        wrong = [path.parent] if path.parent.exists() and not path.parent.is_dir() else []
+        if path.exists() and not (path.is_file() and (path.stat().st_size == 0 or _is_generated(path))):
+            wrong.append(path)
+        if wrong:
+            raise UserError(
+                f"{wrong[0]} is no page of the boards and would be overwritten; move it, or give --out another folder"
+            )
+
+
+def _is_generated(path: Path) -> bool:
+    with path.open("rb") as file:
+        head = file.read(_HEAD).decode("utf-8", errors="replace")
+    return GENERATED in head or head.startswith((CSV_MARKER, PAPER_CSV_MARKER))
 
 
 def check_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[str]:
@@ -173,11 +205,9 @@ def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:
         path for path in sorted((folder / _SITE).rglob("*")) if path.relative_to(folder / _SITE).parts[0] != _FIGURES
     ]
     for path in candidates:
-        if path.relative_to(folder).as_posix() not in texts and path.is_file() and not path.is_symlink():
-            with path.open("rb") as file:
-                head = file.read(_HEAD).decode("utf-8", errors="replace")
-            if GENERATED in head or head.startswith((CSV_MARKER, PAPER_CSV_MARKER)):
-                yield path
+        plain = path.is_file() and not path.is_symlink()
+        if path.relative_to(folder).as_posix() not in texts and plain and _is_generated(path):
+            yield path
 
 
 def _remove_empty(place: Path, folder: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
 from benchmark.errors import UserError
+from benchmark.file_kinds import EVALUATED, kind_of_content
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
@@ -75,7 +76,9 @@ def load_evaluated(path: Path) -> Evaluated:
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file that `evaluate` wrote") from None
     except ValidationError as error:
-        raise UserError(f"{path} is no result of `evaluate`: {first_mistake(error)}") from None
+        kind = kind_of_content(path)
+        problem = first_mistake(error) if kind is None or kind.what == EVALUATED else f"it is {kind.what}"
+        raise UserError(f"{path} is no result of `evaluate`: {problem}") from None
 
 
 def merge(shards: Sequence[Evaluated]) -> Evaluated:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import tempfile
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -70,9 +71,28 @@ def artifact_problem(folder: Path, record: Record) -> str:
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UserError unless the folder that is to hold records is there."""
+    """Raise UserError unless the folder that is to hold records is there, and not one inside such a folder."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
+    if not (folder / "records").is_dir() and (folder.parent / "records").is_dir():
+        raise UserError(f"{folder} holds no records/; give --out the folder that does, {folder.parent}")
+
+
+def make_folders(folder: Path, *names: str) -> None:
+    """Make folders below `folder` before anything is computed that could not be stored there.
+
+    Raises:
+        UserError: if one of them cannot be made or written into.
+    """
+    for place in (folder / name for name in names):
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=place):
+                pass
+        except OSError as error:
+            raise UserError(
+                f"--out {folder}: cannot write into {place} ({error.strerror}); name another folder"
+            ) from None
 
 
 def save_record(record: Record, folder: Path) -> Path:

@@ -17,6 +17,7 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
 from benchmark.evaluation.autoattack import BALL_TOLERANCE
+from benchmark.file_kinds import kind_of_content
 from benchmark.results.record import Record
 
 MAX_BYTES = 2**32  # of a file
@@ -47,6 +48,9 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
     try:
         if file.stat().st_size > MAX_BYTES:
             raise UserError(f"{file} is larger than {MAX_BYTES >> 30} GiB; submit fewer images at a time")
+        kind = kind_of_content(file)
+        if kind is not None and not kind.safetensors:
+            raise UserError(f"{file} is {kind.what}; give a file that safetensors.torch.save_file wrote, with x_adv")
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); give a safetensors file") from None

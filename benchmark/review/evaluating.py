@@ -26,7 +26,7 @@ from benchmark.launch.provenance import device_name
 from benchmark.launch.threads import threads_for
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
-from benchmark.results.store import write_model
+from benchmark.results.store import make_folders, write_model
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,14 @@ def settle(request: EvaluateRequest) -> Task:
     artifact = read_artifact(request.path)
     parent = read_artifact(request.parent) if request.parent else None
     data, protocol = _data_and_protocol(request, artifact)
-    if request.shard and request.curve:
+    _check_shapes(artifact, data)
+    if request.shard is not None and request.curve:
         raise UserError("--curve is measured on all images; leave --shard out, or --curve")
-    shard = Shard.parse(request.shard) if request.shard else None
+    shard = Shard.parse(request.shard) if request.shard is not None else None
     part = _slice(data, shard) if shard else data
     _settle_threads(artifact, min(request.batch_size, len(part.test)))
     name = _result_name(artifact, protocol, shard, request.batch_size, parent)
+    make_folders(request.out, "evaluations")
     path = request.out / "evaluations" / f"{name}.json"
     return Task(artifact, parent, data, part, protocol, shard, device, path)
 
@@ -172,20 +174,42 @@ def _with_curve(
 
 def _data_and_protocol(request: EvaluateRequest, artifact: Artifact) -> tuple[TestData, Protocol]:
     """Load the images that the request means, and settle the protocol by what the user left open."""
-    if request.protocol:
-        if request.dataset or request.epsilon or request.images:
+    if request.protocol is not None:
+        if (request.dataset, request.epsilon, request.images) != (None, None, None):
             raise UserError("--protocol already says data set, epsilon and images; leave the other options out")
         protocol = Protocol.parse(request.protocol)
         data = load_test(protocol.dataset, request.data_dir, limit=protocol.images)
         check_fit(data, protocol)
         return data, protocol
-    dataset = request.dataset or artifact.dataset
-    epsilon = request.epsilon or (KNOWN[dataset].epsilon if dataset in KNOWN else None)
+    dataset = artifact.dataset if request.dataset is None else request.dataset
+    epsilon = request.epsilon
+    if epsilon is None and dataset in KNOWN:
+        epsilon = KNOWN[dataset].epsilon
     if epsilon is None:
         raise UserError(f"{dataset!r} is not a known data set and has no default epsilon; give --epsilon 8/255")
     data = load_test(dataset, request.data_dir, limit=request.images)
+    if request.images is not None and len(data.test) < request.images:
+        raise UserError(
+            f"--images {request.images}: the test part of {dataset} has {len(data.test)}; give no more, or leave it out"
+        )
     version = autoattack_version(data.info.num_classes)
     return data, Protocol(dataset, epsilon, len(data.test), autoattack=version)
+
+
+def _check_shapes(artifact: Artifact, data: TestData) -> None:
+    """Refuse a data set whose images or classes the network was not built for."""
+    network = (artifact.plan.in_channels, *artifact.image_size), artifact.plan.num_classes
+    given = tuple(data.test.images.shape[1:]), data.info.num_classes
+    if network != given:
+        (shape, classes), (wanted, known) = given, network
+        raise UserError(
+            f"{data.info.name} has images of {_times(shape)} in {classes} classes, the network, made for "
+            f"{artifact.dataset}, takes {_times(wanted)} in {known}; name a data set that fits it"
+        )
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
 
 
 def _settle_threads(artifact: Artifact, images: int) -> None:

@@ -10,32 +10,14 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.file_kinds import BEGINNING, kind_of_beginning
+
 SUBMISSION, RECORD = "submission.json", "record.json"
 ARTIFACT, ADVERSARIAL = "artifact.safetensors", "adversarial.safetensors"
 METHOD_FOLDER = "method"
 LIMITS = {SUBMISSION: 2**16, RECORD: 2**22, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27}  # bytes
 SOURCE_LIMIT = 2**18  # bytes of a method's file
 MAX_ENTRIES = 32  # looked at in a folder; an honest one has five
-
-# First bytes of what must not be here under any name. Pickles of the protocols 0 and 1 have no such beginning; they are
-# no safetensors file either, and nothing here would load them.
-_KINDS = (
-    *((b"\x80" + bytes([protocol]), "a pickle") for protocol in range(2, 6)),
-    (b"PK\x03\x04", "a zip archive, as torch.save writes around a pickle"),
-    (b"PK\x05\x06", "a zip archive"),
-    (b"\x1f\x8b", "a gzip archive"),
-    (b"BZh", "a bzip2 archive"),
-    (b"\xfd7zXZ", "an xz archive"),
-    (b"7z\xbc\xaf", "a 7z archive"),
-    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
-    (b"\x93NUMPY", "a numpy file, which may hold a pickle"),
-    (b"\x89HDF", "an HDF5 file"),
-    (b"\x7fELF", "an executable"),
-    (b"MZ", "an executable"),
-    (b"\xcf\xfa\xed\xfe", "an executable"),
-    (b"#!", "a script"),
-)
-_BEGINNING = 16  # bytes that tell the kind
 
 
 @dataclass(frozen=True)
@@ -119,10 +101,8 @@ def _kind_of_content(path: Path) -> str:
     except OSError:
         return "a file that cannot be read"
     with os.fdopen(handle, "rb") as file:
-        start = file.read(_BEGINNING)
-    if start[8:9] == b"{":  # safetensors: eight bytes of a length, which may look like anything, and JSON
-        return "a file"
-    return next((what for magic, what in _KINDS if start.startswith(magic)), "a file")
+        kind = kind_of_beginning(file.read(BEGINNING))
+    return kind.what if kind is not None else "a file"
 
 
 def _listed(folder: Path) -> tuple[dict[str, Path], list[str]]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark.errors import UserError
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import Board, boards
 from benchmark.leaderboard.text import amount, percent
@@ -25,6 +27,23 @@ class Placement:
     def reasons(self) -> tuple[str, ...]:
         """Why the row would not be ranked; empty if it would."""
         return self.row.reasons
+
+
+def check_board(folder: Path) -> None:
+    """Check that there is a board to place a row on, or an empty folder for a new one.
+
+    Raises:
+        UserError: if there is no such folder, or it holds something else.
+    """
+    if (folder / "records").is_dir() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    above = [path for path in folder.parents if (path / "records").is_dir()]  # as of leaderboards/records
+    beside = {path.parent.name: path.parent for path in folder.parent.glob("*/records")}
+    similar = [beside[name] for name in difflib.get_close_matches(folder.name, beside, n=1)]
+    near = next(iter(above + similar), None)
+    raise UserError(
+        f"there is no board in {folder}; give --board a folder that holds records/{f', as {near}' if near else ''}"
+    )
 
 
 def place(record: Record, folder: Path) -> Placement:

@@ -31,7 +31,7 @@ from benchmark.submission.measuring import (
     same_machine,
     settle_threads,
 )
-from benchmark.submission.placing import Placement, place
+from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import Parts, read_models, read_parts
 from benchmark.submission.replay import Replay, check_autoattack, check_pgd
 from benchmark.submission.sample import check_sample
@@ -101,8 +101,7 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
     """
     if not request.folder.is_dir() and not request.folder.is_symlink():
         raise UserError(f"there is no folder {request.folder}; give the folder that `submit` wrote")
-    if not request.board.is_dir():
-        raise UserError(f"there is no folder {request.board}; give --board the folder that holds records/")
+    check_board(request.board)
     report = _Report(say)
     parts: Parts | None = None
     artifact: Artifact | None = None

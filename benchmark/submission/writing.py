@@ -24,7 +24,7 @@ from benchmark.submission.files import (
     SUBMISSION,
     read_plain,
 )
-from benchmark.submission.placing import Placement, place
+from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
@@ -54,6 +54,7 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
         UserError: for a mistake in the request, a missing artifact or other data than the record's.
     """
     _check_empty(request.to)
+    check_board(request.board)
     _check_options(request)
     source = _source(record, request)
     artifact = artifact_of(record, request.out)
@@ -107,7 +108,7 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
     """Return the file of the user's own method, which must be the one that was run; None if there is none to show."""
     target = record.method.target
     if is_built_in(record):
-        if request.method or request.package:
+        if (request.method, request.package) != (None, None):
             raise UserError(f"{record.method.name} comes with the benchmark; leave --method and --package out")
         return None
     if not is_file_target(target):
@@ -116,7 +117,7 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
         return None
     if request.package or not request.method:
         raise UserError(f"the method is a file of your own; give it by --method path/to/{target}")
-    path = Path(request.method.rpartition(":")[0] or request.method)
+    path = Path(request.method.rpartition(":")[0] or request.method).expanduser()
     content = read_plain(path.resolve(), SOURCE_LIMIT)
     if content is None:
         raise UserError(f"--method {request.method}: there is no such file of at most {SOURCE_LIMIT:,} bytes")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import sys
 from functools import partial
@@ -122,6 +123,51 @@ def test_a_network_as_the_evaluation_leaves_it_is_exported_and_not_changed(spars
     assert network.training and network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(value, before[name]) for name, value in copy_of_state(network).items())
     assert_same_logits(tmp_path / "network.onnx", network.eval(), size=8)
+
+
+@pytest.fixture(scope="module")
+def onnx2torch():
+    """Return onnx2torch, which imports torchvision for two operators of object detection.
+
+    Beside a CPU build of torch, torchvision's compiled operators do not load, and it looks for two of them at import.
+    They are declared then, without code: no network here has them.
+    """
+    try:
+        importlib.import_module("torchvision")
+    except RuntimeError:
+        library = torch.library.Library("torchvision", "FRAGMENT")
+        library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+        library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    return importlib.import_module("onnx2torch")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"last_norm": False}, {"name": "resnet50", "width": 1 / 32}],
+    ids=["lbn", "no-lbn", "bottlenecks"],
+)
+def test_another_reader_gets_the_same_logits_for_any_batch_in_torch(make_plan, trained, tmp_path, onnx2torch, changes):
+    network = trained(make_plan(**changes)(conv=plain_conv, norm=nn.BatchNorm2d))
+    path = tmp_path / "network.onnx"
+
+    export_onnx(network, path, channels=3, size=(8, 8))
+
+    again = onnx2torch.convert(path).eval()
+    for count in (1, 2, 5):
+        images = torch.rand(count, 3, 8, 8)
+        with torch.no_grad():
+            torch.testing.assert_close(again(images), network(images), atol=1e-4, rtol=1e-4)
+
+
+def test_the_file_has_plain_operators_of_an_old_set_only(sparse_binary, tmp_path):
+    path = tmp_path / "network.onnx"
+
+    export_onnx(sparse_binary(), path, channels=3, size=(9, 12))  # odd heights are rounded up by strides
+
+    model = onnx.load(path)
+    layers = {"Conv", "BatchNormalization", "Relu", "Add", "GlobalAveragePool", "Flatten"}
+    assert {node.op_type for node in model.graph.node} == layers | {"Sub", "Div"}  # the normalisation of images
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 18)]
 
 
 class Drifting(nn.Module):

@@ -251,7 +251,7 @@ def test_a_target_that_leads_nowhere_is_refused(target, message):
             {"kinds": "a"},
             r"here: options\.kinds is not a field of mine\. Did you mean kind\? Known: score_init, .*count",
         ),
-        ({"count": "many"}, r"here: options\.count: Input should be a valid integer.*got \{'count': 'many'\}"),
+        ({"count": "many"}, r"here: options\.count is a number and takes decimal digits, .*, got 'many'"),
         ({"kind": "c"}, r"here: options\.kind: Input should be 'a' or 'b'"),
         ({"count": -1}, r"here: options: count must not be negative, got \{'count': -1\}"),
     ],

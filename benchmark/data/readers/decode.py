@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.readers.picture import Picture, decode_picture
 from benchmark.errors import UserError
+from benchmark.interpreters import module_command, module_environment
 
 # One task of a few milliseconds; a task per image would cost more in hand-over than in decoding.
 _CHUNK = 256
@@ -127,8 +128,13 @@ def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], Decoded
             for content in (json.dumps(header).encode() + b"\n", *contents):
                 message.write(content)
             message.seek(0)
-            command = [sys.executable, "-m", "benchmark.data.readers.decode"]
-            process = subprocess.Popen(command, stdin=message, stdout=answer, stderr=subprocess.DEVNULL)
+            process = subprocess.Popen(
+                module_command("benchmark.data.readers.decode"),
+                env=module_environment(),
+                stdin=message,
+                stdout=answer,
+                stderr=subprocess.DEVNULL,
+            )
             running.callback(process.wait)
             running.callback(process.kill)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from benchmark import evaluate
@@ -111,6 +112,11 @@ def test_a_result_is_one_of_its_batch_size_and_a_curve_is_added_to_it(out, recor
         (["--dataset", "cifar10", "--data-dir", "EMPTY"], "cifar10"),
         (["--epsilon", "2"], "not a perturbation size"),
         (["--shard", "3/2"], "3/2"),
+        (["--shard", ""], "'' is not a shard"),
+        (["--protocol", ""], "'' is not a protocol id"),
+        (["--dataset", ""], "'' is not a known data set"),
+        (["--epsilon", ""], "'' is not a perturbation size"),
+        (["--images", "100000"], "--images 100000: the test part of digits has 360"),
         (["--images", "1", "--shard", "2/8"], "cannot be cut into 8 shards"),
         (["--shard", "1/2", "--curve"], "--curve is measured on all images"),
         (["--device", "tpu"], "auto, cpu or cuda"),
@@ -126,6 +132,26 @@ def test_a_wrong_request_is_told_in_one_sentence(out, record, run_command, argum
     assert message in str(result.exception)
     assert "\n" not in str(result.exception)
     assert not list(out.glob("evaluations/*.json"))
+
+
+def test_a_data_set_whose_images_the_network_cannot_take_is_refused(out, record, run_command):
+    generator = np.random.default_rng(0)
+    for number in range(16):
+        path = out / "own" / ("train", "test")[number % 2] / f"class{number // 2 % 4}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(generator.integers(0, 256, (8, 8, 3), dtype=np.uint8)).save(path)
+    asked = ["--dataset", "own", "--epsilon", "8/255", "--data-dir", out / "own", "--out", out]
+    result = run_command("evaluate", artifact_path(out, record.run), *asked)
+    assert isinstance(result.exception, UserError)
+    expected = "own has images of 3x8x8 in 4 classes, the network, made for digits, takes 1x8x8 in 10"
+    assert expected in str(result.exception)
+
+
+def test_a_place_where_nothing_can_be_written_is_found_before_the_work(out, record, run_command):
+    (out / "file").touch()
+    result = run_command("evaluate", artifact_path(out, record.run), "--images", "8", "--out", out / "file")
+    assert isinstance(result.exception, UserError)
+    assert "cannot write into" in str(result.exception) and result.output == ""
 
 
 class TwoLayers(nn.Module):

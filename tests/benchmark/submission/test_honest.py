@@ -90,6 +90,9 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
         (("/at/", "--url", f"https://example.org/{'a' * 200}"), "the submission cannot hold url"),
         (("/at/", "--to", "{rows}"), "name a new or empty folder"),
         (("/at/", "--to", "{rows}/mine.py/s"), "lies below mine.py, which is a file"),
+        (("/at/", "--method", ""), "comes with the benchmark"),
+        (("/at/", "--board", "{rows}/none"), "there is no board in"),
+        (("/at/", "--board", "{rows}/records"), "give --board a folder that holds records/, as {rows}"),
         (("nothing",), "nothing"),
     ],
 )
@@ -100,20 +103,19 @@ def test_a_mistake_in_submit_is_told_and_leaves_no_folder(run, rows, board, tmp_
     result = run("submit", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", *options)
 
     assert result.exit_code != 0
-    assert told in str(result.exception)
+    assert told.format(rows=rows) in str(result.exception)
     assert not to.exists()
 
 
-def test_credit_is_gits_name_unless_it_is_given(run, rows, tmp_path, monkeypatch):
+def test_credit_is_gits_name_unless_it_is_given(run, rows, board, tmp_path, monkeypatch):
     found = subprocess.CompletedProcess([], 0, "Grace  Hopper\n")
     monkeypatch.setattr(writing.subprocess, "run", lambda *args, **kwargs: found)
 
-    result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "s", "--board", tmp_path / "none")
+    result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "s", "--board", board)
 
     assert result.exit_code == 0, result.output
     assert json.loads((tmp_path / "s" / "submission.json").read_text())["credit"] == "Grace Hopper"
-    assert "is placed on a board of its own" in result.output
-    assert result.output.endswith(f"verify {tmp_path / 's'} --board {tmp_path / 'none'}\n")
+    assert result.output.endswith(f"verify {tmp_path / 's'} --board {board}\n")
 
 
 def test_without_gits_name_a_sentence_asks_for_the_credit(monkeypatch):

@@ -1,0 +1,188 @@
+"""What a file is, by its content: nothing is executed, unpickled or unpacked. Names and suffixes say nothing here."""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from pathlib import Path
+from typing import IO, NamedTuple
+
+EVALUATE = "and call benchmark.evaluate(network, dataset, protocol)"
+ONNX = f"load it in Python, for example by onnx2torch.convert, {EVALUATE}"
+UNPICKLE = f"build the network in Python, load its weights, from files you trust only, {EVALUATE}"
+WEIGHTS = f"build the network in Python, load these weights {EVALUATE}"
+UNPACK = "unpack it first"
+EVALUATED = "a result of `evaluate`"
+
+# First bytes of files that are known by them. Pickles of the protocols 0 and 1 have no such beginning.
+_BEGINNINGS = (
+    *((b"\x80" + bytes([version]) + b"\x8a\nl\xfc\x9cF\xf9", "a pickle of an old PyTorch") for version in range(2, 6)),
+    *((b"\x80" + bytes([version]), "a pickle") for version in range(2, 6)),
+    (b"PK\x03\x04", "a zip archive, as torch.save writes around a pickle"),
+    (b"PK\x05\x06", "a zip archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"BZh", "a bzip2 archive"),
+    (b"\xfd7zXZ", "an xz archive"),
+    (b"7z\xbc\xaf", "a 7z archive"),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive"),
+    (b"\x93NUMPY", "a numpy file, which may hold a pickle"),
+    (b"\x89HDF", "an HDF5 file"),
+    (b"\x7fELF", "an executable"),
+    (b"MZ", "an executable"),
+    (b"\xcf\xfa\xed\xfe", "an executable"),
+    (b"#!", "a script"),
+    (b"GGUF", "a GGUF file"),
+    (b"\x89PNG", "a PNG image"),
+    (b"\xff\xd8\xff", "a JPEG image"),
+    (b"version https://git-lfs", "a pointer of Git LFS"),
+)
+_ACTIONS = {
+    "a pickle of an old PyTorch": UNPICKLE,
+    "a pickle": UNPICKLE,
+    "an HDF5 file": f"build the network in PyTorch, with the weights from this file, {EVALUATE}",
+    "a pointer of Git LFS": "fetch the file itself by `git lfs pull`",
+}
+BEGINNING = 512  # bytes that tell many kinds; a tar archive says what it is in the 257th
+_JSON_LIMIT = 2**26  # bytes; the largest record has some thousands
+_HEADER_LIMIT = 2**26  # bytes of a safetensors header
+
+
+class Kind(NamedTuple):
+    """What a file is, with its article, and what to do with it."""
+
+    what: str
+    action: str
+    safetensors: bool = False  # whether its tensors can be read
+
+
+def kind_of_beginning(beginning: bytes) -> Kind | None:
+    """Return what a file is that begins with these bytes, up to `BEGINNING`; None if they do not tell."""
+    if beginning[8:9] == b"{":  # safetensors: eight bytes of a length, which may look like anything, and JSON
+        return None
+    for magic, what in _BEGINNINGS:
+        if beginning.startswith(magic):
+            return Kind(what, _ACTIONS.get(what, UNPACK if "archive" in what else "give another file"))
+    if beginning[257:262] == b"ustar":
+        return Kind("a tar archive", UNPACK)
+    if beginning[4:8] == b"TFL3":
+        return Kind("a TensorFlow Lite network", f"build the network in PyTorch {EVALUATE}")
+    return None
+
+
+def kind_of_content(path: Path) -> Kind | None:
+    """Return what a plain file is by its content; None if that is nothing known here.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    # O_NONBLOCK: a pipe that nobody writes to would otherwise be waited for.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
+        size = os.fstat(file.fileno()).st_size
+        beginning = file.read(BEGINNING)
+        if not beginning:
+            return Kind("an empty file", "fetch or write it again")
+        if beginning[8:9] == b"{":
+            return _safetensors_kind(file, size)
+        if beginning.startswith(b"PK\x03\x04"):
+            return _zip_kind(file)
+        if (kind := kind_of_beginning(beginning)) is not None:
+            return kind
+        text = beginning.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        if text.startswith((b"{", b"[")):
+            return _json_kind(file)
+        if text.startswith((b"<!doctype html", b"<html")):
+            return Kind("a web page", "fetch the file itself: this is what a server showed instead of it")
+        if _is_onnx(file, size):
+            return Kind("an ONNX network", ONNX)
+    return Kind("a text file", "give another file") if _is_text(beginning) else None
+
+
+def _zip_kind(file: IO[bytes]) -> Kind:
+    """Tell PyTorch's kinds of archives and numpy's apart by the names in them."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = [name.partition("/")[2] or name for name in archive.namelist()]
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return Kind("a damaged zip archive", "fetch or write it again")
+    if any(name.startswith("code/") for name in names) and "constants.pkl" in names:
+        return Kind("a TorchScript network", f"load it in Python by torch.jit.load {EVALUATE}")
+    if "archive_format" in names or "serialized_exported_program.json" in names:
+        return Kind("a torch.export program", f"load it in Python by torch.export.load(file).module() {EVALUATE}")
+    if "data.pkl" in names:
+        return Kind("a PyTorch checkpoint, as torch.save writes around a pickle", UNPICKLE)
+    if names and all(name.endswith(".npy") for name in names):
+        return Kind("a numpy archive of arrays", WEIGHTS)
+    return Kind("a zip archive", UNPACK)
+
+
+def _safetensors_kind(file: IO[bytes], size: int) -> Kind | None:
+    file.seek(0)
+    length = int.from_bytes(file.read(8), "little")
+    if length > min(_HEADER_LIMIT, size):
+        return None
+    try:
+        header = json.loads(file.read(length))
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(header, dict) or "robust-compression-artifact" in (header.get("__metadata__") or {}):
+        return None  # an artifact says itself what is wrong with it
+    if "x_adv" in header:
+        return Kind("a file of adversarial images", "`challenge` takes it", safetensors=True)
+    tensors = len(header.keys() - {"__metadata__"})
+    return Kind(f"a safetensors file of {tensors} tensors without a network", WEIGHTS, safetensors=True)
+
+
+def _json_kind(file: IO[bytes]) -> Kind:
+    file.seek(0)
+    try:
+        document = json.loads(file.read(_JSON_LIMIT))
+    except (ValueError, RecursionError):
+        return Kind("a text file", "give another file")
+    keys = set(document) if isinstance(document, dict) else set()
+    if {"run", "artifact", "evaluation", "provenance"} <= keys and isinstance(document["run"], str):
+        name = document["run"].replace("/", "__")
+        return Kind("a record", f"its artifact is artifacts/{name}.safetensors below the same folder of results")
+    if {"record_sha256", "sample"} <= keys:
+        return Kind("the description of a submission", "`verify` takes its folder")
+    if {"artifact", "protocol", "machine"} <= keys:
+        return Kind(EVALUATED, "give the artifact that was measured")
+    return Kind("a JSON file", "give another file")
+
+
+def _is_onnx(file: IO[bytes], size: int) -> bool:
+    """Return whether the top level of a file is that of ONNX's ModelProto, whose fields are known by their numbers."""
+    lengths, numbers = {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}, {1, 5}  # message fields that hold bytes, and integers
+    file.seek(0)
+    present, position = set(), 0
+    while position < size:
+        tag = _varint(file)
+        value = _varint(file)
+        if tag is None or value is None:
+            return False
+        field, wire = tag >> 3, tag & 7
+        if (wire, field in lengths, field in numbers) not in ((2, True, False), (0, False, True)):
+            return False
+        present.add(field)
+        position = file.tell() + (value if wire == 2 else 0)
+        file.seek(position)
+    return position == size and {1, 7} <= present
+
+
+def _varint(file: IO[bytes]) -> int | None:
+    """Read a number of protobuf's; None if there is none."""
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if byte[0] < 0x80:
+            return value
+    return None
+
+
+def _is_text(beginning: bytes) -> bool:
+    text = beginning.decode("utf-8", errors="ignore")  # the last character may be cut
+    whole = len(text.encode()) > len(beginning) - 4
+    return whole and all(character.isprintable() or character in "\t\n\r\f" for character in text)
