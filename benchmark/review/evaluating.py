@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from benchmark.launch.threads import threads_for
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import make_folders, write_model
+from benchmark.writing import writing
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,13 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
     artifact, parent, data, part, protocol = task.artifact, task.parent, task.data, task.part, task.protocol
     shard, device, path = task.shard, task.device, task.path
     found = load_evaluated(path) if path.exists() else None
-    if found is not None and found.test_sha256 == data.sha256:
+    if found is not None and found.test_sha256 != data.sha256:
+        aside = path.with_name(f"{path.stem}__data-{found.test_sha256[:12]}.json")
+        with writing(aside):
+            os.replace(path, aside)
+        say(f"set aside: {path} was measured on other test images or labels than those here; it is {aside} now")
+        found = None
+    if found is not None:
         say(f"already measured on {found.machine.started}; delete {path} to repeat it")
     else:
         started, clock = datetime.now(UTC), time.perf_counter()

@@ -20,7 +20,7 @@ from benchmark.data.load import load_test
 from benchmark.errors import UserError
 from benchmark.results.evaluated import load_evaluated
 from benchmark.results.protocol import Protocol
-from benchmark.results.store import artifact_path
+from benchmark.results.store import artifact_path, write_model
 
 ROOT = Path(__file__).resolve().parents[3]
 HARD = "200/255"  # nothing survives, so that AutoAttack is over at once
@@ -41,6 +41,20 @@ def test_the_file_measured_again_has_the_verdicts_of_its_record(out, record, run
 
     again = run_command("evaluate", path, "--protocol", record.protocol, "--out", out)
     assert "already measured" in again.output
+
+
+def test_a_result_on_other_test_images_is_kept_beside_the_new_one(out, record, run_command):
+    asked = ("evaluate", artifact_path(out, record.run), "--images", "9", "--epsilon", HARD, "--out", out)
+    assert run_command(*asked).exit_code == 0
+    (file,) = (out / "evaluations").glob("*.json")
+    other = load_evaluated(file).model_copy(update={"test_sha256": "0" * 64})
+    write_model(file, other)
+
+    result = run_command(*asked)
+
+    assert result.exit_code == 0 and "was measured on other test images or labels" in result.output
+    assert load_evaluated(file).test_sha256 == load_test("digits", None).sha256
+    assert load_evaluated(file.with_name(f"{file.stem}__data-{'0' * 12}.json")) == other
 
 
 @pytest.mark.slow
