@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,9 +119,19 @@ def _readers(name: str, place: Path) -> list[LocalReader]:
         return [*readers, *nested]
     # Folders called train or test may be anything: beside another layout they count only if there are images in them.
     readers += [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
-    if not readers and name not in _OFFICIAL:  # files of a known set that hold another bear the name of that one
-        readers = [reader for find in _OFFICIAL.values() for reader in find(place)]
+    if not readers and name not in _OFFICIAL:
+        readers = [reader for known, reader in _official(place) if place.name in same_names(name) or _akin(name, known)]
     return readers
+
+
+def _official(place: Path) -> Iterator[tuple[str, LocalReader]]:
+    """Yield each known set whose published layout a folder has, and its reader; the files may hold another set."""
+    return ((known, reader) for known, find in _OFFICIAL.items() for reader in find(place))
+
+
+def _akin(name: str, known: str) -> bool:
+    """Return whether two names share a word, as my-cifar10 and cifar10, or mnist and fashion-mnist."""
+    return bool(set(re.split(r"[-_.]", name.lower())) & set(known.split("-")))
 
 
 def _unpacked(name: str, folder: Path) -> Reader | None:
@@ -166,6 +176,8 @@ def _downloaded(name: str, folder: Path) -> Reader:
 def _nearby(name: str, folder: Path) -> str:
     """Name what lies in the data folder and may be meant: an archive that is not unpacked, or a subfolder."""
     for place in (place for places in _places(name, folder) for place in places):
+        for known, reader in _official(place) if name not in _OFFICIAL else ():
+            return f" The {reader.kind} in {reader.folder} belong to {known}: move them to {folder / name} if meant."
         for entry in visible(place):
             if entry.is_file() and entry.name.lower().endswith(_ARCHIVES):
                 return f" {entry} is an archive: unpack it there first."
