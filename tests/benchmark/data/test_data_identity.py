@@ -361,9 +361,7 @@ def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
     assert load_test("my-cifar100", tmp_path).info.num_classes == 10
     pets = tmp_path / "pets"
     said = message(load_test, "pets", tmp_path)
-    assert (
-        f"in {tmp_path / 'cifar-100-python'} belong to cifar100: move them to {tmp_path / 'pets'} if meant" in refused
-    )
+    assert f"in {tmp_path / 'cifar-100-python'} belong to cifar100: move them to {pets} if meant" in said
     pets.mkdir()
     (pets / "cifar-100-python").symlink_to(tmp_path / "cifar-100-python")
     assert len(load_test("pets", tmp_path).test) == 60
