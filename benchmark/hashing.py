@@ -15,5 +15,6 @@ def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name].detach().cpu()
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        digest.update(value.reshape(-1).view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
+        value = value.to_dense().reshape(-1).contiguous()  # of any layout
+        digest.update(value.view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
     return digest.hexdigest()

@@ -106,7 +106,7 @@ class _Fit:
         whole = len(self.images)
         if first := self.problem(2):
             for size in (whole, *FIXED_SIZES):
-                if size != 2 and self.problem(size) is None:
+                if size != 2 and self._fits(size):
                     network.least = network.most = size
                     return None
             return first
@@ -118,6 +118,12 @@ class _Fit:
             most //= 2
         network.least, network.most = (2 if self.problem(1) else 1), (None if most == whole else most)
         return None
+
+    def _fits(self, count: int) -> bool:
+        try:
+            return self.problem(count) is None
+        except UserError:  # what it returns for two images is the better sentence
+            return False
 
     def problem(self, count: int) -> str | None:
         """Return why the network cannot be run on so many images at once; None if it can.
@@ -227,7 +233,8 @@ def _cause(error: Exception) -> str:
     """Return the line of an exception that says what is wrong: the last one where TorchScript tells its way there."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     line = lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
-    return line.removeprefix("RuntimeError: ")
+    line = line.removeprefix("RuntimeError: ")
+    return line if isinstance(error, RuntimeError) else f"{type(error).__name__}: {line}"
 
 
 def _described(output: object) -> str:

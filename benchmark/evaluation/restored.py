@@ -51,20 +51,36 @@ class Snapshot:
 
 class _TensorState:
     def __init__(self, tensor: Tensor) -> None:
-        self.tensor, self.data, self.values = tensor, tensor.data, tensor.data.clone()
+        self.tensor, self.data, self.values = tensor, tensor.data, _Values(tensor.data)
         self.leaf, self.requires_grad = tensor.is_leaf, tensor.requires_grad
         self.grad = tensor.grad if tensor.is_leaf else None
-        self.grad_values = None if self.grad is None else self.grad.clone()
+        self.grad_values = None if self.grad is None else _Values(self.grad.data)
 
     def restore(self) -> None:
         self.tensor.data = self.data
-        _restore_values(self.data, self.values)
+        self.values.restore()
         if self.leaf:
             if self.tensor.requires_grad != self.requires_grad:
                 self.tensor.requires_grad_(self.requires_grad)
             self.tensor.grad = self.grad
-        if self.grad is not None and self.grad_values is not None:
-            _restore_values(self.grad.data, self.grad_values)
+        if self.grad_values is not None:
+            self.grad_values.restore()
+
+
+class _Values:
+    """The bytes behind a tensor: elements of it may share memory, and some kinds of numbers know no comparison."""
+
+    def __init__(self, data: Tensor) -> None:
+        self.data = data
+        strided = data.layout == torch.strided
+        self.bytes = data.untyped_storage().clone() if strided and not data.is_meta else None
+        self.copy = None if strided else data.clone()
+
+    def restore(self) -> None:
+        if self.bytes is not None:
+            self.data.untyped_storage().copy_(self.bytes)
+        if self.copy is not None:
+            self.data.copy_(self.copy)
 
 
 @contextmanager
@@ -79,16 +95,6 @@ def left_as_found(network: nn.Module) -> Iterator[None]:
             yield
     finally:
         snapshot.restore()
-
-
-def _restore_values(data: Tensor, values: Tensor) -> None:
-    try:
-        same = torch.equal(data, values)
-    except RuntimeError:  # some kinds of tensors know no comparison
-        same = False
-    if not same:
-        with torch.no_grad():
-            data.copy_(values)
 
 
 def _restore_items(items: Any, before: dict[str, Any], keep: tuple[str, ...] = ()) -> None:

@@ -213,7 +213,8 @@ def test_progress_and_warnings_are_reported_and_no_handler_is_left(cheap, run, m
     assert (list(logger.handlers), logger.propagate, logger.level) == before
     assert any("warning" in line and "probability distribution" in line for line in lines)
     progress = [line for line in lines if "still robust" in line]
-    shape = r"autoattack  (\S+) +batch \d+/\d+   \d+/18 still robust   \d+s, at most about \d+s left"
+    time = r"[0-9.]+(?:s| min| h)"
+    shape = rf"autoattack  (\S+) +batch \d+/\d+   \d+/18 still robust   {time}, at most about {time} left"
     assert list(dict.fromkeys(re.fullmatch(shape, line)[1] for line in progress)) == list(CASCADE)
     assert capsys.readouterr() == ("", "")
 

@@ -67,7 +67,7 @@ def state_of():
         if value is None:
             return None
         facts = value.dtype, value.device, value.stride(), value.requires_grad, value.data_ptr(), id(value)
-        return (*facts, value.detach().double().flatten().tolist(), tensor(value.grad) if value.is_leaf else None)
+        return (*facts, repr(value.detach().double().flatten().tolist()), tensor(value.grad) if value.is_leaf else None)
 
     def state(module: nn.Module) -> Any:
         return [
