@@ -128,6 +128,6 @@ def test_a_network_that_answers_at_random_has_the_same_numbers_every_time(viewed
         return viewed(images + 0.3 * torch.randn_like(images))
 
     torch.manual_seed(1)
-    first = evaluate(noisy, "digits", PROTOCOL)
+    first = evaluate(noisy, "digits", PROTOCOL.replace("standard-8", "standard-2"))
     torch.manual_seed(2)
-    assert evaluate(noisy, "digits", PROTOCOL).verdicts == first.verdicts
+    assert evaluate(noisy, "digits", PROTOCOL.replace("standard-8", "standard-2")).verdicts == first.verdicts
