@@ -72,27 +72,27 @@ def content_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 
 def _differences(name: str, part: Part, raw: RawPart, class_names: tuple[str, ...]) -> Iterator[str]:
     """Yield what differs from the published part, in words; the most telling first."""
-    known = PUBLISHED[name]
-    published = known.part(part)
+    published_set = PUBLISHED[name]
+    published = published_set.part(part)
     named = bool(class_names) and class_names != tuple(str(number) for number in range(len(class_names)))
     if named:
-        for number, (got, want) in enumerate(zip(class_names, known.class_names, strict=True)):
-            if _plain(known.spellings.get(got, got)) != _plain(want):
+        for number, (got, want) in enumerate(zip(class_names, published_set.class_names, strict=True)):
+            if _plain(published_set.spellings.get(got, got)) != _plain(want):
                 yield f"its class {number} is called {got!r}, and that of {name} {want!r}"
     if published.content is not None and published.content == content_sha256(raw.images, raw.labels):
         return
-    if known.jpeg and raw.encodings - {"JPEG"}:
+    if published_set.jpeg and raw.encodings - {"JPEG"}:
         yield f"it has {_words(raw.encodings - {'JPEG'})} images, and {name} has JPEG images only"
-    if not known.jpeg and raw.encodings & LOSSY:
+    if not published_set.jpeg and raw.encodings & LOSSY:
         yield f"it has {_words(raw.encodings & LOSSY)} images, and the originals of {name} are lossless"
     yield from _count_differences(raw, published)
     if not raw.encodings and published.files and all(file.name in published.files for file, _ in raw.files):
         yield from _file_differences(raw, published)
         return
     yield from _sum_differences(raw, published)
-    yield from _class_differences(raw, published, known, named)
+    yield from _class_differences(raw, published, published_set, named)
     if published.content is not None:
-        decoder = ", or this machine decodes JPEG in another way" if known.jpeg else ""
+        decoder = ", or this machine decodes JPEG in another way" if published_set.jpeg else ""
         yield f"some of its images or labels are not the published ones{decoder}"
 
 

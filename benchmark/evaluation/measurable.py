@@ -185,7 +185,7 @@ class _Fit:
         if not reached:
             doubts.append(
                 f"no gradient leads from the {self.name}'s logits to its images (detached, quantised, or computed "
-                "without gradients), so that of all attacks only Square tells anything"
+                "without gradients), so that only Square attacks it in earnest"
             )
         return doubts
 
@@ -230,7 +230,7 @@ def _type(kind: torch.dtype) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """Return the line of an exception that says what is wrong: the last one where TorchScript tells its way there."""
+    """Return the line of an exception that names the fault: the last one of TorchScript, which shows its stack first."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     line = lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
     line = line.removeprefix("RuntimeError: ")
