@@ -230,7 +230,7 @@ def _type(kind: torch.dtype) -> str:
 
 
 def _cause(error: Exception) -> str:
-    """Return the line of an exception that names the fault: the last one of TorchScript, which shows its stack first."""
+    """Return the line of an exception that says what failed: the last one of TorchScript, after its stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     line = lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
     line = line.removeprefix("RuntimeError: ")
