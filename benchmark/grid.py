@@ -12,7 +12,7 @@ from typing import Literal
 from benchmark.bench.work import Work, work_of
 from benchmark.catalogue import LEADERBOARDS
 from benchmark.cost import training_flops
-from benchmark.data.hashes import DataHashes
+from benchmark.data.hashes import DataHashes, LocalData
 from benchmark.experiment import Experiment
 from benchmark.launch.known import is_attacked, other_data_reason
 from benchmark.launch.order import work_folder
@@ -48,14 +48,14 @@ class Planned:
     architecture: Architecture | None  # that is built; None if refused
     work: Work | None  # what its time is predicted from; None where `flops` is, or for a method's own architecture
     robust_share: float | None  # of the test images, in records of this data set and epsilon; None without one
-    unchecked: bool  # whether there are results of the run whose data could not be compared, as the data are not here
+    unchecked: bool = False  # whether the data are not here, so that no result of the run could be compared with them
 
 
 def plan(
     experiments: Sequence[Experiment],
     methods: dict[str, ResolvedMethod],
     out: Path,
-    hashes_of: Callable[[str], DataHashes | None],
+    local: LocalData,
 ) -> list[Planned]:
     """Find the state of every experiment from the records and work folders below `out`; runs nothing.
 
@@ -63,13 +63,12 @@ def plan(
         experiments: as `suite.expand` returns them.
         methods: resolved methods by their target.
         out: the output folder.
-        hashes_of: returns the hashes of a data set by its name, None if its files are not here; asked only where
-            there are results to compare with.
+        local: the data that are here; decoded only where there are results to compare with.
 
     Raises:
         UserError: if a record below `out` or the data are broken.
     """
-    hashes_of = cache(hashes_of)
+    hashes_of, is_here = cache(local.hashes), cache(local.is_here)
     finished: dict[str, list[Record]] = {}
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
@@ -79,7 +78,8 @@ def plan(
     def of(experiment: Experiment, *, anew: bool) -> Planned:
         found, records = methods[experiment.method.target], finished.get(experiment.run, [])
         hashes = hashes_of(experiment.dataset) if records else None
-        return _planned(experiment, found, out, records, hashes, reported, shares, anew=anew)
+        planned = _planned(experiment, found, out, records, hashes, reported, shares, anew=anew)
+        return replace(planned, unchecked=not is_here(experiment.dataset))
 
     planned = [of(experiment, anew=False) for experiment in experiments]
     # A method that begins with a run needs what its training leaves, which is more than the artifact.
@@ -196,7 +196,6 @@ def _planned(
         built,
         work,
         shares.get((experiment.dataset, experiment.epsilon)),
-        unchecked=bool(records) and hashes is None,
     )
 
 

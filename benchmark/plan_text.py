@@ -40,7 +40,10 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
             yield f"{INDENT}note: {item.reported.note}"
     yield ""
     yield _summary(planned)
-    yield from _unchecked(planned)
+    if unchecked := _unchecked(planned):
+        yield unchecked
+    elif any(item.unchecked for item in planned):
+        yield "unchecked: the data, as their files are not here; --data-dir names their folder"
     accepted = [item for item in planned if item.state != "refused"]
     if accepted:
         yield f"all together: {_total(accepted)}"
@@ -64,17 +67,20 @@ def remarks(planned: Sequence[Planned]) -> Iterator[str]:
     for warning, runs in warned.items():
         which = runs[0] if len(runs) == 1 else f"{len(runs)} experiments such as {runs[0]}"
         yield f"note   {which}: {warning}"
-    yield from _unchecked(planned)
+    if unchecked := _unchecked(planned):
+        yield unchecked
 
 
-def _unchecked(planned: Sequence[Planned]) -> Iterator[str]:
-    """Yield that records were believed without a look at the data, if any were."""
-    unchecked = [item.experiment for item in planned if item.unchecked]
-    if unchecked:
-        yield (
-            f"unchecked: whether the records of {len(unchecked)} experiments are of your {unchecked[0].dataset}, "
-            "as its files are not here; --data-dir names their folder"
-        )
+def _unchecked(planned: Sequence[Planned]) -> str:
+    """Return that results were believed without a look at the data; empty if none were."""
+    unchecked = [item for item in planned if item.unchecked and (item.state == "done" or item.known is not None)]
+    if not unchecked:
+        return ""
+    dataset = unchecked[0].experiment.dataset
+    return (
+        f"unchecked: whether the records of {len(unchecked)} experiments are of your {dataset}, as its files are not "
+        "here; --data-dir names their folder"
+    )
 
 
 def _known_text(known: Record, *, only_further: bool) -> str:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from benchmark.catalogue import CONFIGS, registered_methods
 from benchmark.data.fitness import check_same_kind
-from benchmark.data.hashes import local_hashes
+from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_test, load_training
 from benchmark.devices import choose_device, jobs_and_threads
 from benchmark.errors import UserError, suggestion
@@ -52,7 +51,7 @@ def plan_suite(request: Request) -> list[Planned]:
     entries = _entries(suite, request.methods)
     experiments = expand(suite, entries, seeds=_seeds(request, suite), preset=_preset(request, suite))
     methods = {found.target: found for _, found in entries}
-    return plan(experiments, methods, request.out, partial(local_hashes, data_dir=request.data_dir))
+    return plan(experiments, methods, request.out, LocalData(request.data_dir))
 
 
 def run_suite(request: Request, *, device: str, jobs: int | None, command: str, say: Callable[[str], None]) -> bool:

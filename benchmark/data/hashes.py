@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,16 +17,30 @@ class DataHashes(NamedTuple):
     test: str
 
 
-def local_hashes(name: str, data_dir: Path | None) -> DataHashes | None:
-    """Decode a data set that is on disk and return its hashes; None if it is not there. Downloads nothing.
+@dataclass(frozen=True)
+class LocalData:
+    """The data sets on disk; nothing is downloaded.
 
-    Args:
-        name: of the data set.
-        data_dir: folder with its files; None for `data` in the current folder.
-
-    Raises:
-        UserError: if its files are broken or incomplete.
+    Attributes:
+        data_dir: folder with their files; None for `data` in the current folder.
     """
-    if find_local(name, data_dir) is None:
-        return None
-    return DataHashes(load_training(name, data_dir).sha256, load_test(name, data_dir).sha256)
+
+    data_dir: Path | None
+
+    def is_here(self, name: str) -> bool:
+        """Return whether there are files of a data set; decodes nothing.
+
+        Raises:
+            UserError: if they could be read in two ways.
+        """
+        return find_local(name, self.data_dir) is not None
+
+    def hashes(self, name: str) -> DataHashes | None:
+        """Decode a data set and return its hashes; None if it is not here.
+
+        Raises:
+            UserError: if its files are broken or incomplete.
+        """
+        if not self.is_here(name):
+            return None
+        return DataHashes(load_training(name, self.data_dir).sha256, load_test(name, self.data_dir).sha256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.cost import forward_runs, multiply_adds, training_flops, training_images
+from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_training
 from benchmark.grid import plan
 from benchmark.models import NetworkPlan
@@ -20,7 +21,7 @@ def resnet34(classes=10, **changes):
 
 
 def planned(tmp_path, *experiments):
-    return plan(experiments, METHODS, tmp_path, lambda name: None)
+    return plan(experiments, METHODS, tmp_path, LocalData(None))
 
 
 @pytest.mark.parametrize("classes", [10, 100])

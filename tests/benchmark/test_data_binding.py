@@ -240,6 +240,14 @@ def test_plan_and_run_without_the_data_work_and_say_that_they_are_unchecked(run,
         assert "unchecked: whether the records of 1 experiments are of your shapes" in output
 
 
+def test_a_plan_before_any_run_says_too_that_there_are_no_data(run, shapes):
+    shutil.rmtree(shapes)
+
+    code, output = run("plan")
+
+    assert code == 0 and "unchecked: the data, as their files are not here" in output
+
+
 def test_a_plan_with_the_data_is_not_called_unchecked(run, out):
     code, output = run("plan")
 

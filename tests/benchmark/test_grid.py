@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.data.hashes import LocalData
 from benchmark.grid import plan
 from benchmark.launch.order import work_folder
 from benchmark.plan_text import remarks
@@ -24,11 +25,8 @@ METHODS = {
     "methods.at:AT": ResolvedMethod(AT, "methods.at:AT"),
     "methods.edge_popup:EdgePopup": ResolvedMethod(EdgePopup, "methods.edge_popup:EdgePopup"),
 }
+NOWHERE = LocalData(None)
 DENSE_METHOD = {"name": "at", "target": "methods.at:AT"}
-
-
-def no_data(name):
-    """Return that no data set is here."""
 
 
 @pytest.fixture
@@ -36,7 +34,7 @@ def planned(make_experiment, tmp_path):
     """Return the plan of one experiment, changed by keyword."""
 
     def make(**changes):
-        (item,) = plan([make_experiment(**changes)], METHODS, tmp_path, no_data)
+        (item,) = plan([make_experiment(**changes)], METHODS, tmp_path, NOWHERE)
         return item
 
     return make
@@ -74,7 +72,7 @@ def test_run_tells_a_warning_once_for_all_that_it_is_about(make_experiment, save
     save_result(done)
     others = [make_experiment(allocation=0.0), make_experiment(allocation=1.0), make_experiment(keep_ratio=1.0)]
 
-    lines = list(remarks(plan([done, *todo, *others], METHODS, tmp_path, no_data)))
+    lines = list(remarks(plan([done, *todo, *others], METHODS, tmp_path, NOWHERE)))
 
     assert len(lines) == 4
     assert lines[0].startswith(f"skip   {others[2].run}: edge_popup selects weights")
@@ -152,7 +150,7 @@ def test_a_refusal_that_is_no_sentence_is_still_a_refusal(planned, monkeypatch):
 def test_plan_keeps_the_order_and_writes_nothing(make_experiment, tmp_path):
     experiments = [make_experiment(seed=seed) for seed in (2, 0, 1)]
 
-    items = plan(experiments, METHODS, tmp_path / "out", no_data)
+    items = plan(experiments, METHODS, tmp_path / "out", NOWHERE)
 
     assert [item.experiment.seed for item in items] == [2, 0, 1]
     assert not (tmp_path / "out").exists()

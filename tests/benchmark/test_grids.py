@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from benchmark.catalogue import CONFIGS
+from benchmark.data.hashes import LocalData
 from benchmark.grid import REPORTED, plan
 from benchmark.leaderboard.reference import load_reported
 from benchmark.leaderboard.reproduction import find_reported
@@ -231,7 +232,7 @@ def test_the_ablation_of_the_initialisation_has_its_reported_numbers(ablations, 
 
 
 def test_the_plan_of_the_ablations_tells_every_number_and_none_for_the_capacity_curve(ablations, tmp_path):
-    planned = plan(ablations, METHODS, tmp_path, lambda name: None)
+    planned = plan(ablations, METHODS, tmp_path, LocalData(None))
     lines = list(plan_lines(planned))
 
     assert all(item.reported for item in planned if item.experiment.method.name == "edge_popup")
@@ -312,7 +313,7 @@ def test_hydra_with_another_loss_than_its_own_reproduces_nothing(make_experiment
 
 
 def test_the_note_on_the_two_doubtful_numbers_is_printed(tmp_path):
-    lines = list(plan_lines(plan(cells("cifar100"), METHODS, tmp_path, lambda name: None)))
+    lines = list(plan_lines(plan(cells("cifar100"), METHODS, tmp_path, LocalData(None))))
 
     assert sum(line.startswith("        note: As printed") for line in lines) == 2
     assert "28 experiments: 28 todo; 28 with a reported number" in lines
@@ -326,7 +327,7 @@ def test_no_cell_is_refused(tmp_path, name, preset):
     others = {"at", "atmc", "edge_popup", "hydra"} ^ set(BUILT_IN)
     grid = cells(name, preset, [MethodEntry(method=method) for method in sorted(others)])
 
-    planned = plan(grid, METHODS, tmp_path, lambda name: None)
+    planned = plan(grid, METHODS, tmp_path, LocalData(None))
 
     assert [item.reason for item in planned if item.state == "refused"] == []
     assert {item.experiment.method.name for item in planned} >= others
@@ -341,7 +342,7 @@ def test_small_suites_run_every_method_in_both_precisions_with_its_own_objective
     assert asked == {(m, w, o) for m in BUILT_IN for w in ("fp", "binary") for o in (own[m], "fast")}
     assert len(grid) == len(asked) == 32
     assert all(e.architecture.last_norm for e in grid if e.method.name != "rst")
-    assert {item.state for item in plan(grid, METHODS, tmp_path, lambda name: None)} == {"todo"}
+    assert {item.state for item in plan(grid, METHODS, tmp_path, LocalData(None))} == {"todo"}
 
 
 def test_the_sanity_suite_varies_only_what_it_compares():

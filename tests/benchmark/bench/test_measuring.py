@@ -17,6 +17,7 @@ from benchmark.bench.peak import convolution_rates, memory_rate
 from benchmark.bench.suite_steps import experiment_step
 from benchmark.bench.timing import fastest, medians
 from benchmark.bench.work import work_of
+from benchmark.data.hashes import LocalData
 from benchmark.evaluation.progress import attack_costs
 from benchmark.grid import plan
 from benchmark.models import network_plan, plain_conv
@@ -201,7 +202,7 @@ def test_equal_steps_of_a_suite_are_measured_once_with_fewer_images_where_they_a
     monkeypatch.setattr(attack_times, "FEWEST_PASSES", 2)
     experiments = [make_experiment(**TINY, seed=seed) for seed in (0, 1)] + [make_experiment(**TINY, **HYDRA)]
 
-    found = suite_cases(plan(experiments, METHODS, tmp_path, lambda name: None), METHODS, CPU)
+    found = suite_cases(plan(experiments, METHODS, tmp_path, LocalData(None)), METHODS, CPU)
     slow = EMPTY.with_rates([ConvolutionRate(precision="fp32", channels=8, side=8, forward=1e-6, backward=1e-6)])
     measured = slow
     for case in found:
