@@ -43,7 +43,7 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
     if unchecked := _unchecked(planned):
         yield unchecked
     elif any(item.unchecked for item in planned):
-        yield "unchecked: the data, as their files are not here; --data-dir names their folder"
+        yield "unchecked: the data, as their files are not here; pass their folder as --data-dir"
     accepted = [item for item in planned if item.state != "refused"]
     if accepted:
         yield f"all together: {_total(accepted)}"
@@ -78,8 +78,8 @@ def _unchecked(planned: Sequence[Planned]) -> str:
         return ""
     dataset = unchecked[0].experiment.dataset
     return (
-        f"unchecked: whether the records of {len(unchecked)} experiments are of your {dataset}, as its files are not "
-        "here; --data-dir names their folder"
+        f"unchecked: the data of {len(unchecked)} finished experiments, as the files of {dataset} are not here; pass "
+        "their folder as --data-dir to compare them"
     )
 
 

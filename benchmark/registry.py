@@ -118,7 +118,8 @@ def resolve(method: str) -> ResolvedMethod:
     except UserError:
         raise
     except (Exception, SystemExit) as error:  # a plug-in's module may raise anything at import
-        raise UserError(f"method {method!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        remedy = "; put its folder on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        raise UserError(f"method {method!r} cannot be loaded: {type(error).__name__}: {error}{remedy}") from error
     _check_form(cls, target)
     return ResolvedMethod(cls, target)
 

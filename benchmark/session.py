@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.catalogue import CONFIGS, registered_methods
-from benchmark.data.fitness import check_same_kind
+from benchmark.data.fitness import check_fitness
 from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_test, load_training
 from benchmark.devices import choose_device, jobs_and_threads
@@ -195,7 +195,7 @@ def _preset(request: Request, suite: Suite) -> PresetName | None:
 def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
     """Read the data once before anything starts, so that a mistake in them is told once."""
     test = load_test(experiment.dataset, data_dir)
-    check_same_kind(load_training(experiment.dataset, data_dir).info, test.info)
+    check_fitness(load_training(experiment.dataset, data_dir), test)
     experiment.evaluation.wide_images(len(test.test))
 
 

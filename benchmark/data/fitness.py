@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from benchmark.data.load import ImageInfo
+from benchmark.data.load import ImageInfo, TestData, TrainingData
 from benchmark.errors import UserError
 from benchmark.results.protocol import MIN_CLASSES
 
 MIN_SIZE = 8  # pixels; the networks halve the image three times
 
 
-def check_same_kind(training: ImageInfo, test: ImageInfo) -> None:
+def check_fitness(training_data: TrainingData, test_data: TestData) -> None:
     """Refuse a data set that cannot be evaluated, before anything is trained on it.
 
     Raises:
-        UserError: if the two parts differ in classes, channels or size, or AutoAttack cannot run on them.
+        UserError: if the two parts are the same images, if they differ in classes, channels or size, or if AutoAttack
+            cannot run on them.
     """
+    training, test = training_data.info, test_data.info
+    if training_data.sha256 == test_data.sha256:
+        raise UserError(f"the training and the test part of {test.name} are the same images; give it a test part")
 
     def kind(info: ImageInfo) -> str:
         return f"{info.num_classes} classes, {info.channels} channels of {info.height}x{info.width} pixels"

@@ -213,7 +213,11 @@ def _checked_info(name: str, which: Part, part: RawPart, class_names: tuple[str,
     wrong = np.flatnonzero((part.labels < 0) | (part.labels >= num_classes))
     if wrong.size:
         row = int(wrong[0])
-        raise UserError(f"{part.where(row)} has label {part.labels[row]}; {name} has labels 0 to {num_classes - 1}.")
+        begin_at_1 = part.labels.min() == 1 and part.labels.max() == num_classes
+        remedy = "these begin at 1: subtract 1 from all" if begin_at_1 else "correct it, or leave the image out"
+        raise UserError(
+            f"{part.where(row)} has label {part.labels[row]}; {name} has labels 0 to {num_classes - 1}; {remedy}."
+        )
     check_identity(name, which, part, class_names)
     return ImageInfo(
         name=name,

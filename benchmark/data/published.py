@@ -127,6 +127,7 @@ PUBLISHED = {
     "cifar10": PublishedSet(
         class_names=_CIFAR10,
         jpeg=False,
+        spellings={"plane": "airplane", "car": "automobile"},
         train=PublishedPart(
             (5000,) * 10,
             files={

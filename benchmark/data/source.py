@@ -11,7 +11,7 @@ from benchmark.data.catalog import KNOWN
 from benchmark.data.download import DOWNLOADS, download, unpack
 from benchmark.data.readers.cifar import find_cifar10, find_cifar100
 from benchmark.data.readers.digits import DigitsReader
-from benchmark.data.readers.fashion_mnist import find_fashion_mnist
+from benchmark.data.readers.fashion_mnist import find_fashion_mnist, find_mnist
 from benchmark.data.readers.image_folder import find_image_folder
 from benchmark.data.readers.listing import distinct, is_file, refuse_broken_link, visible
 from benchmark.data.readers.parquet import find_parquet
@@ -28,6 +28,7 @@ _OFFICIAL: dict[str, Callable[[Path], Sequence[LocalReader]]] = {
     "cifar100": find_cifar100,
     "svhn": find_svhn,
     "fashion-mnist": find_fashion_mnist,
+    "mnist": find_mnist,
 }
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip", ".7z", ".rar")
 _OWN = (
@@ -113,25 +114,22 @@ def _places(name: str, folder: Path) -> list[list[Path]]:
 
 def _readers(name: str, place: Path) -> list[LocalReader]:
     """Return a reader for each layout in which a folder could hold the data set."""
-    official = _OFFICIAL[name](place) if name in _OFFICIAL else ()
+    # What was refused under a known name may be read as my-<name>, or under the name of its folder.
+    official = [
+        reader
+        for known, reader in _official(place)
+        if known == name or f"my-{known}" == name or (name not in _OFFICIAL and place.name in same_names(name))
+    ]
     readers = [*official, *find_parquet(place, name, KNOWN.get(name))]
     if nested := find_tiny_imagenet(place):
         return [*readers, *nested]
     # Folders called train or test may be anything: beside another layout they count only if there are images in them.
-    readers += [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
-    if not readers and name not in _OFFICIAL:
-        readers = [reader for known, reader in _official(place) if place.name in same_names(name) or _akin(name, known)]
-    return readers
+    return readers + [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
 
 
 def _official(place: Path) -> Iterator[tuple[str, LocalReader]]:
     """Yield each known set whose published layout a folder has, and its reader; the files may hold another set."""
     return ((known, reader) for known, find in _OFFICIAL.items() for reader in find(place))
-
-
-def _akin(name: str, known: str) -> bool:
-    """Return whether two names share a word, as my-cifar10 and cifar10, or mnist and fashion-mnist."""
-    return bool(set(re.split(r"[-_.]", name.lower())) & set(known.split("-")))
 
 
 def _unpacked(name: str, folder: Path) -> Reader | None:
@@ -152,7 +150,8 @@ def _unpacked(name: str, folder: Path) -> Reader | None:
 def _downloaded(name: str, folder: Path) -> Reader:
     where = f"{folder} or {folder / name}" if folder.is_dir() else f"{folder}, which does not exist"
     if name not in DOWNLOADS:
-        hint = f" Its source: {KNOWN[name].source}." if name in KNOWN else suggestion(name, KNOWN)
+        hint = f" Its source: {KNOWN[name].source}." if name in KNOWN else ""
+        hint = hint or ("" if name.startswith("my-") else suggestion(name, KNOWN))
         raise UserError(
             f"found no {name} in {where}; put there {_OWN}, or pass another --data-dir.{_nearby(name, folder)}{hint}"
         )
@@ -176,8 +175,11 @@ def _downloaded(name: str, folder: Path) -> Reader:
 def _nearby(name: str, folder: Path) -> str:
     """Name what lies in the data folder and may be meant: an archive that is not unpacked, or a subfolder."""
     for place in (place for places in _places(name, folder) for place in places):
-        for known, reader in _official(place) if name not in _OFFICIAL else ():
-            return f" The {reader.kind} in {reader.folder} belong to {known}: move them to {folder / name} if meant."
+        for known, reader in _official(place):
+            own = "" if name in _OFFICIAL else f", or move them to {folder / name} if they are {name}"
+            return f" The {reader.kind} in {reader.folder} are those of {known}: use --dataset {known}{own}."
+        if name == "cifar10" and is_file(place / "data_batch_1"):
+            return f" The pickled batches in {place} are read from a folder called cifar-10-batches-py: rename it."
         for entry in visible(place):
             if entry.is_file() and entry.name.lower().endswith(_ARCHIVES):
                 return f" {entry} is an archive: unpack it there first."

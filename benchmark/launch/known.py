@@ -54,8 +54,8 @@ def other_data_reason(out: Path, records: Iterable[Record], hashes: DataHashes) 
             if was != now:
                 return (
                     f"{record_path(out, record.protocol, record.run)} was made from other {part} images or labels of "
-                    f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); give the folder of those by "
-                    "--data-dir, or another --out to begin anew"
+                    f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); pass the folder of the record's "
+                    "data as --data-dir, or another --out to begin anew"
                 )
     return ""
 

@@ -27,7 +27,7 @@ import torch
 from benchmark.artifact.measure import measure_export
 from benchmark.artifact.unpack import Artifact
 from benchmark.cost import multiply_adds
-from benchmark.data.fitness import check_same_kind
+from benchmark.data.fitness import check_fitness
 from benchmark.data.load import TrainingData, load_test, load_training
 from benchmark.errors import CannotWrite, UserError
 from benchmark.evaluation.evaluate import evaluate
@@ -89,7 +89,7 @@ def run_order(order: WorkOrder) -> Record:
     asked = experiment.evaluation
     whole = load_test(experiment.dataset, order.data_dir, limit=asked.images if asked.pgd.images is None else None)
     test = whole.first(asked.images)
-    check_same_kind(data.info, test.info)
+    check_fitness(data, test)
     journal = order.folder / "autoattack"
     evaluation = None if known is None else known_evaluation(known, experiment, test)
     if evaluation is None:

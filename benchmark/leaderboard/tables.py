@@ -153,15 +153,15 @@ def _board(
 def _commonest_data(records: list[Record]) -> tuple[str, int, str]:
     """Return the data that most records were tested on and, among these, trained on; see `_data_of`.
 
-    On a tie the smaller hash wins.
+    On a tie those of the oldest record win: a newcomer pushes nobody off a board.
     """
-    test = _commonest([_data_of(record)[:2] for record in records])
-    return _commonest([_data_of(record) for record in records if _data_of(record)[:2] == test])
+    oldest_first = sorted(records, key=lambda record: (record.provenance.training.started, record.run))
+    test = _commonest([_data_of(record)[:2] for record in oldest_first])
+    return _commonest([_data_of(record) for record in oldest_first if _data_of(record)[:2] == test])
 
 
 def _commonest(data: list[D]) -> D:
-    counts = Counter(data)
-    return min(counts, key=lambda each: (-counts[each], each))
+    return Counter(data).most_common(1)[0][0]  # the first of those that are equally common
 
 
 def _data_of(record: Record) -> tuple[str, int, str]:

@@ -204,7 +204,7 @@ def test_a_record_of_other_data_is_not_the_run_asked_for_and_nothing_moves(run, 
     kind = {"train": "training", "test": "test"}[part]
     assert code == 2
     assert f"was made from other {kind} images or labels of shapes" in output
-    assert "give the folder of those by --data-dir, or another --out" in output
+    assert "pass the folder of the record's data as --data-dir, or another --out" in output
     assert planned_code == 0 and planned.startswith("refused ") and f"other {kind} images or labels" in planned
     assert contents(out) == before
 
@@ -237,7 +237,7 @@ def test_plan_and_run_without_the_data_work_and_say_that_they_are_unchecked(run,
         code, output = run(name)
         assert code == 0, output
         assert "1 experiments: 1 done" in output
-        assert "unchecked: whether the records of 1 experiments are of your shapes" in output
+        assert "unchecked: the data of 1 finished experiments, as the files of shapes are not here" in output
 
 
 def test_a_plan_before_any_run_says_too_that_there_are_no_data(run, shapes):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from benchmark.data.readers.listing import is_file, is_folder
+from benchmark.data.readers.listing import is_file, is_folder, refuse_copies
 from benchmark.data.readers.part import Part, RawPart, join, label_array
 from benchmark.data.readers.safe_pickle import entry, image_rows, load_dict, text
 from benchmark.errors import UserError
@@ -34,6 +34,8 @@ class CifarReader:
 
     def read(self, part: Part) -> RawPart:
         """Read all files of a part; images are uint8, (N, 3, 32, 32)."""
+        files = [self.folder / name for names in self.files.values() for name in names]
+        refuse_copies([file for file in files if is_file(file)])
         return join([self._read_file(self.folder / name) for name in self.files[part]])
 
     def class_names(self) -> tuple[str, ...]:

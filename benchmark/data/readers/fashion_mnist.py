@@ -53,7 +53,16 @@ class FashionMnistReader:
 
 def find_fashion_mnist(folder: Path) -> list[FashionMnistReader]:
     """Return a reader for each of `folder`, its `raw` and its `FashionMNIST/raw` that holds at least one idx file."""
-    places = (folder / "FashionMNIST" / "raw", folder / "raw", folder)
+    return _find(folder, "FashionMNIST")
+
+
+def find_mnist(folder: Path) -> list[FashionMnistReader]:
+    """Return the same for MNIST, whose files have the same names: `folder`, its `raw` and its `MNIST/raw`."""
+    return _find(folder, "MNIST")
+
+
+def _find(folder: Path, name: str) -> list[FashionMnistReader]:
+    places = (folder / name / "raw", folder / "raw", folder)
     names = [f"{prefix}-{kind}-ubyte" for prefix in PREFIX.values() for kind in ("images-idx3", "labels-idx1")]
     return [FashionMnistReader(place) for place in places if any(_files(place, name) for name in names)]
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from benchmark.data.readers.part import reading
@@ -44,6 +46,20 @@ def distinct(folders: Iterable[Path]) -> list[Path]:
     return list(by_target.values())
 
 
+def refuse_copies(files: Sequence[Path]) -> None:
+    """Raise UserError if two of some files hold the same bytes, as links and copies do."""
+    by_content: dict[tuple[int, str], Path] = {}
+    sizes = Counter(file.stat().st_size for file in files)
+    for file in files:
+        size = file.stat().st_size
+        if sizes[size] > 1:
+            with file.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+            other = by_content.setdefault((size, digest), file)
+            if other is not file:
+                raise UserError(f"{other} and {file} hold the same images; replace the copy by the file that is meant.")
+
+
 def visible(folder: Path) -> list[Path]:
     """List a folder by name, without hidden files, which systems leave behind (.DS_Store)."""
     with reading(folder, "a folder"):
@@ -60,6 +76,8 @@ def class_folders(folder: Path) -> dict[str, Path]:
     for entry in visible(folder):
         if not is_folder(entry):
             raise UserError(f"{entry} is not a folder; {folder} must hold one folder of images per class.")
+        if twin := next((other for other in folders.values() if other.samefile(entry)), None):
+            raise UserError(f"{twin} and {entry} are one folder, and a class needs images of its own; remove the link.")
         other = folders.setdefault(normalised(entry.name), entry)
         if other != entry:
             raise UserError(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.catalog import KnownDataset
 from benchmark.data.readers.decode import decode_images
-from benchmark.data.readers.listing import refuse_other_classes
+from benchmark.data.readers.listing import refuse_copies, refuse_other_classes
 from benchmark.data.readers.parquet_columns import Labels, read_images, read_labels
 from benchmark.data.readers.parquet_files import STEMS, parquet_folders, part_files
-from benchmark.data.readers.part import Part, RawPart, where
+from benchmark.data.readers.part import Part, RawPart, reading, where
 from benchmark.errors import UserError
 
 # Without this bound one wrong label of an unknown set would ask for a network with billions of outputs.
@@ -23,6 +23,15 @@ _REMEDY = (
     "declare the names of all classes in the metadata of the files (a ClassLabel of the Hugging Face hub), "
     "so that a class without images is meant"
 )
+
+
+class _Classes(NamedTuple):
+    """The classes as the training files have them."""
+
+    names: tuple[str, ...]
+    source: Path  # the file that numbers them
+    labels: Labels  # of that file
+    are_given: bool  # whether the file gives the names
 
 
 @dataclass(frozen=True)
@@ -57,22 +66,21 @@ class ParquetReader:
 
     def class_names(self) -> tuple[str, ...]:
         """Return the names that the training files give; numbers for a set of the user's own that has none."""
-        return self._classes()[0]
+        return self._classes().names
 
-    def _classes(self) -> tuple[tuple[str, ...], Path, bool]:
-        """Return the names of all classes, the file that numbers them, and whether it gives the names."""
+    def _classes(self) -> _Classes:
+        """Return the classes as the training files have them."""
         # A part of a known set can be read without the other.
         files = part_files(self.folder, "train") or self._files("test" if self.known else "train")
         labels = self._labels(files)
         names = _joined_names(labels)
-        return names or (() if self.known else _numbers_as_names(files, labels)), files[0], bool(names)
+        numbers = () if self.known or names else _numbers_as_names(files, labels)
+        return _Classes(names or numbers, files[0], labels[0], bool(names))
 
     def _files(self, part: Part) -> list[Path]:
         if files := part_files(self.folder, part):
-            for file in files if part == "test" else ():
-                for training in part_files(self.folder, "train"):
-                    if training.samefile(file):
-                        raise UserError(f"{file} and {training} are one file; the test images must be others.")
+            with reading(self.folder, "a folder of parquet files"):
+                refuse_copies([*files, *(part_files(self.folder, "train") if part == "test" else ())])
             return files
         patterns = " or ".join(f"{stem}-*.parquet" for stem in STEMS[part])
         raise UserError(f"{self.folder} has parquet files, but the {part} part is missing: no {patterns}.")
@@ -82,6 +90,7 @@ class ParquetReader:
         labels = [read_labels(file, self._label_columns()) for file in files]
         for file, of_file in zip(files, labels, strict=True):
             first = labels[0]
+            _refuse_other_column(files[0], first, file, of_file)
             if of_file.is_text != first.is_text:
                 raise UserError(f"{files[0]} and {file} differ in their labels: one has text, the other numbers.")
             if not first.is_text and of_file.class_names != first.class_names:
@@ -93,10 +102,11 @@ class ParquetReader:
 
     def _numbered(self, files: list[Path], labels: list[Labels]) -> NDArray[np.int64]:
         """Return the labels of all files by the order of `class_names`."""
-        names, source, are_given = self._classes()
+        names, source, source_labels, are_given = self._classes()
         number = {name: row for row, name in enumerate(names)}
         numbered = [np.empty(0, dtype=np.int64)]
         for file, of_file in zip(files, labels, strict=True):
+            _refuse_other_column(source, source_labels, file, of_file)
             if are_given and (of_file.class_names or of_file.is_text):
                 refuse_other_classes(of_file.class_names, names, str(file), str(source))
                 missing = set(names).difference(of_file.class_names)
@@ -119,6 +129,14 @@ class ParquetReader:
         """Return the accepted names of the label column, the usual one first."""
         usual = self.known.label_column if self.known else "label"
         return tuple(dict.fromkeys((usual, "label", "labels", "fine_label")))
+
+
+def _refuse_other_column(source: Path, source_labels: Labels, file: Path, labels: Labels) -> None:
+    if labels.column != source_labels.column:
+        raise UserError(
+            f"{source} has its labels in the column {source_labels.column}, and {file} in {labels.column}; rename one, "
+            "as all files of a data set must have the same labels."
+        )
 
 
 def find_parquet(folder: Path, name: str, known: KnownDataset | None) -> list[ParquetReader]:

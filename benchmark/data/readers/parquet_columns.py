@@ -25,11 +25,13 @@ class Labels:
         values: int64, (N,), at least 0.
         class_names: what the numbers mean, by the hub's metadata or, where the column holds text, the names there are
             in it; () if the file does not say.
+        column: name of the column.
         is_text: whether the column holds text, so that `class_names` names only the classes that occur.
     """
 
     values: NDArray[np.int64]
     class_names: tuple[str, ...]
+    column: str
     is_text: bool = False
 
 
@@ -37,7 +39,7 @@ def read_images(file: Path) -> list[bytes]:
     """Return the encoded images of a file; raises UserError if one is missing or the column is of another kind."""
     import pyarrow as pa
 
-    column = _read_column(file, _IMAGE_COLUMNS)
+    column, _ = _read_column(file, _IMAGE_COLUMNS)
     if not len(column):  # whose type may be lost
         return []
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
@@ -58,7 +60,7 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
     """
     import pyarrow as pa
 
-    column = _read_column(file, columns)
+    column, column_name = _read_column(file, columns)
     _refuse_nulls(column, file, "label")
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
         texts = [normalised(text) for text in column.to_pylist()]
@@ -67,7 +69,7 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
                 raise UserError(f"{file}, row {row} has the label {text!r}; give the name of a class without blanks.")
         names = tuple(sorted(set(texts)))
         number = {name: row for row, name in enumerate(names)}
-        return Labels(np.array([number[text] for text in texts], dtype=np.int64), names, is_text=True)
+        return Labels(np.array([number[text] for text in texts], dtype=np.int64), names, column_name, is_text=True)
     if len(column) and not pa.types.is_integer(column.type):
         raise UserError(f"{file} must hold one integer label per image, or the name of its class, got {column.type}.")
     values = label_array(column.to_numpy(zero_copy_only=False), len(column), file)
@@ -83,7 +85,7 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
             f"{file}, row {int(values.argmax())} has label {int(values.max())}, but its metadata names "
             f"{len(names)} classes, numbered from 0."
         )
-    return Labels(values, names)
+    return Labels(values, names, column_name)
 
 
 def class_names_in_metadata(file: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -109,8 +111,8 @@ def class_names_in_metadata(file: Path, columns: tuple[str, ...]) -> tuple[str, 
     return names
 
 
-def _read_column(file: Path, names: tuple[str, ...]) -> Any:
-    """Read the one of these columns that the file has, as a pyarrow ChunkedArray of plain values."""
+def _read_column(file: Path, names: tuple[str, ...]) -> tuple[Any, str]:
+    """Read the one of these columns that the file has, as a pyarrow ChunkedArray of plain values, and its name."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # pyarrow takes a tenth of a second to import, and most commands read no parquet
 
@@ -123,7 +125,7 @@ def _read_column(file: Path, names: tuple[str, ...]) -> Any:
         if pa.types.is_dictionary(column.type):
             column = column.cast(column.type.value_type)
         views = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
-        return column.cast(views[column.type]) if column.type in views else column
+        return (column.cast(views[column.type]) if column.type in views else column), name
 
 
 def _refuse_nulls(column: Any, file: Path, what: str) -> None:

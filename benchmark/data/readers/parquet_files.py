@@ -19,7 +19,7 @@ STEMS: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": TEST_STEMS}
 # Folders in which the hub keeps one data set's files. Searched for no other set, as that would go unnoticed.
 _HUB_FOLDERS = {"cifar10": "plain_text", "svhn": "cropped_digits"}
 
-_NUMBERED = re.compile(r"(?:(?P<prefix>.*?)[-_])?(?P<number>\d+)(?:-of-(?P<total>\d+))?(?:[-_.].*)?")
+_NUMBERED = re.compile(r"(?:(?P<prefix>.*?)[-_])?(?P<number>\d+)(?:-of-(?P<total>\d+))?(?P<rest>[-_.].*)?")
 _HASH = re.compile(r"(?:-[0-9A-Za-z]+)?")
 
 
@@ -31,6 +31,13 @@ class _Shard:
     prefix: str | None
     number: int | None
     total: int | None
+    digits: str  # of the number as written
+    rest: str  # of the name, behind the numbers
+
+    @property
+    def form(self) -> tuple[object, ...]:
+        """What the names of one revision have in common; each of numbered files may have a hash of its own."""
+        return self.prefix, self.total, self.rest if self.total is None else bool(self.rest)
 
 
 def parquet_folders(folder: Path, name: str) -> list[Path]:
@@ -95,22 +102,27 @@ def _parquet_files(folder: Path, names: re.Pattern[str]) -> list[Path]:
 
 
 def _flat_shard(file: Path, stem: str) -> _Shard:
-    numbers = re.fullmatch(rf"{stem}(?:-(\d+)(?:-of-(\d+))?{_HASH.pattern})?\.parquet", file.name)
+    numbers = re.fullmatch(rf"{stem}(?:-(\d+)(?:-of-(\d+))?({_HASH.pattern}))?\.parquet", file.name)
     if not numbers:
         raise UserError(
             f"{file} looks like a file of the part {stem}, but its name is not of the form {stem}.parquet, "
             f"{stem}-0.parquet or {stem}-00000-of-00001.parquet; rename it or move it elsewhere."
         )
-    number, total = (None if digits is None else int(digits) for digits in numbers.groups())
-    return _Shard(file, stem, number, total)
+    return _shard(file, stem, *numbers.groups())
 
 
 def _nested_shard(file: Path) -> _Shard:
     numbers = _NUMBERED.fullmatch(file.stem)
     if not numbers:
-        return _Shard(file, None, None, None)
-    total = numbers["total"]
-    return _Shard(file, numbers["prefix"], int(numbers["number"]), None if total is None else int(total))
+        return _shard(file, None, None, None, "")
+    return _shard(file, numbers["prefix"], numbers["number"], numbers["total"], numbers["rest"])
+
+
+def _shard(file: Path, prefix: str | None, number: str | None, total: str | None, rest: str | None) -> _Shard:
+    def value(digits: str | None) -> int | None:
+        return None if digits is None else int(digits)
+
+    return _Shard(file, prefix, value(number), value(total), number or "", rest or "")
 
 
 def _in_order(shards: list[_Shard]) -> list[Path]:
@@ -120,7 +132,7 @@ def _in_order(shards: list[_Shard]) -> list[Path]:
     first = shards[0]
     by_number: dict[int, Path] = {}
     for shard in shards:
-        if shard.number is None or (shard.prefix, shard.total) != (first.prefix, first.total):
+        if shard.number is None or shard.form != first.form or _is_padded_otherwise(shard.digits, first.digits):
             other = shards[1] if shard is first else first
             raise UserError(
                 f"{other.file} and {shard.file.name} do not belong together by their names; keep the files of one "
@@ -133,12 +145,21 @@ def _in_order(shards: list[_Shard]) -> list[Path]:
             )
         by_number[shard.number] = shard.file
     count = first.total or max(by_number) + 1
+    if sorted(by_number) == list(range(1, len(by_number) + 1)) and first.total in (None, len(by_number)):
+        raise UserError(f"{by_number[1]} and its like are numbered from 1; rename them, as numbers begin at 0.")
     for number in range(count):
         if number not in by_number:
-            raise UserError(f"{_renumbered(first, number)} is missing: {first.file.name} belongs to {count} files.")
+            raise UserError(
+                f"{_renumbered(first, number)} is missing: {first.file.name} belongs to {count} files; fetch it."
+            )
     if len(by_number) > count:
         raise UserError(f"{by_number[max(by_number)]} has a number beyond its total; they go from 0 to {count - 1}.")
     return [by_number[number] for number in range(count)]
+
+
+def _is_padded_otherwise(digits: str, others: str) -> bool:
+    """Return whether one of two numbers has leading zeros that make it longer or shorter than the other."""
+    return len(digits) != len(others) and any(each[0] == "0" and len(each) > 1 for each in (digits, others))
 
 
 def _renumbered(shard: _Shard, number: int) -> Path:

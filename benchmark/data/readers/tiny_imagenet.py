@@ -62,7 +62,7 @@ class TinyImageNetReader:
         listed = self.folder / "wnids.txt"
         if is_file(listed):
             with reading(listed, "a list of wnids"):
-                wnids = set(listed.read_text(encoding="utf-8").split())
+                wnids = set(listed.read_text(encoding="utf-8-sig").split())
             if missing := sorted(wnids.symmetric_difference(names)):
                 raise UserError(
                     f"{listed} lists {len(wnids)} classes and {self.folder / 'train'} holds {len(names)}; "
@@ -131,7 +131,7 @@ def _annotated(folder: Path, annotations: Path) -> dict[Path, str]:
     """Return the wnid of every image in `folder`, in the order of file names."""
     wnids: dict[str, str] = {}
     with reading(annotations, "a list of file names and wnids"):
-        lines = annotations.read_text(encoding="utf-8").splitlines()
+        lines = annotations.read_text(encoding="utf-8-sig").splitlines()
     for number, line in enumerate(lines, start=1):
         name, *rest = line.split("\t")
         if not line.strip():
