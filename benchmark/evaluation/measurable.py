@@ -171,7 +171,7 @@ class _Fit:
         try:
             with torch.enable_grad(), frozen_eval(self.network):
                 point = images.requires_grad_(True)
-                logits = self.network(point)
+                logits = self.network(point.clone())  # which it may write into
                 reached = logits.requires_grad
                 if reached:
                     (gradient,) = torch.autograd.grad(logits.float().sum(), point, allow_unused=True)

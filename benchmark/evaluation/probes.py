@@ -48,9 +48,10 @@ class NotFinite(UserError):
 def check_finite(logits: Tensor) -> None:
     """Raise NotFinite unless all logits (B, classes) are finite."""
     if not (finite := logits.detach().isfinite().all(1)).all():
+        count = f"{int((~finite).sum())} of {len(logits)} images"
         raise NotFinite(
-            f"the network's logits are NaN or infinite for {int((~finite).sum())} of {len(logits)} images, so that it "
-            "cannot be attacked or ranked; look for a division by zero, a logarithm of zero or an overflow inside"
+            f"the network's logits are not finite (NaN or infinite) for {count}, so that it cannot be attacked or "
+            "ranked; look for a division by zero, a logarithm of zero or an overflow inside"
         )
 
 

@@ -125,7 +125,7 @@ class Output:
         (lambda logits: logits.repeat(1, 100), "got (2, 1000): it was made for another number of classes"),
         (lambda logits: logits.argmax(1), "the network returns int64, not logits; return floating-point scores"),
         (lambda logits: logits.unsqueeze(2), "got (2, 10, 1)"),
-        (lambda logits: logits / 0, "logits are NaN or infinite for 2 of 2 images"),
+        (lambda logits: logits / 0, "logits are not finite (NaN or infinite) for 2 of 2 images"),
     ],
 )
 def test_what_is_no_logits_is_refused_with_what_to_return(change, sentence, viewed):
@@ -138,7 +138,7 @@ def test_logits_that_are_not_finite_on_some_images_only_are_refused(viewed):
     def network(images):
         return torch.where(images.sum((1, 2, 3))[:, None] == dark, torch.nan, viewed(images))
 
-    assert "logits are NaN or infinite for 1 of " in refusal(network, DATA, PROTOCOL)
+    assert "logits are not finite (NaN or infinite) for 1 of " in refusal(network, DATA, PROTOCOL)
 
 
 @pytest.mark.parametrize(
