@@ -14,7 +14,7 @@ from benchmark.catalogue import LEADERBOARDS
 from benchmark.cost import training_flops
 from benchmark.data.hashes import DataHashes, LocalData
 from benchmark.experiment import Experiment
-from benchmark.launch.known import is_attacked, other_data_reason
+from benchmark.launch.known import is_attacked, other_data_reason, other_data_warning
 from benchmark.launch.order import work_folder
 from benchmark.leaderboard.reference import ReportedRow, load_reported
 from benchmark.leaderboard.reproduction import find_reported
@@ -48,6 +48,7 @@ class Planned:
     architecture: Architecture | None  # that is built; None if refused
     work: Work | None  # what its time is predicted from; None where `flops` is, or for a method's own architecture
     robust_share: float | None  # of the test images, in records of this data set and epsilon; None without one
+    other_data: bool = False  # whether it is refused, as a record of its run was made from other data
     unchecked: bool = False  # whether the data are not here, so that no result of the run could be compared with them
 
 
@@ -70,16 +71,22 @@ def plan(
     """
     hashes_of, is_here = cache(local.hashes), cache(local.is_here)
     finished: dict[str, list[Record]] = {}
+    of_dataset: dict[str, list[Record]] = {}
     for record in load_records(out):
         finished.setdefault(record.run, []).append(record)
+        of_dataset.setdefault(record.dataset.name, []).append(record)
     reported = [row for path in REPORTED if path.exists() for row in load_reported(path)]
     shares = _robust_shares(record for records in finished.values() for record in records)
 
     def of(experiment: Experiment, *, anew: bool) -> Planned:
         found, records = methods[experiment.method.target], finished.get(experiment.run, [])
-        hashes = hashes_of(experiment.dataset) if records else None
-        planned = _planned(experiment, found, out, records, hashes, reported, shares, anew=anew)
-        return replace(planned, unchecked=not is_here(experiment.dataset))
+        beside = of_dataset.get(experiment.dataset, [])
+        hashes = hashes_of(experiment.dataset) if beside else None
+        other = "" if hashes is None else other_data_reason(out, records, hashes)
+        planned = _planned(experiment, found, out, records, other, reported, shares, anew=anew)
+        if hashes is not None and planned.state in ("todo", "failed"):
+            planned = replace(planned, warning=_joined(planned.warning, other_data_warning(beside, hashes)))
+        return replace(planned, other_data=bool(other), unchecked=not is_here(experiment.dataset))
 
     planned = [of(experiment, anew=False) for experiment in experiments]
     # A method that begins with a run needs what its training leaves, which is more than the artifact.
@@ -91,6 +98,10 @@ def plan(
     ]
     trained = {item.experiment.run for item in planned if _trains(item)}
     return [_with_first_phase(item, trained, out, hashes_of) for item in planned]
+
+
+def _joined(*warnings: str) -> str:
+    return "; ".join(warning for warning in warnings if warning)
 
 
 def _trains(item: Planned) -> bool:
@@ -148,7 +159,7 @@ def _planned(
     found: ResolvedMethod,
     out: Path,
     records: list[Record],
-    hashes: DataHashes | None,
+    other_data: str,
     reported: Sequence[ReportedRow],
     shares: Mapping[tuple[str, str], float],
     *,
@@ -170,8 +181,8 @@ def _planned(
         reason = f"{found.cls.name} fails in `refusal`, `resize` or `phases`: {type(error).__name__}: {error}"
     else:
         warning = target_warning(experiment) if built == full_network(experiment) else ""
-        if hashes is not None and (other := other_data_reason(out, records, hashes)):
-            state, reason = "refused", other
+        if other_data:
+            state, reason = "refused", other_data
         elif any(is_measured(record, experiment) for record in records):
             state = "done"
         else:

@@ -55,7 +55,7 @@ def plan_suite(request: Request) -> list[Planned]:
 
 
 def run_suite(request: Request, *, device: str, jobs: int | None, command: str, say: Callable[[str], None]) -> bool:
-    """Run what is missing, write the pages, print the boards; return whether an experiment failed.
+    """Run what is missing, write the pages, print the boards; return whether anything failed or has other data's record.
 
     Raises:
         UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
@@ -95,7 +95,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
             failed = run_local(orders, server, jobs=jobs, say=say)
     write_pages(request.out)
     _print_boards(request.out, {item.experiment.run for item in planned}, say)
-    return bool(failed)
+    return bool(failed) or any(item.other_data for item in planned)
 
 
 def _acceptable(planned: list[Planned]) -> list[Planned]:

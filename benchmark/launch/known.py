@@ -54,10 +54,21 @@ def other_data_reason(out: Path, records: Iterable[Record], hashes: DataHashes) 
             if was != now:
                 return (
                     f"{record_path(out, record.protocol, record.run)} was made from other {part} images or labels of "
-                    f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); pass the folder of the record's "
-                    "data as --data-dir, or another --out to begin anew"
+                    f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); pass the folder of the "
+                    "record's data as --data-dir, or another --out to begin anew"
                 )
     return ""
+
+
+def other_data_warning(records: Iterable[Record], hashes: DataHashes) -> str:
+    """Return that a board will not rank a run of these data beside some records; empty if it will."""
+    made_from = [DataHashes(record.dataset.train_sha256, record.dataset.test_sha256) for record in records]
+    if not (others := sum(other != hashes for other in made_from)):
+        return ""
+    return (
+        f"{others} of {len(made_from)} records there were made from other data of this name, beside which no board "
+        "ranks it; pass another --out"
+    )
 
 
 def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:

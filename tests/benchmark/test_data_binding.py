@@ -223,8 +223,9 @@ def test_other_runs_of_the_suite_go_on_beside_a_refused_one_and_share_no_row(run
 
     code, output = run("run", "--seeds", "0,1")
 
-    assert code == 0, output
+    assert code == 1, output
     assert "skip " in output and "was made from other training images" in output
+    assert "seed1" in output.partition("1 of 1 records there were made from other data of this name")[0]
     assert len(load_records(out)) == 2
     assert "the training data differ from those of the other records of this board" in output
 
