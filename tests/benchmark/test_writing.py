@@ -19,7 +19,7 @@ from benchmark import writing as module
 from benchmark.artifact.pack import write_artifact
 from benchmark.errors import UserError
 from benchmark.results.store import write_atomic
-from benchmark.training.checkpoint import save_checkpoint, save_network
+from benchmark.training.checkpoint import TrainingKey, save_checkpoint, save_network
 from benchmark.training.history import truncate
 from benchmark.writing import replacing, temporary_folder, writing
 
@@ -30,7 +30,7 @@ WRITERS = {
     "page": lambda path: write_atomic(path, "x" * LARGE, durable=False),
     "artifact": lambda path: write_artifact(path, bytes(LARGE)),
     "checkpoint": lambda path: save_checkpoint(path, {"weight": torch.zeros(LARGE)}),
-    "network": lambda path: save_network(path, {"weight": torch.zeros(LARGE)}, {}, run_hash="abc"),
+    "network": lambda path: save_network(path, {"weight": torch.zeros(LARGE)}, {}, TrainingKey("run", "data")),
 }
 
 
