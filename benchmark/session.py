@@ -55,7 +55,9 @@ def plan_suite(request: Request) -> list[Planned]:
 
 
 def run_suite(request: Request, *, device: str, jobs: int | None, command: str, say: Callable[[str], None]) -> bool:
-    """Run what is missing, write the pages, print the boards; return whether anything failed or has other data's record.
+    """Run what is missing, write the pages, print the boards; return whether anything failed.
+
+    Also a run that is refused for a record of other data has failed.
 
     Raises:
         UserError: for any mistake in the request or the data, before anything is run; also if every experiment is

@@ -283,6 +283,15 @@ def test_a_dense_run_of_other_data_is_not_trained_over_while_its_record_is_there
     assert contents(out) == before
 
 
+def test_a_test_part_that_is_the_training_part_is_refused(run, shapes):
+    shutil.rmtree(shapes / "test")
+    shutil.copytree(shapes / "train", shapes / "test")
+
+    code, output = run()
+
+    assert code == 2 and "the training and the test part of shapes are the same images" in output
+
+
 METHOD = """
 from dataclasses import dataclass
 

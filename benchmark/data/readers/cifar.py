@@ -34,8 +34,7 @@ class CifarReader:
 
     def read(self, part: Part) -> RawPart:
         """Read all files of a part; images are uint8, (N, 3, 32, 32)."""
-        files = [self.folder / name for names in self.files.values() for name in names]
-        refuse_copies([file for file in files if is_file(file)])
+        refuse_copies([file for name in self.files[part] if is_file(file := self.folder / name)])
         return join([self._read_file(self.folder / name) for name in self.files[part]])
 
     def class_names(self) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from benchmark.data.readers.decode import decode_images
 from benchmark.data.readers.listing import refuse_copies, refuse_other_classes
 from benchmark.data.readers.parquet_columns import Labels, read_images, read_labels
 from benchmark.data.readers.parquet_files import STEMS, parquet_folders, part_files
-from benchmark.data.readers.part import Part, RawPart, reading, where
+from benchmark.data.readers.part import Part, RawPart, where
 from benchmark.errors import UserError
 
 # Without this bound one wrong label of an unknown set would ask for a network with billions of outputs.
@@ -79,8 +79,11 @@ class ParquetReader:
 
     def _files(self, part: Part) -> list[Path]:
         if files := part_files(self.folder, part):
-            with reading(self.folder, "a folder of parquet files"):
-                refuse_copies([*files, *(part_files(self.folder, "train") if part == "test" else ())])
+            for file in files if part == "test" else ():
+                for training in part_files(self.folder, "train"):
+                    if training.samefile(file):
+                        raise UserError(f"{file} and {training} are one file; the test images must be others.")
+            refuse_copies(files)
             return files
         patterns = " or ".join(f"{stem}-*.parquet" for stem in STEMS[part])
         raise UserError(f"{self.folder} has parquet files, but the {part} part is missing: no {patterns}.")

@@ -145,7 +145,8 @@ def _in_order(shards: list[_Shard]) -> list[Path]:
             )
         by_number[shard.number] = shard.file
     count = first.total or max(by_number) + 1
-    if sorted(by_number) == list(range(1, len(by_number) + 1)) and first.total in (None, len(by_number)):
+    from_1_on = sorted(by_number) == list(range(1, len(by_number) + 1))
+    if from_1_on and (first.total == len(by_number) or (first.total is None and len(by_number) > 1)):
         raise UserError(f"{by_number[1]} and its like are numbered from 1; rename them, as numbers begin at 0.")
     for number in range(count):
         if number not in by_number:

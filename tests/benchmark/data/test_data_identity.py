@@ -344,6 +344,29 @@ def test_a_name_of_ones_own_is_not_compared_with_anything(tmp_path):
     assert len(load_test("my-cifar10", tmp_path).test) == 60
 
 
+def test_mnist_is_never_read_from_the_files_of_fashion_mnist(tmp_path):
+    (tmp_path / "FashionMNIST").mkdir()
+    write_idx(tmp_path / "FashionMNIST" / "raw", (6000,) * 10)
+    assert "are those of fashion-mnist: use --dataset fashion-mnist" in message(load_training, "mnist", tmp_path)
+
+    (tmp_path / "MNIST").mkdir()
+    write_idx(tmp_path / "MNIST" / "raw", LOOKALIKES["mnist"].train.counts)
+    assert len(load_training("mnist", tmp_path).train) == 58_800
+
+    write_idx(tmp_path / "MNIST" / "raw", (6000,) * 10)
+    assert "is not the training part of mnist: its class 0 has 6000 images" in message(load_training, "mnist", tmp_path)
+
+
+def test_two_layouts_under_a_name_of_ones_own_are_refused(tmp_path):
+    images, labels = small_set()
+    write_parquet(tmp_path, [encoded(image) for image in images], labels)
+    (tmp_path / "cifar-10-batches-py").mkdir()
+
+    said = message(load_test, "my-cifar10", tmp_path)
+
+    assert "pickled batches in" in said and "parquet files in" in said and "could both be my-cifar10" in said
+
+
 def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
     """What is refused under the known name is read under the name that the message gives."""
     write_idx(tmp_path / "mnist", LOOKALIKES["mnist"].train.counts)
@@ -360,8 +383,9 @@ def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
     assert len(load_test("my-cifar100", tmp_path).test) == 60
     assert load_test("my-cifar100", tmp_path).info.num_classes == 10
     pets = tmp_path / "pets"
-    said = message(load_test, "pets", tmp_path)
-    assert f"in {tmp_path / 'cifar-100-python'} belong to cifar100: move them to {pets} if meant" in said
+    for name in ("pets", "cifar100.1", "cifar100-c"):
+        said = message(load_test, name, tmp_path)
+        assert f"in {tmp_path / 'cifar-100-python'} are those of cifar100: use --dataset cifar100, or move" in said
     pets.mkdir()
     (pets / "cifar-100-python").symlink_to(tmp_path / "cifar-100-python")
     assert len(load_test("pets", tmp_path).test) == 60

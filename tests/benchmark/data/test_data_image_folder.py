@@ -69,6 +69,14 @@ def test_a_known_data_set_with_too_few_classes_is_refused(tmp_path):
         load_training("cifar10", tmp_path)
 
 
+def test_a_class_that_is_a_link_to_another_is_refused(tmp_path):
+    write(tmp_path)
+    (tmp_path / "train" / "lion").symlink_to(tmp_path / "train" / "cat")
+
+    with pytest.raises(UserError, match=r"cat and .*lion are one folder, and a class needs images of its own"):
+        load_training("own", tmp_path)
+
+
 def test_a_class_that_only_the_test_part_has_is_named(tmp_path):
     write(tmp_path)
     write(tmp_path, "test", classes=("cat", "dgo"))

@@ -96,7 +96,12 @@ def test_shards_are_read_in_the_order_of_their_numbers(tmp_path):
         (["train/0000.parquet", "train/0002.parquet"], r"train/0001\.parquet is missing"),
         (["train/0003.parquet"], r"train/0000\.parquet is missing"),
         (["train-00000-of-00001-a.parquet", "train-00000-of-00001-b.parquet"], "have the same number"),
-        (["train-0.parquet", "train-00.parquet"], "have the same number"),
+        (["train-0.parquet", "train-00.parquet"], "do not belong together"),
+        (["train-00000-of-00002-a.parquet", "train-00001-of-00002.parquet"], "do not belong together"),
+        (["train-00000-of-00002.parquet", "train-1-of-2.parquet"], "do not belong together"),
+        (["train/part-00000-a.parquet", "train/part-00001-b.parquet"], "do not belong together"),
+        (["train-00001-of-00002.parquet", "train-00002-of-00002.parquet"], "are numbered from 1; rename them"),
+        (["train-1.parquet", "train-2.parquet"], "are numbered from 1; rename them"),
         (["train-00000-of-00001.parquet", "train.parquet"], "do not belong together"),
         (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "do not belong together"),
         (["train-00000-of-00001.parquet", "train-1.parquet"], "do not belong together"),
@@ -115,6 +120,17 @@ def test_files_that_are_not_one_whole_set_of_shards_are_refused(tmp_path, names,
     write(tmp_path, "test-0.parquet")
 
     with pytest.raises(UserError, match=message):
+        load_training("own", tmp_path)
+
+
+@pytest.mark.parametrize("how", ["copy", "link", "hard link"])
+def test_a_shard_that_is_another_one_is_refused(tmp_path, how):
+    write(tmp_path, "train-0.parquet", "test-0.parquet")
+    file, twin = tmp_path / "train-0.parquet", tmp_path / "train-1.parquet"
+    make = {"copy": lambda: twin.write_bytes(file.read_bytes()), "link": lambda: twin.symlink_to(file)}
+    make.get(how, lambda: twin.hardlink_to(file))()
+
+    with pytest.raises(UserError, match=r"train-0\.parquet and .*train-1\.parquet hold the same images"):
         load_training("own", tmp_path)
 
 

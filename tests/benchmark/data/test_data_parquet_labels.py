@@ -36,6 +36,22 @@ def labels_of_test(folder):
     return [label for _, label in sorted(zip(test.index.tolist(), test.test.labels.tolist(), strict=True))]
 
 
+def test_labels_of_another_column_are_not_the_same_labels(tmp_path):
+    write(tmp_path / "train-0.parquet", [0, 1, 2, 3])
+    write(tmp_path / "test-0.parquet", [3, 2, 1, 0], column="fine_label")
+
+    with pytest.raises(UserError, match=r"train-0.* labels in the column label, and .*test-0.* in fine_label; rename"):
+        load_test("own", tmp_path)
+
+
+def test_test_labels_that_begin_at_1_are_called_so(tmp_path):
+    write(tmp_path / "train-0.parquet", [0, 1, 2, 3])
+    write(tmp_path / "test-0.parquet", [4, 3, 2, 1])
+
+    with pytest.raises(UserError, match=r"row 0 has label 4; own has labels 0 to 3; these begin at 1: subtract 1 from"):
+        load_test("own", tmp_path)
+
+
 def test_test_labels_follow_the_class_names_of_training(tmp_path):
     write(tmp_path / "train-0.parquet", [0, 1, 2, 3], NAMES)
     write(tmp_path / "test-0.parquet", [0, 1, 2, 3, 0], ["dog", "bee", "ant", "cow"])
