@@ -103,10 +103,11 @@ def export(
     onnx: Annotated[Path, typer.Option(help="ONNX file to write.", show_default=False, **PATH)],
 ) -> None:
     """Write an artifact's network as a plain ONNX file on [0, 1] images, checked by ONNX Runtime."""
-    from benchmark.artifact.onnx_file import export_onnx
+    from benchmark.artifact.onnx_file import check_target, export_onnx
     from benchmark.artifact.unpack import read_artifact
 
     artifact = read_artifact(path)
+    check_target(onnx)
     export_onnx(artifact.network, onnx, channels=artifact.plan.in_channels, size=artifact.image_size)
     typer.echo(f"wrote {onnx}, {onnx.stat().st_size:,} bytes (the artifact has {artifact.size_bytes:,})")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 EVALUATE = "and call benchmark.evaluate(network, dataset, protocol)"
+ONNX_NETWORK = "an ONNX network"
 ONNX = f"load it in Python, for example by onnx2torch.convert, {EVALUATE}"
 UNPICKLE = f"build the network in Python, load its weights, from files you trust only, {EVALUATE}"
 WEIGHTS = f"build the network in Python, load these weights {EVALUATE}"
@@ -94,7 +95,7 @@ def kind_of_content(path: Path) -> Kind | None:
         if text.startswith((b"<!doctype html", b"<html")):
             return Kind("a web page", "fetch the file itself: this is what a server showed instead of it")
         if _is_onnx(file, size):
-            return Kind("an ONNX network", ONNX)
+            return Kind(ONNX_NETWORK, ONNX)
     return Kind("a text file", "give another file") if _is_text(beginning) else None
 
 
@@ -130,6 +131,9 @@ def _safetensors_kind(file: IO[bytes], size: int) -> Kind | None:
     if "x_adv" in header:
         return Kind("a file of adversarial images", "`challenge` takes it", safetensors=True)
     tensors = len(header.keys() - {"__metadata__"})
+    ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
+    if 8 + length + max(ends, default=0) > size:
+        return Kind("a safetensors file that is cut off", "fetch or write it again")
     return Kind(f"a safetensors file of {tensors} tensors without a network", WEIGHTS, safetensors=True)
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
+from benchmark.file_kinds import ONNX_NETWORK, kind_of_content
 from benchmark.models import Shortcut
 from benchmark.results.store import write_atomic
 from benchmark.seeding import generator_for
@@ -24,6 +25,16 @@ INPUT, OUTPUT = "images", "logits"
 OPSET = 18  # of ONNX operators: the exporter's own, which needs no conversion, and one that onnx2torch reads too
 TOLERANCE = 1e-4  # on logits up to 1 in magnitude
 CHECKED_BATCHES = (1, 7)  # others than the batch that is traced
+
+
+def check_target(path: Path) -> None:
+    """Raise UserError if a file of another kind, such as the artifact itself, would be written over."""
+    if not path.is_file() or not path.stat().st_size:
+        return
+    kind = kind_of_content(path)
+    if kind is None or kind.what != ONNX_NETWORK:
+        what = "a file of another kind" if kind is None else kind.what
+        raise UserError(f"--onnx {path} is {what}, which would be lost; name another file, or move that one")
 
 
 def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[int, int]) -> None:

@@ -85,6 +85,8 @@ def _absence(path: Path) -> str:
     if path.is_dir():
         below = sorted((path / "artifacts").glob("*.safetensors"))
         return f"{path} is a folder, not a file: give the path of an artifact{f', as {below[0]}' if below else ''}."
+    if path.is_symlink():
+        return f"{path} is a broken link: {path.readlink()} does not exist; restore the file, or give another artifact."
     files = [each.name for each in path.parent.glob("*") if each.is_file()] if path.parent.is_dir() else []
     near = difflib.get_close_matches(path.name, files, n=1)
     return f"{path} is no file: give the path of an artifact{f', perhaps of {near[0]}' if near else ''}."

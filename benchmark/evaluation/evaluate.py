@@ -27,7 +27,7 @@ from benchmark.evaluation.given import (
     given_report,
 )
 from benchmark.evaluation.health import gradient_health
-from benchmark.evaluation.measurable import measurable
+from benchmark.evaluation.measurable import cause_of, measurable
 from benchmark.evaluation.normalisation import normalisation_hint
 from benchmark.evaluation.package import PACKAGE, package_version
 from benchmark.evaluation.probes import Attackable, NotFinite
@@ -89,7 +89,17 @@ def evaluate(
         dense = None
         if called_parent is not None:
             dense = restored.enter_context(measurable(called_parent, batch, classes, notes.add, "parent"))
-        return _measure(network, dense, images, protocol, classes, batch_size, journal, notes)
+        try:
+            return _measure(network, dense, images, protocol, classes, batch_size, journal, notes)
+        except UserError:
+            raise
+        except Exception as error:  # of a foreign network's own code, which ran in the trials
+            if not isinstance(network, Foreign):
+                raise
+            raise UserError(
+                f"the network ran in the first trials and broke off later: {cause_of(error)}; make it map any batch of "
+                "images to logits, with and without gradients"
+            ) from error
 
 
 class _Notes:

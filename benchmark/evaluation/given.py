@@ -17,6 +17,7 @@ from benchmark.errors import UserError
 from benchmark.results.protocol import Protocol
 
 ROUNDING = 1e-3  # of a grey level: float32 images that were divided by 255 come back as whole levels to 2e-5
+HALF_RANGE = 128  # no pixel of a whole set of photographs or drawings is as bright: their range is another one
 CHUNK = 256  # images looked at at once
 NETWORK = "pass an nn.Module in eval mode, or a function, from (B, C, H, W) images in [0, 1] to (B, classes) logits"
 
@@ -136,10 +137,10 @@ def _check_shape(pixels: Tensor, info: ImageInfo) -> None:
 def _bytes(pixels: Tensor) -> Tensor:
     """Return (N, C, H, W) pixels as uint8, 0..255."""
     if pixels.dtype == torch.uint8:
-        if pixels.numel() and int(pixels.max()) == 1:
+        if pixels.numel() and 0 < (highest := int(pixels.max())) < HALF_RANGE:
             raise UserError(
-                "uint8 images range from 0 to 255, and no pixel of these exceeds 1; they were scaled to [0, 1] before "
-                "they became whole numbers: give uint8 from 0 to 255, or floats in [0, 1]"
+                f"uint8 images range from 0 to 255, and no pixel of these exceeds {highest}: they have another range; "
+                "give uint8 from 0 to 255, or floats in [0, 1]"
             )
         return pixels
     if not pixels.is_floating_point():

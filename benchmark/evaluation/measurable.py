@@ -22,7 +22,7 @@ from benchmark.evaluation.probes import check_finite
 from benchmark.evaluation.restored import Snapshot, left_as_found
 
 # Batch sizes that a network may be fixed to, tried in this order.
-FIXED_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 3, 5, 6, 7, 10, 12, 20, 24, 25, 48, 50, 96, 100, 200, 250, 500)
+FIXED_SIZES = tuple(dict.fromkeys((1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1, 65), 96, 100, 200, 250, 500)))
 OTHER_TYPES = (torch.float64, torch.float16, torch.bfloat16)
 PROBABILITY_ROUNDING = 1e-3  # by which a row of probabilities in any type may miss 1
 
@@ -79,7 +79,7 @@ class _Fit:
         try:
             self.network.to(self.images.device)
         except Exception as error:  # the network's own code
-            raise UserError(f"the {self.name} cannot be moved to {self.images.device}: {_cause(error)}") from None
+            raise UserError(f"the {self.name} cannot be moved to {self.images.device}: {cause_of(error)}") from None
 
     def feed(self, network: Foreign) -> list[str]:
         """Find out how the network takes images, and say in which way it is not fed like others."""
@@ -139,12 +139,14 @@ class _Fit:
             if out_of_memory(error):
                 return None  # fewer at once will be tried when it is measured
             shape = "x".join(str(side) for side in images.shape[1:])
-            return f"the {self.name} cannot be run on images of {shape}: {_cause(error)}"
+            return f"the {self.name} cannot be run on images of {shape}: {cause_of(error)}"
         wanted = f"the {self.name} must return logits of shape {(count, self.classes)} for {count} images"
-        if not isinstance(output, Tensor):
+        if not isinstance(output, Tensor) or output.layout != torch.strided:
             raise UserError(f"{wanted}; got {_described(output)}")
         if not output.is_floating_point():
             raise UserError(f"the {self.name} returns {_type(output.dtype)}, not logits; return floating-point scores")
+        if count != self.classes and tuple(output.shape) == (self.classes, count):
+            raise UserError(f"{wanted}; got {tuple(output.shape)}: return them transposed")
         if output.ndim != 2 or len(output) != count:
             return f"{wanted}; got {tuple(output.shape)}"
         if output.shape[1] != self.classes:
@@ -180,7 +182,7 @@ class _Fit:
             if out_of_memory(error):
                 return doubts
             raise UserError(
-                f"the {self.name} runs forwards, but not back to its images, which attacks need: {_cause(error)}"
+                f"the {self.name} runs forwards, but not back to its images, which attacks need: {cause_of(error)}"
             ) from None
         if not reached:
             doubts.append(
@@ -208,8 +210,7 @@ def _check_tensors(network: nn.Module, name: str) -> None:
 
 
 def _float_types(network: nn.Module) -> set[torch.dtype]:
-    tensors = [*network.parameters(), *network.buffers()]
-    return {tensor.dtype for tensor in tensors if tensor.is_floating_point()}
+    return {tensor.dtype for tensor in (*network.parameters(), *network.buffers()) if tensor.is_floating_point()}
 
 
 def _cast_note(kinds: set[torch.dtype], name: str) -> str:
@@ -229,16 +230,17 @@ def _type(kind: torch.dtype) -> str:
     return str(kind).removeprefix("torch.")
 
 
-def _cause(error: Exception) -> str:
+def cause_of(error: Exception) -> str:
     """Return the line of an exception that says what failed: the last one of TorchScript, after its stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
-    line = lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]
-    line = line.removeprefix("RuntimeError: ")
+    line = (lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]).removeprefix("RuntimeError: ")
     return line if isinstance(error, RuntimeError) else f"{type(error).__name__}: {line}"
 
 
 def _described(output: object) -> str:
     """Say what a network returned in place of logits, and what to return."""
+    if isinstance(output, Tensor):
+        return "a sparse tensor: return it to_dense()"
     if hasattr(output, "logits"):
         return f"a {type(output).__name__}: wrap the network and return its `logits`"
     if isinstance(output, dict):

@@ -160,3 +160,18 @@ def test_the_json_of_a_stranger_may_be_anything(tmp_path):
         path.write_text(content, encoding="utf-8")
         kind = kind_of_content(path)
         assert kind is not None and kind.what in ("a JSON file", "a text file")
+
+
+def test_a_safetensors_file_that_is_cut_off_is_called_so(tmp_path):
+    whole = save_tensors({"weight": torch.zeros(8)})
+    (tmp_path / "cut").write_bytes(whole[:-4])
+
+    with pytest.raises(UserError, match="is a safetensors file that is cut off, not an artifact"):
+        read_artifact(tmp_path / "cut")
+
+
+def test_a_broken_link_is_called_so(tmp_path):
+    (tmp_path / "net.pt").symlink_to("nowhere")
+
+    with pytest.raises(UserError, match=r"net\.pt is a broken link: nowhere does not exist"):
+        read_artifact(tmp_path / "net.pt")

@@ -12,9 +12,10 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from safetensors.torch import save
 from torch import nn
 
-from benchmark.artifact.onnx_file import export_onnx
+from benchmark.artifact.onnx_file import check_target, export_onnx
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.models import convolutions, plain_conv
@@ -227,3 +228,15 @@ def test_resnet34_of_the_paper_has_the_same_logits(make_plan, trained, tmp_path)
     export_onnx(network, tmp_path / "network.onnx", channels=3, size=(32, 32))
 
     assert_same_logits(tmp_path / "network.onnx", network, size=32, counts=(3,))
+
+
+def test_an_export_writes_over_onnx_files_only(make_plan, trained, tmp_path):
+    network = trained(make_plan()(conv=plain_conv, norm=nn.BatchNorm2d))
+    path = tmp_path / "network.onnx"
+    check_target(path)
+    export_onnx(network, path, channels=3, size=(8, 8))
+    check_target(path)
+    (tmp_path / "artifact").write_bytes(save({"weight": torch.zeros(2)}))
+
+    with pytest.raises(UserError, match=r"artifact is a safetensors file .*, which would be lost; name another file"):
+        check_target(tmp_path / "artifact")

@@ -55,7 +55,8 @@ def test_images_of_8_bits_in_other_clothes_have_the_same_verdicts(images, viewed
         (FLOATS.half(), "these lie between the grey levels"),
         (PIXELS.long(), "got int64; give uint8 from 0 to 255"),
         (PIXELS > 100, "got bool; give uint8 from 0 to 255"),
-        ((PIXELS > 100).to(torch.uint8), "uint8 images range from 0 to 255, and no pixel of these exceeds 1"),
+        ((PIXELS > 100).to(torch.uint8), "uint8 images range from 0 to 255, and no pixel of these exceeds 1: they"),
+        ((PIXELS // 16), "uint8 images range from 0 to 255, and no pixel of these exceeds 15: they have another range"),
         (torch.where(torch.arange(4).view(4, 1, 1, 1) == 2, torch.nan, FLOATS), "image 2 holds NaN or infinite pixels"),
         (PIXELS.permute(0, 2, 3, 1), "their channels come last: give images.permute(0, 3, 1, 2)"),
         (PIXELS[:, 0], "they have no axis of channels: give images.unsqueeze(1)"),
@@ -183,3 +184,29 @@ def test_paths_and_numbers_may_be_of_other_types(viewed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     evaluate(viewed, "digits", PROTOCOL, data_dir=str(tmp_path), journal="~/journal", batch_size=np.int64(4))
     assert list((tmp_path / "journal").iterdir())
+
+
+class BreaksLater(nn.Module):
+    """Runs in the trials and raises when it has been called so often."""
+
+    def __init__(self, network, calls):
+        super().__init__()
+        self.network, self.left = network, calls
+
+    def forward(self, images):
+        self.left -= 1
+        if not self.left:
+            raise ValueError("no more")
+        return self.network(images)
+
+
+@pytest.mark.parametrize("calls", [12, 40])
+def test_a_network_that_breaks_off_later_is_one_sentence(calls, viewed):
+    said = refusal(BreaksLater(viewed, calls), "digits", PROTOCOL)
+
+    assert "the network ran in the first trials and broke off later: ValueError: no more; make it map any" in said
+
+
+def test_transposed_and_sparse_logits_are_called_so(viewed):
+    assert "got (10, 2): return them transposed" in refusal(lambda images: viewed(images).T, "digits", PROTOCOL)
+    assert "got a sparse tensor" in refusal(lambda images: viewed(images).to_sparse(), "digits", PROTOCOL)

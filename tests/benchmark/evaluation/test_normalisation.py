@@ -50,6 +50,7 @@ def hint(back):
         ),
         (lambda x: (x + 1) / 2, "scaled to [-1, 1]"),
         (lambda x: x / 255, "in 0 to 255"),
+        (lambda x: 1 - x, "with black and white exchanged"),
     ],
 )
 def test_what_the_network_seems_to_expect_is_named(back, expected):
@@ -57,6 +58,16 @@ def test_what_the_network_seems_to_expect_is_named(back, expected):
 
     assert sentence is not None and f"100.0% on images {expected}: the network seems to expect these" in sentence
     assert "is 10.0% on images in [0, 1], no better than chance" in sentence
+
+
+def test_a_network_above_chance_that_is_far_better_on_other_images_is_hinted_at_too():
+    network, data = Expecting(lambda x: x / 255).eval(), coded()
+    clean = torch.arange(60) < 30
+
+    sentence = normalisation_hint(network, data, clean, classes=10, batch_size=16)
+
+    assert sentence is not None and "is 50.0% on images in [0, 1] and 100.0% on images in 0 to 255" in sentence
+    assert normalisation_hint(network, data, torch.arange(60) < 55, classes=10, batch_size=16) is None
 
 
 def test_a_network_that_knows_its_images_or_none_at_all_gets_no_hint():
