@@ -123,8 +123,9 @@ def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_p
     assert lines[3].endswith("reported: n/a") and lines[4].startswith("        warning: keeps conv1 whole")
     assert lines[6] == "        at trains dense networks: keep_ratio must be 1, got 0.5"
     assert lines[8] == "3 experiments: 2 todo, 1 refused; 1 with a reported number"
-    assert lines[9] == "all together: 8,800 passes, 2.09e18 FLOPs (6 h at 100 TFLOP/s)"
-    assert "49,000 training images" in lines[11]
+    assert lines[9] == "unchecked: the data, as their files are not here; pass their folder as --data-dir"
+    assert lines[10] == "all together: 8,800 passes, 2.09e18 FLOPs (6 h at 100 TFLOP/s)"
+    assert "49,000 training images" in lines[12]
 
 
 def test_a_plan_tells_the_options_of_cells_that_differ_in_nothing_else(make_experiment, tmp_path):
