@@ -256,11 +256,16 @@ def test_different_seeds_give_different_networks(tmp_path, digits):
     assert len(hashes) == 2
 
 
-def test_a_checkpoint_of_another_experiment_is_refused(tmp_path, digits):
+def test_a_checkpoint_of_another_experiment_is_set_aside(tmp_path, digits):
     with pytest.raises(Stopped):
         train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=stop_after(2))
-    with pytest.raises(UserError, match="belongs to run"):
-        train(experiment(AT(), seed=5), AT(), digits, tmp_path, device=CPU, report=ignore)
+    before, lines = (tmp_path / "checkpoint.pt").read_bytes(), []
+
+    trained = train(experiment(AT(), seed=5), AT(), digits, tmp_path, device=CPU, report=lines.append)
+
+    assert "set aside: " in lines[0] and "belongs to run" in lines[0] and "training begins anew" in lines[0]
+    assert (tmp_path / "set-aside-1" / "checkpoint.pt").read_bytes() == before
+    assert [line.epoch for line in trained.history] == list(range(1, len(trained.history) + 1))
 
 
 def test_the_selected_network_is_the_best_exported_one_not_the_last(tmp_path, digits):

@@ -8,6 +8,10 @@ import pytest
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
+from benchmark.data.load import load_test, load_training
+from benchmark.errors import UserError
+from benchmark.experiment import Experiment
+from benchmark.launch.known import known_evaluation, known_network
 from benchmark.results.store import artifact_path, load_records, save_record
 
 SUITE = """
@@ -23,12 +27,20 @@ training: {epochs: 3, batch_size: 16, attack: {num_steps: 2}, selection_steps: 2
 evaluation: {images: 8, pgd: {steps: 5}}
 """
 MORE = ("--set", "evaluation.images=12")
+WIDE = ("--set", "evaluation.pgd.images=20")
 
 
 def command(*words):
     """Return exit code and output of a command."""
     result = CliRunner().invoke(app, [str(word) for word in words])
     return result.exit_code, result.output
+
+
+def refusal(*words):
+    """Return the sentence by which a command is refused."""
+    error = CliRunner().invoke(app, [str(word) for word in words]).exception
+    assert isinstance(error, UserError)
+    return str(error)
 
 
 @pytest.fixture
@@ -111,10 +123,10 @@ def test_other_test_images_are_one_sentence(suite, out):
     dataset = record.dataset.model_copy(update={"test_sha256": "0" * 64})
     save_record(record.model_copy(update={"dataset": dataset}), out)
 
-    code, output = command("run", suite, "--set", "evaluation.pgd.images=20", "--out", out)
-
-    assert code == 1
-    assert "was attacked on other images of digits than those of --data-dir" in " ".join(output.split())
+    assert "was made from other test images or labels of digits" in refusal("run", suite, *WIDE, "--out", out)
+    experiment = Experiment.model_validate(record.provenance.config)
+    with pytest.raises(UserError, match="was attacked on other images of digits than those of --data-dir"):
+        known_evaluation(by_images(out)[8], experiment, load_test("digits", None))
 
 
 def test_it_is_done_then_and_can_be_measured_a_third_time(suite, out):
@@ -151,11 +163,10 @@ def test_other_training_images_are_one_sentence(suite, out):
     dataset = record.dataset.model_copy(update={"train_sha256": "0" * 64})
     save_record(record.model_copy(update={"dataset": dataset}), out)
 
-    code, output = command("run", suite, *MORE, "--out", out)
-
-    assert code == 1
-    assert "was trained on other images of digits than those of --data-dir; give the folder" in " ".join(output.split())
+    assert "was made from other training images or labels of digits" in refusal("run", suite, *MORE, "--out", out)
     assert len(load_records(out)) == 1
+    with pytest.raises(UserError, match="was trained on other images of digits than those of --data-dir"):
+        known_network(out, by_images(out)[8], load_training("digits", None))
 
 
 HYDRA = SUITE.replace("training:", "  - {method: hydra, keep_ratio: 0.5, first_phase: at}\ntraining:")
