@@ -15,7 +15,7 @@ from benchmark.cost import training_flops
 from benchmark.data.hashes import DataHashes, LocalData
 from benchmark.experiment import Experiment
 from benchmark.launch.known import is_attacked, other_data_reason, other_data_warning
-from benchmark.launch.order import work_folder
+from benchmark.launch.order import FAILURE, work_folder
 from benchmark.leaderboard.reference import ReportedRow, load_reported
 from benchmark.leaderboard.reproduction import find_reported
 from benchmark.registry import ResolvedMethod
@@ -186,7 +186,7 @@ def _planned(
         elif any(is_measured(record, experiment) for record in records):
             state = "done"
         else:
-            if (failure := work_folder(out, experiment.run) / "failed.txt").exists():
+            if (failure := work_folder(out, experiment.run) / FAILURE).exists():
                 state, reason = "failed", _last_line(failure)
             known = None if anew else _with_artifact(experiment, records, out)
             if known is not None:
