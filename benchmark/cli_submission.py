@@ -1,4 +1,4 @@
-"""Commands for rows that go to a board: submit, verify. Thin, like `cli`."""
+"""Commands for rows that go to a board: submit, verify, audit. Thin, like `cli`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import typer
 
 from benchmark.cli import DataDirOption, app, stoppable
 from benchmark.cli_paths import PATH
-from benchmark.cli_review import ProtocolOption, RowArgument
+from benchmark.cli_review import LeaderboardOption, ProtocolOption, RowArgument
 
 BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the board.", **PATH)]
 
@@ -59,6 +59,14 @@ def submit(
     typer.echo(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: {shlex.join(command)}")
 
 
+SecondsOption = Annotated[
+    float, typer.Option(min=1, help="About how long AutoAttack may take a row; a larger part of it runs again.")
+]
+DrawOption = Annotated[
+    int | None, typer.Option(min=0, help="Repeat a random choice of images. Default: a new one.", show_default=False)
+]
+
+
 @app.command()
 def verify(
     folder: Annotated[Path, typer.Argument(help="A submission, as `submit` writes it.", show_default=False, **PATH)],
@@ -71,13 +79,8 @@ def verify(
     accept: Annotated[
         bool, typer.Option("--accept", help="If every check passes, copy record and artifact to the board.")
     ] = False,
-    seconds: Annotated[
-        float, typer.Option(min=1, help="About how long AutoAttack may take here; a larger part of it runs again.")
-    ] = 60.0,
-    draw: Annotated[
-        int | None,
-        typer.Option(min=0, help="Repeat a random choice of images. Default: a new one.", show_default=False),
-    ] = None,
+    seconds: SecondsOption = 60.0,
+    draw: DrawOption = None,
 ) -> None:
     """Check a submission on the CPU, running nothing that is in it; exit code 1 if it is refused."""
     from benchmark.submission.accepting import accept_submission
@@ -95,3 +98,34 @@ def verify(
         for path in accept_submission(found, board):
             typer.echo(f"copied to {path}")
         typer.echo(f"next: python -m benchmark leaderboard --out {board}")
+
+
+@app.command()
+def audit(
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[ROW]...", help="Only these rows, named as for `compare`.", show_default=False),
+    ] = None,
+    out: LeaderboardOption = Path("leaderboards"),
+    since: Annotated[
+        str | None,
+        typer.Option(help="Only what changed since this commit of the board's git repository.", show_default=False),
+    ] = None,
+    data_dir: DataDirOption = None,
+    seconds: SecondsOption = 60.0,
+    draw: DrawOption = None,
+) -> None:
+    """Check everything on a board: files against each other, and verdicts by attacks on the stored networks.
+
+    Exit code 1 if anything is refused, or cannot be checked here.
+    """
+    from benchmark.audit.auditing import AuditRequest, audit, audit_text
+    from benchmark.submission.remeasure import Effort
+
+    draw = secrets.randbelow(2**31) if draw is None else draw
+    request = AuditRequest(out, tuple(rows or ()), since, data_dir, Effort(seconds, draw))
+    with stoppable():
+        outcome = audit(request, typer.echo)
+    typer.echo(f"\n{audit_text(outcome)}")
+    if not outcome.passed:
+        raise typer.Exit(1)

@@ -85,6 +85,17 @@ def _made(folder: Path) -> tuple[dict[str, str], Compared]:
     return texts | readme_page(folder, found, asked[0]), drawn
 
 
+def changelog_from(former: Path, folder: Path) -> str:
+    """Return the changelog that the present records of a folder give to the pages that another folder has.
+
+    Raises:
+        UserError: if a record, a challenge or a table of reported results cannot be read.
+    """
+    results = load_results(folder)
+    states = {protocol: state_of(board, results.digests) for protocol, board in results.boards.items()}
+    return changelog_page(former, states)
+
+
 def _asked(folder: Path, found: Mapping[str, Board]) -> tuple[list[Answer], list[PaperRanking]]:
     claims = load_claims(folder)
     published = load_reported(folder / "reference" / TABLES) if claims.rankings else []

@@ -145,13 +145,25 @@ def _load(path: Path, folder: Path) -> Challenge:
     images = images_path(folder, challenge)
     if path != images.with_suffix(".json"):
         raise UserError(f"{path}: its content belongs elsewhere. Move the file back or delete it.")
-    content = images.read_bytes() if images.exists() else b""
-    if hashlib.sha256(content).hexdigest() != challenge.images_sha256:
-        raise UserError(f"{images} is missing or not the file that {path.name} names. Submit the challenge again.")
-    try:
-        index = load_tensors(content)["index"].tolist()
-    except (SafetensorError, ValueError, KeyError):
-        index = None
-    if index != challenge.broken:
-        raise UserError(f"{images} does not hold the images that {path.name} names. Submit the challenge again.")
+    if reason := wrong_images(images.read_bytes() if images.exists() else b"", challenge):
+        raise UserError(f"{images}: {reason}. Submit the challenge again.")
     return challenge
+
+
+def wrong_images(content: bytes, challenge: Challenge) -> str:
+    """Return why a file is not the adversarial images that a challenge names, one for each place; empty if it is."""
+    if hashlib.sha256(content).hexdigest() != challenge.images_sha256:
+        return "it is missing or not the file that the challenge names: its sha256 differs"
+    try:
+        tensors = load_tensors(content)
+    except (SafetensorError, ValueError, KeyError):
+        return "it is no safetensors file"
+    if sorted(tensors) != ["index", "x_adv"]:
+        return f"it holds {', '.join(sorted(tensors)) or 'nothing'}; a challenge holds x_adv and index"
+    if tensors["index"].tolist() != challenge.broken:
+        return "its places are not those that the challenge names"
+    images = tensors["x_adv"]
+    if images.dtype != np.float32 or images.ndim != 4 or len(images) != len(challenge.broken):
+        shape = "x".join(map(str, images.shape))
+        return f"x_adv is {images.dtype} {shape}; a challenge has one image in float32 for each of its places"
+    return ""

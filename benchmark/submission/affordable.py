@@ -14,7 +14,7 @@ from benchmark.evaluation.probes import input_gradient
 from benchmark.evaluation.progress import attack_costs
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import STANDARD_TARGETS
-from benchmark.results.record import Record
+from benchmark.submission.claim import Claim
 
 QUICK = CASCADE[:2]  # APGD-CE and APGD-T find nearly everything that AutoAttack finds
 EARLY = 0.3  # of an attack's cost, for an image that falls to it
@@ -23,15 +23,15 @@ MEASURED = 64  # images of the longer timed pass, at most
 PassTime = Callable[[int], float]  # from a number of images to the seconds of a forward-equivalent
 
 
-def fitting_attacks(record: Record, network: nn.Module, images: Images, seconds: float) -> tuple[str, ...]:
+def fitting_attacks(claim: Claim, network: nn.Module, images: Images, seconds: float) -> tuple[str, ...]:
     """Return the longest beginning of the cascade that fits the time on all images; empty if both APGD do not.
 
-    The record's verdicts say how many images each attack meets and breaks.
+    The claimed verdicts say how many images each attack meets and breaks.
     """
-    time_of, costs = pass_time(network, images, record.evaluation.autoattack.batch_size), equivalents(record)
-    before, spent, fitting = int(record.evaluation.right("clean").sum()), 0.0, 0
+    time_of, costs = pass_time(network, images, claim.batch_size), equivalents(claim)
+    before, spent, fitting = int(claim.right("clean").sum()), 0.0, 0
     for number, name in enumerate(CASCADE, 1):
-        after = int(record.evaluation.right(name).sum())
+        after = int(claim.right(name).sum())
         spent += costs[name] * (time_of(after) + EARLY * time_of(before - after))
         if spent <= seconds:
             fitting = number
@@ -45,9 +45,9 @@ def fitting_images(most: int, passes: int, time_of: PassTime, seconds: float) ->
     return next((count for count in halves if passes * time_of(count) <= seconds), 0)
 
 
-def equivalents(record: Record) -> dict[str, int]:
+def equivalents(claim: Claim) -> dict[str, int]:
     """Return the forward-equivalents of each attack for an image that survives it."""
-    targets = min(STANDARD_TARGETS, record.dataset.num_classes - 1)
+    targets = min(STANDARD_TARGETS, claim.num_classes - 1)
     return {name: cost.passes + cost.gradients for name, cost in attack_costs(targets).items()}
 
 

@@ -15,7 +15,6 @@ from benchmark.errors import UserError
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import resolve
-from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.submission.reading import is_built_in
 from benchmark.suite import expand, load_suite
@@ -29,7 +28,7 @@ CLOCK_SLACK = timedelta(days=1)
 
 
 def experiment_of(record: Record) -> tuple[Experiment | None, list[str]]:
-    """Return the resolved experiment that a record tells, or why there is none."""
+    """Return the resolved experiment of a record, or why there is none."""
     config = record.provenance.config
     try:
         experiment = Experiment.model_validate(config)
@@ -46,7 +45,7 @@ def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> l
 
     Args:
         record: valid by itself.
-        experiment: that the record tells, see `experiment_of`.
+        experiment: the record's, see `experiment_of`.
         now: a time with its zone, which nothing in the record may lie after.
     """
     limits = _limits(record)
@@ -59,7 +58,6 @@ def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> l
         *_method(record, experiment),
         *_preset(record, experiment),
         *_times(record, now),
-        *violations(record),
         *_black_box(record),
     ]
 

@@ -10,7 +10,7 @@ a change of the order of channels, differ on 6.5% of the images or more between 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,13 @@ MIN_IMAGES, MIN_BROKEN = 50, 10  # fewer say too little: two networks that know 
 _SAME_TRAINING = ("suite", "evaluation", "artifact")
 
 
-def copied(record: Record, artifact: Artifact, board: Iterable[Record], folder: Path) -> list[str]:
+def copied(
+    record: Record,
+    artifact: Artifact,
+    board: Iterable[Record],
+    folder: Path,
+    read: Callable[[Path], Artifact] = read_artifact,
+) -> list[str]:
     """Return why a record is a copy of one on the board, naming it; empty if it is not.
 
     Args:
@@ -40,6 +46,7 @@ def copied(record: Record, artifact: Artifact, board: Iterable[Record], folder: 
         artifact: its network.
         board: the records that are there.
         folder: holds their artifacts.
+        read: reads one of these.
     """
     reasons = []
     for other in board:
@@ -49,7 +56,7 @@ def copied(record: Record, artifact: Artifact, board: Iterable[Record], folder: 
             return [f"it has setting and seed of {other.run}, and a board shows one record of each"]
         if other.run == record.run or _training(other) == _training(record):
             continue
-        if reason := _likeness_reason(record, artifact, other, folder):
+        if reason := _likeness_reason(record, artifact, other, folder, read):
             reasons.append(f"it is a copy of {other.run}: {reason}")
     return reasons
 
@@ -75,7 +82,9 @@ def _training(record: Record) -> dict[str, Any]:
     return {name: value for name, value in record.provenance.config.items() if name not in _SAME_TRAINING}
 
 
-def _likeness_reason(record: Record, artifact: Artifact, other: Record, folder: Path) -> str:
+def _likeness_reason(
+    record: Record, artifact: Artifact, other: Record, folder: Path, read: Callable[[Path], Artifact]
+) -> str:
     """Return what two records of different trainings share that they cannot share by chance; empty if nothing."""
     if other.artifact.sha256 == record.artifact.sha256:
         return "the artifact is the same file"
@@ -89,7 +98,7 @@ def _likeness_reason(record: Record, artifact: Artifact, other: Record, folder: 
     if not path.is_file():
         return ""
     try:
-        found = likeness(artifact, read_artifact(path))
+        found = likeness(artifact, read(path))
     except UserError:  # the board's own check tells of a damaged artifact
         return ""
     return (

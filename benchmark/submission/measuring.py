@@ -6,7 +6,6 @@ Both also tell whether this machine computes as the record's did, bit for bit; `
 from __future__ import annotations
 
 import os
-from fractions import Fraction
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,7 @@ from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.health import Check, gradient_health
 from benchmark.launch.provenance import device_name
 from benchmark.results.evaluation import HEALTH_ORDER, VERDICTS
-from benchmark.results.record import Record
+from benchmark.submission.claim import Claim
 
 # Checks that cost little and need no verdict measured anew; `black_box` follows from the verdicts.
 HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients", "logit_scale")
@@ -30,16 +29,16 @@ MARGIN = 1e-3  # of the logits' spread; rounding moves a logit by less than a th
 LONG_PGD = 2_000  # steps times restarts; above, logit_scale would take minutes
 
 
-def settle_threads(record: Record) -> bool:
-    """Take as many threads as the record, since float sums depend on it; return whether there are so many cores."""
+def use_threads_of(claim: Claim) -> bool:
+    """Take as many threads as were used, since float sums depend on it; return whether there are so many cores."""
     cores = os.cpu_count() or 1
-    torch.set_num_threads(min(record.provenance.threads, cores))
-    return record.provenance.threads <= cores
+    torch.set_num_threads(min(claim.threads, cores))
+    return claim.threads <= cores
 
 
-def check_wide(record: Record, images: Images) -> list[str]:
-    """Compare the images of a record's wide verdicts, which it must have, with those found here."""
-    wide = record.evaluation.wide
+def check_wide(claim: Claim, images: Images) -> list[str]:
+    """Compare the images of the wide verdicts, which there must be, with those found here."""
+    wide = claim.evaluation.wide
     assert wide is not None
     if len(images) < wide.n_images:
         return [f"PGD is said to have met {wide.n_images} images, the test part has {len(images)}"]
@@ -49,14 +48,13 @@ def check_wide(record: Record, images: Images) -> list[str]:
     return [f"test_sha256 is {wide.test_sha256[:12]}, the first {wide.n_images} test images have {found[:12]}"]
 
 
-def check_clean(record: Record, network: nn.Module, images: Images) -> list[str]:
+def check_clean(claim: Claim, network: nn.Module, images: Images) -> list[str]:
     """Compare the clean verdicts of all images; a difference is believed only where two classes are nearly equal.
 
-    `images` are those of the wide verdicts if the record has them, the protocol's otherwise.
+    `images` are those of the wide verdicts if there are any, the protocol's otherwise.
     """
-    size = record.evaluation.autoattack.batch_size
-    measured = clean_verdicts(network, images, batch_size=size)
-    claimed = (record.evaluation.wide or record.evaluation).right("clean")
+    measured = clean_verdicts(network, images, batch_size=claim.batch_size)
+    claimed = claim.widest("clean")
     differs = (measured != torch.from_numpy(claimed.copy())).nonzero().flatten()
     if not len(differs):
         return []
@@ -83,48 +81,46 @@ def _margins(network: nn.Module, images: Images) -> Tensor:
     return margins
 
 
-def measure_health(record: Record, network: nn.Module, images: Images) -> list[Check]:
-    """Repeat the cheap checks of gradient health, on the images that the record's verdicts choose."""
-    evaluation = record.evaluation
+def measure_health(claim: Claim, network: nn.Module, images: Images) -> list[Check]:
+    """Repeat the cheap checks of gradient health, on the images that the claimed verdicts choose."""
+    evaluation = claim.evaluation
     long = evaluation.pgd.steps * evaluation.pgd.restarts > LONG_PGD
     return gradient_health(
         network,
         images,
         {name: torch.from_numpy(evaluation.right(name).copy()) for name in VERDICTS},
-        epsilon=float(Fraction(evaluation.epsilon)),
-        pgd_step_size=float(Fraction(evaluation.pgd.step_size)),
+        epsilon=claim.epsilon,
+        pgd_step_size=claim.step_size,
         pgd_steps=evaluation.pgd.steps,
         seed=PGD_SEED,
-        batch_size=evaluation.autoattack.batch_size,
+        batch_size=claim.batch_size,
         only=[name for name in HEALTH if not (long and name == "logit_scale")],
         report=lambda line: None,
     )
 
 
-def check_health(record: Record, measured: list[Check]) -> list[str]:
-    """Return where the record's health is better than what was measured, or numbers differ that should not."""
-    claimed = {check.name: check for check in record.evaluation.health}
+def check_health(claim: Claim, measured: list[Check]) -> list[str]:
+    """Return where the claimed health differs from what was measured."""
+    claimed = {check.name: check for check in claim.evaluation.health}
     reasons = []
     for name, needs in _NEEDS.items():
-        if claimed[name].verdict == "not run" and record.evaluation.right(needs).any():
+        if claimed[name].verdict == "not run" and claim.right(needs).any():
             reasons.append(f"{name}: the record says not run, but there are images to run it on")
     for check in measured:
-        told = claimed[check.name]
-        if check.verdict == "fail":
-            reasons.append(f"{check.name}: {check.reason}")
-        elif check.verdict in HEALTH_ORDER and told.verdict != check.verdict:
-            reasons.append(f"{check.name}: the record says {told.verdict}, measured {check.verdict}: {check.reason}")
-        elif check.name in _SHARES and abs((check.value or 0.0) - (told.value or 0.0)) > SHARE_TOLERANCE:
-            reasons.append(f"{check.name}: the record says {told.value}, measured {check.value}")
+        stated = claimed[check.name]
+        if check.verdict in HEALTH_ORDER and stated.verdict != check.verdict:
+            reasons.append(f"{check.name}: the record says {stated.verdict}, measured {check.verdict}: {check.reason}")
+        elif check.name in _SHARES and abs((check.value or 0.0) - (stated.value or 0.0)) > SHARE_TOLERANCE:
+            reasons.append(f"{check.name}: the record says {stated.value}, measured {check.value}")
     return reasons
 
 
-def same_machine(record: Record, measured: list[Check]) -> bool:
-    """Tell whether this machine gives the record's numbers to the last bit, as far as it says what it is."""
-    told = {check.name: check.value for check in record.evaluation.health}
-    release = [text.partition("+")[0] for text in (record.provenance.torch, torch.__version__)]
+def same_machine(claim: Claim, measured: list[Check]) -> bool:
+    """Return whether this machine gives the claimed numbers to the last bit, as far as it says what it is."""
+    stated = {check.name: check.value for check in claim.evaluation.health}
+    release = [text.partition("+")[0] for text in (claim.torch, torch.__version__)]
     return (
-        record.provenance.device == device_name(torch.device("cpu"))
+        claim.device == device_name(torch.device("cpu"))
         and release[0] == release[1]
-        and all(told[check.name] == check.value for check in measured if check.name in _FINGERPRINT)
+        and all(stated[check.name] == check.value for check in measured if check.name in _FINGERPRINT)
     )

@@ -37,8 +37,8 @@ class Parts:
 
 def read_models(files: Files) -> tuple[tuple[Submission, Record] | None, list[str]]:
     """Return what the two JSON files say, or None, and why they are refused; empty if they are not."""
-    submission, reasons = _model(Submission, SUBMISSION, files.contents[SUBMISSION])
-    record, wrong = _model(Record, RECORD, files.contents[RECORD])
+    submission, reasons = read_model(Submission, SUBMISSION, files.contents[SUBMISSION])
+    record, wrong = read_model(Record, RECORD, files.contents[RECORD])
     found = None if submission is None or record is None else (submission, record)
     return found, reasons + wrong
 
@@ -63,18 +63,18 @@ def read_parts(files: Files, submission: Submission, record: Record) -> tuple[Pa
     return (None if reasons else parts), reasons
 
 
-def _model(model: type[M], name: str, content: bytes) -> tuple[M | None, list[str]]:
+def read_model(model: type[M], name: str, content: bytes) -> tuple[M | None, list[str]]:
     """Parse a file; its text must be the one way in which `store.write_model` writes it."""
     try:
-        found = model.model_validate_json(json.dumps(parse(content), allow_nan=False))
+        parsed = model.model_validate_json(json.dumps(parse(content), allow_nan=False))
     except UserError as error:
         return None, [f"{name}: {error}"]
     except ValidationError as error:
         return None, [f"{name}: {first_mistake(error)}"]
-    text = json.dumps(found.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n"
+    text = json.dumps(parsed.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n"
     if text.encode() != content:
         return None, [f"{name} is not written as the benchmark writes it: sorted keys, indented by two, nothing else"]
-    return found, []
+    return parsed, []
 
 
 def _contradictions(submission: Submission, record: Record) -> list[str]:

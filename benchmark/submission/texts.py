@@ -41,10 +41,18 @@ _NAMES |= {f"provenance.trained.{name}": _NAMES[f"provenance.{name}"] for name i
 
 def check_texts(record: Record, submission: Submission) -> list[str]:
     """Return why a string of the two files may not reach a page; empty if all may."""
-    reasons = []
-    for place, text in [*_strings(record.model_dump(mode="json"), ""), *_strings(submission.model_dump(), "")]:
-        if reason := text_refusal(place, text):
-            reasons.append(f"{place}: {reason}")
+    return record_texts(record) + strings_refusals(submission.model_dump())
+
+
+def strings_refusals(fields: dict[str, Any]) -> list[str]:
+    """Return why a string of a file may not reach a page; empty if all may."""
+    places = ((place, text_refusal(place, text)) for place, text in _strings(fields, ""))
+    return [f"{place}: {reason}" for place, reason in places if reason]
+
+
+def record_texts(record: Record) -> list[str]:
+    """Return why a string of a record may not reach a page; empty if all may."""
+    reasons = strings_refusals(record.model_dump(mode="json"))
     taken = BUILT_IN.get(record.method.name, record.method.target)
     if taken != record.method.target:
         reasons.append(f"method.name: {record.method.name} is the built-in method {taken}; choose another name")

@@ -16,29 +16,21 @@ from benchmark.data.load import TestData
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.experiment import Experiment
-from benchmark.leaderboard.text import printable
+from benchmark.results.invariants import violations
 from benchmark.results.store import load_records
 from benchmark.review.sources import test_data_of
 from benchmark.submission.artifact import check_artifact, find_artifact
+from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import check_numbers, experiment_of
 from benchmark.submission.copies import copied
 from benchmark.submission.files import read_files
-from benchmark.submission.measuring import (
-    check_clean,
-    check_health,
-    check_wide,
-    measure_health,
-    same_machine,
-    settle_threads,
-)
+from benchmark.submission.measuring import use_threads_of
 from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import Parts, read_models, read_parts
-from benchmark.submission.replay import Replay, check_autoattack, check_pgd
+from benchmark.submission.remeasure import Effort, check_attacks, check_clean_images
+from benchmark.submission.report import Refused, Report, broken_off
 from benchmark.submission.sample import check_sample
 from benchmark.submission.texts import check_source, check_texts
-
-MAX_SHOWN = 20  # reasons of one check
-MAX_REASON = 400  # characters
 
 
 @dataclass(frozen=True)
@@ -68,31 +60,6 @@ class Outcome:
         return not self.reasons
 
 
-class _Refused(Exception):
-    """Ends the checks: what follows would need what was refused."""
-
-
-class _Report:
-    """Prints a line per check and remembers the reasons."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.reasons = say, list[str]()
-
-    def note(self, check: str, reasons: list[str], note: str = "") -> None:
-        """Tell the outcome of a check; foreign text is printed without control characters and not at length."""
-        for reason in reasons[:MAX_SHOWN]:
-            text = printable(reason)[:MAX_REASON].encode("ascii", "backslashreplace").decode()
-            self.reasons.append(f"{check}: {text}")
-            self.say(f"refused  {check}: {text}")
-        if not reasons:
-            self.say(f"ok       {check}{': ' + printable(note) if note else ''}")
-
-    def stop_if_refused(self) -> None:
-        """End the checks if there is a reason."""
-        if self.reasons:
-            raise _Refused
-
-
 def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
     """Check a submission on this CPU and return whether it is accepted.
 
@@ -102,7 +69,7 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
     if not request.folder.is_dir() and not request.folder.is_symlink():
         raise UserError(f"there is no folder {request.folder}; give the folder that `submit` wrote")
     check_board(request.board)
-    report = _Report(say)
+    report = Report(say)
     parts: Parts | None = None
     artifact: Artifact | None = None
     placement: Placement | None = None
@@ -117,30 +84,25 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
             data = test_data_of(parts.record, request.data_dir, (evaluation.wide or evaluation).n_images)
         except UserError as error:
             missing = error
-            raise _Refused from None
+            raise Refused from None
         report.note("data", [], f"{len(data.test)} test images of {data.info.name}, the record's")
         _measure(parts, artifact, data, request, report)
         placement = place(parts.record, request.board)
         report.note("place", list(placement.reasons), "it would be ranked")
-    except _Refused:
+    except Refused:
         pass
     except Exception as error:  # whatever a stranger's numbers do to a check
-        report.note("verify", [f"a check broke off: {error}" if isinstance(error, UserError) else _broken_off(error)])
+        report.note("verify", [f"a check broke off: {error}" if isinstance(error, UserError) else broken_off(error)])
     if missing is not None:
         raise missing
     return Outcome(tuple(report.reasons), parts, artifact, placement)
 
 
-def _broken_off(error: Exception) -> str:
-    message = (str(error).splitlines() or [""])[0]
-    return f"a check broke off with {type(error).__name__}: {message}"
-
-
-def _parts(folder: Path, report: _Report) -> Parts:
+def _parts(folder: Path, report: Report) -> Parts:
     """Read the files and what they say; every reason against one of them ends the checks."""
     if folder.is_symlink():
         report.note("files", ["the folder is a symbolic link"])
-        raise _Refused
+        raise Refused
     files = read_files(folder)
     total = sum(map(len, files.contents.values()))
     report.note("files", list(files.reasons), f"{len(files.contents)} plain files, {total:,} bytes")
@@ -148,31 +110,31 @@ def _parts(folder: Path, report: _Report) -> Parts:
     models, reasons = read_models(files)
     report.note("schema", reasons, "valid, and written the one way")
     if models is None:
-        raise _Refused
+        raise Refused
     submission, record = models
     report.note("texts", check_texts(record, submission), "plain names, no markup, no hidden characters")
     report.stop_if_refused()
     parts, reasons = read_parts(files, submission, record)
     report.note("hashes", reasons, "those of the files, and both JSON files are about one row")
     if parts is None:
-        raise _Refused
+        raise Refused
     if parts.source is not None:
         report.note("method", check_source(parts.source), "its file is plain text; it is not run, only people read it")
         report.stop_if_refused()
     return parts
 
 
-def _numbers(parts: Parts, report: _Report) -> Experiment:
+def _numbers(parts: Parts, report: Report) -> Experiment:
     experiment, reasons = experiment_of(parts.record)
     if experiment is not None:
-        reasons = check_numbers(parts.record, experiment, now=datetime.now(UTC))
+        reasons = check_numbers(parts.record, experiment, now=datetime.now(UTC)) + violations(parts.record)
     report.note("numbers", reasons, "the record agrees with its experiment and with itself")
     if experiment is None:
-        raise _Refused
+        raise Refused
     return experiment
 
 
-def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, report: _Report) -> Artifact:
+def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, report: Report) -> Artifact:
     """Read and count the artifact, and compare it with those on the board; also after contradictory numbers."""
     artifact, reasons = find_artifact(parts, request.artifact)
     if artifact is not None:
@@ -192,27 +154,14 @@ def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, repo
     return artifact
 
 
-def _measure(parts: Parts, artifact: Artifact, data: TestData, request: VerifyRequest, report: _Report) -> None:
+def _measure(parts: Parts, artifact: Artifact, data: TestData, request: VerifyRequest, report: Report) -> None:
     """Run the network: clean images, the sample, gradient health, and the attacks."""
-    record = parts.record
-    images = data.test.first(record.evaluation.n_images)
-    if record.evaluation.wide is not None:
-        further = len(data.test) - len(images)
-        note = f"PGD's verdicts on {further} further images are shown as submitted, they are not measured again"
-        report.note("wide", check_wide(record, data.test), note)
-        report.stop_if_refused()
-    enough = settle_threads(record)
+    record, claim = parts.record, Claim.of_record(parts.record)
     network = prepare(artifact.network, "cpu")
-    report.note("clean", check_clean(record, network, data.test), f"all {len(data.test)} verdicts are the artifact's")
-    claim = parts.submission.sample
-    reasons = check_sample(record, claim, parts.adversarial, artifact, images)
-    report.note("sample", reasons, f"{claim.count} adversarial images in the ball, all misclassified")
+    use_threads_of(claim)
+    check_clean_images(claim, network, data.test, report)
+    sample = parts.submission.sample
+    reasons = check_sample(record, sample, parts.adversarial, artifact, data.test.first(record.evaluation.n_images))
+    report.note("sample", reasons, f"{sample.count} adversarial images in the ball, all misclassified")
     report.stop_if_refused()
-    measured = measure_health(record, network, images)
-    exact = enough and same_machine(record, measured)
-    report.note("health", check_health(record, measured), f"{', '.join(check.name for check in measured)}")
-    replay = Replay(record, network, images, exact, request.seconds, request.draw)
-    report.note("pgd", *check_pgd(replay))
-    report.stop_if_refused()
-    report.note("autoattack", *check_autoattack(replay, report.say))
-    report.stop_if_refused()
+    check_attacks(claim, network, data.test, Effort(request.seconds, request.draw), report)

@@ -1,0 +1,1 @@
+"""`audit` checks everything that changes a board: records, artifacts, evaluations, challenges and pages."""

@@ -1,0 +1,134 @@
+"""`audit`: one gate for everything that changes a board, from a file's kind to attacks on the stored networks.
+
+Nothing below the board is executed, imported or unpickled, and nothing there is changed. What was checked is kept in a
+journal, so that an audit that was stopped goes on where it was.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.audit.challenged import audit_challenge
+from benchmark.audit.changes import History
+from benchmark.audit.evaluations import audit_evaluation
+from benchmark.audit.journal import Journal
+from benchmark.audit.pages import audit_pages
+from benchmark.audit.rows import audit_row
+from benchmark.audit.sorting import Sorted, everything, of_rows, since
+from benchmark.audit.sources import Sources
+from benchmark.errors import UserError
+from benchmark.evaluation.progress import duration
+from benchmark.results.record import Record
+from benchmark.results.store import check_folder
+from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.submission.reading import read_model
+from benchmark.submission.remeasure import Effort
+from benchmark.submission.report import Refused, Report, broken_off
+
+CHECKS: dict[str, Callable[[Path, Sources, Report], None]] = {
+    "record": audit_row,
+    "evaluation": audit_evaluation,
+    "challenge": audit_challenge,
+}
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """What the user asked for, as typed."""
+
+    board: Path
+    rows: Sequence[str]  # names of rows; empty for the whole board, or for what changed since a commit
+    since: str | None
+    data_dir: Path | None
+    effort: Effort
+
+
+@dataclass(frozen=True)
+class AuditOutcome:
+    """What an audit came to."""
+
+    counts: dict[str, int]  # records, evaluations and challenges that were checked
+    reasons: tuple[str, ...]  # each begins with what it is about
+    unchecked: tuple[str, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether everything was checked and nothing refused."""
+        return not self.reasons and not self.unchecked
+
+
+def audit(request: AuditRequest, say: Callable[[str], None]) -> AuditOutcome:
+    """Check a board, some of its rows, or what changed in it since a commit.
+
+    Raises:
+        UserError: if there is no such board, row or commit.
+    """
+    check_folder(request.board)
+    if request.rows and request.since is not None:
+        raise UserError("--since names what changed, so leave the rows out, or leave --since out")
+    records = _valid_records(request.board)
+    history = None if request.since is None else History(request.board, request.since)
+    if history is not None:
+        work = since(history, records)
+    elif request.rows:
+        work = of_rows(request.rows, records, request.board)
+    else:
+        work = everything(request.board)
+    audited = frozenset(item.path for item in work.items if item.kind == "record")
+    sources = Sources(request.board, records, audited, request.data_dir, request.effort)
+    total = Report(say)
+    for name, reason in work.refused:
+        total.note(name, [reason])
+    for name, reason in work.unchecked:
+        total.leave(name, reason)
+    _audit_items(work, sources, total, say)
+    if not request.rows and (work.items or work.pages or history is None):
+        audit_pages(request.board, history, total)
+    counts = {kind: sum(item.kind == kind for item in work.items) for kind in CHECKS}
+    return AuditOutcome(counts, tuple(total.reasons), tuple(total.unchecked))
+
+
+def audit_text(outcome: AuditOutcome) -> str:
+    """Return the last lines of an audit: what was checked, and what speaks against it."""
+    checked = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in outcome.counts.items())
+    lines = [f"{checked}: {'all pass' if outcome.passed else 'see below'}"]
+    lines += [f"refused: {reason}" for reason in outcome.reasons]
+    lines += [f"not checked: {reason}" for reason in outcome.unchecked]
+    return "\n".join(lines)
+
+
+def _audit_items(work: Sorted, sources: Sources, total: Report, say: Callable[[str], None]) -> None:
+    """Check every item, or take over what the journal has of it."""
+    journal = Journal(sources.board, sources.effort, sources.data_dir)
+    started, measured = time.monotonic(), 0
+    for number, item in enumerate(work.items, 1):
+        left = len(work.items) - number + 1
+        about = f", about {duration((time.monotonic() - started) / measured * left)} left" if measured else ""
+        say(f"\n{item.kind} {number} of {len(work.items)}{about}: {item.name}")
+        report = Report(say)
+        if not journal.take_over(item, report):
+            measured += 1
+            try:
+                CHECKS[item.kind](item.path, sources, report)
+            except Refused:
+                pass
+            except Exception as error:  # whatever a stranger's numbers do to a check
+                report.note("audit", [str(error) if isinstance(error, UserError) else broken_off(error)])
+            journal.keep(item, report)
+        total.reasons += [f"{item.name}: {reason}" for reason in report.reasons]
+        total.unchecked += [f"{item.name}: {reason}" for reason in report.unchecked]
+    journal.remove()
+
+
+def _valid_records(board: Path) -> dict[Path, Record]:
+    """Return the records of a board that can be read, by their files; the others are refused one by one."""
+    records = {}
+    for path in sorted((board / "records").rglob("*.json")):
+        content = read_plain(path, LIMITS[RECORD])
+        record = None if content is None else read_model(Record, path.name, content)[0]
+        if record is not None:
+            records[path] = record
+    return records

@@ -1,0 +1,78 @@
+"""A challenge kept beside a board: its images, held to the rules and tried on the stored network."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmark.artifact.unpack import read_artifact
+from benchmark.audit.sources import Sources
+from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import prepare
+from benchmark.results.challenges import Challenge, images_path, wrong_images
+from benchmark.results.store import artifact_path, record_path
+from benchmark.review.adversarial import MAX_BYTES, try_content
+from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.submission.reading import read_model
+from benchmark.submission.report import Refused, Report
+from benchmark.submission.texts import text_refusal
+
+
+def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
+    """Check that every image of a challenge is one of its record's, moved by epsilon at most, and misclassified.
+
+    Args:
+        path: of the challenge's JSON file.
+        sources: the board and its images.
+        report: receives the outcome.
+
+    Raises:
+        Refused: where the checks end early; the report has the reasons.
+    """
+    content = read_plain(path, LIMITS[RECORD])
+    if content is None:
+        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
+        raise Refused
+    challenge, reasons = read_model(Challenge, path.name, content)
+    report.note("schema", reasons, "valid, and written the one way")
+    if challenge is None:
+        raise Refused
+    refusal = text_refusal("credit", challenge.credit)
+    late = [f"its date, {challenge.date}, lies in the future"] if challenge.date > datetime.now(UTC).date() else []
+    report.note("texts", ([f"credit: {refusal}"] if refusal else []) + late, "a plain name and a date")
+    try:
+        images_file = images_path(sources.board, challenge)
+        proper = record_path(sources.board, challenge.protocol, challenge.run)
+    except UserError as error:
+        report.note("place", [str(error)])
+        raise Refused from None
+    report.note("place", [] if path == images_file.with_suffix(".json") else ["its content belongs elsewhere"])
+    record = sources.records.get(proper)
+    if record is None:
+        report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
+        raise Refused
+    report.stop_if_refused()
+    images = read_plain(images_file, MAX_BYTES)
+    reason = f"{images_file.name} is missing or no plain file" if images is None else wrong_images(images, challenge)
+    report.note("images", [reason] if reason else [], f"{len(challenge.broken)}, in the file that it names")
+    report.stop_if_refused()
+    assert images is not None, "otherwise there is a reason"
+    try:
+        artifact = read_artifact(artifact_path(sources.board, record.run))
+    except UserError as error:
+        report.leave("artifact", str(error))
+        raise Refused from None
+    if not artifact.sha256 == record.artifact.sha256 == challenge.artifact_sha256:
+        report.note("artifact", ["record, challenge and artifacts/ have three hashes that are not all one"])
+        raise Refused
+    data = sources.test_data(record.dataset.name, record.evaluation.n_images, record.dataset.test_sha256, report)
+    prepare(artifact.network, "cpu")
+    try:
+        tried = try_content(images, images_file.name, record, artifact, data.test)
+    except UserError as error:
+        report.note("attack", [str(error)])
+        raise Refused from None
+    right = tried.places[~tried.wrong].tolist()
+    shown = ", ".join(map(str, right[:5]))
+    reasons = [f"the network classifies {len(right)} of {len(tried.wrong)} images right: {shown}"] if right else []
+    report.note("attack", reasons, f"{len(tried.wrong)} images in the ball and in [0, 1], all misclassified")

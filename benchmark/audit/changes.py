@@ -1,0 +1,98 @@
+"""What changed below a board since a commit, read from git as data: nothing of the repository is run."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark.errors import UserError
+
+_PLAIN = ("100644", "000000")  # a file without execute permission; nothing, or a file that git has not hashed yet
+_ABSENT = "000000"
+
+
+@dataclass(frozen=True)
+class Change:
+    """One file that is not as it was."""
+
+    name: str  # from the board, parts separated by "/"
+    gone: bool
+    plain: bool  # neither a link, nor executable, nor another repository
+
+
+@dataclass(frozen=True)
+class History:
+    """A board at a commit of the git repository that it lies in.
+
+    Raises:
+        UserError: from its functions, if there is no such commit or repository.
+    """
+
+    board: Path
+    commit: str
+
+    def changes(self) -> list[Change]:
+        """Return what differs between the commit and the files that are there now, ordered by name."""
+        changed: dict[str, Change] = {}
+        fields = self._git("diff", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z").split(
+            b"\0"
+        )
+        for meta, name in zip(fields[0::2], fields[1::2], strict=False):
+            modes = meta.decode("ascii").lstrip(":").split()[:2]
+            gone = modes[1] == _ABSENT
+            changed[_text(name)] = Change(_text(name), gone, plain=gone or modes[1] in _PLAIN)
+        for name in self._git("ls-files", "--others", "--exclude-standard", "-z", commit=False).split(b"\0"):
+            if name:
+                path = self.board / _text(name)
+                plain = path.is_file() and not path.is_symlink() and not path.stat().st_mode & 0o111
+                changed[_text(name)] = Change(_text(name), gone=False, plain=plain)
+        return [changed[name] for name in sorted(changed)]
+
+    def content(self, name: str) -> bytes | None:
+        """Return a file as it was at the commit; None if there was none."""
+        ran = self._run("cat-file", "blob", f"{self.commit}:./{name}")
+        return ran.stdout if ran.returncode == 0 else None
+
+    def names(self) -> list[str]:
+        """Return the names of all files at the commit."""
+        listed = self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0")
+        return [_text(name) for name in listed if name]
+
+    def _git(self, *arguments: str, commit: bool = True) -> bytes:
+        ran = self._run(
+            *arguments, *([self.commit] if commit else []), *(["--", "."] if arguments[0] == "diff" else [])
+        )
+        if ran.returncode != 0:
+            last = (ran.stderr.decode("utf-8", "replace").strip().splitlines() or ["git failed"])[-1]
+            raise UserError(
+                f"--since {self.commit}: git cannot compare {self.board} with it ({last}); give a commit of the "
+                "repository that the board lies in"
+            )
+        return ran.stdout
+
+    def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/~^@{}-]{0,199}", self.commit):
+            raise UserError(f"--since {self.commit!a} is no commit; give its hash, or a name such as main or HEAD~1")
+        # Neither hooks, nor a file system monitor, nor the programs of a user's own configuration.
+        safe: Sequence[str] = (
+            "-c",
+            "core.hooksPath=/dev/null",
+            "-c",
+            "core.fsmonitor=false",
+            "-c",
+            "core.quotePath=off",
+        )
+        try:
+            return subprocess.run(["git", "-C", str(self.board), *safe, *arguments], capture_output=True, timeout=600)
+        except (OSError, subprocess.SubprocessError) as error:
+            raise UserError(
+                f"--since needs git ({error}); install it, or leave --since out to audit everything"
+            ) from None
+
+
+def _text(name: bytes) -> str:
+    """Return a file's name; bytes that are no UTF-8 become surrogates, as everywhere in Python."""
+    return name.decode("utf-8", "surrogateescape")

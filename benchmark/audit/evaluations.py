@@ -1,0 +1,118 @@
+"""A result of `evaluate` kept beside a board: its numbers, measured again on the artifact that it names."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.audit.rows import measure_again
+from benchmark.audit.sources import Sources
+from benchmark.data.load import Images
+from benchmark.errors import UserError
+from benchmark.evaluation.curve import area_under, default_epsilons, security_curve
+from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
+from benchmark.results.evaluated import Evaluated
+from benchmark.results.protocol import Protocol
+from benchmark.results.store import artifact_path
+from benchmark.submission.affordable import pass_time
+from benchmark.submission.claim import Claim
+from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.submission.reading import read_model
+from benchmark.submission.report import Refused, Report
+from benchmark.submission.texts import strings_refusals
+
+
+def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
+    """Check an evaluation against itself, its artifact and its images.
+
+    Raises:
+        Refused: where the checks end early; the report has the reasons.
+    """
+    content = read_plain(path, LIMITS[RECORD])
+    if content is None:
+        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
+        raise Refused
+    evaluated, reasons = read_model(Evaluated, path.name, content)
+    report.note("schema", reasons, "valid, and written the one way")
+    if evaluated is None:
+        raise Refused
+    report.note("texts", strings_refusals(evaluated.model_dump(mode="json")), "no markup, no hidden characters")
+    report.note("numbers", _contradictions(path, evaluated), "the file agrees with its name and with itself")
+    report.stop_if_refused()
+    artifact = _artifact(evaluated, sources, report)
+    protocol = Protocol.parse(evaluated.protocol)
+    data = sources.test_data(protocol.dataset, protocol.images, evaluated.test_sha256, report)
+    measure_again(Claim.of_evaluated(evaluated, data.info.num_classes), artifact, data.test, sources, report)
+    if evaluated.curve is not None:
+        report.note("curve", *_check_curve(evaluated, artifact, data.test, sources))
+
+
+def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
+    reasons, evaluation = [], evaluated.evaluation
+    if not path.name.startswith(f"{evaluated.artifact.sha256[:12]}__{evaluated.protocol}"):
+        reasons.append(f"the file's name does not begin with artifact and protocol, {evaluated.artifact.sha256[:12]}")
+    if evaluated.shard is not None:
+        reasons.append("it is a shard; `merge` joins the shards of an evaluation")
+    protocol = Protocol.parse(evaluated.protocol)
+    settings = (evaluation.epsilon, evaluation.pgd.steps, evaluation.pgd.restarts, evaluation.pgd.step_size)
+    asked = (protocol.epsilon, protocol.pgd_steps, protocol.pgd_restarts, protocol.pgd_step)
+    attack = (evaluation.autoattack.version, evaluation.autoattack.seed)
+    if (settings, attack) != (asked, (protocol.autoattack, protocol.autoattack_seed)):
+        reasons.append(f"its attacks are not those of {protocol.id}")
+    if (curve := evaluated.curve) is not None:
+        if [point.epsilon for point in curve] != default_epsilons(Claim.of_evaluated(evaluated, 0).epsilon):
+            reasons.append("the radii of its curve are not those of its protocol")
+        elif evaluated.curve_area != area_under(curve):
+            reasons.append(f"curve_area is {evaluated.curve_area}, its points give {area_under(curve)}")
+        elif curve[0].accuracy != evaluation.clean_accuracy:
+            reasons.append("its curve does not begin at the clean accuracy")
+    elif evaluated.curve_area is not None:
+        reasons.append("curve_area is there without a curve")
+    return reasons
+
+
+def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifact:
+    named = (record for record in sources.records.values() if record.artifact.sha256 == evaluated.artifact.sha256)
+    record = next(named, None)
+    if record is None:
+        report.note("artifact", [f"no record here has an artifact with sha256 {evaluated.artifact.sha256}"])
+        raise Refused
+    try:
+        artifact = read_artifact(artifact_path(sources.board, record.run))
+    except UserError as error:
+        report.leave("artifact", str(error))
+        raise Refused from None
+    same = artifact.sha256 == evaluated.artifact.sha256 and artifact.size_bytes == evaluated.artifact.size_bytes
+    report.note("artifact", [] if same else ["the file is not the one that was measured"], f"that of {record.run}")
+    report.stop_if_refused()
+    return artifact
+
+
+def _check_curve(evaluated: Evaluated, artifact: Artifact, images: Images, sources: Sources) -> tuple[list[str], str]:
+    """Measure a curve again up to a radius that is drawn, or up to the largest one that fits the time."""
+    from scipy.stats import binom  # here, because it takes a second to import
+
+    assert evaluated.curve is not None
+    claim, points = Claim.of_evaluated(evaluated, 0), evaluated.curve
+    seconds = pass_time(artifact.network, images, claim.batch_size)(len(images))
+    radius_passes = 2 * (claim.evaluation.pgd.steps + 1)
+    fitting = 1 + int(sources.effort.seconds / (radius_passes * seconds))
+    last = random.Random(f"curve {sources.effort.draw}").randint(2, max(2, min(fitting, len(points))))
+    measured = security_curve(
+        artifact.network,
+        images,
+        epsilons=[point.epsilon for point in points[:last]],
+        steps=claim.evaluation.pgd.steps,
+        seed=PGD_SEED,
+        batch_size=claim.batch_size,
+        report=lambda line: None,
+    )
+    allowed = int(binom.ppf(CONFIDENCE, len(images), ATTACK_FLIPS))
+    reasons = [
+        f"accuracy at epsilon {point.epsilon:.4f} is {again.accuracy:.4f}, the file says {point.accuracy:.4f}"
+        for point, again in zip(points, measured, strict=False)
+        if abs(point.accuracy - again.accuracy) * len(images) > allowed
+    ]
+    return reasons, f"{last} of {len(points)} points measured again (--draw {sources.effort.draw})"

@@ -1,0 +1,50 @@
+"""The pages of a board under audit: each follows from the records, and the changelog from the one before."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from benchmark.audit.changes import History
+from benchmark.errors import UserError
+from benchmark.leaderboard.changelog import CHANGELOG
+from benchmark.leaderboard.render import changelog_from, check_pages
+from benchmark.submission.files import read_plain
+from benchmark.submission.report import Report
+
+MAX_PAGE = 2**27  # bytes
+
+
+def audit_pages(board: Path, history: History | None, report: Report) -> None:
+    """Check every page, and the changelog against its state at a commit, if there is one."""
+    try:
+        problems = check_pages(board)
+        report.note("pages", problems, "they agree with their records")
+        if history is not None and not problems:
+            _audit_changelog(board, history, report)
+    except UserError as error:
+        report.note("pages", [str(error)])
+
+
+def _audit_changelog(board: Path, history: History, report: Report) -> None:
+    """Make the changelog again from the pages as they were at the commit."""
+    before = history.content(CHANGELOG)
+    now = read_plain(board / CHANGELOG, MAX_PAGE)
+    if now == before:
+        return
+    with tempfile.TemporaryDirectory() as name:
+        former = Path(name)
+        for page in history.names():
+            if "/" not in page and page.endswith((".json", CHANGELOG)):
+                (former / page).write_bytes(history.content(page) or b"")
+        made = changelog_from(former, board)
+    if now == made.encode():
+        report.note(CHANGELOG, [], "its new entries follow from the records")
+    elif before is not None and not set(_entries(before)) <= set(_entries(now or b"")):
+        report.note(CHANGELOG, ["entries that were there are gone or edited"])
+    else:
+        report.leave(CHANGELOG, "it has entries for more than one state, or others than this change gives; read them")
+
+
+def _entries(content: bytes) -> list[bytes]:
+    return content.replace(b"\r\n", b"\n").split(b"\n## ")[1:]

@@ -1,0 +1,31 @@
+"""What a file below a board is, by its place alone."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+Place = Literal["record", "artifact", "challenge", "evaluation", "submission", "published", "figure", "prose", "page"]
+
+_NAME = r"[A-Za-z0-9][A-Za-z0-9._=+-]*"
+_PLACES: tuple[tuple[str, Place], ...] = (
+    (rf"records/{_NAME}/{_NAME}\.json", "record"),
+    (rf"artifacts/{_NAME}\.safetensors", "artifact"),
+    (rf"challenges/{_NAME}/{_NAME}/{_NAME}\.(json|safetensors)", "challenge"),
+    (rf"evaluations/{_NAME}\.json", "evaluation"),
+    (rf"submissions/{_NAME}/(method/)?{_NAME}", "submission"),
+    (rf"reference/{_NAME}|claims\.yaml", "published"),
+    (rf"site/figures/{_NAME}\.(png|svg|json)", "figure"),
+    (r"README\.md", "prose"),
+    # Which of these a board has, and how they read, follows from its records.
+    (rf"{_NAME}\.(md|csv|json|tex|bib)|site/({_NAME}/)*{_NAME}\.(html|css|js)", "page"),
+)
+
+
+def place_of(name: str) -> Place | None:
+    """Return what the file of a name below a board is, parts separated by "/"; None if it is no part of a board.
+
+    >>> place_of("records/digits-linf-32_255-aa-standard-8/digits__at__seed0-3f9a1c.json"), place_of("records/x.exe")
+    ('record', None)
+    """
+    return next((place for pattern, place in _PLACES if re.fullmatch(pattern, name)), None)

@@ -1,0 +1,95 @@
+"""What an audit measures with: the board's valid records, and test images, each read once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.data.load import TestData, load_test
+from benchmark.data.published import PUBLISHED
+from benchmark.errors import UserError
+from benchmark.results.record import Record
+from benchmark.submission.remeasure import Effort
+from benchmark.submission.report import Refused, Report
+
+MAX_HELD = 2**28  # parameters of artifacts in memory, a gigabyte
+
+
+@dataclass(frozen=True)
+class Sources:
+    """A board, and where its test images are.
+
+    Attributes:
+        board: folder of records/ and artifacts/.
+        records: every valid record by its file.
+        audited: the files of records that are checked.
+        data_dir: folder with the data sets' files.
+        effort: how much is attacked again.
+    """
+
+    board: Path
+    records: Mapping[Path, Record]
+    audited: frozenset[Path]
+    data_dir: Path | None
+    effort: Effort
+    _data: dict[tuple[str, int], TestData | UserError] = field(default_factory=dict)
+    _artifacts: dict[Path, Artifact] = field(default_factory=dict)
+
+    def artifact(self, path: Path) -> Artifact:
+        """Read an artifact, or return it as it was read before: each is compared with all others.
+
+        Raises:
+            UserError: if it is damaged.
+        """
+        if path not in self._artifacts:
+            artifact = read_artifact(path)
+            held = [parameter.numel() for each in self._artifacts.values() for parameter in each.network.parameters()]
+            if sum(held) > MAX_HELD:
+                self._artifacts.clear()
+            self._artifacts[path] = artifact
+        return self._artifacts[path]
+
+    def test_data(self, name: str, images: int, sha256: str, report: Report) -> TestData:
+        """Return the first test images of a data set, which must be those with the hash that a file states.
+
+        Raises:
+            Refused: if they are not, or are not here; the report says which.
+        """
+        self._refuse_other_images(name, sha256, report)
+        key = (name, images)
+        if key not in self._data:
+            try:
+                self._data[key] = load_test(name, self.data_dir, limit=images)
+            except UserError as error:
+                self._data[key] = error
+        data = self._data[key]
+        if isinstance(data, UserError):
+            report.leave("data", str(data))
+            raise Refused
+        if data.sha256 != sha256:
+            difference = f"test_sha256 is {sha256[:12]}, the test images of {name} here have {data.sha256[:12]}"
+            if name in PUBLISHED and PUBLISHED[name].test.content is not None:  # these images are surely the published
+                report.note("data", [difference])
+            else:
+                report.leave("data", f"{difference}; give the folder of the others by --data-dir")
+            raise Refused
+        report.note("data", [], f"{len(data.test)} test images of {name}, the stated ones")
+        return data
+
+    def older(self, path: Path) -> list[Record]:
+        """Return the records that a record may be a copy of: those not checked, and those checked before it."""
+        return [record for place, record in self.records.items() if place not in self.audited or place < path]
+
+    def _refuse_other_images(self, name: str, sha256: str, report: Report) -> None:
+        """A board compares verdicts image by image: all its records of a data set have the same images."""
+        used = Counter(
+            record.dataset.test_sha256 for record in self.records.values() if record.dataset.name == name
+        ).most_common(2)
+        # Of two records with two hashes nobody knows which is right.
+        if used and used[0][0] != sha256 and (len(used) < 2 or used[0][1] > used[1][1]):
+            note = f"test_sha256 is {sha256[:12]}, {used[0][1]} records of {name} on this board have {used[0][0][:12]}"
+            report.note("data", [note])
+            raise Refused

@@ -1,0 +1,59 @@
+"""What a file says was measured on a network, and on which machine: the part that records and evaluations share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.results.evaluated import Evaluated
+from benchmark.results.evaluation import EvaluationPart
+from benchmark.results.record import Record
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Measured numbers that are to be measured again."""
+
+    evaluation: EvaluationPart
+    num_classes: int
+    threads: int
+    device: str
+    torch: str  # version
+
+    @classmethod
+    def of_record(cls, record: Record) -> Claim:
+        """Return what a record claims."""
+        machine = record.provenance
+        return cls(record.evaluation, record.dataset.num_classes, machine.threads, machine.device, machine.torch)
+
+    @classmethod
+    def of_evaluated(cls, evaluated: Evaluated, num_classes: int) -> Claim:
+        """Return what a result of `evaluate` on a data set of `num_classes` classes claims."""
+        machine = evaluated.machine
+        return cls(evaluated.evaluation, num_classes, machine.threads, machine.device, machine.torch)
+
+    @property
+    def epsilon(self) -> float:
+        """Radius of the ball in (0, 1) pixels."""
+        return float(Fraction(self.evaluation.epsilon))
+
+    @property
+    def step_size(self) -> float:
+        """PGD's, in (0, 1) pixels."""
+        return float(Fraction(self.evaluation.pgd.step_size))
+
+    @property
+    def batch_size(self) -> int:
+        """Images per call of an attack."""
+        return self.evaluation.autoattack.batch_size
+
+    def right(self, name: str) -> NDArray[np.bool_]:
+        """Return the (N,) verdicts on the protocol's images, see `EvaluationPart.right`."""
+        return self.evaluation.right(name)
+
+    def widest(self, name: str) -> NDArray[np.bool_]:
+        """Return the verdicts of "clean" or "pgd" on all images that they were measured on."""
+        return (self.evaluation.wide or self.evaluation).right(name)
