@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,13 +57,10 @@ class History:
 
     def names(self) -> list[str]:
         """Return the names of all files at the commit."""
-        listed = self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0")
-        return [_text(name) for name in listed if name]
+        return [_text(name) for name in self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0") if name]
 
     def _git(self, *arguments: str, commit: bool = True) -> bytes:
-        ran = self._run(
-            *arguments, *([self.commit] if commit else []), *(["--", "."] if arguments[0] == "diff" else [])
-        )
+        ran = self._run(*arguments, *([self.commit, "--", "."] if commit else []))
         if ran.returncode != 0:
             last = (ran.stderr.decode("utf-8", "replace").strip().splitlines() or ["git failed"])[-1]
             raise UserError(
@@ -77,14 +73,7 @@ class History:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/~^@{}-]{0,199}", self.commit):
             raise UserError(f"--since {self.commit!a} is no commit; give its hash, or a name such as main or HEAD~1")
         # Neither hooks, nor a file system monitor, nor the programs of a user's own configuration.
-        safe: Sequence[str] = (
-            "-c",
-            "core.hooksPath=/dev/null",
-            "-c",
-            "core.fsmonitor=false",
-            "-c",
-            "core.quotePath=off",
-        )
+        safe = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
         try:
             return subprocess.run(["git", "-C", str(self.board), *safe, *arguments], capture_output=True, timeout=600)
         except (OSError, subprocess.SubprocessError) as error:

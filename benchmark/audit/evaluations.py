@@ -10,7 +10,7 @@ from benchmark.audit.rows import measure_again
 from benchmark.audit.sources import Sources
 from benchmark.data.load import Images
 from benchmark.errors import UserError
-from benchmark.evaluation.curve import area_under, default_epsilons, security_curve
+from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
@@ -64,8 +64,8 @@ def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     if (curve := evaluated.curve) is not None:
         if [point.epsilon for point in curve] != default_epsilons(Claim.of_evaluated(evaluated, 0).epsilon):
             reasons.append("the radii of its curve are not those of its protocol")
-        elif evaluated.curve_area != area_under(curve):
-            reasons.append(f"curve_area is {evaluated.curve_area}, its points give {area_under(curve)}")
+        elif evaluated.curve_area != (area := area_under([CurvePoint(p.epsilon, p.accuracy) for p in curve])):
+            reasons.append(f"curve_area is {evaluated.curve_area}, its points give {area}")
         elif curve[0].accuracy != evaluation.clean_accuracy:
             reasons.append("its curve does not begin at the clean accuracy")
     elif evaluated.curve_area is not None:

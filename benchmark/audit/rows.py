@@ -1,4 +1,4 @@
-"""A record on a board with its artifact: every check that `verify` makes of a submission, but for the sample of images."""
+"""A record on a board with its artifact: all that `verify` checks of a submission but for the sample of images."""
 
 from __future__ import annotations
 
@@ -68,9 +68,8 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     kept = f"{artifact.size_bytes:,} bytes, {record.compression.kept_weights:,} weights kept, as the record says"
     report.note("artifact", check_artifact(record, experiment, artifact), kept)
     others = sources.older(path)
-    report.note(
-        "copies", copied(record, artifact, others, sources.board, sources.artifact), f"unlike {len(others)} records"
-    )
+    reasons = copied(record, artifact, others, sources.board, sources.artifact)
+    report.note("copies", reasons, f"unlike {len(others)} records")
     report.stop_if_refused()
     claim = Claim.of_record(record)
     count = (record.evaluation.wide or record.evaluation).n_images

@@ -139,13 +139,11 @@ def _submission(work: Sorted, change: Change, name: str) -> set[str]:
 
 
 def _removed_submission(work: Sorted, folder: str, history: History) -> None:
-    """A pending submission may go once its record is on the board, byte for byte, and not otherwise."""
+    """Refuse that a pending submission goes before its record is on the board, byte for byte."""
     content = history.content(f"{folder}/{RECORD}")
     submission = read_model(Submission, folder, history.content(f"{folder}/submission.json") or b"")[0]
     if content is None or submission is None:
-        work.unchecked.append(
-            (_printable(folder), "it was taken away and was no whole submission; look at what it was")
-        )
+        work.unchecked.append((_printable(folder), "it was taken away and was no whole submission; look at it"))
         return
     there = read_plain(record_path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
     if there != content:

@@ -84,7 +84,7 @@ class Sources:
         return [record for place, record in self.records.items() if place not in self.audited or place < path]
 
     def _refuse_other_images(self, name: str, sha256: str, report: Report) -> None:
-        """A board compares verdicts image by image: all its records of a data set have the same images."""
+        """Refuse images other than those of most records: a board compares verdicts image by image."""
         used = Counter(
             record.dataset.test_sha256 for record in self.records.values() if record.dataset.name == name
         ).most_common(2)
