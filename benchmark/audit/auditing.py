@@ -51,6 +51,7 @@ class AuditOutcome:
     """What an audit came to."""
 
     counts: dict[str, int]  # records, evaluations and challenges that were checked
+    changed: bool  # false: nothing on the board is other than at the commit
     reasons: tuple[str, ...]  # each begins with what it is about
     unchecked: tuple[str, ...]
 
@@ -88,11 +89,14 @@ def audit(request: AuditRequest, say: Callable[[str], None]) -> AuditOutcome:
     if not request.rows and (work.items or work.pages or history is None):
         audit_pages(request.board, history, total)
     counts = {kind: sum(item.kind == kind for item in work.items) for kind in CHECKS}
-    return AuditOutcome(counts, tuple(total.reasons), tuple(total.unchecked))
+    changed = history is None or bool(work.items or work.refused or work.unchecked or work.pages)
+    return AuditOutcome(counts, changed, tuple(total.reasons), tuple(total.unchecked))
 
 
 def audit_text(outcome: AuditOutcome) -> str:
     """Return the last lines of an audit: what was checked, and what speaks against it."""
+    if not outcome.changed:
+        return "nothing on the board changed"
     checked = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in outcome.counts.items())
     lines = [f"{checked}: {'all pass' if outcome.passed else 'see below'}"]
     lines += [f"refused: {reason}" for reason in outcome.reasons]

@@ -9,8 +9,7 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 
-_PLAIN = ("100644", "000000")  # a file without execute permission; nothing, or a file that git has not hashed yet
-_ABSENT = "000000"
+_PLAIN, _ABSENT = "100644", "000000"  # modes of a file without execute permission, and of none
 
 
 @dataclass(frozen=True)
@@ -35,14 +34,15 @@ class History:
 
     def changes(self) -> list[Change]:
         """Return what differs between the commit and the files that are there now, ordered by name."""
+        if self.board.is_symlink():
+            raise UserError(f"{self.board} is a link, which git does not compare; give --out the folder itself")
         changed: dict[str, Change] = {}
-        fields = self._git("diff", "--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z").split(
-            b"\0"
-        )
+        options = ("--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
+        fields = self._git("diff", *options).split(b"\0")
         for meta, name in zip(fields[0::2], fields[1::2], strict=False):
             modes = meta.decode("ascii").lstrip(":").split()[:2]
             gone = modes[1] == _ABSENT
-            changed[_text(name)] = Change(_text(name), gone, plain=gone or modes[1] in _PLAIN)
+            changed[_text(name)] = Change(_text(name), gone, plain=gone or modes[1] == _PLAIN)
         for name in self._git("ls-files", "--others", "--exclude-standard", "-z", commit=False).split(b"\0"):
             if name:
                 path = self.board / _text(name)
