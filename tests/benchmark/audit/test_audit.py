@@ -278,10 +278,7 @@ def _raised(fields):
     for point in fields["curve"][1:3]:
         point["accuracy"] = fields["curve"][0]["accuracy"]
     points = fields["curve"]
-    area = sum(
-        (b["epsilon"] - a["epsilon"]) * (a["accuracy"] + b["accuracy"]) / 2
-        for a, b in pairwise(points)
-    )
+    area = sum((b["epsilon"] - a["epsilon"]) * (a["accuracy"] + b["accuracy"]) / 2 for a, b in pairwise(points))
     fields["curve_area"] = area / (points[-1]["epsilon"] - points[0]["epsilon"])
 
 

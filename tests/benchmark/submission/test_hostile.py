@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from benchmark.models import convolutions
 from benchmark.results.record import Record
-from benchmark.submission import replay, sample, verifying
+from benchmark.submission import remeasure, replay, sample
 from benchmark.submission.affordable import QUICK
 from benchmark.submission.files import LIMITS
 from benchmark.submission.sample import candidates
@@ -398,9 +398,9 @@ def test_robust_images_counted_as_broken_are_refused(forger):
 
 def test_an_image_that_only_pgd_breaks_is_found_on_another_kind_of_machine_too(forger, monkeypatch):
     """All verdicts but PGD's may be true: the network is one that AutoAttack does not get through."""
-    monkeypatch.setattr(verifying, "same_machine", lambda *args: False)
-    monkeypatch.setattr(verifying, "check_health", lambda *args: [])
-    monkeypatch.setattr(verifying, "check_autoattack", lambda *args: ([], ""))
+    monkeypatch.setattr(remeasure, "same_machine", lambda *args: False)
+    monkeypatch.setattr(remeasure, "check_health", lambda *args: [])
+    monkeypatch.setattr(remeasure, "check_autoattack", lambda *args: ([], ""))
     record = forger.read()
     place = _broken(record)
     forger.flip(record, place, right=True)
@@ -412,9 +412,9 @@ def test_an_image_that_only_pgd_breaks_is_found_on_another_kind_of_machine_too(f
 @pytest.mark.parametrize("right", [True, False])
 def test_one_edited_image_is_found_on_another_kind_of_machine_too(forger, monkeypatch, right):
     """Rounding may turn an image; one that falls, or stands, under every other seed as well it did not turn."""
-    monkeypatch.setattr(verifying, "same_machine", lambda *args: False)
-    monkeypatch.setattr(verifying, "check_pgd", lambda *args: ([], ""))
-    monkeypatch.setattr(verifying, "check_health", lambda *args: [])  # which may notice as well
+    monkeypatch.setattr(remeasure, "same_machine", lambda *args: False)
+    monkeypatch.setattr(remeasure, "check_pgd", lambda *args: ([], ""))
+    monkeypatch.setattr(remeasure, "check_health", lambda *args: [])  # which may notice as well
     monkeypatch.setattr(replay, "fitting_attacks", lambda *args: QUICK)
     monkeypatch.setattr(replay, "OTHER_SEEDS", 2)
     record = forger.read()
@@ -428,8 +428,8 @@ def test_one_edited_image_is_found_on_another_kind_of_machine_too(forger, monkey
 
 
 def test_an_edited_image_is_found_in_a_random_part(forger, monkeypatch):
-    monkeypatch.setattr(verifying, "check_pgd", lambda *args: ([], ""))
-    monkeypatch.setattr(verifying, "check_health", lambda *args: [])
+    monkeypatch.setattr(remeasure, "check_pgd", lambda *args: ([], ""))
+    monkeypatch.setattr(remeasure, "check_health", lambda *args: [])
     monkeypatch.setattr(replay, "fitting_attacks", lambda *args: ())
     monkeypatch.setattr(replay, "OTHER_SEEDS", 2)
     monkeypatch.setattr(replay, "fitting_images", lambda most, *args: most)
@@ -565,6 +565,6 @@ def test_a_check_that_breaks_off_is_a_refusal(forger, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("0 / 0")
 
-    monkeypatch.setattr(verifying, "check_clean", broken)
+    monkeypatch.setattr(remeasure, "check_clean", broken)
 
     assert "a check broke off with ZeroDivisionError: 0 / 0" in forger.reasons()
