@@ -10,7 +10,7 @@ LOCKED := $(PIP) --require-hashes --only-binary :all:
 PROJECT := $(PIP) --no-build-isolation -e .
 
 # The stamps say that an installation went through to its end, and redo it when one of these files has changed.
-REQUIREMENTS := pyproject.toml constraints.txt constraints-cuda.txt
+REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
@@ -55,7 +55,7 @@ clean:  ## Remove the environment and all caches; results in runs/ and leaderboa
 $(INSTALLED): $(REQUIREMENTS)
 	$(venv)
 	$(LOCKED) -r constraints.txt
-	$(cuda)
+	$(torch)
 	$(PROJECT)
 	@touch $@
 
@@ -63,10 +63,11 @@ $(INSTALLED_DEV): $(INSTALLED) constraints-dev.txt
 	$(LOCKED) -r constraints-dev.txt
 	@touch $@
 
-# The libraries of CUDA, gigabytes, only if the torch that pip has found asks for them: a CPU build does not.
-define cuda
-@$(BIN)/python -c 'import importlib.metadata as m; exit("nvidia" not in str(m.requires("torch")))' || exit 0; \
-	echo "torch is built for CUDA: its libraries as well" && $(LOCKED) -r constraints-cuda.txt
+# The CPU build of torch if pip finds one where it is set up to look, else the usual one: on Linux with CUDA, gigabytes.
+define torch
+@$(LOCKED) -r constraints-torch-cpu.txt 2>/dev/null || { \
+	echo "pip finds no CPU build of torch: installing the usual one" && $(LOCKED) -r constraints-torch.txt; \
+}
 endef
 
 # Makes the environment unless there is one that works (not half made, not left behind by another Python).

@@ -1,7 +1,8 @@
 """Writes the lists of exact versions with the hashes of their files: `make lock`.
 
 Versions that are listed already stay as they are. `make lock LOCK=--upgrade` takes the newest of all, and
-`make lock LOCK='--upgrade-package torch'` the newest of one. Arguments go to `uv pip compile`.
+`make lock LOCK='--upgrade-package torch'` the newest of one. Arguments go to `uv pip compile`. The hashes of torch's CPU
+builds are on another index than the usual one: constraints-torch-cpu.txt is written by hand.
 """
 
 from __future__ import annotations
@@ -14,13 +15,12 @@ import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-RUN, DEV, CUDA = (ROOT / f"constraints{suffix}.txt" for suffix in ("", "-dev", "-cuda"))
-TORCH_CPU = ROOT / ".ci" / "torch-cpu.txt"
+RUN, DEV, TORCH = (ROOT / f"constraints{suffix}.txt" for suffix in ("", "-dev", "-torch"))
 
 ABOUT = {
-    RUN: "what running needs, and what builds the project",
-    DEV: "what tests, linters, figures and ONNX need beside constraints.txt",
-    CUDA: "the libraries that torch built for CUDA asks for, on Linux; other builds of torch need none",
+    RUN: "what running needs beside torch, and what builds the project",
+    DEV: "what tests, linters, figures and ONNX need as well",
+    TORCH: "torch as the package index has it, and the libraries of CUDA that it asks for on Linux",
 }
 HEADER = """\
 # Exact versions with the SHA-256 of every file of them: {about}.
@@ -37,10 +37,10 @@ def main() -> None:
         resolved.write_text("".join(path.read_text(encoding="utf-8") for path in ABOUT if path.exists()))
         everything = resolve(resolved, builds, "--all-extras", *sys.argv[1:])
         needed = resolve(resolved, builds)  # prefers the versions just resolved
-    cuda = {name for name in needed if re.match(r"(nvidia|cuda)-|triton$", name)}
-    write(RUN, {name: entry for name, entry in needed.items() if name not in cuda})
+    torch = {name for name in needed if re.match(r"(torch|triton)$|(nvidia|cuda)-", name)}
+    write(RUN, {name: entry for name, entry in needed.items() if name not in torch})
     write(DEV, {name: entry for name, entry in everything.items() if name not in needed})
-    write(CUDA, {name: entry for name, entry in needed.items() if name in cuda})
+    write(TORCH, {name: entry for name, entry in needed.items() if name in torch})
 
 
 def resolve(output: Path, builds: str, *arguments: str) -> dict[str, str]:
@@ -54,11 +54,7 @@ def resolve(output: Path, builds: str, *arguments: str) -> dict[str, str]:
 
 
 def write(path: Path, entries: dict[str, str]) -> None:
-    """Write one list; torch also gets the hashes of its CPU builds, which another index than the usual one has."""
-    for line in TORCH_CPU.read_text(encoding="utf-8").splitlines():
-        version, _, digest = line.partition(" ")
-        if entries.get("torch", "").startswith(f"torch=={version} "):
-            entries["torch"] += f" \\\n    --hash=sha256:{digest.split()[0]}"
+    """Write one list."""
     lines = "".join(f"{entry}\n" for _, entry in sorted(entries.items()))
     path.write_text(HEADER.format(about=ABOUT[path]) + lines, encoding="utf-8")
 
