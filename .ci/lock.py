@@ -1,8 +1,8 @@
 """Writes the lists of exact versions with the hashes of their files: `make lock`.
 
 Versions that are listed already stay as they are. `make lock LOCK=--upgrade` takes the newest of all, and
-`make lock LOCK='--upgrade-package torch'` the newest of one. Arguments go to `uv pip compile`. The hashes of torch's CPU
-builds are on another index than the usual one: constraints-torch-cpu.txt is written by hand.
+`make lock LOCK='--upgrade-package torch'` the newest of one: arguments go to `uv pip compile`. The hashes of torch's
+CPU builds are on another index than the usual one, so constraints-torch-cpu.txt is written by hand.
 """
 
 from __future__ import annotations
