@@ -67,6 +67,7 @@ PROSE = {"README.md": README.replace("About", "All about")}
 BOTH = {"README.md": TABLE["README.md"].replace("About", "All about")}
 BESIDE = "a submission changes its own folder below leaderboards/submissions/ only, not "
 OWN = "changes of leaderboards/ belong into a proposal of their own, not "
+HIDDEN = "no hidden file belongs on a board, not "
 FILES = "only plain files belong on a board, not "
 NAME = "a submission's name is letters, digits and . _ + - only, not "
 
@@ -86,7 +87,11 @@ REFUSED = {
         rf"{NAME}'leaderboards/submissions/a\n::set-output name=kind::code\n##[error]/x'",
     ),
     "an option": ({"leaderboards/submissions/--accept/record.json": ""}, NAME),
-    "dots": ({"leaderboards/submissions/..a/record.json": ""}, NAME),
+    "dots": ({"leaderboards/submissions/..a/record.json": ""}, f"{HIDDEN}'leaderboards/submissions/..a/record.json'"),
+    "attributes": (
+        RECORD | {"leaderboards/records/.gitattributes": "*.json ident"},
+        f"{HIDDEN}'leaderboards/records/.gitattributes'",
+    ),
     "capitals": ({"Leaderboards/submissions/new/x": ""}, "boards lie in leaderboards/, spelled so, not 'Leaderboards/"),
     "a link": ({"leaderboards/records/p/b.json": "<120000>"}, f"{FILES}'leaderboards/records/p/b.json'"),
     "an executable": (NEW | {"leaderboards/submissions/new/x": "<100755>"}, f"{FILES}'leaderboards/submissions/new/x'"),

@@ -62,8 +62,9 @@ def decide(repository: Path, base: str) -> Decision:
     """Return what decides on the commit that is checked out in `repository`, a proposal to the commit `base`.
 
     Raises:
-        Refused: if links, executables or submodules come to the boards, if a submission comes with anything else, if
-            any other change of the boards comes with changes elsewhere, or if there is not one commit to compare with.
+        Refused: if links, executables, submodules or hidden files come to the boards, if a submission comes with
+            anything else, if any other change of the boards comes with changes elsewhere, or if there is not exactly
+            one commit to compare with.
     """
     since = _merge_base(repository, base)
     changes = _changes(repository, since)
@@ -73,6 +74,8 @@ def decide(repository: Path, base: str) -> Decision:
     if not board and not tables:
         return Decision(Kind.CODE, since)
     _refuse("only plain files belong on a board", (c for c in board if c.mode not in (_PLAIN_FILE, _ABSENT)))
+    # A file .gitattributes could make git check out other contents than would be merged.
+    _refuse("no hidden file belongs on a board", (c for c in board if "/." in c.path))
     _refuse(f"boards lie in {BOARD}/, spelled so", (c for c in board if not c.path.startswith(f"{BOARD}/")))
     present = _folders(repository)
     names = {name for change in board if (name := _submission(change.path)) in present and name is not None}
@@ -186,7 +189,9 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     finally:
         print(f"::{token}::", flush=True)
-    if decision.kind is Kind.CODE:
+    if decision.kind is not Kind.CODE:
+        print(f"to be checked: {decision.kind}")
+    else:
         print(f"nothing in {BOARD}/ changes: this check is about boards only and says nothing about code or workflows")
     if output := os.environ.get("GITHUB_OUTPUT"):
         with open(output, "a", encoding="utf-8") as file:
