@@ -270,7 +270,10 @@ def test_any_other_change_of_the_boards_is_audited_and_red_if_the_audit_is(propo
     outcome = propose(AUDITED[name], exit_code=1)
 
     since = git(base, "rev-parse", "main")
-    assert outcome.calls == [["audit", "--out", "proposed/leaderboards", "--since", since]]
+    assert outcome.calls == [
+        ["audit", "--out", "proposed/leaderboards", "--since", since],
+        ["leaderboard", "--check", "--out", "proposed/leaderboards"],
+    ]
     assert not outcome.green
     assert "red: audit ended with exit code 1; if a data set is missing here, a maintainer runs it" in outcome.log
 

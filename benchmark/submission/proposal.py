@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
@@ -93,7 +94,9 @@ def commands(decision: Decision, repository: Path) -> list[list[str]]:
     if decision.kind is Kind.SUBMISSIONS:
         return [["verify", str(repository / _SUBMISSIONS / name)] for name in decision.submissions]
     if decision.kind is Kind.BOARD:
-        return [["audit", "--out", str(repository / BOARD), "--since", decision.since]]
+        board = str(repository / BOARD)
+        # The second also compares the README's tables, which lie beside the board.
+        return [["audit", "--out", board, "--since", decision.since], ["leaderboard", "--check", "--out", board]]
     return []
 
 
@@ -166,7 +169,7 @@ def _check(decision: Decision, repository: Path) -> int:
     """Run what decides, and return the exit code: 1 unless every command ends with 0."""
     passed = True
     for command in commands(decision, repository):
-        print(f"\n{command[0]} of the base, on {command[1] if command[0] == 'verify' else command[2]}", flush=True)
+        print(f"\nthe base's {shlex.join(command)}", flush=True)
         code = subprocess.run([sys.executable, "-m", "benchmark", *command]).returncode
         if code:
             print(f"red: {command[0]} ended with exit code {code}; if a data set is missing here, a maintainer runs it")
