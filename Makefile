@@ -4,14 +4,17 @@ PYTHON ?= python3
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
-INSTALL := $(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt
+PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
+# Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
+LOCKED := $(PIP) --require-hashes --only-binary :all:
+PROJECT := $(PIP) --no-build-isolation -e .
 
 # The stamps say that an installation went through to its end, and redo it when one of these files has changed.
-REQUIREMENTS := pyproject.toml constraints.txt
+REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: run test lint types pytest bench format leaderboard leaderboard-check clean
+.PHONY: run test lint types pytest bench format leaderboard leaderboard-check lock clean
 
 run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
 	$(BIN)/python -m benchmark run quickstart
@@ -42,19 +45,30 @@ leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ anew from their r
 leaderboard-check: $(INSTALLED)  ## Fail if a page in leaderboards/ differs from its records.
 	$(BIN)/python -m benchmark leaderboard --check
 
+lock: $(INSTALLED_DEV)  ## Write constraints*.txt: exact versions and hashes. LOCK=--upgrade takes newer ones.
+	$(BIN)/python .ci/lock.py $(LOCK)
+
 clean:  ## Remove the environment and all caches; results in runs/ and leaderboards/ stay.
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
 	find benchmark methods tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(INSTALLED): $(REQUIREMENTS)
 	$(venv)
-	$(INSTALL) -e .
+	$(LOCKED) -r constraints.txt
+	$(torch)
+	$(PROJECT)
 	@touch $@
 
-$(INSTALLED_DEV): $(REQUIREMENTS)
-	$(venv)
-	$(INSTALL) -e '.[dev]'
-	@touch $(INSTALLED) $@
+$(INSTALLED_DEV): $(INSTALLED) constraints-dev.txt
+	$(LOCKED) -r constraints-dev.txt
+	@touch $@
+
+# The CPU build of torch if pip finds one where it is set up to look, else the usual one: on Linux with CUDA, gigabytes.
+define torch
+@$(LOCKED) -r constraints-torch-cpu.txt 2>/dev/null || { \
+	echo "pip finds no CPU build of torch: installing the usual one" && $(LOCKED) -r constraints-torch.txt; \
+}
+endef
 
 # Makes the environment unless there is one that works (not half made, not left behind by another Python).
 define venv

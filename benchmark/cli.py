@@ -26,7 +26,8 @@ app = typer.Typer(
 SuiteArgument = Annotated[
     str | None,
     typer.Argument(
-        help="A suite in configs/ by name, or a path to a YAML file. Default: quickstart, or the suite for --dataset.",
+        help="A suite in configs/ by name, or a path to a YAML file. Default: quickstart, or the suite for --dataset. "
+        "Methods that a YAML file names as a file or module are imported, and so run.",
         show_default=False,
     ),
 ]
@@ -34,7 +35,7 @@ MethodsOption = Annotated[
     str | None,
     typer.Option(
         help="'all' (built-in and plug-ins), or names, path/to/file.py:Class and package.module:Class, by commas. "
-        "Default: the suite's.",
+        "Default: the suite's. A file or module named here is imported, and so run.",
         show_default=False,
     ),
 ]
@@ -95,7 +96,10 @@ def plan(
     data_dir: DataDirOption = None,
     out: OutOption = Path("runs"),
 ) -> None:
-    """Print every experiment of a suite with state, cost and the reported number it reproduces; run nothing."""
+    """Print every experiment of a suite with state, cost and the reported number it reproduces; train nothing.
+
+    Files and modules that hold its methods are imported, and so run.
+    """
     from benchmark.bench.measured import load_measurement
     from benchmark.plan_text import plan_lines
     from benchmark.session import Request, plan_suite
@@ -109,7 +113,11 @@ def plan(
 def check(
     method: Annotated[
         str,
-        typer.Argument(help="A registered name, path/to/file.py:Class, or package.module:Class.", show_default=False),
+        typer.Argument(
+            help="A registered name, path/to/file.py:Class, or package.module:Class. The file or module is imported, "
+            "and so run.",
+            show_default=False,
+        ),
     ],
 ) -> None:
     """Check that a method keeps the contract: every rule, on tiny networks, in under two minutes on a CPU."""

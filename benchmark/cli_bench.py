@@ -18,7 +18,8 @@ def bench(
         str | None,
         typer.Argument(
             help="Measure the training steps and networks of this suite, as `plan` names it. Default: one network "
-            "under every kind of training step, beside the plain implementation.",
+            "under every kind of training step, beside the plain implementation. Methods that a YAML file "
+            "names as a file or module are imported, and so run.",
             show_default=False,
         ),
     ] = None,

@@ -1,13 +1,10 @@
 """Short tables of boards inside the README beside a leaderboard folder, between markers that its author places.
 
-`<!-- begin table: leaderboards PROTOCOL -->` and `<!-- end table -->` for the best rows of a board, `begin claims` for
-the questions to it that are answered; the first word is the folder's name, so that a folder of another name leaves the
-README alone.
+`readme_markers` says which. They hold the folder's name, so that a folder of another name leaves the README alone.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -15,14 +12,13 @@ from benchmark.errors import UserError, suggestion
 from benchmark.leaderboard.claims import Answer
 from benchmark.leaderboard.claims_page import claims_table
 from benchmark.leaderboard.markdown_reproduction import setting_cells
+from benchmark.leaderboard.readme_markers import BEGIN, END
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import amount, markdown, percent, row_page, table
 
 README = "../README.md"  # from the folder
 SHOWN = 24  # rows at most
-_BEGIN = re.compile(r"<!-- begin (table|claims): (\S+) (\S+) -->")
-_END = "<!-- end table -->"
 _COLUMNS = (
     *("size", "rank", "tie", "id", "method", "precision", "LBN", "network", "keep", "p", "loss"),
     *("clean", "AutoAttack", "robust", "95% interval", "file", "passes", "seeds"),
@@ -45,7 +41,7 @@ def readme_page(folder: Path, boards: Mapping[str, Board], answers: Sequence[Ans
     rest = iter(lines)
     for line in rest:
         found.append(line)
-        begin = _BEGIN.fullmatch(line.strip())
+        begin = BEGIN.fullmatch(line.strip())
         if begin is None or begin[2] != place.name:
             continue
         ours = True
@@ -58,9 +54,9 @@ def readme_page(folder: Path, boards: Mapping[str, Board], answers: Sequence[Ans
         made = _table(boards[protocol], place.name) if kind == "table" else _claims(answers, protocol, place.name)
         found += f"\n{made}\n\n".splitlines(keepends=True)
         for inner in rest:
-            if _BEGIN.fullmatch(inner.strip()):
+            if BEGIN.fullmatch(inner.strip()):
                 raise _unended(path, protocol)
-            if inner.strip() == _END:
+            if inner.strip() == END:
                 found.append(inner)
                 break
         else:
@@ -69,7 +65,7 @@ def readme_page(folder: Path, boards: Mapping[str, Board], answers: Sequence[Ans
 
 
 def _unended(path: Path, protocol: str) -> UserError:
-    return UserError(f"{path}: the table of {protocol} has no end; write {_END} in a line of its own below it")
+    return UserError(f"{path}: the table of {protocol} has no end; write {END} in a line of its own below it")
 
 
 def _table(board: Board, folder: str) -> str:

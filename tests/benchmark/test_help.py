@@ -1,0 +1,16 @@
+"""What the help says where a command runs a program of the user's choice."""
+
+from __future__ import annotations
+
+import pytest
+from typer.testing import CliRunner
+
+from benchmark.__main__ import app
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "bench", "check"])
+def test_a_command_that_imports_a_file_says_that_it_runs_it(name):
+    text = " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
+
+    assert "imported, and so run" in text
+    assert "run nothing" not in text
