@@ -56,14 +56,16 @@ def make_shapes(folder):
 
 
 @pytest.fixture(scope="module")
-def once(tmp_path_factory):
+def once(made_once):
     """Return a folder with the data, the suite, and what a run of it left in `out`."""
-    place = tmp_path_factory.mktemp("once")
-    make_shapes(place / "data")
-    (place / "mine.yaml").write_text(SUITE, encoding="utf-8")
-    code, output = command("run", place / "mine.yaml", "--data-dir", place / "data", "--out", place / "out")
-    assert code == 0, output
-    return place
+
+    def run(place):
+        make_shapes(place / "data")
+        (place / "mine.yaml").write_text(SUITE, encoding="utf-8")
+        code, output = command("run", place / "mine.yaml", "--data-dir", place / "data", "--out", place / "out")
+        assert code == 0, output
+
+    return made_once("bound_to_data", run)
 
 
 @pytest.fixture

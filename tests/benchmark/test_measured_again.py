@@ -51,14 +51,16 @@ def suite(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def run_once(tmp_path_factory):
+def run_once(made_once):
     """Return the folder of a run on eight images, without its work folders."""
-    place = tmp_path_factory.mktemp("once")
-    (place / "tiny.yaml").write_text(SUITE, encoding="utf-8")
-    code, output = command("run", place / "tiny.yaml", "--out", place / "out")
-    assert code == 0, output
-    shutil.rmtree(place / "out" / "work")
-    return place / "out"
+
+    def run(place):
+        (place / "tiny.yaml").write_text(SUITE, encoding="utf-8")
+        code, output = command("run", place / "tiny.yaml", "--out", place / "out")
+        assert code == 0, output
+        shutil.rmtree(place / "out" / "work")
+
+    return made_once("measured_again", run) / "out"
 
 
 @pytest.fixture

@@ -49,13 +49,15 @@ def run_command() -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def trained(run_command: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(run_command: Callable[..., Result], made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with the records and artifacts of two seeds; nobody writes into it."""
-    folder = tmp_path_factory.mktemp("trained")
-    (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
-    result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")
-    assert result.exit_code == 0, result.output
-    return folder
+
+    def train(folder: Path) -> None:
+        (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
+        result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")
+        assert result.exit_code == 0, result.output
+
+    return made_once("audited_rows", train)
 
 
 @dataclass

@@ -44,15 +44,16 @@ def run_command() -> Run:
 
 
 @pytest.fixture(scope="session")
-def measured(run_command: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def measured(run_command: Run, made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with the record and the artifact of one trained network; nobody writes into it."""
-    folder = tmp_path_factory.mktemp("measured")
-    (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
-    result = run_command(
-        "run", folder / "small.yaml", "--out", folder, "--jobs", "2"
-    )  # one thread: a second costs more
-    assert result.exit_code == 0, result.output
-    return folder
+
+    def train(folder: Path) -> None:
+        (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
+        # Two jobs have one thread each: a second one costs more.
+        result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")
+        assert result.exit_code == 0, result.output
+
+    return made_once("measured_row", train)
 
 
 @pytest.fixture

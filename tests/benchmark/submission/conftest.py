@@ -67,17 +67,19 @@ def run() -> Callable[..., Result]:
 
 
 @pytest.fixture(scope="session")
-def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rows(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with the records and artifacts of two trained networks, and the method's file."""
-    folder = tmp_path_factory.mktemp("rows")
-    (folder / "mine.py").write_text(METHOD, encoding="utf-8")
-    # Of the first row one image stays right, which is what AutoAttack takes its time for; of the second, with its
-    # large radius, none.
-    for method, epsilon in (("at", "20/255"), (f"{folder / 'mine.py'}:Mine", "64/255")):
-        (folder / "small.yaml").write_text(SUITE.format(method=method, epsilon=epsilon), encoding="utf-8")
-        result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")  # one thread each
-        assert result.exit_code == 0, result.output
-    return folder
+
+    def train(folder: Path) -> None:
+        (folder / "mine.py").write_text(METHOD, encoding="utf-8")
+        # Of the first row one image stays right, which is what AutoAttack takes its time for; of the second, with its
+        # large radius, none.
+        for method, epsilon in (("at", "20/255"), (f"{folder / 'mine.py'}:Mine", "64/255")):
+            (folder / "small.yaml").write_text(SUITE.format(method=method, epsilon=epsilon), encoding="utf-8")
+            result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")  # one thread each
+            assert result.exit_code == 0, result.output
+
+    return made_once("submitted_rows", train)
 
 
 @pytest.fixture(scope="session")
