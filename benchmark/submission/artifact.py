@@ -9,11 +9,12 @@ from benchmark.artifact.measure import BadExport
 from benchmark.artifact.unpack import Artifact, unpack
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
+from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
 from benchmark.review.recount import recount
 from benchmark.submission.contradictions import differing
 from benchmark.submission.download import download
-from benchmark.submission.files import ARTIFACT, LIMITS, read_plain
+from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.reading import Parts
 
 
