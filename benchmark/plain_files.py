@@ -113,6 +113,8 @@ def is_below(path: Path, folder: Path, limit: int) -> bool:
 def files_below(place: Path, folder: Path, ending: str) -> list[Path]:
     """Return all files of an ending in a folder and in those inside it, sorted; an absent folder holds none.
 
+    Links whose name begins with a dot are passed over.
+
     Args:
         place: where to look; it begins with `folder`.
         folder: itself free to be a link.
@@ -130,6 +132,8 @@ def files_below(place: Path, folder: Path, ending: str) -> list[Path]:
             with os.scandir(current) as entries:
                 for entry in entries:
                     if entry.is_symlink():
+                        if entry.name.startswith("."):  # what editors leave beside a file that is open in them
+                            continue
                         raise _link(current / entry.name, folder)
                     if entry.is_dir(follow_symlinks=False):
                         waiting.append(current / entry.name)

@@ -177,7 +177,10 @@ def compare_figures(folder: Path, found: Mapping[str, Board]) -> Compared:
         elif not says_the_same(known[name], plans[name]):
             problems.append(f"figure {name} has other words than its results give: {_REMEDY}")
     problems += [problem for _, entry in sorted(known.items()) for problem in _file_problems(folder, entry)]
-    problems += [f"{path.name} belongs to no figure: {_REMEDY}" for path in leftovers(folder, entries)]
+    problems += [
+        f"{path.name} belongs to no figure: {_REMEDY}, or move the file if it is yours"
+        for path in leftovers(folder, entries)
+    ]
     return Compared(outdated, tuple(problems))
 
 
