@@ -127,11 +127,12 @@ def check_place(folder: Path) -> None:
     """Check that pages can be written into a folder without harm to files that are none of them.
 
     Raises:
-        UserError: if a name that the pages need is taken.
+        UserError: if a name that the pages need is taken, or leads through a link.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give --out a folder")
     read_changelog(folder)
+    files_below(folder / _SITE, folder, "")  # refuses links, behind which a page would be written
     _check_names(folder, [INDEX, *site_pages([], [], [])])
 
 

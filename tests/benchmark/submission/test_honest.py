@@ -160,6 +160,28 @@ def test_accept_overwrites_nothing(accepted, tmp_path, kind):
     assert [path for path in board.rglob("*") if not path.is_dir()] == [taken]
 
 
+@pytest.mark.parametrize("name", ["records", "artifacts", "records/PROTOCOL"])
+def test_accept_copies_nothing_behind_a_link_below_the_board(accepted, tmp_path, name):
+    board, outside = tmp_path / "board", tmp_path / "outside"
+    outside.mkdir()
+    link = board / name.replace("PROTOCOL", accepted.parts.record.protocol)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+
+    with pytest.raises(UserError, match=f"{link} is a symbolic link"):
+        accept_submission(accepted, board)
+    assert list(outside.iterdir()) == [] and list(board.rglob("*.json")) == []
+
+
+def test_accept_copies_to_a_board_that_is_a_link_itself(accepted, tmp_path):
+    (tmp_path / "board").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "board")
+
+    accept_submission(accepted, tmp_path / "link")
+
+    assert load_records(tmp_path / "board") == [accepted.parts.record]
+
+
 def test_accept_broken_off_between_its_files_leaves_no_row_and_can_be_repeated(accepted, tmp_path, monkeypatch):
     def dies(path, content):
         if path.suffix == ".json":
