@@ -30,6 +30,8 @@ REMEDIES = {
     errno.EACCES: "allow writing there or name another folder",
     errno.EPERM: "allow writing there or name another folder",
     errno.EIO: "check that disk",
+    errno.ELOOP: "it is a symbolic link, remove it",
+    errno.ENXIO: "it is a pipe, remove it",
     errno.ENOTDIR: "a part of this path is a file, name another folder",
 }
 

@@ -6,6 +6,7 @@ journal, so that an audit that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ from benchmark.audit.sorting import Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
 from benchmark.evaluation.progress import duration
+from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
 from benchmark.results.store import check_folder
-from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import Effort
 from benchmark.submission.report import Refused, Report, broken_off
@@ -130,7 +132,7 @@ def _audit_items(work: Sorted, sources: Sources, total: Report, say: Callable[[s
 def _valid_records(board: Path) -> dict[Path, Record]:
     """Return the records of a board that can be read, by their files; the others are refused one by one."""
     records = {}
-    for path in sorted((board / "records").rglob("*.json")):
+    for path in sorted(Path(folder, name) for folder, _, names in os.walk(board / "records") for name in names):
         content = read_plain(path, LIMITS[RECORD])
         record = None if content is None else read_model(Record, path.name, content)[0]
         if record is not None:

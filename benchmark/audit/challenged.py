@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -9,12 +10,14 @@ from benchmark.artifact.unpack import read_artifact
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
+from benchmark.plain_files import read_plain
 from benchmark.results.challenges import Challenge, images_path, wrong_images
 from benchmark.results.store import artifact_path, record_path
-from benchmark.review.adversarial import MAX_BYTES, try_content
-from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.review.adversarial import try_content
+from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.report import Refused, Report
+from benchmark.submission.sample import MAX_HEADER
 from benchmark.submission.texts import text_refusal
 
 
@@ -52,8 +55,13 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
         report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
         raise Refused
     report.stop_if_refused()
-    images = read_plain(images_file, MAX_BYTES)
-    reason = f"{images_file.name} is missing or no plain file" if images is None else wrong_images(images, challenge)
+    size = len(challenge.broken) * (4 * math.prod(record.dataset.image_shape) + 8) + MAX_HEADER
+    images = read_plain(images_file, size)
+    reason = (
+        f"{images_file.name} is missing, too large for its images, or no plain file"
+        if images is None
+        else wrong_images(images, challenge)
+    )
     report.note("images", [reason] if reason else [], f"{len(challenge.broken)}, in the file that it names")
     report.stop_if_refused()
     assert images is not None, "otherwise there is a reason"

@@ -12,13 +12,14 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.plain_files import read_plain
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.protocol import Protocol
 from benchmark.results.store import artifact_path
 from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
-from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import strings_refusals

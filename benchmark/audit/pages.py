@@ -9,7 +9,7 @@ from benchmark.audit.changes import History
 from benchmark.errors import UserError
 from benchmark.leaderboard.changelog import CHANGELOG
 from benchmark.leaderboard.render import changelog_from, check_pages
-from benchmark.submission.files import read_plain
+from benchmark.plain_files import read_plain
 from benchmark.submission.report import Report
 
 MAX_PAGE = 2**27  # bytes

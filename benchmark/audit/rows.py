@@ -11,6 +11,7 @@ from benchmark.audit.sources import Sources
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
+from benchmark.plain_files import read_plain
 from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
@@ -18,7 +19,7 @@ from benchmark.submission.artifact import check_artifact
 from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import check_numbers, experiment_of
 from benchmark.submission.copies import copied
-from benchmark.submission.files import ARTIFACT, LIMITS, RECORD, read_plain
+from benchmark.submission.files import ARTIFACT, LIMITS, RECORD
 from benchmark.submission.measuring import use_threads_of
 from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import check_attacks, check_clean_images

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,12 +11,14 @@ from typing import Literal
 from benchmark.audit.changes import Change, History
 from benchmark.audit.places import place_of
 from benchmark.leaderboard.find import find_records
+from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
-from benchmark.submission.files import LIMITS, RECORD, read_plain
+from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.schema import Submission
 
+_NOT_PLAIN = "it is a link, an executable or another repository; boards hold plain files"
 ItemKind = Literal["record", "evaluation", "challenge"]
 
 
@@ -51,16 +54,27 @@ def everything(board: Path) -> Sorted:
         *(("record", "records"), ("evaluation", "evaluations"), ("challenge", "challenges")),
     )
     for kind, folder in kinds:
-        for path in sorted((board / folder).rglob("*.json")):
+        for path in _files(board / folder, work, board):
             name = path.relative_to(board).as_posix()
             if place_of(name) == kind:
-                work.add(kind, path, board)
+                work.add(kind, path.with_suffix(".json"), board)
             else:
                 work.refused.append((_printable(name), f"it is no name of a file below {folder}/"))
-    images = {path.with_suffix(".json") for path in (board / "challenges").rglob("*.safetensors")}
-    for path in sorted(images - {item.path for item in work.items}):
-        work.add("challenge", path, board)
     return work
+
+
+def _files(place: Path, work: Sorted, board: Path) -> Iterator[Path]:
+    """Yield the files in a folder and in those inside it; a link is refused and not followed."""
+    if place.is_symlink():
+        work.refused.append((_printable(place.relative_to(board).as_posix()), _NOT_PLAIN))
+        return
+    for folder, folders, names in os.walk(place):
+        folders.sort()
+        for path in (Path(folder, name) for name in sorted([*folders, *names])):
+            if path.is_symlink():
+                work.refused.append((_printable(path.relative_to(board).as_posix()), _NOT_PLAIN))
+            elif not path.is_dir():
+                yield path
 
 
 def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -> Sorted:
@@ -93,7 +107,7 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
             if not change.gone:
                 work.refused.append((name, "it is no part of a board"))
         elif not change.plain:
-            work.refused.append((name, "it is a link, an executable or another repository; boards hold plain files"))
+            work.refused.append((name, _NOT_PLAIN))
         elif place == "submission":
             removed |= _submission(work, change, name)
         elif place in ("record", "challenge", "evaluation") and change.gone:

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.experiment import Objective, Precision
-from benchmark.results.store import first_mistake, write_model
+from benchmark.plain_files import read_below, refuse_links
+from benchmark.results.store import RECORD_BYTES, first_mistake, write_model
 from benchmark.settings import Strict
 
 FILE = "bench.json"
@@ -123,19 +124,20 @@ def load_measurement(out: Path) -> Measurement | None:
     """Read the measurement of an output folder; None if there is none.
 
     Raises:
-        UserError: if the file is damaged or of another version.
+        UserError: if the file is damaged or of another version, or no plain file.
     """
     path = out / FILE
-    try:
-        return Measurement.model_validate_json(path.read_bytes())
-    except FileNotFoundError:
+    content = read_below(path, out, RECORD_BYTES)
+    if content is None:
         return None
+    try:
+        return Measurement.model_validate_json(content)
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}; delete the file and run `bench` again") from None
 
 
 def save_measurement(measurement: Measurement, out: Path) -> Path:
     """Write the measurement into an output folder, whole or not at all, and return its path."""
-    path = out / FILE
+    path = refuse_links(out / FILE, out)
     write_model(path, measurement)
     return path

@@ -107,7 +107,7 @@ _ALL = (
         epsilon="8/255",
         flip=False,
         crop_padding=4,
-        source="Y. Netzer et al. 2011, http://ufldl.stanford.edu/housenumbers/, non-commercial use only",
+        source="Y. Netzer et al. 2011, https://ufldl.stanford.edu/housenumbers/, non-commercial use only",
     ),
     KnownDataset(
         name="cifar10-jpeg",

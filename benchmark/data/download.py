@@ -6,9 +6,12 @@ import hashlib
 import logging
 import os
 import tarfile
+import time
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, NamedTuple
 
 import pooch
 
@@ -17,6 +20,15 @@ from benchmark.writing import temporary_folder
 
 # Seconds to connect and between two packets. Without a network the error should come at once.
 _TIMEOUT = (5, 30)
+_SECONDS = 6 * 3600.0  # for one file, also if the packets are single bytes
+_CHUNK = 1024  # bytes
+
+
+class Published(NamedTuple):
+    """A file as its publisher offers it."""
+
+    sha256: str
+    size_bytes: int
 
 
 @dataclass(frozen=True)
@@ -25,12 +37,12 @@ class Download:
 
     Attributes:
         address: the folder on the internet, ending in a slash.
-        files: name of each file and its MD5, as its publisher or torchvision states it.
+        files: each file by its name.
         wanted: what lies in the data folder afterwards, in words.
     """
 
     address: str
-    files: dict[str, str]
+    files: Mapping[str, Published]
     wanted: str
 
     @property
@@ -39,59 +51,80 @@ class Download:
         return self.address + next(iter(self.files)) if len(self.files) == 1 else self.address
 
 
+# SHA-256 and sizes: as several independent projects state them that fetched these files, among them TensorFlow
+# (CIFAR), torchvision (SVHN, Fashion-MNIST) and others beside the MD5 that the publishers state.
 DOWNLOADS = {
     "cifar10": Download(
         "https://www.cs.toronto.edu/~kriz/",
-        {"cifar-10-python.tar.gz": "c58f30108f718f92721af3b95e74349a"},
+        {
+            "cifar-10-python.tar.gz": Published(
+                "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce", 170_498_071
+            )
+        },
         "the folder cifar-10-batches-py",
     ),
     "cifar100": Download(
         "https://www.cs.toronto.edu/~kriz/",
-        {"cifar-100-python.tar.gz": "eb9058c3a382ffc7106e4002c42a8d85"},
+        {
+            "cifar-100-python.tar.gz": Published(
+                "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7", 169_001_437
+            )
+        },
         "the folder cifar-100-python",
     ),
     "svhn": Download(
-        "http://ufldl.stanford.edu/housenumbers/",
+        "https://ufldl.stanford.edu/housenumbers/",
         {
-            "train_32x32.mat": "e26dedcc434d2e4c54c9b2d4a06d8373",
-            "test_32x32.mat": "eb5a983be6a315427106f1b164d9cef3",
+            "train_32x32.mat": Published(
+                "435e94d69a87fde4fd4d7f3dd208dfc32cb6ae8af2240d066de1df7508d083b8", 182_040_794
+            ),
+            "test_32x32.mat": Published("cdce80dfb2a2c4c6160906d0bd7c68ec5a99d7ca4831afa54f09182025b6a75b", 64_275_384),
         },
         "the files train_32x32.mat and test_32x32.mat",
     ),
     "fashion-mnist": Download(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://github.com/zalandoresearch/fashion-mnist/raw/master/data/fashion/",
         {
-            "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
-            "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
-            "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
-            "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+            "train-images-idx3-ubyte.gz": Published(
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84", 26_421_880
+            ),
+            "train-labels-idx1-ubyte.gz": Published(
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845", 29_515
+            ),
+            "t10k-images-idx3-ubyte.gz": Published(
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073", 4_422_102
+            ),
+            "t10k-labels-idx1-ubyte.gz": Published(
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5", 5_148
+            ),
         },
         "the four files {train,t10k}-{images-idx3,labels-idx1}-ubyte.gz",
     ),
 }
 
 
-def unpack(archive: Path, md5: str, wanted: str) -> None:
+def unpack(archive: Path, sha256: str, wanted: str) -> None:
     """Unpack a downloaded archive into its folder, whole or not at all.
 
     Args:
         archive: a `.tar.gz` of the table above.
-        md5: its hash as its publisher states it.
+        sha256: its hash as its publisher offers it; nothing of another file is unpacked.
         wanted: what lies in the folder afterwards, in words.
 
     Raises:
         UserError: if the file is not the publisher's, or the folder cannot be written to.
     """
-    with archive.open("rb") as stream:
-        if hashlib.file_digest(stream, "md5").hexdigest() != md5:
-            raise UserError(
-                f"{archive} was not unpacked, as its checksum differs from the publisher's; fetch it again, or unpack "
-                f"it yourself so that {archive.parent} holds {wanted}."
-            )
     try:
-        with temporary_folder(archive.parent) as staging:
-            _extract(archive, staging)
-            _move_all(staging, archive.parent)
+        with archive.open("rb") as stream:
+            if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
+                raise UserError(
+                    f"{archive} was not unpacked, as its checksum differs from the publisher's; fetch it again, or "
+                    f"unpack it yourself so that {archive.parent} holds {wanted}."
+                )
+            stream.seek(0)
+            with temporary_folder(archive.parent) as staging:
+                _extract(stream, staging)
+                _move_all(staging, archive.parent)
     except (OSError, tarfile.TarError) as error:
         raise UserError(
             f"{archive} could not be unpacked ({type(error).__name__}: {getattr(error, 'strerror', None) or error}); "
@@ -112,8 +145,8 @@ def download(what: Download, folder: Path) -> None:
     try:
         # Beside the target, so that the final move is one rename and never leaves half a file.
         with temporary_folder(folder) as staging:
-            for name, md5 in what.files.items():
-                _fetch(what.address + name, md5, staging)
+            for name, published in what.files.items():
+                _fetch(what.address + name, published, staging)
             _move_all(staging, folder)
     finally:
         logger.setLevel(level)
@@ -122,17 +155,45 @@ def download(what: Download, folder: Path) -> None:
                 place.rmdir()
 
 
-def _fetch(url: str, md5: str, folder: Path) -> None:
+class _Watch:
+    """Ends a download that brings more bytes than the file has, or takes too long: pooch takes it for a progress bar.
+
+    The size is not that of the file until its hash is known, and a disk may be full by then.
+    """
+
+    total: int  # bytes that the server announces; set by pooch
+
+    def __init__(self, size: int) -> None:
+        self._size, self._received, self._ends = size, 0, time.monotonic() + _SECONDS
+
+    def update(self, received: int) -> None:
+        """Count bytes that have come, rounded up to a whole chunk."""
+        self._received += received
+        if self._received >= self._size + _CHUNK:
+            raise OverflowError(f"more than {self._size:,} bytes")
+        if time.monotonic() > self._ends:
+            raise TimeoutError
+
+    def reset(self) -> None:
+        """Count from nothing again."""
+        self._received = 0
+
+    def close(self) -> None:
+        """Do nothing: a progress bar would be removed."""
+
+
+def _fetch(url: str, published: Published, folder: Path) -> None:
     name = url.rsplit("/", 1)[1]
-    downloader = pooch.HTTPDownloader(timeout=_TIMEOUT)
-    file = pooch.retrieve(url, f"md5:{md5}", fname=name, path=folder, downloader=downloader)
+    downloader = pooch.HTTPDownloader(_Watch(published.size_bytes), _CHUNK, timeout=_TIMEOUT)
+    file = Path(pooch.retrieve(url, f"sha256:{published.sha256}", fname=name, path=folder, downloader=downloader))
     if name.endswith(".tar.gz"):
-        _extract(Path(file), folder)
-        Path(file).unlink()
+        with file.open("rb") as stream:
+            _extract(stream, folder)
+        file.unlink()
 
 
-def _extract(archive: Path, folder: Path) -> None:
-    with tarfile.open(archive) as members:
+def _extract(archive: IO[bytes], folder: Path) -> None:
+    with tarfile.open(fileobj=archive) as members:
         members.extractall(folder, filter="data")  # refuses members that would land outside
 
 

@@ -21,7 +21,7 @@ class PublishedPart:
     Attributes:
         counts: images of each class.
         content: `identity.content_sha256` of its images and labels.
-        files: MD5 of each of the official files, where these hold arrays.
+        files: hash of each of the official files, where these hold arrays, with its algorithm: "sha256:" or "md5:".
         sums: sum of the pixel values (0..255) of each channel over all images.
         squares: sum of their squares, likewise.
         mean: mean of each channel in [0, 1], to four decimals, where the sums are not published.
@@ -98,8 +98,11 @@ _CIFAR10_TEST_COLOURS = (
     (0.5049, 0.4901, 0.4850),
 )
 
+_SVHN_FILES = {name: f"sha256:{file.sha256}" for name, file in DOWNLOADS["svhn"].files.items()}
+
 # Sums of CIFAR and SVHN: from mean and standard deviation of each part as published in many repositories, for CIFAR-10
-# 0.49139967861519607 and 0.2470322324632819 in the first channel. MD5 of the files: as torchvision states them.
+# 0.49139967861519607 and 0.2470322324632819 in the first channel. Hashes of the files: SHA-256 as several independent
+# projects state them, and for CIFAR-100, where none does, the MD5 of torchvision.
 PUBLISHED = {
     "digits": PublishedSet(
         class_names=_DIGITS,
@@ -131,11 +134,11 @@ PUBLISHED = {
         train=PublishedPart(
             (5000,) * 10,
             files={
-                "data_batch_1": "c99cafc152244af753f735de768cd75f",
-                "data_batch_2": "d4bba439e000b95fd0a9bffe97cbabec",
-                "data_batch_3": "54ebc095f3ab1f0389bbae665268c751",
-                "data_batch_4": "634d18415352ddfa80567beed471001a",
-                "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
+                "data_batch_1": "sha256:54636561a3ce25bd3e19253c6b0d8538147b0ae398331ac4a2d86c6d987368cd",
+                "data_batch_2": "sha256:766b2cef9fbc745cf056b3152224f7cf77163b330ea9a15f9392beb8b89bc5a8",
+                "data_batch_3": "sha256:0f00d98ebfb30b3ec0ad19f9756dc2630b89003e10525f5e148445e82aa6a1f9",
+                "data_batch_4": "sha256:3f7bb240661948b8f4d53e36ec720d8306f5668bd0071dcb4e6c947f78e9682b",
+                "data_batch_5": "sha256:d91802434d8376bbaeeadf58a737e3a1b12ac839077e931237e0dcd43adcb154",
             },
             sums=(6_415_714_204, 6_295_060_180, 5_829_907_619),
             squares=(1_007_102_432_534, 971_356_520_230, 891_641_299_129),
@@ -143,7 +146,7 @@ PUBLISHED = {
         ),
         test=PublishedPart(
             (1000,) * 10,
-            files={"test_batch": "40351d587109b95175f43aff81a1287e"},
+            files={"test_batch": "sha256:f53d8d457504f7cff4ea9e021afcf0e0ad8e24a91f3fc42091b8adef61157831"},
             sums=(1_290_492_328, 1_266_775_083, 1_176_108_223),
             squares=(203_142_822_772, 195_994_125_154, 180_646_015_723),
             class_means=_CIFAR10_TEST_COLOURS,
@@ -154,13 +157,13 @@ PUBLISHED = {
         jpeg=False,
         train=PublishedPart(
             (500,) * 100,
-            files={"train": "16019d7e3df5f24257cddd939b257f8d"},
+            files={"train": "md5:16019d7e3df5f24257cddd939b257f8d"},
             sums=(6_620_373_279, 6_352_382_090, 5_756_623_363),
             squares=(1_093_977_562_105, 1_007_075_543_166, 901_128_318_593),
         ),
         test=PublishedPart(
             (100,) * 100,
-            files={"test": "f0ef6b0ae62326f3e7ffdfab6717acfc"},
+            files={"test": "md5:f0ef6b0ae62326f3e7ffdfab6717acfc"},
             sums=(1_328_569_193, 1_272_680_636, 1_153_999_502),
             squares=(220_286_936_083, 202_279_090_580, 181_176_077_848),
         ),
@@ -171,13 +174,13 @@ PUBLISHED = {
         jpeg=False,
         train=PublishedPart(
             (4948, 13861, 10585, 8497, 7458, 6882, 5727, 5595, 5045, 4659),
-            files=DOWNLOADS["svhn"].files,
+            files=_SVHN_FILES,
             sums=(8_372_363_135, 8_488_812_030, 9_044_213_307),
             squares=(1_125_720_415_183, 1_157_705_903_750, 1_279_791_117_509),
         ),
         test=PublishedPart(
             (1744, 5099, 4149, 2882, 2523, 2384, 1977, 2019, 1660, 1595),
-            files=DOWNLOADS["svhn"].files,
+            files=_SVHN_FILES,
             mean=(0.4524, 0.4525, 0.4690),
         ),
     ),

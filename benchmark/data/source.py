@@ -135,10 +135,10 @@ def _official(place: Path) -> Iterator[tuple[str, LocalReader]]:
 def _unpacked(name: str, folder: Path) -> Reader | None:
     """Unpack the publisher's archive if it lies in the data folder; None if there is none."""
     for place in (place for places in _places(name, folder) for place in places):
-        for archive, md5 in DOWNLOADS[name].files.items() if name in DOWNLOADS else ():
+        for archive, published in DOWNLOADS[name].files.items() if name in DOWNLOADS else ():
             if archive.endswith(".tar.gz") and is_file(place / archive):
                 try:
-                    unpack(place / archive, md5, DOWNLOADS[name].wanted)
+                    unpack(place / archive, published.sha256, DOWNLOADS[name].wanted)
                 except UserError:
                     if reader := _find(name, folder):  # another process has unpacked it meanwhile
                         return reader
@@ -159,9 +159,7 @@ def _downloaded(name: str, folder: Path) -> Reader:
     try:
         download(what, folder)
     except Exception as error:  # from requests, the disk or an archive: the remedy is the same
-        # Pooch reports a wrong hash as a bare ValueError; what the system refused has a text, as for a full disk.
-        refusal = error.strerror if isinstance(error, OSError) else None
-        reason = "wrong checksum" if type(error) is ValueError else refusal or type(error).__name__
+        reason = _reason(error)
         raise UserError(
             f"found neither {what.wanted} nor parquet files nor image folders of {name} in {where}, and the "
             f"download failed ({reason}); put {what.wanted} (from {what.origin}) or parquet files "
@@ -170,6 +168,18 @@ def _downloaded(name: str, folder: Path) -> Reader:
     reader = _find(name, folder)
     assert reader is not None, f"the download of {name} brought {what.wanted}, which its reader must find"
     return reader
+
+
+def _reason(error: Exception) -> str:
+    """Say in a word or two why a download failed."""
+    if isinstance(error, OSError) and error.strerror:  # what the system refused, as for a full disk
+        return error.strerror
+    if type(error) is TimeoutError:
+        return "it took too long"
+    if isinstance(error, OverflowError):
+        return str(error)
+    # Pooch reports a wrong hash as a bare ValueError.
+    return "wrong checksum" if type(error) is ValueError else type(error).__name__
 
 
 def _nearby(name: str, folder: Path) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +14,7 @@ from benchmark.figures.mask_numbers import Mask
 from benchmark.leaderboard.figure_list import (
     FIGURES,
     LIST,
+    PICTURE_BYTES,
     FigureEntry,
     FigureList,
     drawable,
@@ -33,6 +34,7 @@ from benchmark.leaderboard.figure_plan import (
     TrainingData,
 )
 from benchmark.leaderboard.loading import load_results
+from benchmark.plain_files import read_below
 from benchmark.results.store import artifact_path, write_atomic
 
 if TYPE_CHECKING:
@@ -82,10 +84,13 @@ def draw_figures(folder: Path, say: Callable[[str], None]) -> tuple[FigureEntry,
             continue
         entries.append(entry)
     for path in leftovers(folder, entries):
-        path.unlink()
-        say(f"removed {FIGURES / path.name}, it belongs to no figure")
+        if _is_drawn(path, folder, before.values()):
+            path.unlink()
+            say(f"removed {FIGURES / path.name}, it belongs to no figure")
+        else:
+            say(f"kept {FIGURES / path.name}, which was not drawn here; move it to another folder")
     content = FigureList(schema_version=1, figures=tuple(entries)).model_dump(mode="json")
-    _write(target / LIST, (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
+    _write(target / LIST, folder, (json.dumps(content, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode())
     for reason in skipped:
         say(f"skipped: {reason}")
     say(f"{folder}: {len(entries)} figures, {len(skipped)} skipped; listed in {FIGURES / LIST}")
@@ -107,7 +112,7 @@ def _draw(folder: Path, plan: Plan) -> tuple[FigureEntry, bool]:
 
     figure, plan = _picture(folder, plan)
     content = {f"{plan.name}.png": to_png(figure), f"{plan.name}.svg": to_svg(figure)}
-    changed = [_write(folder / FIGURES / name, each) for name, each in content.items()]
+    changed = [_write(folder / FIGURES / name, folder, each) for name, each in content.items()]
     png, svg = content
     entry = FigureEntry(
         name=plan.name,
@@ -152,9 +157,18 @@ def _masks(folder: Path, plan: Plan, data: MaskData) -> dict[str, Mask]:
     return {name: weight != 0 for name, weight in weights.items()}
 
 
-def _write(path: Path, content: bytes) -> bool:
-    """Write a file if its content differs, and tell whether it did."""
-    if path.exists() and path.read_bytes() == content:
+def _is_drawn(path: Path, folder: Path, entries: Iterable[FigureEntry]) -> bool:
+    """Tell whether a picture is one of those that a list of figures names, byte for byte."""
+    if path.is_symlink() or not path.is_file():
+        return False
+    hashes = {sha256 for entry in entries for name, sha256 in entry.files if name == path.name}
+    content = read_below(path, folder, PICTURE_BYTES)
+    return content is not None and hashlib.sha256(content).hexdigest() in hashes
+
+
+def _write(path: Path, folder: Path, content: bytes) -> bool:
+    """Write a file below a folder of results if its content differs, and tell whether it did."""
+    if read_below(path, folder, PICTURE_BYTES) == content:
         return False
     write_atomic(path, content)
     return True

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from benchmark.errors import CannotWrite
 from benchmark.launch.forking import ForkServer, Worker
 from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
+from benchmark.plain_files import no_link
 from benchmark.results.store import write_atomic
 
 
@@ -92,7 +93,7 @@ def _relay(order: WorkOrder, worker: Worker, lines: queue.Queue[tuple[WorkOrder,
     with worker.output:
         path = order.folder / "log.txt"
         try:
-            with path.open("a", encoding="utf-8") as log:
+            with open(path, "a", encoding="utf-8", opener=no_link) as log:
                 for line in worker.output:
                     log.write(line)
                     log.flush()

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
+from benchmark.plain_files import refuse_links
 from benchmark.results.store import write_atomic
 from benchmark.settings import Strict
 
@@ -40,8 +41,8 @@ class WorkOrder(Strict):
 
 
 def work_folder(out: Path, run: str) -> Path:
-    """Return the work folder of a run by its name."""
-    return out / "work" / run
+    """Return the work folder of a run by its name; raises UserError if it lies behind a link below `out`."""
+    return refuse_links(out / "work" / run, out)
 
 
 def has_begun(folder: Path) -> bool:

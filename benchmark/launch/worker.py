@@ -40,6 +40,7 @@ from benchmark.launch.recording import make_record, make_record_again, portable_
 from benchmark.launch.storing import measure_cost, parent_network, write_network
 from benchmark.launch.threads import threads_for
 from benchmark.models import NetworkPlan, network_plan, prunable_sizes
+from benchmark.plain_files import no_link, refuse_links
 from benchmark.registry import ResolvedMethod
 from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
@@ -90,7 +91,7 @@ def run_order(order: WorkOrder) -> Record:
     whole = load_test(experiment.dataset, order.data_dir, limit=asked.images if asked.pgd.images is None else None)
     test = whole.first(asked.images)
     check_fitness(data, test)
-    journal = order.folder / "autoattack"
+    journal = refuse_links(order.folder / "autoattack", order.out)
     evaluation = None if known is None else known_evaluation(known, experiment, test)
     if evaluation is None:
         evaluation = evaluate(
@@ -194,7 +195,7 @@ def exit_with_parent() -> None:
 def _only_worker(folder: Path) -> Iterator[None]:
     """Hold a lock that the system drops with the process, so that two workers never share a work folder."""
     with writing(folder / "lock"):
-        file = (folder / "lock").open("w")
+        file = open(folder / "lock", "w", opener=no_link)  # noqa: SIM115  # closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -15,8 +15,10 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.changes import changes
 from benchmark.leaderboard.former import read_page
 from benchmark.leaderboard.json_page import to_json
+from benchmark.leaderboard.own_pages import CONFLICT, PAGE_BYTES
 from benchmark.leaderboard.state import BoardState
 from benchmark.leaderboard.text import markdown
+from benchmark.plain_files import read_below
 
 CHANGELOG = "CHANGELOG.md"
 _MARKER = "<!-- `python -m benchmark leaderboard` adds entries at the top; older ones are never rewritten. -->"
@@ -27,7 +29,6 @@ _HEADER = (
 )
 _GONE = "no rows"
 _ENTRY = re.compile(r"## \d{4}-\d\d-\d\d (\S+) (state [0-9a-f]{12}|no rows)")
-_CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")
 
 
 def changelog_page(folder: Path, states: Mapping[str, BoardState]) -> str:
@@ -40,8 +41,8 @@ def changelog_page(folder: Path, states: Mapping[str, BoardState]) -> str:
     Raises:
         UserError: if there is a file of that name that is no such changelog.
     """
-    current = read_changelog(folder / CHANGELOG)
-    lines = [line for line in current.splitlines() if not _CONFLICT.fullmatch(line)]
+    current = read_changelog(folder)
+    lines = [line for line in current.splitlines() if not CONFLICT.fullmatch(line)]
     first = next((number for number, line in enumerate(lines) if line.startswith("## ")), len(lines))
     told = _newest(lines)
     entries: list[str] = []
@@ -52,15 +53,17 @@ def changelog_page(folder: Path, states: Mapping[str, BoardState]) -> str:
     return _HEADER + "".join(f"{line}\n" for line in [*entries, *lines[first:]])
 
 
-def read_changelog(path: Path) -> str:
-    """Return the changelog as it is, or the head of a new one.
+def read_changelog(folder: Path) -> str:
+    """Return the changelog of a folder as it is, or the head of a new one.
 
     Raises:
-        UserError: if there is something else of that name.
+        UserError: if there is something else of that name, or a link.
     """
-    if not path.exists():
+    path = folder / CHANGELOG
+    content = read_below(path, folder, PAGE_BYTES)
+    if content is None:
         return _HEADER
-    text = path.read_bytes().decode("utf-8", errors="replace").replace("\r\n", "\n") if path.is_file() else ""
+    text = content.decode("utf-8", errors="replace").replace("\r\n", "\n")
     if _MARKER not in text:
         raise UserError(f"{path} is not the changelog of the boards; move it, or give --out another folder")
     return text
@@ -87,7 +90,7 @@ def _entry(folder: Path, protocol: str, state: BoardState | None, lines: list[st
         dates = [line.split()[1] for line in lines if (found := _ENTRY.fullmatch(line)) and found[1] == protocol]
         return [f"## {dates[0]} {protocol} {_GONE}", f"- All records of {markdown(protocol)} are gone."]
     page = folder / f"{protocol}.json"
-    before = read_page(page.read_bytes().decode("utf-8", errors="replace") if page.exists() else "")
+    before = read_page((read_below(page, folder, PAGE_BYTES) or b"").decode("utf-8", errors="replace"))
     refused = f", {len(state.board.refused)} refused" if state.board.refused else ""
     rows = f"state {state.short}: {len(state.board.rows)} rows{refused}"
     if before.rows:

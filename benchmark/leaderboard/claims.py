@@ -21,6 +21,7 @@ from benchmark.leaderboard.find import cell_of, find_pair, is_known
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import options_text, percent
 from benchmark.overrides import read_mapping
+from benchmark.plain_files import is_below
 from benchmark.results.evaluation import wide_parts
 from benchmark.results.invariants import doubts
 from benchmark.results.parts import Part
@@ -29,6 +30,7 @@ from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair
 from benchmark.results.store import first_mistake
 
 CLAIMS = "claims.yaml"  # in the folder of results
+CLAIMS_BYTES = 2**20
 MEASURES = {"robust": "robust", "wide_pgd": "PGD"}  # how the pages name them
 KNOWN = "not blind"  # beside a question that was asked when something spoke of its answer already
 UNCORRECTED = "This p is of this test alone, without the correction for the other questions."
@@ -122,10 +124,10 @@ def load_claims(folder: Path) -> Claims:
         UserError: if the file cannot be read or holds something else.
     """
     path = folder / CLAIMS
+    if not is_below(path, folder, CLAIMS_BYTES):
+        return Claims()
     try:
         return Claims.model_validate(read_mapping(path, "claims and rankings"))
-    except FileNotFoundError:
-        return Claims()
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}.") from None
 

@@ -12,7 +12,7 @@ from benchmark.leaderboard.rows import Row, Wide
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import printable
 
-CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins
+CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, also those of earlier versions
 _STATS = ("clean", "pgd", "autoattack", "robust")
 _COLUMNS = (
     *(
@@ -40,6 +40,8 @@ _WIDE = (
     "wide_images",
     *(f"wide_{stat}{end}" for stat in ("clean", "pgd") for end in ("", "_std", "_low", "_high")),
 )  # the last columns, of boards where some row has them
+
+CSV_HEADERS = (",".join(_COLUMNS), ",".join((*_COLUMNS, *_WIDE)))  # the first line of a page
 
 _Cells = dict[str, str | int | float | None]
 

@@ -14,15 +14,17 @@ from pydantic import Field, ValidationError, model_validator
 from benchmark.errors import UserError
 from benchmark.leaderboard.figure_boards import plan_figures
 from benchmark.leaderboard.figure_plan import MaskData, Plan
-from benchmark.leaderboard.reference import load_reported
+from benchmark.leaderboard.reference import has_reported, load_reported
 from benchmark.leaderboard.tables import Board
+from benchmark.plain_files import files_below, is_below, read_below, refuse_links
 from benchmark.results.evaluated import load_evaluated
 from benchmark.results.fields import Sha256
 from benchmark.results.parts import Part
-from benchmark.results.store import artifact_path, first_mistake
+from benchmark.results.store import RECORD_BYTES, artifact_path, first_mistake
 
 FIGURES = Path("site") / "figures"  # below the folder of results
 LIST = "figures.json"
+PICTURE_BYTES = 2**26
 ENDINGS = (".png", ".svg")
 _REMEDY = "run `python -m benchmark figures`"
 
@@ -89,7 +91,7 @@ def load_figures(folder: Path) -> list[Figure]:
     """Return the figures below a folder of results, in the order in which they are shown; none without figures.json.
 
     Raises:
-        UserError: if the list is damaged or names a file outside its folder.
+        UserError: if the list is damaged, or a file of it is a link.
     """
     shown = [entry.model_dump(exclude={"png_sha256", "svg_sha256"}) for entry in load_entries(folder) or ()]
     return [Figure(**fields) for fields in shown]
@@ -99,19 +101,19 @@ def load_entries(folder: Path) -> tuple[FigureEntry, ...] | None:
     """Return the entries of figures.json below a folder of results; None if there is no such file.
 
     Raises:
-        UserError: if the list is damaged or names a file outside its folder.
+        UserError: if the list is damaged, or a file of it is a link.
     """
     path = folder / FIGURES / LIST
-    if not path.exists():
+    content = read_below(path, folder, RECORD_BYTES)
+    if content is None:
         return None
     try:
-        entries = FigureList.model_validate_json(path.read_bytes()).figures
+        entries = FigureList.model_validate_json(content).figures
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}; delete the file and {_REMEDY}.") from None
     for entry in entries:
         for name, _ in entry.files:
-            if not (folder / FIGURES / name).resolve().is_relative_to(folder.resolve()):
-                raise UserError(f"{path}: {name} leads outside {folder}; remove the link and {_REMEDY}.")
+            refuse_links(folder / FIGURES / name, folder)
     return entries
 
 
@@ -125,9 +127,11 @@ def plan_all(folder: Path, found: Mapping[str, Board]) -> tuple[list[Plan], list
     Raises:
         UserError: if a file that counts cannot be read.
     """
-    evaluated = [load_evaluated(path) for path in sorted((folder / "evaluations").glob("*.json"))]
+    place = folder / "evaluations"
+    stored = [path for path in files_below(place, folder, ".json") if path.parent == place]
+    evaluated = [load_evaluated(path) for path in stored if is_below(path, folder, RECORD_BYTES)]
     ablations = folder / "reference" / "reported_ablations.csv"
-    return plan_figures(found, evaluated, load_reported(ablations) if ablations.exists() else ())
+    return plan_figures(found, evaluated, load_reported(ablations) if has_reported(ablations) else ())
 
 
 def intact(folder: Path, entry: FigureEntry) -> bool:
@@ -173,7 +177,10 @@ def compare_figures(folder: Path, found: Mapping[str, Board]) -> Compared:
         elif not says_the_same(known[name], plans[name]):
             problems.append(f"figure {name} has other words than its results give: {_REMEDY}")
     problems += [problem for _, entry in sorted(known.items()) for problem in _file_problems(folder, entry)]
-    problems += [f"{path.name} belongs to no figure: {_REMEDY}" for path in leftovers(folder, entries)]
+    problems += [
+        f"{path.name} belongs to no figure: {_REMEDY}, or move the file if it is yours"
+        for path in leftovers(folder, entries)
+    ]
     return Compared(outdated, tuple(problems))
 
 
@@ -205,8 +212,8 @@ def leftovers(folder: Path, entries: Iterable[FigureEntry]) -> list[Path]:
 
 def _file_problems(folder: Path, entry: FigureEntry) -> Iterable[str]:
     for name, sha256 in entry.files:
-        path = folder / FIGURES / name
-        if not path.is_file():
+        content = read_below(folder / FIGURES / name, folder, PICTURE_BYTES)
+        if content is None:
             yield f"figure {name} is missing: {_REMEDY}"
-        elif hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        elif hashlib.sha256(content).hexdigest() != sha256:
             yield f"figure {name} is another file than the one drawn: {_REMEDY}"

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.leaderboard.paper_tables import ABLATIONS, TABLES
-from benchmark.leaderboard.reference import load_reported
+from benchmark.leaderboard.reference import has_reported, load_reported
 from benchmark.leaderboard.tables import Board, boards
 from benchmark.results.challenges import load_challenges
 from benchmark.results.store import artifact_problem, load_hashed_records
@@ -31,7 +31,9 @@ def load_results(folder: Path) -> Results:
     hashed = load_hashed_records(folder)
     records = [record for record, _ in hashed]
     reference = folder / "reference"
-    published = {path: load_reported(reference / path) for path in (TABLES, ABLATIONS) if (reference / path).exists()}
+    published = {
+        path: load_reported(reference / path) for path in (TABLES, ABLATIONS) if has_reported(reference / path)
+    }
     found = boards(
         records,
         published.get(TABLES, ()),

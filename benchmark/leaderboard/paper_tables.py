@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from benchmark.leaderboard.reference import ReportedRow, reported_lines
+from benchmark.leaderboard.reference import ReportedRow, has_reported, reported_lines
 from benchmark.leaderboard.reproduction import TEST_IMAGES, compared
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import Board
@@ -107,9 +107,9 @@ def paper_tables(boards: Mapping[str, Board], reference: Path) -> list[PaperTabl
     """
     measured = _Measured(boards)
     tables = []
-    if (path := reference / TABLES).exists():
+    if has_reported(path := reference / TABLES):
         tables.append(_comparison(path, measured))
-    if (path := reference / ABLATIONS).exists():
+    if has_reported(path := reference / ABLATIONS):
         pairs = [(line, row) for line, rows in reported_lines(path) for row in rows.values()]
         tables += [
             _ablation(shape, [pair for pair in pairs if pair[0]["ablation"] == shape.ablation], measured)

@@ -16,8 +16,10 @@ from benchmark.leaderboard.readme_markers import BEGIN, END
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import amount, markdown, percent, row_page, table
+from benchmark.plain_files import read_below
 
 README = "../README.md"  # from the folder
+README_BYTES = 2**24
 SHOWN = 24  # rows at most
 _COLUMNS = (
     *("size", "rank", "tie", "id", "method", "precision", "LBN", "network", "keep", "p", "loss"),
@@ -29,13 +31,14 @@ def readme_page(folder: Path, boards: Mapping[str, Board], answers: Sequence[Ans
     """Return the README beside `folder` with its tables made anew, by its name; nothing if it holds none of ours.
 
     Raises:
-        UserError: if a marker names a board that is not there, or a table has no end.
+        UserError: if a marker names a board that is not there, or a table has no end, or the README is a link.
     """
     place = folder.absolute()
     path = place.parent / "README.md"
-    if not path.is_file():
+    content = read_below(path, place.parent, README_BYTES)
+    if content is None:
         return {}
-    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
+    lines = content.decode("utf-8", errors="replace").splitlines(keepends=True)
     found: list[str] = []
     ours = False
     rest = iter(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Literal
 
 from benchmark.errors import UserError
+from benchmark.plain_files import is_below, read_below
 
+REPORTED_BYTES = 2**22
 _DATASETS = {"c10": ("cifar10", "8/255"), "c100": ("cifar100", "4/255")}
 _WEIGHTS: dict[str, Literal["fp", "binary"]] = {"fp": "fp", "bin": "binary"}
 _METHODS = {
@@ -56,6 +59,11 @@ class ReportedRow:
     note: str | None  # a doubt about the number
 
 
+def has_reported(path: Path) -> bool:
+    """Tell whether there is a file of published tables; raises UserError if a link or another kind of file is there."""
+    return is_below(path, path.parents[1], REPORTED_BYTES)
+
+
 def load_reported(path: Path) -> list[ReportedRow]:
     """Read a file of published tables, one row for each number under AutoAttack, in file order.
 
@@ -76,9 +84,11 @@ def reported_lines(path: Path) -> list[tuple[dict[str, str], dict[str, ReportedR
     Raises:
         UserError: if the file cannot be read or a cell is not understood.
     """
+    content = read_below(path, path.parents[1], REPORTED_BYTES)  # a file of reference/ in a folder of results
+    if content is None:
+        raise UserError(f"{path}: there is no such table of reported results. Restore it from git.")
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            lines = list(csv.DictReader(file))
+        lines = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
         if lines and "ablation" in lines[0]:
             return [(line, {"c10_bin_rob": _ablation(line)}) for line in lines]
         return [
@@ -93,7 +103,7 @@ def reported_lines(path: Path) -> list[tuple[dict[str, str], dict[str, ReportedR
             )
             for line in lines
         ]
-    except (OSError, KeyError, InvalidOperation) as error:
+    except (csv.Error, UnicodeDecodeError, KeyError, InvalidOperation) as error:
         raise UserError(f"{path}: not a table of reported results ({error!r}). Restore it from git.") from None
 
 

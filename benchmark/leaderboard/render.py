@@ -7,6 +7,7 @@ to date, `check_pages` says where they are not.
 from __future__ import annotations
 
 import gc
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -17,13 +18,14 @@ from benchmark.leaderboard.bibtex_page import to_bibtex
 from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries, read_changelog
 from benchmark.leaderboard.claims import Answer, answers, load_claims
 from benchmark.leaderboard.claims_page import claims_page
-from benchmark.leaderboard.csv_page import CSV_MARKER, to_csv
+from benchmark.leaderboard.csv_page import to_csv
 from benchmark.leaderboard.figure_list import Compared, compare_figures, load_figures, outdated_note
 from benchmark.leaderboard.json_page import to_json
 from benchmark.leaderboard.latex_page import to_latex
 from benchmark.leaderboard.loading import load_results
 from benchmark.leaderboard.markdown_page import index_page, to_markdown
-from benchmark.leaderboard.paper_pages import PAPER_CSV_MARKER, paper_csv, paper_latex, paper_markdown
+from benchmark.leaderboard.own_pages import PAGE_BYTES, may_delete, may_replace
+from benchmark.leaderboard.paper_pages import paper_csv, paper_latex, paper_markdown
 from benchmark.leaderboard.paper_ranking import PaperRanking, paper_ranking
 from benchmark.leaderboard.paper_tables import TABLES, paper_tables
 from benchmark.leaderboard.readme_table import README, readme_page
@@ -32,15 +34,13 @@ from benchmark.leaderboard.site.pages import site_pages
 from benchmark.leaderboard.state import state_of
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.terminal import to_terminal
-from benchmark.leaderboard.text import GENERATED
+from benchmark.plain_files import files_below, read_below, refuse_links
 from benchmark.results.store import write_atomic
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]
 
 INDEX = "boards.md"
 REMEDY = "run `python -m benchmark leaderboard`"
-_HEAD = 400  # characters, within which a generated page says that it is one
-_ENDINGS = (".md", ".csv", ".json", ".tex", ".bib")
 _SITE = "site"
 _FIGURES = "figures"  # below the site; written by a command of its own
 
@@ -121,7 +121,7 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
     with _no_collection():
         texts, drawn = _made(folder)
     stale = list(_leftovers(folder, texts))
-    changed = [name for name, text in texts.items() if _read(folder / name) != text]
+    changed = [name for name, text in texts.items() if _read(folder, name) != text]
     _check_names(folder, [name for name in changed if name not in (CHANGELOG, README)])
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
         # Not forced to the disk: a page is made anew in a second, and there are thousands.
@@ -138,11 +138,12 @@ def check_place(folder: Path) -> None:
     """Check that pages can be written into a folder without harm to files that are none of them.
 
     Raises:
-        UserError: if a name that the pages need is taken.
+        UserError: if a name that the pages need is taken, or leads through a link.
     """
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give --out a folder")
-    read_changelog(folder / CHANGELOG)
+    read_changelog(folder)
+    files_below(folder / _SITE, folder, "")  # refuses links, behind which a page would be written
     _check_names(folder, [INDEX, *site_pages([], [], [])])
 
 
@@ -150,18 +151,13 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
     """Refuse to overwrite what is no generated page; an empty file is what a crash may have left of one."""
     for path in (folder / name for name in names):
         wrong = [path.parent] if path.parent.exists() and not path.parent.is_dir() else []
-        if path.exists() and not (path.is_file() and (path.stat().st_size == 0 or _is_generated(path))):
+        refuse_links(path, folder)
+        if path.exists() and not (path.is_file() and (path.stat().st_size == 0 or may_replace(path, folder))):
             wrong.append(path)
         if wrong:
             raise UserError(
                 f"{wrong[0]} is no page of the boards and would be overwritten; move it, or give --out another folder"
             )
-
-
-def _is_generated(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(_HEAD).decode("utf-8", errors="replace")
-    return GENERATED in head or head.startswith((CSV_MARKER, PAPER_CSV_MARKER))
 
 
 def check_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[str]:
@@ -178,7 +174,7 @@ def check_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
         texts, drawn = _made(folder)
     problems = []
     for name, text in sorted(texts.items()):
-        current = _read(folder / name)
+        current = _read(folder, name)
         if current is None:
             problems.append(f"{name} is missing: {REMEDY}")
         elif current != text and name == CHANGELOG:
@@ -205,19 +201,22 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _read(path: Path) -> str | None:
-    return path.read_bytes().decode("utf-8", errors="replace") if path.is_file() else None
+def _read(folder: Path, name: str) -> str | None:
+    around = folder.absolute().parent if name == README else folder
+    content = read_below(around / Path(name).name if name == README else folder / name, around, PAGE_BYTES)
+    return None if content is None else content.decode("utf-8", errors="replace")
 
 
 def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:
     """Yield the generated files that are no page any more: anything else beside them was written by hand."""
-    candidates = [path for path in sorted(folder.glob("*")) if path.suffix in _ENDINGS]
-    candidates += [
-        path for path in sorted((folder / _SITE).rglob("*")) if path.relative_to(folder / _SITE).parts[0] != _FIGURES
+    candidates = sorted(folder.glob("*")) + [
+        path
+        for path in files_below(folder / _SITE, folder, "")
+        if path.relative_to(folder / _SITE).parts[0] != _FIGURES
     ]
     for path in candidates:
-        plain = path.is_file() and not path.is_symlink()
-        if path.relative_to(folder).as_posix() not in texts and plain and _is_generated(path):
+        plain = stat.S_ISREG(path.lstat().st_mode)
+        if plain and path.relative_to(folder).as_posix() not in texts and may_delete(path, folder):
             yield path
 
 

@@ -18,13 +18,15 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from benchmark.errors import UserError
+from benchmark.plain_files import files_below, read_below, refuse_links
 from benchmark.results.evaluation import CHALLENGED
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.record import Record
-from benchmark.results.store import first_mistake, load_records, record_path, write_atomic, write_model
+from benchmark.results.store import RECORD_BYTES, first_mistake, load_records, record_path, write_atomic, write_model
 from benchmark.results.verdicts import pack_verdicts
 
+IMAGES_BYTES = 2**32  # of a file
 MAX_CREDIT = 100  # characters
 
 
@@ -62,7 +64,7 @@ def challenges_to(record: Record, challenges: Sequence[Challenge]) -> list[Chall
 def images_path(folder: Path, challenge: Challenge) -> Path:
     """Return where the adversarial images of a challenge lie."""
     name = f"{challenge.date.isoformat()}-{challenge.images_sha256[:8]}.safetensors"
-    return challenge_folder(folder, challenge.protocol, challenge.run) / name
+    return refuse_links(challenge_folder(folder, challenge.protocol, challenge.run) / name, folder)
 
 
 def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
@@ -72,7 +74,7 @@ def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
         UserError: if a name could lead outside the folder.
     """
     record = record_path(folder, protocol, run)
-    return folder / "challenges" / protocol / record.stem
+    return refuse_links(folder / "challenges" / protocol / record.stem, folder)
 
 
 def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
@@ -90,7 +92,7 @@ def load_challenges(folder: Path) -> list[Challenge]:
     Raises:
         UserError: if one is damaged, lies elsewhere than its content says, or has other images than it names.
     """
-    return [_load(path, folder) for path in sorted((folder / "challenges").rglob("*.json"))]
+    return [_load(path, folder) for path in files_below(folder / "challenges", folder, ".json")]
 
 
 def best_known_records(folder: Path) -> list[Record]:
@@ -139,13 +141,13 @@ def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
 
 def _load(path: Path, folder: Path) -> Challenge:
     try:
-        challenge = Challenge.model_validate_json(path.read_bytes())
+        challenge = Challenge.model_validate_json(read_below(path, folder, RECORD_BYTES) or b"")
     except ValidationError as error:
         raise UserError(f"{path}: {first_mistake(error)}. Delete the file or submit the challenge again.") from None
     images = images_path(folder, challenge)
     if path != images.with_suffix(".json"):
         raise UserError(f"{path}: its content belongs elsewhere. Move the file back or delete it.")
-    if reason := wrong_images(images.read_bytes() if images.exists() else b"", challenge):
+    if reason := wrong_images(read_below(images, folder, IMAGES_BYTES) or b"", challenge):
         raise UserError(f"{images}: {reason}. Submit the challenge again.")
     return challenge
 

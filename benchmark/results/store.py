@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tempfile
 from pathlib import Path
@@ -11,8 +12,12 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.plain_files import files_below, open_below, read_below, refuse_links
 from benchmark.results.record import Record
 from benchmark.writing import replacing
+
+RECORD_BYTES = 2**22  # that a record, an evaluation or another JSON file of a board may have
+ARTIFACT_BYTES = 2**30  # that `read_artifact` reads at most
 
 # A part starts with a letter or digit, hence neither ".." nor an empty part passes.
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -22,10 +27,10 @@ def record_path(folder: Path, protocol: str, run: str) -> Path:
     """Return where the record of `run` lies: folder/records/<protocol>/<run, "/" written as "__">.json.
 
     Raises:
-        UserError: if a name could lead outside the folder or could be mistaken for another run.
+        UserError: if a name could lead outside the folder or could be mistaken for another run, or leads to a link.
     """
     name = f"{_file_name('run', run.split('/'))}.json"
-    return _confined(folder, folder / "records" / _file_name("protocol", [protocol]) / name)
+    return refuse_links(folder / "records" / _file_name("protocol", [protocol]) / name, folder)
 
 
 def _file_name(what: str, parts: list[str]) -> str:
@@ -38,35 +43,32 @@ def _file_name(what: str, parts: list[str]) -> str:
     return "__".join(parts)
 
 
-def _confined(folder: Path, path: Path) -> Path:
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{path} leads outside {folder}: remove the link.")
-    return path
-
-
 def artifact_path(folder: Path, run: str) -> Path:
     """Return where the packed network of `run` lies: folder/artifacts/<run, "/" written as "__">.safetensors.
 
     Raises:
-        UserError: if the name could lead outside the folder or could be mistaken for another run.
+        UserError: if the name could lead outside the folder or could be mistaken for another run, or leads to a link.
     """
-    return _confined(folder, folder / "artifacts" / f"{_file_name('run', run.split('/'))}.safetensors")
+    return refuse_links(folder / "artifacts" / f"{_file_name('run', run.split('/'))}.safetensors", folder)
 
 
 def artifact_problem(folder: Path, record: Record) -> str:
     """Return why the artifact below `folder` is not the file that was measured; empty if it is, or is absent.
 
     An absent artifact is no problem: large ones may be kept elsewhere, and the hash tells whether one is right.
+
+    Raises:
+        UserError: if it is a link or no plain file.
     """
-    name = _file_name("run", record.run.split("/"))
-    if not (folder / "artifacts" / f"{name}.safetensors").exists():
+    file = open_below(artifact_path(folder, record.run), folder, ARTIFACT_BYTES)
+    if file is None:
         return ""
-    path = artifact_path(folder, record.run)
-    size = path.stat().st_size
-    if size != record.artifact.size_bytes:
-        return f"its artifact has {size:,} bytes, the record was measured on one of {record.artifact.size_bytes:,}"
-    if hashlib.sha256(path.read_bytes()).hexdigest() != record.artifact.sha256:
-        return "its artifact is another file than the one the record was measured on"
+    with file:
+        size = os.fstat(file.fileno()).st_size
+        if size != record.artifact.size_bytes:
+            return f"its artifact has {size:,} bytes, the record was measured on one of {record.artifact.size_bytes:,}"
+        if hashlib.file_digest(file, "sha256").hexdigest() != record.artifact.sha256:
+            return "its artifact is another file than the one the record was measured on"
     return ""
 
 
@@ -82,9 +84,10 @@ def make_folders(folder: Path, *names: str) -> None:
     """Make folders below `folder` before anything is computed that could not be stored there.
 
     Raises:
-        UserError: if one of them cannot be made or written into.
+        UserError: if one of them is a link, or cannot be made or written into.
     """
     for place in (folder / name for name in names):
+        refuse_links(place, folder)
         try:
             place.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=place):
@@ -121,10 +124,7 @@ def load_record(folder: Path, protocol: str, run: str) -> Record:
     Raises:
         UserError: if it is not there, is not valid or does not lie where its content says.
     """
-    path = record_path(folder, protocol, run)
-    if not path.is_file():
-        raise UserError(f"there is no record {path}; start the run again")
-    return _load(path, folder)[0]
+    return _load(record_path(folder, protocol, run), folder)[0]
 
 
 def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
@@ -135,7 +135,7 @@ def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
     Raises:
         UserError: if a file is not a valid record or does not lie where its content says.
     """
-    records = [_load(path, folder) for path in sorted((folder / "records").rglob("*.json"))]
+    records = [_load(path, folder) for path in files_below(folder / "records", folder, ".json")]
     return sorted(records, key=lambda pair: (pair[0].protocol, pair[0].run))
 
 
@@ -166,7 +166,9 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
 
 
 def _load(path: Path, folder: Path) -> tuple[Record, str]:
-    content = path.read_bytes()
+    content = read_below(path, folder, RECORD_BYTES)
+    if content is None:
+        raise UserError(f"there is no record {path}; start the run again")
     try:
         record = Record.model_validate_json(content)
     except ValidationError as error:

@@ -18,9 +18,9 @@ from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
 from benchmark.evaluation.autoattack import BALL_TOLERANCE
 from benchmark.file_kinds import kind_of_content
+from benchmark.results.challenges import IMAGES_BYTES
 from benchmark.results.record import Record
 
-MAX_BYTES = 2**32  # of a file
 BATCH_SIZE = 256
 
 
@@ -46,8 +46,8 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
         UserError: if an image is outside the ball or [0, 1], or the file is not of this kind.
     """
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise UserError(f"{file} is larger than {MAX_BYTES >> 30} GiB; submit fewer images at a time")
+        if file.stat().st_size > IMAGES_BYTES:
+            raise UserError(f"{file} is larger than {IMAGES_BYTES >> 30} GiB; submit fewer images at a time")
         kind = kind_of_content(file)
         if kind is not None and not kind.safetensors:
             raise UserError(f"{file} is {kind.what}; give a file that safetensors.torch.save_file wrote, with x_adv")

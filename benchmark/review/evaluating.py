@@ -25,6 +25,7 @@ from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fi
 from benchmark.evaluation.shards import Shard
 from benchmark.launch.provenance import device_name
 from benchmark.launch.threads import threads_for
+from benchmark.plain_files import refuse_links
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import make_folders, write_model
@@ -86,7 +87,8 @@ def settle(request: EvaluateRequest) -> Task:
     _settle_threads(artifact, min(request.batch_size, len(part.test)))
     name = _result_name(artifact, protocol, shard, request.batch_size, parent)
     make_folders(request.out, "evaluations")
-    path = request.out / "evaluations" / f"{name}.json"
+    path = refuse_links(request.out / "evaluations" / f"{name}.json", request.out)
+    refuse_links(request.out / "evaluations" / "journal" / name, request.out)
     return Task(artifact, parent, data, part, protocol, shard, device, path)
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.plain_files import read_below
 from benchmark.results.store import artifact_path, record_path, write_atomic
+from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.verifying import Outcome
 
 
@@ -15,7 +17,7 @@ def accept_submission(found: Outcome, board: Path) -> list[Path]:
     An artifact that lies at an address stays there: the record has its hash.
 
     Raises:
-        UserError: if the submission was refused, or a place on the board is taken.
+        UserError: if the submission was refused, or a place on the board is taken or leads through a link.
     """
     if not found.accepted or found.parts is None:
         raise UserError("only an accepted submission can be copied to the board")
@@ -27,8 +29,8 @@ def accept_submission(found: Outcome, board: Path) -> list[Path]:
     ]
     wanted = [(path, content) for path, content in places if content is not None]
     for path, content in wanted:
-        taken = path.is_symlink() or (path.exists() and path.read_bytes() != content)
-        if taken or (path.exists() and path.suffix == ".json"):
+        present = read_below(path, board, LIMITS[ARTIFACT])
+        if present is not None and (present != content or path.suffix == ".json"):
             raise UserError(f"{path} is there already; nothing was copied")
     for path, content in wanted:
         write_atomic(path, content)

@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import ipaddress
-import socket
-import time
-import urllib.error
-import urllib.request
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from benchmark.artifact.measure import BadExport
 from benchmark.artifact.unpack import Artifact, unpack
 from benchmark.errors import UserError
 from benchmark.experiment import Experiment
+from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
 from benchmark.review.recount import recount
 from benchmark.submission.contradictions import differing
-from benchmark.submission.files import ARTIFACT, LIMITS, read_plain
+from benchmark.submission.download import download
+from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.reading import Parts
-from benchmark.submission.schema import is_plain_url
-
-CHUNK = 2**20  # bytes
-DOWNLOAD_SECONDS = 300.0
-WAIT_SECONDS = 20.0  # for an answer
 
 
 def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, list[str]]:
@@ -75,50 +65,3 @@ def check_artifact(record: Record, experiment: Experiment, artifact: Artifact) -
         return reasons + recount(record, artifact)
     except BadExport as error:
         return [*reasons, str(error)]
-
-
-def download(url: str, size: int) -> bytes:
-    """Fetch a file of at most `size` bytes by https, from a public host only.
-
-    Raises:
-        UserError: if it is not there, is larger, comes too slowly, or lies at another kind of address.
-    """
-    opener = urllib.request.build_opener(_HttpsOnly(), urllib.request.ProxyHandler())
-    ends = time.monotonic() + DOWNLOAD_SECONDS
-    _check_address(url)
-    parts, got = [], 0
-    try:
-        with opener.open(url, timeout=WAIT_SECONDS) as answer:
-            while chunk := answer.read(CHUNK):
-                got += len(chunk)
-                if got > size:
-                    raise UserError(f"the file at the address has more than {size:,} bytes")
-                if time.monotonic() > ends:
-                    raise UserError(f"the download took more than {DOWNLOAD_SECONDS:.0f} seconds; give --artifact FILE")
-                parts.append(chunk)
-    except (OSError, http.client.HTTPException) as error:
-        reason = error.reason if isinstance(error, urllib.error.URLError) else type(error).__name__
-        raise UserError(f"the file at the address cannot be fetched ({reason}); give --artifact FILE") from None
-    return b"".join(parts)
-
-
-class _HttpsOnly(urllib.request.HTTPRedirectHandler):
-    """Follows no redirection to another kind of address."""
-
-    def redirect_request(self, req, fp, code, msg, headers, newurl):  # type: ignore[no-untyped-def]
-        """Check the new address before it is asked."""
-        _check_address(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _check_address(url: str) -> None:
-    """Refuse addresses that are no public https ones: a stranger chose them."""
-    try:
-        host = urlsplit(is_plain_url(url)).hostname
-        found = {entry[4][0] for entry in socket.getaddrinfo(host, 443, proto=socket.IPPROTO_TCP)}
-    except ValueError as error:
-        raise UserError(f"{url[:100]!a} is refused: {error}") from None
-    except OSError:
-        raise UserError(f"the host of {url[:100]!a} is not known; give --artifact FILE") from None
-    if not all(ipaddress.ip_address(str(address)).is_global for address in found):
-        raise UserError(f"{url[:100]!a} does not lie on a public host")

@@ -10,12 +10,13 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.file_kinds import BEGINNING, kind_of_beginning
+from benchmark.plain_files import kind_of, read_plain
+from benchmark.results.store import RECORD_BYTES
 
 SUBMISSION, RECORD = "submission.json", "record.json"
 ARTIFACT, ADVERSARIAL = "artifact.safetensors", "adversarial.safetensors"
 METHOD_FOLDER = "method"
-LIMITS = {SUBMISSION: 2**16, RECORD: 2**22, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27}  # bytes
+LIMITS = {SUBMISSION: 2**16, RECORD: RECORD_BYTES, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27}  # bytes
 SOURCE_LIMIT = 2**18  # bytes of a method's file
 MAX_ENTRIES = 32  # looked at in a folder; an honest one has five
 
@@ -64,45 +65,6 @@ def read_files(folder: Path) -> Files:
             return Files({}, (f"{name} changed while it was read",))
         contents[name] = content
     return Files(contents, ())
-
-
-def read_plain(path: Path, limit: int) -> bytes | None:
-    """Return the bytes of a plain file of at most `limit` bytes; None if it is anything else, or a link."""
-    try:
-        # O_NONBLOCK: a pipe that nobody writes to would otherwise be waited for.
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    with os.fdopen(handle, "rb") as file:
-        told = os.fstat(handle)
-        if not stat.S_ISREG(told.st_mode) or told.st_size > limit:
-            return None
-        content = file.read(limit + 1)
-    return content if len(content) <= limit else None
-
-
-def kind_of(path: Path) -> str:
-    """Say what a name stands for: "a symbolic link", "a pickle", ...; "a file" for a plain one of no known kind."""
-    mode = path.lstat().st_mode
-    for test, what in (
-        (stat.S_ISLNK, "a symbolic link"),
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISSOCK, "a socket"),
-    ):
-        if test(mode):
-            return what
-    return _kind_of_content(path) if stat.S_ISREG(mode) else "a device"
-
-
-def _kind_of_content(path: Path) -> str:
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return "a file that cannot be read"
-    with os.fdopen(handle, "rb") as file:
-        kind = kind_of_beginning(file.read(BEGINNING))
-    return kind.what if kind is not None else "a file"
 
 
 def _listed(folder: Path) -> tuple[dict[str, Path], list[str]]:

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
+from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, first_mistake, write_atomic, write_model
 from benchmark.review.sources import artifact_of, test_data_of
@@ -22,7 +23,6 @@ from benchmark.submission.files import (
     RECORD,
     SOURCE_LIMIT,
     SUBMISSION,
-    read_plain,
 )
 from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import is_built_in

@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmark.plain_files import no_link
 from benchmark.results.store import write_atomic
 from benchmark.writing import writing
 
@@ -42,7 +43,7 @@ def append(path: Path, line: EpochLine) -> None:
     Raises:
         UserError: if the system refuses, as where the disk is full.
     """
-    with writing(path), path.open("a", encoding="utf-8") as file:
+    with writing(path), open(path, "a", encoding="utf-8", opener=no_link) as file:
         file.write(json.dumps(asdict(line)) + "\n")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from benchmark.data.readers.listing import is_file, is_folder, refuse_copies
-from benchmark.data.readers.part import Part, RawPart, join, label_array
+from benchmark.data.readers.part import Part, RawPart, join, label_array, reading
 from benchmark.data.readers.safe_pickle import entry, image_rows, load_dict, text
 from benchmark.errors import UserError
 
@@ -45,7 +45,8 @@ class CifarReader:
         names = entry(load_dict(file), self.names_key, file)
         if not isinstance(names, list):
             raise UserError(f"{file}: '{self.names_key}' must be a list, got {type(names).__name__}.")
-        return tuple(text(name) for name in names)
+        with reading(file, "a list of class names"):
+            return tuple(text(name) for name in names)
 
     def _read_file(self, file: Path) -> RawPart:
         if not is_file(file):

@@ -20,6 +20,8 @@ Part = Literal["train", "test"]
 # Names of the test part's files and folders. Sets without a public test part are tested on their validation part.
 TEST_STEMS = ("test", "validation", "val", "valid")
 
+_MAX_REASON = 200  # characters; a decoder may repeat as much of the file as it likes
+
 
 @dataclass(frozen=True)
 class RawPart:
@@ -113,12 +115,16 @@ def reading(file: Path, kind: str) -> Iterator[None]:
     except UserError:
         raise
     except Exception as error:
-        reason = (str(error).splitlines() or [""])[0].strip() or type(error).__name__
+        reason = (str(error).splitlines() or [""])[0].strip()[:_MAX_REASON] or type(error).__name__
         raise UserError(f"{file} could not be read as {kind}: {reason.rstrip('.')}.") from error
 
 
 def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
     """Convert labels to int64, (num_images,); raises UserError if they are not that many integers."""
+    if isinstance(labels, list | tuple):  # flat, before numpy looks for the shape of what may be nested without end
+        strange = next((label for label in labels if not isinstance(label, int | np.integer)), None)
+        if strange is not None:
+            raise UserError(f"{file} must hold one integer label per image, got {type(strange).__name__} among them.")
     with reading(file, "a list of labels"):
         array = np.asarray(labels)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):

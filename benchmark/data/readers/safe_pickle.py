@@ -1,12 +1,14 @@
 """Unpickles CIFAR's files, and nothing else: a pickle from the internet may otherwise run any program.
 
 Not even numpy's own classes are offered to the pickle. `numpy.dtype` takes flags from it that make numpy follow
-any bytes as addresses; the stand-ins below take only type, shape and bytes.
+any bytes as addresses; the stand-ins below take only type, shape and bytes. `pickle_machine` bounds what is built.
 """
 
 from __future__ import annotations
 
+import mmap
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.data.readers.part import reading
+from benchmark.data.readers.pickle_machine import build
 from benchmark.errors import UserError
+
+_MAX_KEYS = 100  # entries of a dictionary; the official files have up to five
+_MAX_TEXT = 200  # characters of a key or a class name
 
 
 class _Dtype:
     """Stands in for `numpy.dtype`; numbers only."""
 
     def __init__(self, spec: Any, align: Any = False, copy: Any = False) -> None:
-        self.dtype: np.dtype[Any] = np.dtype(text(spec))
-        if self.dtype.kind not in "biuf":
-            raise pickle.UnpicklingError(f"an array holds {self.dtype} instead of numbers")
+        name = text(spec)
+        if not re.fullmatch(r"[<>|=]?[biuf]\d{1,2}", name):
+            raise pickle.UnpicklingError(f"an array holds {name} instead of numbers")
+        self.dtype: np.dtype[Any] = np.dtype(name)
 
     def __setstate__(self, state: Any) -> None:
         byte_order = text(state[1])
@@ -65,7 +72,7 @@ def _scalar(dtype: _Dtype, content: Any) -> Any:
 def _encode(value: str, encoding: str) -> bytes:
     # How protocols 0 to 2 store bytes under Python 3. Other codecs are not needed, so they are not offered.
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"bytes are encoded as {encoding!r}")
+        raise pickle.UnpicklingError(f"bytes are encoded as {text(encoding)!r}")
     return value.encode("latin1")
 
 
@@ -89,23 +96,10 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
-    """Knows the stand-ins above and the built-in containers only; `file` is named in errors."""
-
-    file: Path
-
-    def find_class(self, module: str, name: str) -> Any:
-        allowed = _ALLOWED.get((module, name))
-        if allowed is None:
-            raise UserError(
-                f"{self.file} was refused: it asks for {module}.{name}, which no image file needs and "
-                "which could run a program. Fetch the file again from its official source."
-            )
-        return allowed
-
-
 def load_dict(file: Path) -> dict[str, Any]:
     """Unpickle a dictionary with text keys and values made of arrays, lists, text and numbers.
+
+    What is built takes no more memory than a few times the file; lists may be nested as deep as the file says.
 
     Args:
         file: a pickle of any protocol, written by Python 2 or 3; its keys may be bytes.
@@ -113,18 +107,37 @@ def load_dict(file: Path) -> dict[str, Any]:
     Raises:
         UserError: if the file is broken, holds something else or asks for any other global.
     """
+
+    def find(module: str, name: str) -> Any:
+        allowed = _ALLOWED.get((module, name))
+        if allowed is None:
+            raise UserError(
+                f"{file} was refused: it asks for {text(module)}.{text(name)}, which no image file needs and "
+                "which could run a program. Fetch the file again from its official source."
+            )
+        return allowed
+
     with reading(file, "a CIFAR pickle"), file.open("rb") as stream:
-        unpickler = _Unpickler(stream, encoding="latin1")
-        unpickler.file = file
-        content = unpickler.load()
-        if not isinstance(content, dict):
-            raise UserError(f"{file} must hold a dictionary, got {type(content).__name__}.")
-        return {text(key): value.values if isinstance(value, _Array) else value for key, value in content.items()}
+        # Mapped, so that a length in the pickle that the file does not have allocates nothing.
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            loaded = build(content, find)  # type: ignore[arg-type]
+        if not isinstance(loaded, dict):
+            raise UserError(f"{file} must hold a dictionary, got {type(loaded).__name__}.")
+        if len(loaded) > _MAX_KEYS:
+            raise UserError(f"{file} holds a dictionary of {len(loaded)} entries, at most {_MAX_KEYS} are read.")
+        return {text(key): value.values if isinstance(value, _Array) else value for key, value in loaded.items()}
 
 
 def text(value: Any) -> str:
-    """Return a key or class name as text, whether it was pickled as bytes or as text."""
-    return value.decode("latin1") if isinstance(value, bytes) else str(value)
+    """Return a key or class name as text, whether it was pickled as bytes or as text.
+
+    Raises:
+        UnpicklingError: if it is neither, or longer than any name.
+    """
+    if not isinstance(value, str | bytes) or len(value) > _MAX_TEXT:
+        got = f"{len(value)} characters" if isinstance(value, str | bytes) else type(value).__name__
+        raise pickle.UnpicklingError(f"a name is {got} instead of a text of at most {_MAX_TEXT} characters")
+    return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def entry(content: dict[str, Any], key: str, file: Path) -> Any:

@@ -26,7 +26,7 @@ class SvhnReader:
         """Read one file; images are uint8, (N, 3, 32, 32)."""
         file = self.folder / f"{part}_32x32.mat"
         if not is_file(file):
-            raise UserError(f"{file} is missing; get it from http://ufldl.stanford.edu/housenumbers/.")
+            raise UserError(f"{file} is missing; get it from https://ufldl.stanford.edu/housenumbers/.")
         with reading(file, "a MATLAB file"):
             content = read_mat(file)
             if missing := {"X", "y"} - content.keys():

@@ -170,7 +170,13 @@ GOOD = {"data": rows(3), "fine_labels": [0, 1, 2]}
         (GOOD | {"fine_labels": [0, 1, 2**64]}, "one integer label per image"),
         (GOOD | {"fine_labels": ["a", "b", "c"]}, "one integer label per image"),
         (GOOD | {"fine_labels": None}, "one integer label per image"),
-        (GOOD | {"fine_labels": [[0], [1, 2], 3]}, "could not be read as a list of labels"),
+        (GOOD | {"fine_labels": [[0], [1, 2], 3]}, "one integer label per image, got list among them"),
+        (GOOD | {"fine_labels": {0: 1}}, "one integer label per image, got dict|a key is int instead of text"),
+        (GOOD | {(1, 2): 3}, "a key is tuple instead of text"),
+        (GOOD | {"k" * 201: 3}, "a name is 201 characters instead of a text of at most 200"),
+        ({f"key{number}": 1 for number in range(101)}, "a dictionary of 101 entries, at most 100 are read"),
+        (GOOD | {"fine_labels": {1, 2, 3}}, "it uses EMPTY_SET, which no image file needs"),
+        (GOOD | {"fine_labels": [GOOD["fine_labels"]] * 2}, "it uses one list twice, which no image file needs"),
         ({"data": rows(0), "fine_labels": []}, "train holds no images"),
         ({"data": rows(1), "fine_labels": [0]}, "the only training image"),
     ],
@@ -204,6 +210,70 @@ def test_a_pickle_with_flipped_bytes_raises_nothing_but_user_errors(tmp_path):
             load_training("cifar100", tmp_path)
         except UserError as error:
             assert "train" in str(error)
+
+
+def doubled(opener, closer):
+    """Return opcodes that leave forty containers on the stack, each of which holds the one before it twice."""
+    lines = [b"(" + opener + b"p0\n"]
+    for level in range(1, 40):
+        lines.append(b"(g%d\ng%d\n" % (level - 1, level - 1) + closer + b"p%d\n" % level)
+    return b"".join(lines)
+
+
+LISTS, TUPLES = doubled(b"l", b"l"), doubled(b"t", b"t")
+ONLY_LABELS = b"(Vdata\nI1\nVfine_labels\n%b%bd."
+
+
+@pytest.mark.hangs_after(60)
+@pytest.mark.parametrize(
+    "content",
+    [
+        ONLY_LABELS % (LISTS, b"g39\n"),
+        ONLY_LABELS % (TUPLES, b"g39\n"),
+        b"(" + TUPLES + b"g39\nI1\nd.",
+        b"\x80\x04\x8f(" + TUPLES + b"g39\n\x90.",
+        b"(Vdata\ncnumpy\ndtype\n(" + LISTS + b"g39\ntRd.",
+        b"(Vdata\nc_codecs\nencode\n(Va\n" + LISTS + b"g39\ntRd.",
+        b"(Vfine_labels\n(lp0\ng0\nad.",
+        b"(lp0\n0(g0\ng0\nt.",
+        b"(Vdata\n" + b"(" * 10**5 + b"t" * 10**5 + b"d.",
+        b"(" + b"(" * 10**5 + b"t" * 10**5 + b"I1\nd.",
+        b"(Vfine_labels\nI" + b"9" * 10**6 + b"\nd.",
+        b"(Vfine_labels\n\x8b\xff\xff\xff\x7f" + b"1" * 1000 + b"d.",
+        b"(Vdata\n\x8e" + b"\xff" * 7 + b"\x7f" + b"x" * 100 + b"d.",
+        b"(Vdata\n\x82\x01d.",
+        b"(Vdata\nPan_id\nd.",
+        b"(Vdata\n(I1\n2d.",
+        b"(i_codecs\nencode\n.",
+        b"cnumpy\ndtype\n)\x81.",
+        b"}(Vdata\nI1\nub.",
+        b"}}b.",
+        b"I1\nI2\na.",
+        b"r\xff\xff\xff\xff.",
+        b"(" * 10**6 + b".",
+        b"g5\n.",
+        b"u.",
+        b"",
+    ],
+    ids=lambda content: ascii(content[:30]),
+)
+def test_a_pickle_that_holds_more_than_its_bytes_ends_at_once(tmp_path, content):
+    (write_cifar100(tmp_path) / "train").write_bytes(content)
+
+    with pytest.raises(
+        UserError, match=r"train (could not be read as a CIFAR pickle|has no entry|must hold)|train: 'data'"
+    ) as caught:
+        load_training("cifar100", tmp_path)
+    assert len(str(caught.value)) < 500
+
+
+@pytest.mark.hangs_after(60)
+def test_class_names_that_are_nested_end_at_once(tmp_path):
+    folder = write_cifar100(tmp_path)
+    deep = b"(V%b\n" + b"(" * 10**5 + b"l" * 10**5 + b"(lad."
+    (folder / "meta").write_bytes(deep % b"fine_label_names")
+    with pytest.raises(UserError, match="meta could not be read as a list of class names: a name is list"):
+        load_training("cifar100", tmp_path)
 
 
 @pytest.mark.parametrize(

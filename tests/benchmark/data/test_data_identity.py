@@ -319,22 +319,23 @@ def test_the_images_of_another_known_set_are_named(tmp_path, monkeypatch):
     assert "these are the images of svhn, so use --dataset svhn." in message(load_test, "cifar10", tmp_path)
 
 
-def test_the_official_files_are_known_by_their_md5(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("algorithm", "title"), [("sha256", "SHA-256"), ("md5", "MD5")])
+def test_the_official_files_are_known_by_their_hash(tmp_path, monkeypatch, algorithm, title):
     images, labels = small_set()
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
     content = {"data": images.transpose(0, 3, 1, 2).reshape(60, -1), "labels": labels.tolist()}
     whole = pickle.dumps(content)
     (folder / "test_batch").write_bytes(whole)
-    md5 = hashlib.md5(whole).hexdigest()
-    publish(monkeypatch, PublishedPart((PER_CLASS,) * 10, files={"test_batch": md5}, sums=(1, 2, 3)))
+    want = hashlib.new(algorithm, whole).hexdigest()
+    publish(monkeypatch, PublishedPart((PER_CLASS,) * 10, files={"test_batch": f"{algorithm}:{want}"}, sums=(1, 2, 3)))
     load_test("cifar10", tmp_path)
 
     exchanged_labels(images, labels)
     (folder / "test_batch").write_bytes(pickle.dumps(content | {"labels": labels.tolist()}))
 
-    got = hashlib.md5((folder / "test_batch").read_bytes()).hexdigest()
-    assert f"its file test_batch has the MD5 {got} instead of {md5}" in message(load_test, "cifar10", tmp_path)
+    got = hashlib.new(algorithm, (folder / "test_batch").read_bytes()).hexdigest()
+    assert f"its file test_batch has the {title} {got} instead of {want}" in message(load_test, "cifar10", tmp_path)
 
 
 def test_a_name_of_ones_own_is_not_compared_with_anything(tmp_path):

@@ -5,12 +5,14 @@ import io
 import logging
 import pickle
 import tarfile
+from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
 
 from benchmark.data import source
-from benchmark.data.download import DOWNLOADS, Download
+from benchmark.data.download import DOWNLOADS, Download, Published
 from benchmark.data.load import load_test, load_training
 from benchmark.data.source import find_local
 from benchmark.errors import UserError
@@ -57,11 +59,15 @@ def archive_of_cifar100(extra=None, first_label=1):
     return stream.getvalue()
 
 
-def serve(monkeypatch, server, content, md5=None):
+def published(content):
+    return Published(hashlib.sha256(content).hexdigest(), len(content))
+
+
+def serve(monkeypatch, server, content, expected=None):
     what = DOWNLOADS["cifar100"]
     (name,) = what.files
-    md5 = md5 or hashlib.md5(content).hexdigest()
-    monkeypatch.setitem(source.DOWNLOADS, "cifar100", Download(what.address, {name: md5}, what.wanted))
+    files = {name: expected or published(content)}
+    monkeypatch.setitem(source.DOWNLOADS, "cifar100", Download(what.address, files, what.wanted))
     server[what.address + name] = content
 
 
@@ -110,9 +116,55 @@ def test_a_download_is_checked_extracted_and_found_again(tmp_path, monkeypatch, 
 
 
 def test_a_download_with_a_wrong_checksum_is_refused(tmp_path, monkeypatch, server):
-    serve(monkeypatch, server, archive_of_cifar100(), md5="0" * 32)
+    serve(monkeypatch, server, archive_of_cifar100(), Published("0" * 64, 10**6))
 
     with pytest.raises(UserError, match=r"download failed \(wrong checksum\)"):
+        load_training("cifar100", tmp_path / "data")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", DOWNLOADS)
+def test_data_sets_come_by_https_and_are_known_by_their_sha256(name):
+    assert DOWNLOADS[name].address.startswith("https://")
+    assert all(len(bytes.fromhex(file.sha256)) == 32 and file.size_bytes > 0 for file in DOWNLOADS[name].files.values())
+
+
+class Endless:
+    """Stands in for the reply of a server that never ends."""
+
+    headers: ClassVar = {}
+
+    def __init__(self):
+        self.sent = 0
+
+    def raise_for_status(self):
+        pass
+
+    def iter_content(self, chunk_size):
+        while True:
+            self.sent += chunk_size
+            yield bytes(chunk_size)
+
+
+@pytest.mark.hangs_after(60)
+def test_a_download_that_brings_more_than_the_file_has_is_ended(tmp_path, monkeypatch):
+    reply = Endless()
+    monkeypatch.setattr("requests.get", lambda *args, **kwargs: reply)
+    what = replace(DOWNLOADS["cifar100"], files={"cifar-100-python.tar.gz": Published("0" * 64, 10_000)})
+    monkeypatch.setitem(source.DOWNLOADS, "cifar100", what)
+
+    with pytest.raises(UserError, match=r"download failed \(more than 10,000 bytes\)"):
+        load_training("cifar100", tmp_path / "data")
+    assert reply.sent < 20_000
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.hangs_after(60)
+def test_a_download_that_takes_too_long_is_ended(tmp_path, monkeypatch):
+    monkeypatch.setattr("requests.get", lambda *args, **kwargs: Endless())
+    monkeypatch.setattr("benchmark.data.download._SECONDS", -1)
+
+    with pytest.raises(UserError, match=r"download failed \(it took too long\)"):
         load_training("cifar100", tmp_path / "data")
     assert list(tmp_path.iterdir()) == []
 
@@ -170,8 +222,8 @@ def put_archive(monkeypatch, folder, content, official=True):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     if official:
-        hashes = {name: hashlib.md5(content).hexdigest()}
-        monkeypatch.setitem(source.DOWNLOADS, "cifar100", Download(what.address, hashes, what.wanted))
+        files = {name: published(content)}
+        monkeypatch.setitem(source.DOWNLOADS, "cifar100", Download(what.address, files, what.wanted))
 
 
 @pytest.mark.parametrize("subfolder", ["", "cifar100"])
@@ -215,9 +267,9 @@ def test_an_archive_that_cannot_be_unpacked_where_it_lies_is_one_sentence(tmp_pa
 def test_a_folder_that_another_process_unpacks_meanwhile_is_read(tmp_path, monkeypatch, no_network):
     put_archive(monkeypatch, tmp_path, archive_of_cifar100())
 
-    def unpack_behind_the_other(archive, md5, wanted, unpack=source.unpack):
-        unpack(archive, md5, wanted)
-        unpack(archive, md5, wanted)  # the folder is there, so that the move fails
+    def unpack_behind_the_other(archive, sha256, wanted, unpack=source.unpack):
+        unpack(archive, sha256, wanted)
+        unpack(archive, sha256, wanted)  # the folder is there, so that the move fails
 
     monkeypatch.setattr(source, "unpack", unpack_behind_the_other)
 

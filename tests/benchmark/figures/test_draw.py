@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 import shutil
@@ -68,16 +70,32 @@ def test_the_same_results_give_the_same_bytes_whatever_a_user_sets(drawn, fill_f
     assert dict(matplotlib.rcParams) == before
 
 
-def test_a_second_run_writes_nothing_and_removes_what_belongs_to_no_figure(drawn):
-    old = drawn / FIGURES / "old.svg"
-    old.write_text("<svg/>")
-    times = {path: path.stat().st_mtime_ns for path in (drawn / FIGURES).iterdir() if path != old}
+def test_a_second_run_writes_nothing_and_removes_only_pictures_that_were_drawn_here(drawn):
+    folder = drawn / FIGURES
+    listed = json.loads((folder / "figures.json").read_text(encoding="utf-8"))
+    drawn_before = {"old.png": b"png", "old.svg": b"<svg/>", "edited.png": b"png", "edited.svg": b"<svg/>"}
+    for name in ("old", "edited"):
+        hashes = {
+            f"{kind}_sha256": hashlib.sha256(drawn_before[f"{name}.{kind}"]).hexdigest() for kind in ("png", "svg")
+        }
+        files = {kind: f"{name}.{kind}" for kind in ("png", "svg")}
+        listed["figures"].append({**listed["figures"][0], "name": name, **files, **hashes})
+    (folder / "figures.json").write_text(json.dumps(listed), encoding="utf-8")
+    times = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "figures.json"}
+    mine = {"mine.png": b"mine", "edited.svg": b"<svg>mine</svg>"}
+    for name, content in {**drawn_before, **mine}.items():
+        (folder / name).write_bytes(content)
     lines = []
 
     draw_figures(drawn, lines.append)
 
-    assert {path: path.stat().st_mtime_ns for path in (drawn / FIGURES).iterdir()} == times
-    assert "removed site/figures/old.svg, it belongs to no figure" in lines
+    left = {path: path.stat().st_mtime_ns for path in folder.iterdir() if path.name != "figures.json"}
+    assert {path: left.pop(path) for path in times} == times
+    assert {path.name: path.read_bytes() for path in left} == mine
+    assert {line for line in lines if "removed" in line} == {
+        f"removed site/figures/{name}, it belongs to no figure" for name in ("old.png", "old.svg", "edited.png")
+    }
+    assert "kept site/figures/mine.png, which was not drawn here; move it to another folder" in lines
     assert sum("unchanged" in line for line in lines) == 9
     assert not [line for line in lines if "wrote" in line]
 

@@ -213,23 +213,26 @@ def test_pages_whose_records_are_gone_are_removed_and_hand_written_files_stay(fo
 
 
 def test_leftovers_of_the_site_go_with_their_folders_but_never_figures_or_files_of_others(folder):
-    marked = f"<!doctype html>\n<!-- {GENERATED} -->\n"
+    marked = f"<!-- {GENERATED} -->\n<!doctype html>\n"
+    old = PROTOCOL.replace("cifar10", "gone")
     for name, text in {
-        "rows/old/1.html": marked,
-        "rows/kept/by-hand.html": "<p>mine</p>",
+        f"rows/{old}/0a1b2c.html": marked,
+        f"rows/{PROTOCOL}/by-hand.html": marked,
+        "rows/kept/0a1b2c.html": f"<p>mine</p>{marked}",
         "figures/front.svg": marked,
-        "assets/old.js": f"/* {GENERATED} */",
+        "assets/old.js": f"// {GENERATED}\n",
     }.items():
         path = folder / "site" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
     pages_there = set(pages(folder))
-    stale = ["site/assets/old.js", "site/rows/old/1.html"]
+    stale = ["site/assets/old.js", f"site/rows/{old}/0a1b2c.html"]
     assert check_pages(folder) == [f"{name} has no records: run `python -m benchmark leaderboard`" for name in stale]
     assert write_pages(folder) == [folder / name for name in stale]
     left = {path.relative_to(folder).as_posix() for path in (folder / "site").rglob("*") if path.is_file()}
-    assert left - pages_there == {"site/figures/front.svg", "site/rows/kept/by-hand.html"}
-    assert not (folder / "site" / "assets").exists() and not (folder / "site" / "rows" / "old").exists()
+    kept = {f"site/rows/{PROTOCOL}/by-hand.html", "site/rows/kept/0a1b2c.html", "site/figures/front.svg"}
+    assert left - pages_there == kept
+    assert not (folder / "site" / "assets").exists() and not (folder / "site" / "rows" / old).exists()
 
 
 def test_pages_may_lie_in_folders_and_the_command_names_only_those_at_the_top(folder, monkeypatch):

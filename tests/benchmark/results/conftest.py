@@ -184,7 +184,7 @@ def fields() -> RecordFields:
     return record_fields
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record() -> Callable[..., Record]:
     """Return the maker of records."""
     return lambda **changes: Record(**record_fields(**changes))

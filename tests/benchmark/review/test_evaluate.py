@@ -43,6 +43,18 @@ def test_the_file_measured_again_has_the_verdicts_of_its_record(out, record, run
     assert "already measured" in again.output
 
 
+@pytest.mark.parametrize("name", ["evaluations", "evaluations/journal"])
+def test_a_result_is_not_written_behind_a_link(out, record, run_command, tmp_path, name):
+    (tmp_path / "outside").mkdir()
+    (out / name).parent.mkdir(exist_ok=True)
+    (out / name).symlink_to(tmp_path / "outside")
+
+    result = run_command("evaluate", artifact_path(out, record.run), "--images", "9", "--epsilon", HARD, "--out", out)
+
+    assert f"{out / name} is a symbolic link" in str(result.exception)
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
 def test_a_result_on_other_test_images_is_kept_beside_the_new_one(out, record, run_command):
     asked = ("evaluate", artifact_path(out, record.run), "--images", "9", "--epsilon", HARD, "--out", out)
     assert run_command(*asked).exit_code == 0

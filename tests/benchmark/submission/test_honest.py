@@ -10,7 +10,6 @@ import pytest
 from benchmark.errors import UserError
 from benchmark.results.store import artifact_path, load_records, record_path, write_atomic
 from benchmark.submission import accepting, verifying, writing
-from benchmark.submission import artifact as artifact_part
 from benchmark.submission.accepting import accept_submission
 
 
@@ -143,40 +142,6 @@ def test_other_test_images_are_a_mistake_that_names_the_option(forger, monkeypat
         forger.verify()
 
 
-@pytest.mark.parametrize(
-    ("url", "hosts", "told"),
-    [
-        ("http://example.org/a", ["93.184.215.14"], "https"),
-        ("https://example.org:444/a", ["93.184.215.14"], "https"),
-        ("https://me@example.org/a", ["93.184.215.14"], "https"),
-        ("https://inside.example.org/a", ["93.184.215.14", "10.0.0.1"], "public host"),
-        ("https://localhost/a", ["127.0.0.1"], "public host"),
-        ("https://meta.example.org/a", ["169.254.169.254"], "public host"),
-    ],
-)
-def test_only_public_https_addresses_are_asked(monkeypatch, url, hosts, told):
-    monkeypatch.setattr(
-        artifact_part.socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", (host, 443)) for host in hosts]
-    )
-
-    with pytest.raises(artifact_part.UserError, match=told):
-        artifact_part.download(url, 10)
-
-
-def test_a_download_ends_at_the_size_that_the_record_names(monkeypatch, tmp_path):
-    (tmp_path / "a").write_bytes(b"x" * 11)
-    monkeypatch.setattr(
-        artifact_part.socket, "getaddrinfo", lambda *args, **kwargs: [(0, 0, 0, "", ("93.184.215.14", 443))]
-    )
-    monkeypatch.setattr(
-        artifact_part.urllib.request.OpenerDirector, "open", lambda *args, **kwargs: (tmp_path / "a").open("rb")
-    )
-
-    assert artifact_part.download("https://example.org/a", 11) == b"x" * 11
-    with pytest.raises(artifact_part.UserError, match="more than 10 bytes"):
-        artifact_part.download("https://example.org/a", 10)
-
-
 @pytest.mark.parametrize("kind", ["artifact", "record", "link"])
 def test_accept_overwrites_nothing(accepted, tmp_path, kind):
     board, record = tmp_path / "board", accepted.parts.record
@@ -188,11 +153,33 @@ def test_accept_overwrites_nothing(accepted, tmp_path, kind):
     else:
         taken.write_bytes(b"mine")
 
-    with pytest.raises(UserError, match=r"is there already|leads outside"):
+    with pytest.raises(UserError, match=r"is there already|is a symbolic link"):
         accept_submission(accepted, board)
 
     assert taken.read_bytes() == (tmp_path / "mine").read_bytes() == b"mine"
     assert [path for path in board.rglob("*") if not path.is_dir()] == [taken]
+
+
+@pytest.mark.parametrize("name", ["records", "artifacts", "records/PROTOCOL"])
+def test_accept_copies_nothing_behind_a_link_below_the_board(accepted, tmp_path, name):
+    board, outside = tmp_path / "board", tmp_path / "outside"
+    outside.mkdir()
+    link = board / name.replace("PROTOCOL", accepted.parts.record.protocol)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(outside)
+
+    with pytest.raises(UserError, match=f"{link} is a symbolic link"):
+        accept_submission(accepted, board)
+    assert list(outside.iterdir()) == [] and list(board.rglob("*.json")) == []
+
+
+def test_accept_copies_to_a_board_that_is_a_link_itself(accepted, tmp_path):
+    (tmp_path / "board").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "board")
+
+    accept_submission(accepted, tmp_path / "link")
+
+    assert load_records(tmp_path / "board") == [accepted.parts.record]
 
 
 def test_accept_broken_off_between_its_files_leaves_no_row_and_can_be_repeated(accepted, tmp_path, monkeypatch):
