@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from benchmark.cli_paths import PATH
+
+if TYPE_CHECKING:
+    from benchmark.session import Request
 
 app = typer.Typer(
     name="benchmark",
@@ -79,7 +81,7 @@ def run(
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     with stoppable():
-        failed = run_suite(request, device=device, jobs=jobs, command=_command(), say=_say)
+        failed = run_suite(request, device=device, jobs=jobs, command=_command(request, device, jobs), say=_say)
     if failed:
         raise typer.Exit(1)
 
@@ -227,8 +229,21 @@ def _say(line: str) -> None:
     typer.echo(line)
 
 
-def _command() -> str:
-    """Return what the user typed, without the path of the interpreter's script."""
+def _command(request: Request, device: str, jobs: int | None) -> str:
+    """Return the command line of a request, without options that are at their defaults."""
     import shlex
 
-    return shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
+    given = {
+        "--methods": request.methods,
+        "--dataset": request.dataset,
+        "--preset": request.preset,
+        "--seeds": request.seeds,
+        "--data-dir": request.data_dir,
+        "--out": None if request.out == Path("runs") else request.out,
+        "--device": None if device == "auto" else device,
+        "--jobs": jobs,
+    }
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    settings = [word for override in request.overrides for word in ("--set", override)]
+    suite = [] if request.suite is None else [request.suite]
+    return shlex.join(["python", "-m", "benchmark", "run", *suite, *words, *settings])

@@ -22,6 +22,7 @@ from benchmark.leaderboard.site import words
 from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
 from benchmark.leaderboard.site.names import Places, artifact_link, later_ids, record_link, row_path
+from benchmark.leaderboard.site.rerun import rerun
 from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import (
@@ -152,6 +153,7 @@ def _environment() -> Environment:
         "marker": GENERATED,
         "record_link": record_link,
         "reported_difference": reported_difference,
+        "rerun": rerun,
         "row_name": row_name,
         "settings": settings,
         "spelled": spelled,
