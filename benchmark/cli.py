@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from benchmark.cli_echo import echo_line, echo_text
 from benchmark.cli_paths import PATH
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def run(
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     with stoppable():
-        failed = run_suite(request, device=device, jobs=jobs, command=_command(request, device, jobs), say=_say)
+        failed = run_suite(request, device=device, jobs=jobs, command=_command(request, device, jobs), say=echo_line)
     if failed:
         raise typer.Exit(1)
 
@@ -104,7 +105,7 @@ def plan(
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     for line in plan_lines(plan_suite(request), load_measurement(out)):
-        typer.echo(line)
+        echo_line(line)
 
 
 @app.command()
@@ -122,8 +123,8 @@ def check(
     verdicts = []
     for verdict in check_method(found):
         verdicts.append(verdict)
-        typer.echo(str(verdict))
-    typer.echo(summary(verdicts, found.cls.name))
+        echo_line(str(verdict))
+    echo_line(summary(verdicts, found.cls.name))
     if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -134,11 +135,11 @@ def list_() -> None:
     from benchmark.catalogue import catalogue
 
     for title, lines in catalogue().items():
-        typer.echo(f"{title}")
+        echo_line(f"{title}")
         width = max((len(name) for name, _ in lines), default=0)
         for name, about in lines:
-            typer.echo(f"  {name:<{width}}  {about}".rstrip())
-        typer.echo()
+            echo_line(f"  {name:<{width}}  {about}".rstrip())
+        echo_line()
 
 
 @app.command()
@@ -153,22 +154,22 @@ def leaderboard(
     from benchmark.results.store import check_folder
 
     def note(text: str) -> None:
-        typer.echo(text, err=True)
+        echo_line(text, err=True)
 
     check_folder(out)
     if check:
         problems = check_pages(out, note)
         for problem in problems:
-            typer.echo(problem, err=True)
+            echo_line(problem, err=True)
         if problems:
             raise typer.Exit(1)
-        typer.echo(f"{out}: all pages agree with their records")
+        echo_line(f"{out}: all pages agree with their records")
     else:
         changed = write_pages(out, note)
         for path in changed:
             if out / "site" not in path.parents:  # which has a page for every row
-                typer.echo(f"{'wrote' if path.exists() else 'removed'} {path}")
-        typer.echo(f"{out}: {len(changed)} pages changed")
+                echo_line(f"{'wrote' if path.exists() else 'removed'} {path}")
+        echo_line(f"{out}: {len(changed)} pages changed")
 
 
 @app.command()
@@ -195,7 +196,7 @@ def compare(
     from benchmark.results.store import check_folder
 
     check_folder(out)
-    typer.echo(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)), nl=False)
+    echo_text(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)))
 
 
 @contextmanager
@@ -219,14 +220,10 @@ def stoppable(note: str = "the same command goes on where it was") -> Iterator[N
     except BaseException as error:
         if not interrupted and not isinstance(error, KeyboardInterrupt):
             raise
-        typer.echo(f"stopped; {note}", err=True)
+        echo_line(f"stopped; {note}", err=True)
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _say(line: str) -> None:
-    typer.echo(line)
 
 
 def _command(request: Request, device: str, jobs: int | None) -> str:

@@ -38,7 +38,7 @@ def ascii_forms(text: str) -> str:
 
 
 def terminal(text: str) -> str:
-    """Write hidden characters as escapes, such as \\x1b, so that a terminal prints and does not obey; lines stay."""
+    r"""Write hidden characters as escapes, such as \x1b, so that a terminal prints and does not obey; lines stay."""
     if text.replace("\n", "").isprintable() and not _INVISIBLE.search(text):
         return text
     return "".join(char if char == "\n" or not is_hidden(char) else _escape(char) for char in text)

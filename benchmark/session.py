@@ -205,5 +205,6 @@ def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None
     for protocol, board in load_results(out).boards.items():
         if any(runs.intersection(row.runs) for row in (*board.rows, *board.refused)):
             say("")
-            say(to_terminal(board).rstrip())
+            for line in to_terminal(board).rstrip().split("\n"):
+                say(line)
             say(f"pages: {out / f'{protocol}.md'} and, to sort and search, {out / 'site' / f'{protocol}.html'}")

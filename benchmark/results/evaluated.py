@@ -12,8 +12,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.file_kinds import EVALUATED, kind_of_content
-from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
+from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol

@@ -104,7 +104,9 @@ def text_refusal(place: str, text: str) -> str:
     if reason := concealed(text):
         return f"{shown} holds {reason}"
     if place == "provenance.command" and not is_run_command(text):
-        return f"{shown} is no `python -m benchmark run` with its own options, each word quoted where a shell asks for it"
+        return (
+            f"{shown} is no `python -m benchmark run` with its own options, each word quoted where a shell asks for it"
+        )
     pattern = _NAMES.get(place)
     if pattern is not None and not re.fullmatch(pattern, text):
         return f"{shown} is no plain name of this field"

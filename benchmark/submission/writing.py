@@ -57,7 +57,9 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
     check_board(request.board)
     _check_options(request)
     if wrong := record_texts(record):
-        raise UserError(f"the record of {record.run} cannot be submitted: {wrong[0]}; correct the cause and run it again")
+        raise UserError(
+            f"the record of {record.run} cannot be submitted: {wrong[0]}; correct the cause and run it again"
+        )
     source = _source(record, request)
     artifact = artifact_of(record, request.out)
     data = test_data_of(record, request.data_dir, record.evaluation.n_images)

@@ -1,6 +1,6 @@
-"""The command that runs a record's experiment again, made from its config: what a record says it was typed is not shown.
+"""The command that runs a record's experiment again, made from its config; what a record says was typed is not shown.
 
-A visitor copies it into a shell. So every word of it is the suite's own or quoted, and no part is foreign text as such.
+A visitor copies it into a shell: every word of it is the suite's own, or quoted.
 """
 
 from __future__ import annotations
