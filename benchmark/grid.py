@@ -239,8 +239,7 @@ def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architectu
         elif weight_budget(sum(sizes), target.keep_ratio) < 1:
             raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
     phases = method.phases(experiment.training.epochs, target)
-    told = [{**vars(phase), "trains": [*sorted(phase.trains)]} for phase in phases]
-    check_chosen(experiment.model_dump(mode="json"), experiment.method.options, found.deviations(), told)
+    check_chosen(experiment.model_dump(mode="json"), found.deviations(), phases)
     reused = phases[0].epochs if experiment.first_phase is not None else 0
     return built, experiment.training.epochs - reused
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
@@ -37,22 +38,34 @@ def characters(value: Any) -> int:
     return sum(map(characters, value)) if isinstance(value, list | tuple) else 0
 
 
-def check_chosen(config: dict[str, Any], options: dict[str, Any], deviations: list[str], phases: list[Any]) -> None:
+def check_chosen(config: dict[str, Any], deviations: list[str], phases: Sequence[Any]) -> None:
     """Check before a training what its record will say of the method and its settings.
+
+    Args:
+        config: the resolved experiment.
+        deviations: of the method from its paper.
+        phases: of the training, see `methods.base.Phase`.
 
     Raises:
         ValueError: if a record could not hold it.
     """
-    for what, value in (("settings", config), ("options", options), ("phases", phases)):
+    options = config["method"]["options"]
+    fields = [{**vars(phase), "trains": sorted(phase.trains)} for phase in phases]
+    for what, value in (("settings", config), ("phases", fields)):
         try:
             check_setting(value)
         except ValueError as error:
             raise ValueError(f"its {what} do not fit a record: {error}; make them shorter") from None
+    names = (config["suite"], config["dataset"], *(phase.name for phase in phases))
+    if longest := max((len(name) for name in names if len(name) > MAX_NAME), default=0):
+        raise ValueError(f"a name of it has {longest:,} characters, a record holds {MAX_NAME}; make it shorter")
+    if (epochs := config["training"]["epochs"]) > MAX_LINES:
+        raise ValueError(f"it trains for {epochs:,} epochs, a record holds {MAX_LINES:,}; train for fewer")
     if len(deviations) > MAX_DEVIATIONS:
         raise ValueError(f"it has {len(deviations)} deviations, a record holds {MAX_DEVIATIONS}; put some together")
     if longest := max((len(text) for text in deviations if len(text) > MAX_TEXT), default=0):
         raise ValueError(f"a deviation has {longest:,} characters, a record holds {MAX_TEXT:,}; make it shorter")
-    if (size := characters([config, options, deviations, phases])) > MAX_CHOSEN:
+    if (size := characters([config, options, deviations, fields])) > MAX_CHOSEN:
         raise ValueError(
             f"its settings, phases and deviations have {size:,} characters, a record holds {MAX_CHOSEN:,}; "
             "make them shorter"
