@@ -207,5 +207,5 @@ def test_the_warning_looks_at_the_narrowed_network(make_experiment):
 def test_what_no_record_could_hold_is_refused_before_the_training(planned, monkeypatch, deviations, changes, reason):
     monkeypatch.setattr(ResolvedMethod, "deviations", lambda self: deviations)
     monkeypatch.setattr(ResolvedMethod, "create", lambda self, options, where: AT())
-    item = planned(**changes)
+    item = planned(**{"method": DENSE_METHOD, "keep_ratio": 1.0, "allocation": 1.0} | changes)
     assert item.state == "refused" and reason in item.reason

@@ -99,7 +99,7 @@ def test_text_that_hides_is_refused(place, text, reason):
     [
         (
             "method.deviations",
-            "the paper's lr of 0.1 \xd7 2 \u2013 here 0.05 ± 0.01; \u2016w\u2016 \u2264 1, naïve, x² \u2013 see Süsstrunk.",
+            "its lr of 0.1 \xd7 2 \u2013 here 0.05 ± 0.01; \u2016w\u2016 \u2264 1, naïve, x² \u2013 see Süsstrunk.",
         ),
         ("credit", "Zoë Müller-Łukasz"),
         ("credit", "\u0410\u043d\u043d\u0430 \u041a\u0430\u0440\u0435\u043d\u0438\u043d\u0430"),
