@@ -19,6 +19,7 @@ MAX_NAME = 300  # characters of a name, and of a key
 MAX_ITEMS = 256  # of a list or mapping that a method or a user fills
 MAX_DEVIATIONS = 32  # of a method from its paper
 MAX_LINES = 10_000  # layers of a network, epochs of a training
+MAX_INTEGER = 2**63 - 1
 MAX_DEPTH = 8  # nested lists and mappings in a setting
 # Of fixed spelling or fixed number: verdict bits, and a line for each layer and epoch.
 _APART = frozenset({"verdicts", "layers", "history"})

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
 
-from benchmark.results.bounds import MAX_NAME, MAX_TEXT, check_setting
+from benchmark.results.bounds import MAX_INTEGER, MAX_NAME, MAX_TEXT, check_setting
 from benchmark.results.protocol import exact_epsilon
 
 
@@ -28,9 +28,10 @@ def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-Integer = Annotated[int, Field(strict=True)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Positive = Annotated[int, Field(strict=True, ge=1)]
+# Digits are text on a page, too.
+Integer = Annotated[int, Field(strict=True, ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Quantity = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 KeepRatio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]

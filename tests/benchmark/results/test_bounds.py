@@ -37,6 +37,7 @@ def nested(depth):
         ({"training__phases": [{"name": "x"}] * 257}, "phases"),
         ({"evaluation__notes": ["x" * 3000] * 8}, "texts have"),
         ({"suite": "x" * 301}, "suite"),
+        ({"cost__bit_operations": 10**4000}, "bit_operations"),
         ({"cost__latency_seconds": {str(number): 1.0 for number in range(1, 300)}}, "latency_seconds"),
     ],
 )
