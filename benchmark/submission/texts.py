@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.architectures import SHAPES
 from benchmark.plain_text import ascii_forms, concealed
-from benchmark.results.bounds import MAX_TEXT
+from benchmark.results.bounds import MAX_NAME, MAX_TEXT
 from benchmark.results.parts import Part
 from benchmark.results.record import Record
 from benchmark.submission.command import is_run_command
@@ -16,7 +16,6 @@ from benchmark.submission.schema import Submission
 from benchmark.submission.source_text import source_reason
 from methods import BUILT_IN
 
-MAX_NAME = 200  # characters of anything but prose
 # What may be prose: everything else is a name, a number or a hash.
 _PROSE = ("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "credit")
 _OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts")  # base64 of any length, read by the schema
