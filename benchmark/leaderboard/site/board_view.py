@@ -17,7 +17,7 @@ from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import allocation, architecture, clipped, short
 from benchmark.results.evaluation import HEALTH_ORDER
 
-_OPEN_NOTES = 20_000  # characters; a browser takes seconds to lay out millions
+_MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions
 _GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1
 
 Value = str | float | int | None
@@ -84,10 +84,10 @@ class BoardView:
         highest = max((entry.row.interval[1] for entry in self.ranked), default=1.0)
         return min(1.0, max(0.1, -(-highest // 0.1) / 10))
 
-    @property
-    def many_notes(self) -> bool:
-        """Whether the notes are folded up at first."""
-        return sum(map(len, self.board.footnotes)) > _OPEN_NOTES
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """The board's footnotes; none if they are too long for one page."""
+        return self.board.footnotes if sum(map(len, self.board.footnotes)) <= _MAX_NOTES else ()
 
     @property
     def best(self) -> Entry | None:

@@ -395,4 +395,5 @@ def test_a_board_of_the_longest_texts_takes_little_work_to_open(visit, make_boar
     with visit(path) as page:
         elements = page.evaluate("document.getElementsByTagName('*').length")
         shown = page.evaluate("document.body.innerText.length")
-    assert path.stat().st_size < 10_000_000 and elements < 30_000 and shown < 100_000
+        assert "each row's page has its own" in page.locator("section:has(#notes)").inner_text()
+    assert path.stat().st_size < 2_500_000 and elements < 10_000 and shown < 100_000
