@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import Any, NoReturn
 
 
 def _stop(*_: object) -> NoReturn:
@@ -43,13 +43,20 @@ def _pin(name: str) -> None:
 _pin("benchmark")
 _pin("methods")
 
+import typer
+
 from benchmark import cli_bench as cli_bench  # registers its command
 from benchmark import cli_figures as cli_figures  # registers its command
 from benchmark import cli_review as cli_review  # registers its commands
 from benchmark import cli_submission as cli_submission  # registers its commands
 from benchmark.cli import app
+from benchmark.cli_echo import echo_line
 from benchmark.errors import UserError
+from benchmark.plain_text import terminal_line
 from benchmark.writing import REMEDIES
+
+# Of all mistakes in how a command is called; Typer gives out its subclass only.
+_UsageError: Any = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
@@ -58,15 +65,19 @@ def main() -> None:
     # threads five times as long. OpenMP reads this once, when torch is loaded, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        app(prog_name="python -m benchmark")
+        sys.exit(app(prog_name="python -m benchmark", standalone_mode=False))
+    except _UsageError as error:
+        error.message = terminal_line(error.message)
+        error.show()
+        sys.exit(error.exit_code)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
+        echo_line(f"error: {error}", err=True)
         sys.exit(2)
     except OSError as error:  # of a folder that cannot be read, or of the output, which has no name
         remedy = REMEDIES.get(error.errno or 0)
-        print(
+        echo_line(
             f"error: {error.filename or 'standard output'}: {error.strerror or error}{f'; {remedy}' if remedy else ''}",
-            file=sys.stderr,
+            err=True,
         )
         sys.exit(2)
 

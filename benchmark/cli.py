@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from benchmark.cli_echo import echo_line, echo_text
 from benchmark.cli_paths import PATH
+
+if TYPE_CHECKING:
+    from benchmark.session import Request
 
 app = typer.Typer(
     name="benchmark",
@@ -80,7 +83,7 @@ def run(
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     with stoppable():
-        failed = run_suite(request, device=device, jobs=jobs, command=_command(), say=_say)
+        failed = run_suite(request, device=device, jobs=jobs, command=_command(request, device, jobs), say=echo_line)
     if failed:
         raise typer.Exit(1)
 
@@ -106,7 +109,7 @@ def plan(
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     for line in plan_lines(plan_suite(request), load_measurement(out)):
-        typer.echo(line)
+        echo_line(line)
 
 
 @app.command()
@@ -128,8 +131,8 @@ def check(
     verdicts = []
     for verdict in check_method(found):
         verdicts.append(verdict)
-        typer.echo(str(verdict))
-    typer.echo(summary(verdicts, found.cls.name))
+        echo_line(str(verdict))
+    echo_line(summary(verdicts, found.cls.name))
     if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(1)
 
@@ -140,11 +143,11 @@ def list_() -> None:
     from benchmark.catalogue import catalogue
 
     for title, lines in catalogue().items():
-        typer.echo(f"{title}")
+        echo_line(f"{title}")
         width = max((len(name) for name, _ in lines), default=0)
         for name, about in lines:
-            typer.echo(f"  {name:<{width}}  {about}".rstrip())
-        typer.echo()
+            echo_line(f"  {name:<{width}}  {about}".rstrip())
+        echo_line()
 
 
 @app.command()
@@ -159,22 +162,22 @@ def leaderboard(
     from benchmark.results.store import check_folder
 
     def note(text: str) -> None:
-        typer.echo(text, err=True)
+        echo_line(text, err=True)
 
     check_folder(out)
     if check:
         problems = check_pages(out, note)
         for problem in problems:
-            typer.echo(problem, err=True)
+            echo_line(problem, err=True)
         if problems:
             raise typer.Exit(1)
-        typer.echo(f"{out}: all pages agree with their records")
+        echo_line(f"{out}: all pages agree with their records")
     else:
         changed = write_pages(out, note)
         for path in changed:
             if out / "site" not in path.parents:  # which has a page for every row
-                typer.echo(f"{'wrote' if path.exists() else 'removed'} {path}")
-        typer.echo(f"{out}: {len(changed)} pages changed")
+                echo_line(f"{'wrote' if path.exists() else 'removed'} {path}")
+        echo_line(f"{out}: {len(changed)} pages changed")
 
 
 @app.command()
@@ -201,7 +204,7 @@ def compare(
     from benchmark.results.store import check_folder
 
     check_folder(out)
-    typer.echo(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)), nl=False)
+    echo_text(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)))
 
 
 @contextmanager
@@ -225,18 +228,27 @@ def stoppable(note: str = "the same command goes on where it was") -> Iterator[N
     except BaseException as error:
         if not interrupted and not isinstance(error, KeyboardInterrupt):
             raise
-        typer.echo(f"stopped; {note}", err=True)
+        echo_line(f"stopped; {note}", err=True)
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def _say(line: str) -> None:
-    typer.echo(line)
-
-
-def _command() -> str:
-    """Return what the user typed, without the path of the interpreter's script."""
+def _command(request: Request, device: str, jobs: int | None) -> str:
+    """Return the command line of a request, without options that are at their defaults."""
     import shlex
 
-    return shlex.join(["python", "-m", "benchmark", *sys.argv[1:]])
+    given = {
+        "--methods": request.methods,
+        "--dataset": request.dataset,
+        "--preset": request.preset,
+        "--seeds": request.seeds,
+        "--data-dir": request.data_dir,
+        "--out": None if request.out == Path("runs") else request.out,
+        "--device": None if device == "auto" else device,
+        "--jobs": jobs,
+    }
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    settings = [word for override in request.overrides for word in ("--set", override)]
+    suite = [] if request.suite is None else [request.suite]
+    return shlex.join(["python", "-m", "benchmark", "run", *suite, *words, *settings])

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import DatasetOption, MethodsOption, PresetOption, SetOption, app, stoppable
+from benchmark.cli_echo import echo_line
 from benchmark.cli_paths import PATH
 from benchmark.errors import UserError
 
@@ -42,4 +43,4 @@ def bench(
     elif methods or preset or overrides:
         raise UserError("--methods, --preset and --set choose among a suite's experiments; name the suite")
     with stoppable(f"what was measured is in {out}"):
-        bench(request, out=out, device=device, say=typer.echo)
+        bench(request, out=out, device=device, say=echo_line)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import app, stoppable
+from benchmark.cli_echo import echo_line
 from benchmark.cli_paths import PATH
 
 
@@ -25,8 +26,8 @@ def figures(
     check_folder(out)
     check_place(out)
     with stoppable():
-        drawn = draw_figures(out, typer.echo)
+        drawn = draw_figures(out, echo_line)
         write_pages(out)  # the site shows them
     if not drawn:
-        typer.echo(f"{out}: there is nothing to draw, for the reasons above", err=True)
+        echo_line(f"{out}: there is nothing to draw, for the reasons above", err=True)
         raise typer.Exit(1)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import DataDirOption, app, stoppable
+from benchmark.cli_echo import echo_line, echo_text
 from benchmark.cli_paths import PATH
 
 LeaderboardOption = Annotated[
@@ -74,11 +75,12 @@ def evaluate(
     )
     if provisional:
         with stoppable():
-            typer.echo(f"\n{evaluate_provisionally(request, typer.echo)}")
+            echo_text(f"\n{evaluate_provisionally(request, echo_line)}\n")
         return
     with stoppable():
-        found, place = evaluate_artifact(request, typer.echo)
-    typer.echo(f"\n{evaluated_text(found)}\nwritten to {place}")
+        found, place = evaluate_artifact(request, echo_line)
+    echo_text(f"\n{evaluated_text(found)}\n")
+    echo_line(f"written to {place}")
 
 
 @app.command()
@@ -94,7 +96,8 @@ def merge(
     shards = found.evaluation.autoattack.shards
     place = files[0].with_name(f"{found.artifact.sha256[:12]}__{found.protocol}__merged-{shards}.json")
     write_model(place, found)
-    typer.echo(f"{evaluated_text(found)}\nwritten to {place}")
+    echo_text(f"{evaluated_text(found)}\n")
+    echo_line(f"written to {place}")
 
 
 @app.command()
@@ -109,7 +112,7 @@ def export(
     artifact = read_artifact(path)
     check_target(onnx)
     export_onnx(artifact.network, onnx, channels=artifact.plan.in_channels, size=artifact.image_size)
-    typer.echo(f"wrote {onnx}, {onnx.stat().st_size:,} bytes (the artifact has {artifact.size_bytes:,})")
+    echo_line(f"wrote {onnx}, {onnx.stat().st_size:,} bytes (the artifact has {artifact.size_bytes:,})")
 
 
 @app.command()
@@ -127,8 +130,8 @@ def reproduce(
 
     record = find_record(out, row, protocol)
     with stoppable():
-        found = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=typer.echo)
-    typer.echo(f"\n{reproduction_text(found)}")
+        found = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=echo_line)
+    echo_text(f"\n{reproduction_text(found)}\n")
     if not found.consistent:
         raise typer.Exit(1)
 
@@ -155,6 +158,6 @@ def challenge(
     from benchmark.review.text import challenge_text
 
     found = challenge(find_record(out, row, protocol), images, out, credit=credit, data_dir=data_dir)
-    typer.echo(challenge_text(found))
+    echo_text(f"{challenge_text(found)}\n")
     if found.path is None:
         raise typer.Exit(1)

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from benchmark.cli import DataDirOption, app, stoppable
+from benchmark.cli_echo import echo_line, echo_text
 from benchmark.cli_paths import PATH
 from benchmark.cli_review import LeaderboardOption, ProtocolOption, RowArgument
 
@@ -51,12 +52,12 @@ def submit(
     request = SubmitRequest(out, to, board, url, data_dir, credit, method, package)
     record = find_record(out, row, protocol)
     with stoppable("nothing was written; run the same command again"):
-        found = submit(record, request, typer.echo)
+        found = submit(record, request, echo_line)
     command = ["python", "-m", "benchmark", "verify", str(to)]
     command += [] if board == Path("leaderboards") else ["--board", str(board)]
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
     command += ["--artifact", str(artifact_path(out, record.run))] if url else []
-    typer.echo(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: {shlex.join(command)}")
+    echo_text(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: {shlex.join(command)}\n")
 
 
 SecondsOption = Annotated[
@@ -88,16 +89,16 @@ def verify(
     from benchmark.submission.verifying import VerifyRequest, verify
 
     draw = secrets.randbelow(2**31) if draw is None else draw
-    found = verify(VerifyRequest(folder, board, data_dir, artifact, draw, seconds), typer.echo)
+    found = verify(VerifyRequest(folder, board, data_dir, artifact, draw, seconds), echo_line)
     if not found.accepted:
-        typer.echo(f"refused: {found.reasons[0]}" + (f" (and {more} more)" if (more := len(found.reasons) - 1) else ""))
+        echo_line(f"refused: {found.reasons[0]}" + (f" (and {more} more)" if (more := len(found.reasons) - 1) else ""))
         raise typer.Exit(1)
     assert found.placement is not None
-    typer.echo(f"\n{placement_text(found.placement)}\n\naccepted")
+    echo_text(f"\n{placement_text(found.placement)}\n\naccepted\n")
     if accept:
         for path in accept_submission(found, board):
-            typer.echo(f"copied to {path}")
-        typer.echo(f"next: python -m benchmark leaderboard --out {board}")
+            echo_line(f"copied to {path}")
+        echo_line(f"next: python -m benchmark leaderboard --out {board}")
 
 
 @app.command()
@@ -125,7 +126,7 @@ def audit(
     draw = secrets.randbelow(2**31) if draw is None else draw
     request = AuditRequest(out, tuple(rows or ()), since, data_dir, Effort(seconds, draw))
     with stoppable():
-        outcome = audit(request, typer.echo)
-    typer.echo(f"\n{audit_text(outcome)}")
+        outcome = audit(request, echo_line)
+    echo_text(f"\n{audit_text(outcome)}\n")
     if not outcome.passed:
         raise typer.Exit(1)

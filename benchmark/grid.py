@@ -19,6 +19,7 @@ from benchmark.launch.order import FAILURE, work_folder
 from benchmark.leaderboard.reference import ReportedRow, load_reported
 from benchmark.leaderboard.reproduction import find_reported
 from benchmark.registry import ResolvedMethod
+from benchmark.results.bounds import check_chosen
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, artifact_problem, load_records
@@ -238,6 +239,7 @@ def _sensible(experiment: Experiment, found: ResolvedMethod) -> tuple[Architectu
         elif weight_budget(sum(sizes), target.keep_ratio) < 1:
             raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
     phases = method.phases(experiment.training.epochs, target)
+    check_chosen(experiment.model_dump(mode="json"), found.deviations(), phases)
     reused = phases[0].epochs if experiment.first_phase is not None else 0
     return built, experiment.training.epochs - reused
 

@@ -23,6 +23,7 @@ from benchmark.leaderboard.render import check_place, to_terminal, write_pages
 from benchmark.plan_text import remarks
 from benchmark.presets import PRESETS, PresetName
 from benchmark.registry import ResolvedMethod, resolve
+from benchmark.results.bounds import MAX_TEXT
 from benchmark.results.store import make_folders
 from benchmark.suite import MethodEntry, Suite, expand, load_suite
 
@@ -63,6 +64,10 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
             refused.
     """
+    if len(command) > MAX_TEXT:
+        raise UserError(
+            f"the command has {len(command):,} characters, a record holds {MAX_TEXT:,}; write the settings into a suite"
+        )
     planned = _acceptable(plan_suite(request))
     check_place(request.out)
     place = choose_device(device)
@@ -205,5 +210,6 @@ def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None
     for protocol, board in load_results(out).boards.items():
         if any(runs.intersection(row.runs) for row in (*board.rows, *board.refused)):
             say("")
-            say(to_terminal(board).rstrip())
+            for line in to_terminal(board).rstrip().split("\n"):
+                say(line)
             say(f"pages: {out / f'{protocol}.md'} and, to sort and search, {out / 'site' / f'{protocol}.html'}")

@@ -113,7 +113,8 @@ def _audit_items(work: Sorted, sources: Sources, total: Report, say: Callable[[s
     for number, item in enumerate(work.items, 1):
         left = len(work.items) - number + 1
         about = f", about {duration((time.monotonic() - started) / measured * left)} left" if measured else ""
-        say(f"\n{item.kind} {number} of {len(work.items)}{about}: {item.name}")
+        say("")
+        say(f"{item.kind} {number} of {len(work.items)}{about}: {item.name}")
         report = Report(say)
         if not journal.take_over(item, report):
             measured += 1

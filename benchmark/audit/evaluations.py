@@ -22,7 +22,7 @@ from benchmark.submission.claim import Claim
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.report import Refused, Report
-from benchmark.submission.texts import strings_refusals
+from benchmark.submission.texts import part_texts
 
 
 def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
@@ -39,7 +39,7 @@ def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
     report.note("schema", reasons, "valid, and written the one way")
     if evaluated is None:
         raise Refused
-    report.note("texts", strings_refusals(evaluated.model_dump(mode="json")), "no markup, no hidden characters")
+    report.note("texts", part_texts(evaluated), "no markup, no hidden characters")
     report.note("numbers", _contradictions(path, evaluated), "the file agrees with its name and with itself")
     report.stop_if_refused()
     artifact = _artifact(evaluated, sources, report)

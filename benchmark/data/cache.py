@@ -28,6 +28,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
+from benchmark.plain_text import terminal_line
 from benchmark.writing import temporary_folder
 
 VERSION = 2  # of what the readers make of the same files
@@ -66,7 +67,8 @@ def read_part(reader: Reader, name: str, part: Part) -> RawPart:
         try:
             _store(path, key, decoded)
         except (OSError, SafetensorError) as error:
-            print(f"note: {name} is decoded every time, as {path.parent} cannot hold it ({error})", file=sys.stderr)
+            note = f"note: {name} is decoded every time, as {path.parent} cannot hold it ({error})"
+            print(terminal_line(note), file=sys.stderr)
     return decoded
 
 

@@ -12,6 +12,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.plain_text import terminal_line
+
 _MAX_NAMES = 5
 
 
@@ -33,4 +35,4 @@ def report_empty_classes(part: str, labels: NDArray[np.int64], class_names: tupl
 
 @cache
 def _print_once(note: str) -> None:
-    print(note, file=sys.stderr)
+    print(terminal_line(note), file=sys.stderr)

@@ -10,7 +10,7 @@ from benchmark.leaderboard.costs import Costs
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.rows import Row, Wide
 from benchmark.leaderboard.tables import Board
-from benchmark.leaderboard.text import printable
+from benchmark.leaderboard.text import csv_cell
 
 CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, also those of earlier versions
 _STATS = ("clean", "pgd", "autoattack", "robust")
@@ -56,14 +56,8 @@ def to_csv(board: Board) -> str:
     writer = csv.DictWriter(text, (*_COLUMNS, *_WIDE) if wide else _COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
     for line in lines:
-        writer.writerow({key: _text(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
+        writer.writerow({key: csv_cell(cell) if isinstance(cell, str) else cell for key, cell in line.items()})
     return text.getvalue()
-
-
-def _text(cell: str) -> str:
-    # A spreadsheet would run a foreign text that begins like a formula.
-    text = printable(cell)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _measured(row: Row, board: Board) -> _Cells:

@@ -10,7 +10,7 @@ from benchmark.leaderboard.latex_page import LATEX_MARKER, tabular
 from benchmark.leaderboard.markdown_page import MARKDOWN_MARKER
 from benchmark.leaderboard.paper_tables import PaperCell, PaperTable
 from benchmark.leaderboard.tex import tex
-from benchmark.leaderboard.text import markdown, percent, points, row_page, table
+from benchmark.leaderboard.text import csv_cell, markdown, percent, points, row_page, table
 
 _CSV_COLUMNS = (
     *("table", "line", "column", "reported", "measured", "difference"),
@@ -50,7 +50,8 @@ def paper_csv(tables: Sequence[PaperTable]) -> str:
                 if cell.reported is not None:
                     numbers = (cell.reported, cell.measured, cell.difference, cell.n_seeds or None)
                     ends, row = cell.interval or (None, None), cell.row or (None, None)
-                    writer.writerow([each.name, " ".join(keys), column, *numbers, *ends, *row])
+                    texts = [csv_cell(text) for text in (each.name, " ".join(keys), column)]
+                    writer.writerow([*texts, *numbers, *ends, *row])
     return text.getvalue()
 
 

@@ -116,7 +116,7 @@ def _board(
             refused.append(make_row([record], tuple(reasons)))
         else:
             group.append(record)
-    footnotes: list[str] = []
+    footnotes: dict[str, int] = {}  # numbers from 1
     rows: list[Row] = []
     for preset in PRESETS:
         found = [
@@ -126,8 +126,7 @@ def _board(
         ]
         for row, group in _ranked(found):
             deviations = group[0].method.deviations
-            footnotes += [text for text in deviations if text not in footnotes]
-            notes = tuple(sorted({footnotes.index(text) + 1 for text in deviations}))
+            notes = tuple(sorted({footnotes.setdefault(text, len(footnotes) + 1) for text in deviations}))
             rows.append(replace(row, footnotes=notes, reported=reported_of(group, (*reported, *ablations))))
     first = records[0]
     ids = _unique_ids([*rows, *refused])

@@ -1,25 +1,57 @@
-"""How numbers and names look on every page; records and tables hold raw numbers only."""
+"""How numbers and names look on every page, and foreign text in Markdown and CSV.
+
+Records and tables hold raw numbers and raw text only. Each medium has one function that makes text harmless in it:
+`markdown` and `csv_cell` here, `tex` beside it, Jinja's escaping on the site, `terminal` of `plain_text`.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+from benchmark.plain_text import ascii_forms, visible
 
 # Stands near the beginning of every generated page; a file below the folder that has it and is no page is left over.
 GENERATED = "Generated from records by `python -m benchmark leaderboard`. Do not edit."
 
-# Entities rather than backslashes: they mean the same in a table cell, in a list and in a heading.
-_ENTITIES = str.maketrans({char: f"&#{ord(char)};" for char in "&<>|[]`*\\"})
+CLIP = 400  # characters that a board's page shows of a row's options, or of why it is refused
+
+# Marks of Markdown, some of them only in their place: emphasis outside words, addresses, what begins a block. The
+# references are those that GitHub looks for in what it has rendered already.
+_MARKUP = re.compile(
+    r"(?P<reference>[@#](?=\w)|:(?=[\w+-]+:))|[&<>|\[\]`*\\$~]|(?<![^\W_])_|_(?![^\W_])"
+    r"|:(?=//)|(?<=www)\.|(?<=mailto):|(?<=xmpp):|^[-+=#](?=\W)|^\d{1,9}[.)](?=\s|$)",
+    re.IGNORECASE,
+)
+_FORMULA = re.compile(r"[\s'\"]*[=+@-]")
 
 
 def printable(text: str) -> str:
-    """Replace control characters, line breaks included, by blanks: foreign text must not shape the page."""
-    return text if text.isprintable() else "".join(char if char.isprintable() else " " for char in text)
+    """Write foreign text in visible characters and on one line, and forms of ASCII characters as these."""
+    return visible(ascii_forms(text))
 
 
 def markdown(text: str) -> str:
-    """Make text from a record harmless inside GitHub Markdown: no markup, no cell borders, no new lines."""
-    return printable(text).translate(_ENTITIES)
+    """Make text from a record harmless inside GitHub Markdown: no markup, links, mentions, formulas or cell borders."""
+    return _MARKUP.sub(_entity, printable(text).strip())
+
+
+def _entity(found: re.Match[str]) -> str:
+    """Write the last character of a mark as an entity, which means the same in a cell, a list and a heading."""
+    apart = "<!-- -->" if found["reference"] else ""
+    return f"{found[0][:-1]}&#{ord(found[0][-1])};{apart}"
+
+
+def clipped(text: str) -> str:
+    """Return what a board shows of a text whose whole is on the row's page: at most `CLIP` characters."""
+    return text if len(text) <= CLIP else f"{text[: CLIP - 1]}…"
+
+
+def csv_cell(text: str) -> str:
+    """Make text from a record harmless inside CSV: one line, and nothing that a spreadsheet would run as a formula."""
+    text = printable(text)
+    return f"'{text}" if _FORMULA.match(text) else text
 
 
 def percent(fraction: float) -> str:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.file_kinds import EVALUATED, kind_of_content
+from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
-from benchmark.results.fields import Positive, Quantity, Sha256, Share, Utc
+from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.store import first_mistake
@@ -37,8 +38,8 @@ class CurvePart(Part):
 class MachinePart(Part):
     """Where and when it was measured."""
 
-    torch: str
-    device: str
+    torch: Name
+    device: Name
     threads: Positive
     started: Utc
     seconds: Quantity  # of the session that finished; those that were killed before it are not counted
@@ -49,11 +50,11 @@ class Evaluated(Part):
 
     schema_version: Literal[1]
     artifact: ArtifactPart
-    protocol: str  # of all images, also in a shard
+    protocol: Name  # of all images, also in a shard
     test_sha256: Sha256
     shard: ShardPart | None
     evaluation: EvaluationPart
-    curve: list[CurvePart] | None
+    curve: Annotated[list[CurvePart], Field(max_length=MAX_LINES)] | None
     curve_area: Share | None  # area under the curve over the range of epsilon
     machine: MachinePart
 
@@ -62,6 +63,8 @@ class Evaluated(Part):
         images = Protocol.parse(self.protocol).images
         if self.shard is None and self.evaluation.n_images != images:
             raise ValueError(f"{self.evaluation.n_images} images were measured, {self.protocol} asks for {images}")
+        if (size := characters(self)) > MAX_RECORD:
+            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
         return self
 
 

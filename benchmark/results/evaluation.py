@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
-from benchmark.results.fields import ExactSize, Integer, Positive, Quantity, Sha256, Share
+from benchmark.results.bounds import MAX_ITEMS
+from benchmark.results.fields import ExactSize, Integer, Name, Positive, Quantity, Sha256, Share, Text
 from benchmark.results.parts import DatasetPart, Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.verdicts import unpack_common, unpack_verdicts
@@ -40,9 +41,9 @@ class PgdPart(Part):
 class AutoAttackPart(Part):
     """AutoAttack: settings, the share of images that stayed right, and that share after each attack."""
 
-    version: str
-    package: str
-    package_version: str
+    version: Name
+    package: Name
+    package_version: Name
     seed: Integer
     batch_size: Positive
     shards: Positive  # slices of the images that were attacked by a call of their own
@@ -54,10 +55,10 @@ class AutoAttackPart(Part):
 class CheckPart(Part):
     """One check of gradient health."""
 
-    name: str
+    name: Name
     value: float | None  # None if it could not be measured
     verdict: Literal["pass", "suspect", "fail", "not run"]
-    reason: str
+    reason: Text
 
 
 class WidePart(Part):
@@ -107,7 +108,7 @@ class EvaluationPart(Part):
     health: list[CheckPart]
     # What happened on the way and changed no verdict, such as memory that ran out, and what speaks against a network of
     # others, such as probabilities in place of logits; not written where there is none.
-    notes: list[str] = Field(default=[], exclude_if=not_)
+    notes: list[Text] = Field(default=[], max_length=MAX_ITEMS, exclude_if=not_)
     # None: PGD ran on the protocol's images alone; not written then.
     wide: WidePart | None = Field(default=None, exclude_if=not_)
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from datetime import datetime, timedelta
 from typing import Annotated
 
 from pydantic import AfterValidator, Field, JsonValue
 
+from benchmark.results.bounds import MAX_INTEGER, MAX_NAME, MAX_TEXT, check_setting
 from benchmark.results.protocol import exact_epsilon
 
 
@@ -23,18 +23,15 @@ def _is_utc(text: str) -> str:
     return text
 
 
-def _is_finite(value: JsonValue) -> JsonValue:
-    if isinstance(value, float) and not math.isfinite(value):
-        raise ValueError("numbers must be finite")
-    children = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
-    for child in children:
-        _is_finite(child)
+def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    check_setting(value)
     return value
 
 
-Integer = Annotated[int, Field(strict=True)]
-Count = Annotated[int, Field(strict=True, ge=0)]
-Positive = Annotated[int, Field(strict=True, ge=1)]
+# Digits are text on a page, too.
+Integer = Annotated[int, Field(strict=True, ge=-MAX_INTEGER, le=MAX_INTEGER)]
+Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
+Positive = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Quantity = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
 KeepRatio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
@@ -42,4 +39,6 @@ Width = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 ExactSize = Annotated[str, AfterValidator(_is_exact)]
 Utc = Annotated[str, AfterValidator(_is_utc)]  # ISO 8601
-Json = Annotated[JsonValue, AfterValidator(_is_finite)]
+Name = Annotated[str, Field(max_length=MAX_NAME)]
+Text = Annotated[str, Field(max_length=MAX_TEXT)]  # a sentence or more
+Settings = Annotated[dict[str, JsonValue], AfterValidator(_are_settings)]

@@ -10,7 +10,20 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
-from benchmark.results.fields import Count, Json, KeepRatio, Positive, Quantity, Sha256, Share, Utc, Width
+from benchmark.results.bounds import MAX_DEVIATIONS, MAX_ITEMS, MAX_LINES, MAX_NAME
+from benchmark.results.fields import (
+    Count,
+    KeepRatio,
+    Name,
+    Positive,
+    Quantity,
+    Settings,
+    Sha256,
+    Share,
+    Text,
+    Utc,
+    Width,
+)
 
 
 class Part(BaseModel):
@@ -22,7 +35,7 @@ class Part(BaseModel):
 class DatasetPart(Part):
     """The data: name with variant, image counts per split and hashes of what was trained and tested on."""
 
-    name: str
+    name: Name
     num_classes: Positive
     image_shape: tuple[Positive, Positive, Positive]  # channels, height, width
     train_images: Count
@@ -35,7 +48,7 @@ class DatasetPart(Part):
 class ArchitecturePart(Part):
     """The network before compression: `width` multiplies channels, `last_norm` is a norm on the logits."""
 
-    name: str
+    name: Name
     width: Width
     last_norm: StrictBool
     prunable_weights: Positive
@@ -45,18 +58,18 @@ class ArchitecturePart(Part):
 class MethodPart(Part):
     """The method with all its settings; `target` is "module:Class" or "file.py:Class"."""
 
-    name: str
-    target: Annotated[str, Field(pattern=r"^.+:\w+$")]
-    options: dict[str, Json]
-    objective: str
-    deviations: list[str]  # from the method's paper, one sentence each
+    name: Name
+    target: Annotated[str, Field(pattern=r"^.+:\w+$", max_length=MAX_NAME)]
+    options: Settings
+    objective: Name
+    deviations: Annotated[list[Text], Field(max_length=MAX_DEVIATIONS)]  # from the method's paper, one sentence each
     source_sha256: Sha256  # of the file that defines the class, and of the modules of its own that it imports
 
 
 class LayerPart(Part):
     """One convolution: its prunable weights, and how many of them are not zero."""
 
-    name: str
+    name: Name
     weights: Positive
     kept: Count
 
@@ -72,7 +85,7 @@ class CompressionPart(Part):
     density: Share  # kept over prunable weights
     density_all: Share  # nonzero over all parameters
     entropy_bound_bytes: Positive  # what an ideal coder would need
-    layers: Annotated[list[LayerPart], Field(min_length=1)]  # in the order of the network
+    layers: Annotated[list[LayerPart], Field(min_length=1, max_length=MAX_LINES)]  # in the order of the network
 
     @model_validator(mode="after")
     def _counts_agree(self) -> Self:
@@ -100,14 +113,17 @@ class CostPart(Part):
     dense_macs: Positive  # multiply-adds of the convolutions
     sparse_macs: Count  # those with weights that are not zero
     bit_operations: Count  # sparse multiply-adds x bits of a weight x bits of an activation
-    latency_seconds: dict[Annotated[str, Field(pattern=r"^[1-9]\d*$")], Quantity]  # by batch size, dense runtime
+    # By batch size, of the dense runtime.
+    latency_seconds: Annotated[
+        dict[Annotated[str, Field(pattern=r"^[1-9]\d{0,8}$")], Quantity], Field(max_length=MAX_ITEMS)
+    ]
 
 
 class FirstPhasePart(Part):
     """The dense training run whose network the method went on with."""
 
-    run: str
-    run_hash: str
+    run: Name
+    run_hash: Name
     weights_sha256: Sha256  # of its latent weights and normalisation after its last epoch
 
 
@@ -115,7 +131,7 @@ class EpochPart(Part):
     """What was known at the end of a training epoch; accuracies are of the exported network, on validation images."""
 
     epoch: Positive  # over all phases, from 1
-    phase: str
+    phase: Name
     lr: Quantity
     loss: float  # mean training loss
     validation_clean_accuracy: Share
@@ -131,12 +147,13 @@ class TrainingPart(Part):
     batch_size: Positive
     passes: Quantity  # images sent forward and backward, a reused first phase included
     seconds: Quantity
-    phases: list[dict[str, Json]]
+    phases: Annotated[list[Settings], Field(max_length=MAX_ITEMS)]
     selected_epoch: Count
     validation_robust_accuracy: Share
     frozen_parts_unchanged: StrictBool | None  # None: the method freezes nothing
     first_phase: FirstPhasePart | None = None  # None: the method trained all its phases itself
-    history: list[EpochPart]  # one per epoch that the run trained itself: a reused first phase has none here
+    # One per epoch that the run trained itself: a reused first phase has none here.
+    history: Annotated[list[EpochPart], Field(max_length=MAX_LINES)]
 
     @model_validator(mode="after")
     def _history_agrees(self) -> Self:
@@ -158,12 +175,12 @@ class TrainingPart(Part):
 class OriginPart(Part):
     """Code and machine that something was computed with, and when."""
 
-    git_commit: str | None
+    git_commit: Name | None
     git_dirty: StrictBool | None
-    python: str
-    torch: str
-    platform: str
-    device: str
+    python: Name
+    torch: Name
+    platform: Name
+    device: Name
     threads: Positive
     started: Utc
 
@@ -171,8 +188,8 @@ class OriginPart(Part):
 class ProvenancePart(OriginPart):
     """How to get the same record again: resolved experiment, command, code and machine."""
 
-    config: dict[str, Json]
-    command: str
+    config: Settings
+    command: Text
     seconds: Quantity
     # Of the training, where the run only measured the network of an earlier record; not written where there is none.
     trained: OriginPart | None = Field(default=None, exclude_if=not_)

@@ -9,8 +9,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from benchmark.results.bounds import MAX_RECORD, characters
 from benchmark.results.evaluation import TOLERANCE, EvaluationPart
-from benchmark.results.fields import Integer, Sha256
+from benchmark.results.fields import Integer, Name, Sha256
 from benchmark.results.parts import (
     ArchitecturePart,
     ArtifactPart,
@@ -34,10 +35,10 @@ class Record(Part):
 
     schema_version: Literal[3]
     protocol_version: Literal[1]
-    run: str  # readable name, its parts separated by "/"
+    run: Name  # readable name, its parts separated by "/"
     run_hash: Annotated[str, Field(pattern=r"^[0-9a-f]{12}$")]
-    protocol: str
-    suite: str
+    protocol: Name
+    suite: Name
     preset: Literal["paper", "short", "smoke", "own"]
     seed: Integer
     dataset: DatasetPart
@@ -50,6 +51,12 @@ class Record(Part):
     evaluation: EvaluationPart
     weights_sha256: Sha256
     provenance: ProvenancePart
+
+    @model_validator(mode="after")
+    def _text_fits(self) -> Self:
+        if (size := characters(self)) > MAX_RECORD:
+            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+        return self
 
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:

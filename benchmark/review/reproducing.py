@@ -13,6 +13,7 @@ from benchmark.artifact.unpack import Artifact
 from benchmark.devices import choose_device
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
+from benchmark.plain_text import terminal_line
 from benchmark.results.agreement import Agreement, agreement, headline_reason
 from benchmark.results.challenges import challenges_to, images_path, load_challenges
 from benchmark.results.protocol import Protocol
@@ -122,4 +123,4 @@ def reproduction_text(found: Reproduction) -> str:
         lines.append("consistent: counts are exact, every difference lies within its binomial bound at 99%")
     else:
         lines += [f"not consistent: {reason}" for reason in found.reasons]
-    return "\n".join(lines)
+    return "\n".join(map(terminal_line, lines))

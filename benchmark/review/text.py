@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmark.plain_text import terminal_line
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.statistics import wilson
@@ -37,7 +38,7 @@ def evaluated_text(found: Evaluated) -> str:
         lines += ["", f"{'epsilon':>12}{'PGD accuracy':>14}"]
         lines += [f"{255 * point.epsilon:>8.2f}/255{100 * point.accuracy:>14.2f}" for point in found.curve]
         lines.append(f"area under the curve, as a share of its range: {found.curve_area:.4f}")
-    return "\n".join(lines)
+    return "\n".join(map(terminal_line, lines))
 
 
 def challenge_text(found: Verdict) -> str:
@@ -53,4 +54,4 @@ def challenge_text(found: Verdict) -> str:
             f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}",
             f"stored {found.path}; `python -m benchmark leaderboard` settles the pages",
         ]
-    return "\n".join(lines)
+    return "\n".join(map(terminal_line, lines))

@@ -10,6 +10,7 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import Board, boards
 from benchmark.leaderboard.text import amount, percent
+from benchmark.plain_text import terminal_line
 from benchmark.results.challenges import load_challenges
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
@@ -72,12 +73,10 @@ def placement_text(found: Placement) -> str:
         f"(95%: {percent(row.interval[0])} to {percent(row.interval[1])}), seeds {', '.join(map(str, row.seeds))}",
     ]
     if row.reasons:
-        return "\n".join([*lines, *(f"refused    {reason}" for reason in row.reasons)])
+        return "\n".join(map(terminal_line, [*lines, *(f"refused    {reason}" for reason in row.reasons)]))
     fronts = ", ".join({"size": "bytes", "passes": "training passes"}[front] for front in row.fronts)
-    return "\n".join(
-        [
-            *lines,
-            f"rank       {row.rank} of {found.rivals} {row.size_class.title}, tie group {row.tie}",
-            f"front      {'robust accuracy against ' + fronts if fronts else 'on no Pareto front'}",
-        ]
-    )
+    lines += [
+        f"rank       {row.rank} of {found.rivals} {row.size_class.title}, tie group {row.tie}",
+        f"front      {'robust accuracy against ' + fronts if fronts else 'on no Pareto front'}",
+    ]
+    return "\n".join(map(terminal_line, lines))

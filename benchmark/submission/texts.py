@@ -7,14 +7,17 @@ from collections.abc import Iterator
 from typing import Any
 
 from benchmark.architectures import SHAPES
+from benchmark.plain_text import ascii_forms, concealed
+from benchmark.results.bounds import MAX_NAME, MAX_TEXT
+from benchmark.results.parts import Part
 from benchmark.results.record import Record
+from benchmark.submission.command import is_run_command
 from benchmark.submission.schema import Submission
+from benchmark.submission.source_text import source_reason
 from methods import BUILT_IN
 
-MAX_TEXT = 4000  # characters of a command or a deviation
-MAX_NAME = 200
 # What may be prose: everything else is a name, a number or a hash.
-_PROSE = ("provenance.command", "method.deviations", "evaluation.health", "credit")
+_PROSE = ("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "credit")
 _OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts")  # base64 of any length, read by the schema
 _MARKUP = re.compile(r"<\s*[a-z!/?]|&#|&[a-z]{2,8};|javascript:|data:text|\]\(", re.IGNORECASE)
 
@@ -41,18 +44,12 @@ _NAMES |= {f"provenance.trained.{name}": _NAMES[f"provenance.{name}"] for name i
 
 def check_texts(record: Record, submission: Submission) -> list[str]:
     """Return why a string of the two files may not reach a page; empty if all may."""
-    return record_texts(record) + strings_refusals(submission.model_dump())
-
-
-def strings_refusals(fields: dict[str, Any]) -> list[str]:
-    """Return why a string of a file may not reach a page; empty if all may."""
-    places = ((place, text_refusal(place, text)) for place, text in _strings(fields, ""))
-    return [f"{place}: {reason}" for place, reason in places if reason]
+    return record_texts(record) + part_texts(submission)
 
 
 def record_texts(record: Record) -> list[str]:
     """Return why a string of a record may not reach a page; empty if all may."""
-    reasons = strings_refusals(record.model_dump(mode="json"))
+    reasons = part_texts(record)
     taken = BUILT_IN.get(record.method.name, record.method.target)
     if taken != record.method.target:
         reasons.append(f"method.name: {record.method.name} is the built-in method {taken}; choose another name")
@@ -61,14 +58,14 @@ def record_texts(record: Record) -> list[str]:
 
 def check_source(content: bytes) -> list[str]:
     """Return why people could not read a method's file as Python would; empty if they can."""
-    try:
-        text = content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return [f"the method's file is not UTF-8 (byte {error.start})"]
-    odd = [char for char in text.replace("\r\n", "\n") if not char.isprintable() and char not in "\n\t"]
-    if odd:
-        return [f"the method's file holds the character U+{ord(odd[0]):04X}, a control, direction or invisible one"]
-    return []
+    reason = source_reason(content)
+    return [reason] if reason else []
+
+
+def part_texts(part: Part) -> list[str]:
+    """Return why a string of a file's content may not reach a page; empty if all may."""
+    texts = _strings(part.model_dump(mode="json"), "")
+    return [f"{place}: {reason}" for place, text in texts if (reason := text_refusal(place, text))]
 
 
 def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:
@@ -100,13 +97,16 @@ def text_refusal(place: str, text: str) -> str:
     prose = place.startswith(_PROSE)
     if len(text) > (MAX_TEXT if prose else MAX_NAME):
         return f"it has {len(text):,} characters, at most {MAX_TEXT if prose else MAX_NAME} are allowed"
-    if _MARKUP.search(text):
+    if _MARKUP.search(ascii_forms(text)):
         return f"{shown} holds markup, which no page may carry"
-    if not text.isprintable():
-        odd = next(char for char in text if not char.isprintable())
-        return f"{shown} holds the character U+{ord(odd):04X}, a control, direction or invisible one"
-    if not prose and not text.isascii():
+    if not prose and text.isprintable() and not text.isascii():
         return f"{shown} holds characters other than ASCII, which may look like others"
+    if reason := concealed(text):
+        return f"{shown} holds {reason}"
+    if place == "provenance.command" and not is_run_command(text):
+        return (
+            f"{shown} is no `python -m benchmark run` with its own options, each word quoted where a shell asks for it"
+        )
     pattern = _NAMES.get(place)
     if pattern is not None and not re.fullmatch(pattern, text):
         return f"{shown} is no plain name of this field"

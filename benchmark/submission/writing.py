@@ -28,7 +28,7 @@ from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
-from benchmark.submission.texts import check_source, text_refusal
+from benchmark.submission.texts import check_source, record_texts, text_refusal
 from benchmark.writing import temporary_folder, writing
 from methods import is_file_target
 
@@ -56,6 +56,10 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
     _check_empty(request.to)
     check_board(request.board)
     _check_options(request)
+    if wrong := record_texts(record):
+        raise UserError(
+            f"the record of {record.run} cannot be submitted: {wrong[0]}; correct the cause and run it again"
+        )
     source = _source(record, request)
     artifact = artifact_of(record, request.out)
     data = test_data_of(record, request.data_dir, record.evaluation.n_images)
@@ -128,7 +132,7 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
             "give the file as it was, or run the method again"
         )
     if wrong := check_source(content):
-        raise UserError(f"--method {request.method}: {wrong[0]}; mend it and run again")
+        raise UserError(f"--method {request.method}: {wrong[0]}; change it and run the method again")
     try:
         return SourceClaim(file=target.rpartition(":")[0], sha256=digest), content
     except ValidationError as error:

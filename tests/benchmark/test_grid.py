@@ -191,3 +191,21 @@ def test_the_warning_looks_at_the_narrowed_network(make_experiment):
 
     assert wide == ""
     assert "keeps fewer than 16 weights of conv1, layer2.0.shortcut.0" in narrow
+
+
+@pytest.mark.parametrize(
+    ("deviations", "changes", "reason"),
+    [
+        (["x"] * 33, {}, "it has 33 deviations, a record holds 32"),
+        (["x" * 4001], {}, "a deviation has 4,001 characters"),
+        (["x" * 3000] * 6, {}, "its settings, phases and deviations have 1"),
+        ([], {"training": {"epochs": 10_001}}, "10,001 epochs"),
+        ([], {"suite": "x" * 301}, "a name of it has 301 characters"),
+        ([], {"method": {**DENSE_METHOD, "options": {"lr": [0.1] * 257}}}, "257 items"),
+    ],
+)
+def test_what_no_record_could_hold_is_refused_before_the_training(planned, monkeypatch, deviations, changes, reason):
+    monkeypatch.setattr(ResolvedMethod, "deviations", lambda self: deviations)
+    monkeypatch.setattr(ResolvedMethod, "create", lambda self, options, where: AT())
+    item = planned(**{"method": DENSE_METHOD, "keep_ratio": 1.0, "allocation": 1.0} | changes)
+    assert item.state == "refused" and reason in item.reason

@@ -14,9 +14,10 @@ from benchmark.leaderboard.site.names import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.leaderboard.site.words import COLUMNS, PRESET_WORDS, REPORTED
 from benchmark.leaderboard.tables import PRESETS, Board
-from benchmark.leaderboard.text import allocation, architecture, short
+from benchmark.leaderboard.text import allocation, architecture, clipped, short
 from benchmark.results.evaluation import HEALTH_ORDER
 
+_MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions
 _GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1
 
 Value = str | float | int | None
@@ -82,6 +83,11 @@ class BoardView:
         """The accuracy at the right end of the interval bars: a multiple of a tenth that holds them all."""
         highest = max((entry.row.interval[1] for entry in self.ranked), default=1.0)
         return min(1.0, max(0.1, -(-highest // 0.1) / 10))
+
+    @cached_property
+    def notes(self) -> tuple[str, ...]:
+        """The board's footnotes; none if they are too long for one page."""
+        return self.board.footnotes if sum(map(len, self.board.footnotes)) <= _MAX_NOTES else ()
 
     @property
     def best(self) -> Entry | None:
@@ -181,7 +187,7 @@ def _line(row: Row, keys: Sequence[str]) -> dict[str, object]:
         "seeds": len(row.seeds),
         "reported": reported_difference(row),
     }
-    words = [row.method, network, row.weights, row.objective, row.options_text, *row.runs]
+    words = [row.method, network, row.weights, row.objective, clipped(row.options_text), *row.runs]
     return {
         "values": [_rounded(values[key]) for key in keys],
         "strategy": strategy(row),

@@ -22,6 +22,7 @@ from benchmark.leaderboard.site import words
 from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
 from benchmark.leaderboard.site.names import Places, artifact_link, later_ids, record_link, row_path
+from benchmark.leaderboard.site.rerun import rerun
 from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import (
@@ -29,12 +30,14 @@ from benchmark.leaderboard.text import (
     allocation,
     amount,
     architecture,
+    clipped,
     duration,
     percent,
     points,
     printable,
     short,
 )
+from benchmark.plain_text import visible
 from benchmark.results.invariants import doubts
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -62,9 +65,9 @@ def site_pages(
         UserError: if a protocol cannot be a file name.
     """
     texts = {f"site/{name}": (_TEMPLATES / name).read_text(encoding="utf-8") for name in _COPIED}
-    texts |= {f"site/{path}": _printable(text) for path, text in _rendered(boards, tables, figures)}
+    texts |= {f"site/{path}": _visible(text) for path, text in _rendered(boards, tables, figures)}
     asked = _environment().get_template("questions.html").render(up="", answers=answers, rankings=rankings)
-    return texts | {"site/questions.html": _printable(asked)}
+    return texts | {"site/questions.html": _visible(asked)}
 
 
 def _rendered(
@@ -125,6 +128,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "allocation": lambda row: allocation(row.keep_ratio, row.allocation),
         "amount": amount,
+        "clipped": clipped,
         "duration": duration,
         "network": lambda row: architecture(row.architecture, getattr(row, "width", 1.0)),
         "percent": percent,
@@ -149,6 +153,7 @@ def _environment() -> Environment:
         "marker": GENERATED,
         "record_link": record_link,
         "reported_difference": reported_difference,
+        "rerun": rerun,
         "row_name": row_name,
         "settings": settings,
         "spelled": spelled,
@@ -159,7 +164,5 @@ def _environment() -> Environment:
     return environment
 
 
-def _printable(page: str) -> str:
-    if page.replace("\n", "").isprintable():
-        return page
-    return "\n".join(printable(line) for line in page.split("\n"))
+def _visible(page: str) -> str:
+    return "\n".join(visible(line) for line in page.split("\n"))

@@ -63,6 +63,8 @@ REPORTED = Column(
     "reported", "Reported", "AutoAttack accuracy in the publication, and ours less theirs, in points.", down=True
 )
 
+SHOWN_NOTES = 8  # beside a method's name; the row's page has all
+
 COMMANDS = (
     (
         "Run",

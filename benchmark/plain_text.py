@@ -1,0 +1,91 @@
+"""Foreign text as people see it: what hides in it, how it is made visible, and how it looks on a terminal.
+
+Pages have a form of their own for each medium, see `leaderboard.text` and `leaderboard.tex`; all begin with these.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+# Printable by Python's rule, and yet nothing is seen: fillers, joiners, variation selectors, an empty braille cell.
+_INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
+)
+# Decompositions by which a character is another spelling of the same one; a superscript is not.
+_SAME = ("<wide>", "<narrow>", "<small>", "<font>", "<vertical>")
+# Written without blanks between words, also beside Latin letters.
+_EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC")
+_OF_NO_SCRIPT = ("MICRO", "MASCULINE", "FEMININE", "MODIFIER", "COMBINING")
+MAX_MARKS = 2  # accents on one letter
+
+
+def is_hidden(char: str) -> bool:
+    """Tell whether a character shows nothing, or changes how others are shown: control, direction, invisible."""
+    return not char.isprintable() or _INVISIBLE.match(char) is not None
+
+
+def visible(text: str) -> str:
+    """Replace hidden characters, line breaks included, by blanks: foreign text must not shape a page."""
+    if text.isprintable():
+        return text if text.isascii() else _INVISIBLE.sub(" ", text)
+    return "".join(" " if is_hidden(char) else char for char in text)
+
+
+def ascii_forms(text: str) -> str:
+    """Replace compatibility forms of ASCII characters, such as the full-width ones, by these."""
+    return text if text.isascii() else "".join(map(_ascii_form, text))
+
+
+def terminal(text: str) -> str:
+    r"""Write hidden characters as escapes, such as \x1b, so that a terminal prints and does not obey; lines stay."""
+    if text.replace("\n", "").isprintable() and not _INVISIBLE.search(text):
+        return text
+    return "".join(char if char == "\n" or not is_hidden(char) else _escape(char) for char in text)
+
+
+def terminal_line(text: str) -> str:
+    """Write text for a terminal on one line, see `terminal`."""
+    return terminal(text).replace("\n", "\\n")
+
+
+def concealed(text: str) -> str:
+    """Return why people do not see a text as programs read it; empty if they do."""
+    for char in text:
+        if is_hidden(char):
+            return f"the character U+{ord(char):04X}, a control, direction or invisible one"
+    if text.isascii():
+        return ""
+    text = unicodedata.normalize("NFC", text)
+    marks = 0
+    for before, char in zip(" " + text, text, strict=False):
+        if (form := _ascii_form(char)) != char:
+            return f"the character U+{ord(char):04X}, another form of {form!r}"
+        marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+        if marks > MAX_MARKS or (marks and before.isascii()):
+            return f"the mark U+{ord(char):04X} above or through another character"
+    for word in _words(text):
+        if len(scripts := _scripts(word)) > 1:
+            return f"the word {ascii(word)[:60]}, which mixes letters of {' and '.join(sorted(scripts))}"
+    return ""
+
+
+def _ascii_form(char: str) -> str:
+    kind = unicodedata.decomposition(char).partition(" ")[0]
+    form = unicodedata.normalize("NFKC", char)
+    return form if form.isascii() and (kind in _SAME or not kind.startswith("<")) else char
+
+
+def _escape(char: str) -> str:
+    return char.encode("ascii", "backslashreplace").decode() if ord(char) > 0x7F else repr(char)[1:-1]
+
+
+def _words(text: str) -> list[str]:
+    letters = (char if char.isalpha() or unicodedata.category(char)[0] == "M" else " " for char in text)
+    return [word for word in "".join(letters).split() if not word.isascii()]
+
+
+def _scripts(word: str) -> set[str]:
+    """Return the scripts of a word's letters; East Asian ones do not count."""
+    names = (unicodedata.name(char, "UNNAMED").split()[0].partition("-")[0] for char in word)
+    return {name.capitalize() for name in names if name not in (*_EAST_ASIAN, *_OF_NO_SCRIPT)}
