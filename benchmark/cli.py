@@ -7,15 +7,12 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import Annotated, NoReturn
 
 import typer
 
 from benchmark.cli_echo import echo_line, echo_text
 from benchmark.cli_paths import PATH
-
-if TYPE_CHECKING:
-    from benchmark.session import Request
 
 app = typer.Typer(
     name="benchmark",
@@ -83,7 +80,7 @@ def run(
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     with stoppable():
-        failed = run_suite(request, device=device, jobs=jobs, command=_command(request, device, jobs), say=echo_line)
+        failed = run_suite(request, device=device, jobs=jobs, say=echo_line)
     if failed:
         raise typer.Exit(1)
 
@@ -232,23 +229,3 @@ def stoppable(note: str = "the same command goes on where it was") -> Iterator[N
         raise typer.Exit(130) from None
     finally:
         signal.signal(signal.SIGINT, before)
-
-
-def _command(request: Request, device: str, jobs: int | None) -> str:
-    """Return the command line of a request, without options that are at their defaults."""
-    import shlex
-
-    given = {
-        "--methods": request.methods,
-        "--dataset": request.dataset,
-        "--preset": request.preset,
-        "--seeds": request.seeds,
-        "--data-dir": request.data_dir,
-        "--out": None if request.out == Path("runs") else request.out,
-        "--device": None if device == "auto" else device,
-        "--jobs": jobs,
-    }
-    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-    settings = [word for override in request.overrides for word in ("--set", override)]
-    suite = [] if request.suite is None else [request.suite]
-    return shlex.join(["python", "-m", "benchmark", "run", *suite, *words, *settings])

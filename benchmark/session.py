@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -55,7 +56,7 @@ def plan_suite(request: Request) -> list[Planned]:
     return plan(experiments, methods, request.out, LocalData(request.data_dir))
 
 
-def run_suite(request: Request, *, device: str, jobs: int | None, command: str, say: Callable[[str], None]) -> bool:
+def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[[str], None]) -> bool:
     """Run what is missing, write the pages, print the boards; return whether anything failed.
 
     Also a run that is refused for a record of other data has failed.
@@ -64,6 +65,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, command: str, 
         UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
             refused.
     """
+    command = _command(request, device, jobs)
     if len(command) > MAX_TEXT:
         raise UserError(
             f"the command has {len(command):,} characters, a record holds {MAX_TEXT:,}; write the settings into a suite"
@@ -213,3 +215,21 @@ def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None
             for line in to_terminal(board).rstrip().split("\n"):
                 say(line)
             say(f"pages: {out / f'{protocol}.md'} and, to sort and search, {out / 'site' / f'{protocol}.html'}")
+
+
+def _command(request: Request, device: str, jobs: int | None) -> str:
+    """Return the command line of a request, without options that are at their defaults."""
+    given = {
+        "--methods": request.methods,
+        "--dataset": request.dataset,
+        "--preset": request.preset,
+        "--seeds": request.seeds,
+        "--data-dir": request.data_dir,
+        "--out": None if request.out == Path("runs") else request.out,
+        "--device": None if device == "auto" else device,
+        "--jobs": jobs,
+    }
+    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    settings = [word for override in request.overrides for word in ("--set", override)]
+    suite = [] if request.suite is None else [request.suite]
+    return shlex.join(["python", "-m", "benchmark", "run", *suite, *words, *settings])

@@ -55,7 +55,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
         report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
         raise Refused
     report.stop_if_refused()
-    size = len(challenge.broken) * (4 * math.prod(record.dataset.image_shape) + 8) + MAX_HEADER
+    size = len(challenge.broken) * 8 * (math.prod(record.dataset.image_shape) + 1) + MAX_HEADER
     images = read_plain(images_file, size)
     reason = (
         f"{images_file.name} is missing, too large for its images, or no plain file"

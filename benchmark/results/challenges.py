@@ -19,6 +19,7 @@ from safetensors.numpy import load as load_tensors
 
 from benchmark.errors import UserError
 from benchmark.plain_files import files_below, read_below, refuse_links
+from benchmark.plain_text import concealed
 from benchmark.results.evaluation import CHALLENGED
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
@@ -53,7 +54,7 @@ class Challenge(Part):
 
 def is_credit(text: str) -> bool:
     """Tell whether a text may stand on a board as a name: one printable line, not too long."""
-    return text.isprintable() and text == " ".join(text.split()) and 1 <= len(text) <= MAX_CREDIT
+    return not concealed(text) and text == " ".join(text.split()) and 1 <= len(text) <= MAX_CREDIT
 
 
 def challenges_to(record: Record, challenges: Sequence[Challenge]) -> list[Challenge]:

@@ -75,11 +75,16 @@ def test_a_challenge_survives_its_files(make_record, tmp_path: Path):
 @pytest.mark.parametrize(
     ("tamper", "message"),
     [
-        (lambda path: path.with_suffix(".safetensors").write_bytes(b"other"), "is missing or not the file"),
-        (lambda path: path.with_suffix(".safetensors").unlink(), "is missing or not the file"),
+        (lambda path: path.with_suffix(".safetensors").write_bytes(b"other"), "it is missing or not the file"),
+        (lambda path: path.with_suffix(".safetensors").unlink(), "it is missing or not the file"),
         (lambda path: path.write_text("{}", encoding="utf-8"), "Field required"),
         (lambda path: edited(path, "broken", [5, 3]), "ascending order"),
-        (lambda path: edited(path, "broken", [3, 6]), "does not hold the images"),
+        (lambda path: edited(path, "broken", [3, 6]), "its places are not those"),
+        (
+            lambda path: exchanged(path, {"index": np.array([3, 5])}),
+            "it holds index; a challenge holds x_adv and index",
+        ),
+        (lambda path: exchanged(path, x_adv(1) | {"index": np.array([3, 5])}), "one image in float32 for each"),
         (lambda path: edited(path, "credit", "two\nlines"), "no printable name"),
         (lambda path: edited(path, "run", "other/seed0-3f9a1c"), "its content belongs elsewhere"),
         (lambda path: edited(path, "date", "2025-01-01"), "its content belongs elsewhere"),
@@ -90,6 +95,20 @@ def test_a_tampered_challenge_is_refused(make_record, tmp_path: Path, tamper, me
     tamper(save_challenge(challenge_to(make_record(), [3, 5]), IMAGES, tmp_path))
     with pytest.raises(UserError, match=message):
         load_challenges(tmp_path)
+
+
+def x_adv(count: int) -> dict[str, Any]:
+    return {"x_adv": np.zeros((count, 1, 2, 2), np.float32)}
+
+
+def exchanged(path: Path, tensors: dict[str, Any]) -> None:
+    """Give a challenge another file of images, and its hash and name."""
+    content = save(tensors)
+    digest = hashlib.sha256(content).hexdigest()
+    edited(path, "images_sha256", digest)
+    new = path.with_stem(f"{path.stem[:10]}-{digest[:8]}")
+    path.with_suffix(".safetensors").unlink()
+    path.rename(new).with_suffix(".safetensors").write_bytes(content)
 
 
 def edited(path: Path, key: str, value: Any) -> None:
