@@ -16,6 +16,7 @@ from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.health import Check, gradient_health
 from benchmark.launch.provenance import device_name
 from benchmark.results.evaluation import HEALTH_ORDER, VERDICTS
+from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
 
 # Checks that cost little and need no verdict measured anew; `black_box` follows from the verdicts.
@@ -26,7 +27,8 @@ _SHARES = ("eval_mode", "zero_gradients", "logit_scale")
 _NEEDS = {"more_steps": "pgd", "unbounded": "clean"}  # not measured here, but run wherever images are left
 SHARE_TOLERANCE = 0.1  # between shares of at most 64 images, measured on two machines
 MARGIN = 1e-3  # of the logits' spread; rounding moves a logit by less than a thousandth of that
-LONG_PGD = 2_000  # steps times restarts; above, logit_scale would take minutes
+SCALES = 3  # logit_scale runs PGD so often, on at most SCALED survivors
+SCALED = 64
 
 
 def use_threads_of(claim: Claim) -> bool:
@@ -81,10 +83,19 @@ def _margins(network: nn.Module, images: Images) -> Tensor:
     return margins
 
 
-def measure_health(claim: Claim, network: nn.Module, images: Images) -> list[Check]:
-    """Repeat the cheap checks of gradient health, on the images that the claimed verdicts choose."""
+def measure_health(claim: Claim, network: nn.Module, images: Images, seconds: float) -> list[Check]:
+    """Repeat the cheap checks of gradient health, on the images that the claimed verdicts choose.
+
+    Args:
+        claim: what is to be borne out.
+        network: that it is about.
+        images: the protocol's.
+        seconds: that `logit_scale` may take by estimate, or else it is left out.
+    """
     evaluation = claim.evaluation
-    long = evaluation.pgd.steps * evaluation.pgd.restarts > LONG_PGD
+    survivors = min(int(claim.right("robust").sum()), SCALED)
+    passes = 2 * (evaluation.pgd.steps + 1) * SCALES
+    long = passes * pass_time(network, images, claim.batch_size)(survivors) > seconds
     return gradient_health(
         network,
         images,
