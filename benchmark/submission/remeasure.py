@@ -19,7 +19,6 @@ from benchmark.submission.measuring import (
 from benchmark.submission.replay import Replay, check_autoattack, check_pgd
 from benchmark.submission.report import Report
 
-
 HEALTH_SHARE = 3  # times the seconds of an attack, for the one check of gradient health that takes long
 
 
