@@ -27,7 +27,7 @@ SuiteArgument = Annotated[
     str | None,
     typer.Argument(
         help="A suite in configs/ by name, or a path to a YAML file. Default: quickstart, or the suite for --dataset. "
-        "Methods that a YAML file names as a file or module are imported, and so run.",
+        "A method that the YAML file gives as a file or module is imported, which runs its code.",
         show_default=False,
     ),
 ]
@@ -35,7 +35,7 @@ MethodsOption = Annotated[
     str | None,
     typer.Option(
         help="'all' (built-in and plug-ins), or names, path/to/file.py:Class and package.module:Class, by commas. "
-        "Default: the suite's. A file or module named here is imported, and so run.",
+        "Default: the suite's. A file or module named here is imported, which runs its code.",
         show_default=False,
     ),
 ]
@@ -98,7 +98,7 @@ def plan(
 ) -> None:
     """Print every experiment of a suite with state, cost and the reported number it reproduces; train nothing.
 
-    Files and modules that hold its methods are imported, and so run.
+    This imports, and so runs, the files and modules with its methods.
     """
     from benchmark.bench.measured import load_measurement
     from benchmark.plan_text import plan_lines
@@ -115,7 +115,7 @@ def check(
         str,
         typer.Argument(
             help="A registered name, path/to/file.py:Class, or package.module:Class. The file or module is imported, "
-            "and so run.",
+            "which runs its code.",
             show_default=False,
         ),
     ],

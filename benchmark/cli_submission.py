@@ -27,7 +27,9 @@ def submit(
     board: BoardOption = Path("leaderboards"),
     credit: Annotated[
         str | None,
-        typer.Option(help="Who made the result; shown with it. Default: git's user.name.", show_default=False),
+        typer.Option(
+            help="Who made the result; kept in submission.json. Default: git's user.name.", show_default=False
+        ),
     ] = None,
     url: Annotated[
         str | None,
@@ -61,10 +63,16 @@ def submit(
 
 
 SecondsOption = Annotated[
-    float, typer.Option(min=1, help="About how long AutoAttack may take a row; a larger part of it runs again.")
+    float,
+    typer.Option(
+        min=1, max=86_400, help="About how many seconds AutoAttack may take per row; more time repeats more of it."
+    ),
 ]
 DrawOption = Annotated[
-    int | None, typer.Option(min=0, help="Repeat a random choice of images. Default: a new one.", show_default=False)
+    int | None,
+    typer.Option(
+        min=0, help="Seed of the random choice of images, to repeat it. Default: a new one.", show_default=False
+    ),
 ]
 
 
@@ -75,7 +83,7 @@ def verify(
     data_dir: DataDirOption = None,
     artifact: Annotated[
         Path | None,
-        typer.Option(help="The artifact, for a submission that gives its address only.", show_default=False, **PATH),
+        typer.Option(help="The artifact, for a submission that only has its address.", show_default=False, **PATH),
     ] = None,
     accept: Annotated[
         bool, typer.Option("--accept", help="If every check passes, copy record and artifact to the board.")
@@ -83,7 +91,7 @@ def verify(
     seconds: SecondsOption = 60.0,
     draw: DrawOption = None,
 ) -> None:
-    """Check a submission on the CPU, running nothing that is in it; exit code 1 if it is refused."""
+    """Check a submission on the CPU without running anything in it. Exit code 1 if it is refused."""
     from benchmark.submission.accepting import accept_submission
     from benchmark.submission.placing import placement_text
     from benchmark.submission.verifying import VerifyRequest, verify
@@ -98,7 +106,7 @@ def verify(
     if accept:
         for path in accept_submission(found, board):
             echo_line(f"copied to {path}")
-        echo_line(f"next: python -m benchmark leaderboard --out {board}")
+        echo_line(f"next: delete {folder} if it lies on the board, then python -m benchmark leaderboard --out {board}")
 
 
 @app.command()
@@ -116,9 +124,9 @@ def audit(
     seconds: SecondsOption = 60.0,
     draw: DrawOption = None,
 ) -> None:
-    """Check everything on a board: files against each other, and verdicts by attacks on the stored networks.
+    """Check everything on a board: compare its files with each other and attack the stored networks again.
 
-    Exit code 1 if anything is refused, or cannot be checked here.
+    Exit code 1 if anything is refused or cannot be checked here.
     """
     from benchmark.audit.auditing import AuditRequest, audit, audit_text
     from benchmark.submission.remeasure import Effort

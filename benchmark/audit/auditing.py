@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,13 +19,13 @@ from benchmark.audit.evaluations import audit_evaluation
 from benchmark.audit.journal import Journal
 from benchmark.audit.pages import audit_pages
 from benchmark.audit.rows import audit_row
-from benchmark.audit.sorting import Sorted, everything, of_rows, since
+from benchmark.audit.sorting import Item, Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
 from benchmark.evaluation.progress import duration
 from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
-from benchmark.results.store import check_folder
+from benchmark.results.store import check_folder, record_path
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import Effort
@@ -71,15 +72,15 @@ def audit(request: AuditRequest, say: Callable[[str], None]) -> AuditOutcome:
     """
     check_folder(request.board)
     if request.rows and request.since is not None:
-        raise UserError("--since names what changed, so leave the rows out, or leave --since out")
+        raise UserError("give rows or --since, not both: --since itself names what changed")
     records = _valid_records(request.board)
-    history = None if request.since is None else History(request.board, request.since)
+    history = None if request.since is None else History.since(request.board, request.since)
     if history is not None:
         work = since(history, records)
     elif request.rows:
         work = of_rows(request.rows, records, request.board)
     else:
-        work = everything(request.board)
+        work = everything(request.board, records)
     audited = frozenset(item.path for item in work.items if item.kind == "record")
     sources = Sources(request.board, records, audited, request.data_dir, request.effort)
     total = Report(say)
@@ -108,7 +109,7 @@ def audit_text(outcome: AuditOutcome) -> str:
 
 def _audit_items(work: Sorted, sources: Sources, total: Report, say: Callable[[str], None]) -> None:
     """Check every item, or take over what the journal has of it."""
-    journal = Journal(sources.board, sources.effort, sources.data_dir)
+    journal = Journal(sources)
     started, measured = time.monotonic(), 0
     for number, item in enumerate(work.items, 1):
         left = len(work.items) - number + 1
@@ -118,16 +119,20 @@ def _audit_items(work: Sorted, sources: Sources, total: Report, say: Callable[[s
         report = Report(say)
         if not journal.take_over(item, report):
             measured += 1
-            try:
-                CHECKS[item.kind](item.path, sources, report)
-            except Refused:
-                pass
-            except Exception as error:  # whatever a stranger's numbers do to a check
-                report.note("audit", [str(error) if isinstance(error, UserError) else broken_off(error)])
+            _audit_item(item, sources, report)
             journal.keep(item, report)
         total.reasons += [f"{item.name}: {reason}" for reason in report.reasons]
         total.unchecked += [f"{item.name}: {reason}" for reason in report.unchecked]
     journal.remove()
+
+
+def _audit_item(item: Item, sources: Sources, report: Report) -> None:
+    try:
+        CHECKS[item.kind](item.path, sources, report)
+    except Refused:
+        pass
+    except Exception as error:  # whatever a stranger's numbers do to a check
+        report.note("audit", [str(error) if isinstance(error, UserError) else broken_off(error)])
 
 
 def _valid_records(board: Path) -> dict[Path, Record]:
@@ -136,6 +141,7 @@ def _valid_records(board: Path) -> dict[Path, Record]:
     for path in sorted(Path(folder, name) for folder, _, names in os.walk(board / "records") for name in names):
         content = read_plain(path, LIMITS[RECORD])
         record = None if content is None else read_model(Record, path.name, content)[0]
-        if record is not None:
-            records[path] = record
+        with suppress(UserError):  # a name that cannot be a file's
+            if record is not None and path == record_path(board, record.protocol, record.run):
+                records[path] = record
     return records

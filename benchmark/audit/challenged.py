@@ -11,7 +11,14 @@ from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.plain_files import read_plain
-from benchmark.results.challenges import Challenge, images_path, wrong_images
+from benchmark.results.challenges import (
+    Challenge,
+    challenged,
+    challenges_to,
+    images_path,
+    load_challenges,
+    wrong_images,
+)
 from benchmark.results.store import artifact_path, record_path
 from benchmark.review.adversarial import try_content
 from benchmark.submission.files import LIMITS, RECORD
@@ -37,7 +44,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
         report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
         raise Refused
     challenge, reasons = read_model(Challenge, path.name, content)
-    report.note("schema", reasons, "valid, and written the one way")
+    report.note("schema", reasons, "valid and in canonical form")
     if challenge is None:
         raise Refused
     refusal = text_refusal("credit", challenge.credit)
@@ -49,20 +56,27 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     except UserError as error:
         report.note("place", [str(error)])
         raise Refused from None
-    report.note("place", [] if path == images_file.with_suffix(".json") else ["its content belongs elsewhere"])
+    report.note(
+        "place",
+        [] if path == images_file.with_suffix(".json") else ["it does not match its path"],
+        "its path matches its content",
+    )
     record = sources.records.get(proper)
     if record is None:
         report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
         raise Refused
+    began = datetime.fromisoformat(record.provenance.started).date()
+    report.note("date", [] if began <= challenge.date else [f"{challenge.date} lies before the record's run, {began}"])
     report.stop_if_refused()
     size = len(challenge.broken) * 8 * (math.prod(record.dataset.image_shape) + 1) + MAX_HEADER
     images = read_plain(images_file, size)
-    reason = (
-        f"{images_file.name} is missing, too large for its images, or no plain file"
-        if images is None
-        else wrong_images(images, challenge)
-    )
-    report.note("images", [reason] if reason else [], f"{len(challenge.broken)}, in the file that it names")
+    if images is None:
+        reason = f"{images_file.name} is missing, too large for its images, or no plain file"
+    elif b"__metadata__" in images[:MAX_HEADER]:
+        reason = f"{images_file.name} holds more than images and their places"
+    else:
+        reason = wrong_images(images, challenge)
+    report.note("images", [reason] if reason else [], f"{len(challenge.broken)} in the named file")
     report.stop_if_refused()
     assert images is not None, "otherwise there is a reason"
     try:
@@ -71,7 +85,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
         report.leave("artifact", str(error))
         raise Refused from None
     if not artifact.sha256 == record.artifact.sha256 == challenge.artifact_sha256:
-        report.note("artifact", ["record, challenge and artifacts/ have three hashes that are not all one"])
+        report.note("artifact", ["the record, the challenge and the file in artifacts/ have different hashes"])
         raise Refused
     data = sources.test_data(record.dataset.name, record.evaluation.n_images, record.dataset.test_sha256, report)
     prepare(artifact.network, "cpu")
@@ -80,7 +94,15 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     except UserError as error:
         report.note("attack", [str(error)])
         raise Refused from None
+    others = [other for other in load_challenges(sources.board) if other != challenge and _before(other, challenge)]
+    (former,) = challenged([record], challenges_to(record, others))
+    if not former.evaluation.right("robust")[challenge.broken].any():
+        report.note("attack", ["it breaks no image that was counted as robust before it"])
     right = tried.places[~tried.wrong].tolist()
     shown = ", ".join(map(str, right[:5]))
-    reasons = [f"the network classifies {len(right)} of {len(tried.wrong)} images right: {shown}"] if right else []
+    reasons = [f"the network classifies {len(right)} of {len(tried.wrong)} images correctly: {shown}"] if right else []
     report.note("attack", reasons, f"{len(tried.wrong)} images in the ball and in [0, 1], all misclassified")
+
+
+def _before(other: Challenge, challenge: Challenge) -> bool:
+    return (other.date, other.images_sha256) < (challenge.date, challenge.images_sha256)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 
+WORK = b"work/"  # below a board, of runs that have not ended
 _PLAIN, _ABSENT = "100644", "000000"  # modes of a file without execute permission, and of none
 
 
@@ -30,21 +31,43 @@ class History:
     """
 
     board: Path
-    commit: str
+    commit: str  # its whole hash
+
+    @classmethod
+    def since(cls, board: Path, name: str) -> History:
+        """Return a board at the commit that a name such as "main" or "HEAD~1" means."""
+        history = cls(board, "")
+        ran = history._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
+        commit = ran.stdout.decode("ascii", "replace").strip()
+        if ran.returncode != 0 or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
+            raise UserError(
+                f"--since {name!a} is no commit of the git repository that {board} lies in; give its hash, or a name "
+                "such as main or HEAD~1"
+            )
+        return cls(board, commit)
 
     def changes(self) -> list[Change]:
         """Return what differs between the commit and the files that are there now, ordered by name."""
         if self.board.is_symlink():
             raise UserError(f"{self.board} is a link, which git does not compare; give --out the folder itself")
         changed: dict[str, Change] = {}
-        options = ("--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--relative", "-z")
-        fields = self._git("diff", *options).split(b"\0")
+        options = (
+            "--raw",
+            "--no-renames",
+            "--no-ext-diff",
+            "--no-textconv",
+            "--ignore-submodules=none",
+            "--relative",
+            "-z",
+        )
+        fields = self._git("diff", "-z", *options).split(b"\0")
         for meta, name in zip(fields[0::2], fields[1::2], strict=False):
             modes = meta.decode("ascii").lstrip(":").split()[:2]
             gone = modes[1] == _ABSENT
             changed[_text(name)] = Change(_text(name), gone, plain=gone or modes[1] == _PLAIN)
-        for name in self._git("ls-files", "--others", "--exclude-standard", "-z", commit=False).split(b"\0"):
-            if name:
+        # Ignored files, too: what a board shows does not depend on what git ignores.
+        for name in self._git("ls-files", "--others", "-z", commit=False).split(b"\0"):
+            if name and not name.startswith(WORK):
                 path = self.board / _text(name)
                 plain = path.is_file() and not path.is_symlink() and not path.stat().st_mode & 0o111
                 changed[_text(name)] = Change(_text(name), gone=False, plain=plain)
@@ -70,8 +93,6 @@ class History:
         return ran.stdout
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._/~^@{}-]{0,199}", self.commit):
-            raise UserError(f"--since {self.commit!a} is no commit; give its hash, or a name such as main or HEAD~1")
         # Neither hooks, nor a file system monitor, nor the programs of a user's own configuration.
         safe = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
         try:

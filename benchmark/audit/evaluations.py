@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import Artifact, read_artifact
@@ -11,7 +13,7 @@ from benchmark.audit.sources import Sources
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
-from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED
 from benchmark.plain_files import read_plain
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
@@ -19,6 +21,7 @@ from benchmark.results.protocol import Protocol
 from benchmark.results.store import artifact_path
 from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
+from benchmark.submission.contradictions import CLOCK_SLACK, EARLIEST, MAX_THREADS
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.report import Refused, Report
@@ -36,7 +39,7 @@ def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
         report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
         raise Refused
     evaluated, reasons = read_model(Evaluated, path.name, content)
-    report.note("schema", reasons, "valid, and written the one way")
+    report.note("schema", reasons, "valid and in canonical form")
     if evaluated is None:
         raise Refused
     report.note("texts", part_texts(evaluated), "no markup, no hidden characters")
@@ -52,8 +55,13 @@ def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
 
 def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     reasons, evaluation = [], evaluated.evaluation
-    if not path.name.startswith(f"{evaluated.artifact.sha256[:12]}__{evaluated.protocol}"):
-        reasons.append(f"the file's name does not begin with artifact and protocol, {evaluated.artifact.sha256[:12]}")
+    stem = f"{evaluated.artifact.sha256[:12]}__{re.escape(evaluated.protocol)}"
+    batch = "" if (size := evaluation.autoattack.batch_size) == DEFAULT_BATCH_SIZE else f"__batch-{size}"
+    if not re.fullmatch(rf"{stem}({batch}(__parent-[0-9a-f]{{12}})?|__merged-\d+)\.json", path.name):
+        reasons.append(f"the file is not named after its artifact, protocol and batch size: {stem}{batch}.json")
+    started = datetime.fromisoformat(evaluated.machine.started)
+    if not EARLIEST <= started <= datetime.now(UTC) + CLOCK_SLACK or evaluated.machine.threads > MAX_THREADS:
+        reasons.append(f"started {started} on {evaluated.machine.threads} threads is not possible")
     if evaluated.shard is not None:
         reasons.append("it is a shard; `merge` joins the shards of an evaluation")
     protocol = Protocol.parse(evaluated.protocol)
@@ -85,7 +93,7 @@ def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifac
     except UserError as error:
         report.leave("artifact", str(error))
         raise Refused from None
-    same = artifact.sha256 == evaluated.artifact.sha256 and artifact.size_bytes == evaluated.artifact.size_bytes
+    same = artifact.part == evaluated.artifact
     report.note("artifact", [] if same else ["the file is not the one that was measured"], f"that of {record.run}")
     report.stop_if_refused()
     return artifact

@@ -10,37 +10,48 @@ import json
 import shutil
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 import benchmark
 import methods
 from benchmark.audit.sorting import Item
-from benchmark.results.store import artifact_path, write_atomic
-from benchmark.submission.remeasure import Effort
+from benchmark.audit.sources import Sources
+from benchmark.plain_files import read_plain
+from benchmark.results.store import write_atomic
+from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.report import Report
 
 JOURNALS = Path("runs", "audit")
+_OUTCOME = TypeAdapter(tuple[list[str], list[str]])  # lines and reasons
 
 
 class Journal:
-    """Outcomes by everything that they depend on: the files, the effort, and the code of the checks."""
+    """Outcomes by everything that they depend on: files, effort, other records, and the code of the checks."""
 
-    def __init__(self, board: Path, effort: Effort, data_dir: Path | None) -> None:
-        self.board = board
-        settings = f"{board.resolve()} {effort.seconds} {data_dir and data_dir.resolve()} {_source_sha256()}"
-        self.folder = JOURNALS / hashlib.sha256(settings.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    def __init__(self, sources: Sources) -> None:
+        self.board = sources.board
+        digest = hashlib.sha256(f"{sources.board.resolve()} {sources.effort.seconds} {sources.data_dir}".encode())
+        digest.update(_source_sha256().encode())
+        for path, record in sorted(sources.records.items()):  # an outcome depends on the other records as well
+            digest.update(f"{path} {record.artifact.sha256} {record.weights_sha256} {record.dataset}".encode())
+        self.folder = JOURNALS / digest.hexdigest()[:16]
 
     def take_over(self, item: Item, report: Report) -> bool:
         """Repeat the lines of an item that was checked before; return whether there are any."""
-        path = self._path(item)
-        if not path.is_file():
+        try:
+            lines, reasons = _OUTCOME.validate_json(self._path(item).read_bytes())
+        except (OSError, ValidationError):  # absent, or cut off by a crash
             return False
-        lines, report.reasons, report.unchecked = json.loads(path.read_text(encoding="utf-8"))
+        report.say("checked before, by a run that was stopped:")
         for line in lines:
             report.say(line)
+        report.reasons = reasons
         return True
 
     def keep(self, item: Item, report: Report) -> None:
-        """Remember the outcome of an item."""
-        write_atomic(self._path(item), json.dumps([report.lines, report.reasons, report.unchecked]), durable=False)
+        """Remember the outcome of an item, unless something was missing: it may be there the next time."""
+        if not report.unchecked:
+            write_atomic(self._path(item), json.dumps([report.lines, report.reasons]), durable=False)
 
     def remove(self) -> None:
         """Forget everything: the audit is finished, and the next one draws other images."""
@@ -48,12 +59,8 @@ class Journal:
 
     def _path(self, item: Item) -> Path:
         digest = hashlib.sha256(item.name.encode("utf-8", "surrogateescape"))
-        files = [item.path, item.path.with_suffix(".safetensors")]
-        if item.kind == "record":
-            files.append(artifact_path(self.board, item.path.stem.replace("__", "/")))
-        for file in files:
-            if file.is_file():
-                digest.update(hashlib.sha256(file.read_bytes()).digest())
+        for file in (item.path, *item.beside):
+            digest.update(hashlib.sha256(read_plain(file, LIMITS[ARTIFACT]) or b"").digest())
         return self.folder / f"{digest.hexdigest()[:32]}.json"
 
 

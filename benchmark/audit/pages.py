@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from benchmark.audit.changes import History
+from benchmark.audit.places import place_of
 from benchmark.errors import UserError
 from benchmark.leaderboard.changelog import CHANGELOG
-from benchmark.leaderboard.render import changelog_from, check_pages
+from benchmark.leaderboard.render import changelog_from, check_pages, pages
 from benchmark.plain_files import read_plain
 from benchmark.submission.report import Report
 
@@ -18,12 +20,23 @@ MAX_PAGE = 2**27  # bytes
 def audit_pages(board: Path, history: History | None, report: Report) -> None:
     """Check every page, and the changelog against its state at a commit, if there is one."""
     try:
-        problems = check_pages(board)
+        made = pages(board)
+        problems = check_pages(board) + [
+            f"{name} is no page of this board" for name in _pages(board) if name not in made
+        ]
         report.note("pages", problems, "they agree with their records")
         if history is not None and not problems:
             _audit_changelog(board, history, report)
     except UserError as error:
         report.note("pages", [str(error)])
+
+
+def _pages(board: Path) -> Iterator[str]:
+    """Yield the names of all files that lie where pages do."""
+    for path in sorted([*board.glob("*"), *(board / "site").rglob("*")]):
+        name = path.relative_to(board).as_posix()
+        if path.is_file() and place_of(name) == "page":
+            yield name
 
 
 def _audit_changelog(board: Path, history: History, report: Report) -> None:
@@ -43,7 +56,10 @@ def _audit_changelog(board: Path, history: History, report: Report) -> None:
     elif before is not None and not set(_entries(before)) <= set(_entries(now or b"")):
         report.note(CHANGELOG, ["entries that were there are gone or edited"])
     else:
-        report.leave(CHANGELOG, "it has entries for more than one state, or others than this change gives; read them")
+        report.leave(
+            CHANGELOG,
+            "it has entries for several states, or entries that this change does not explain; review them by hand",
+        )
 
 
 def _entries(content: bytes) -> list[bytes]:

@@ -12,7 +12,7 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.plain_files import read_plain
-from benchmark.results.invariants import violations
+from benchmark.results.invariants import doubts, violations
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
 from benchmark.submission.artifact import check_artifact
@@ -38,12 +38,14 @@ def read_record(path: Path, board: Path, report: Report) -> Record:
         report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
         raise Refused
     record, reasons = read_model(Record, path.name, content)
-    report.note("schema", reasons, "valid, and written the one way")
+    report.note("schema", reasons, "valid and in canonical form")
     if record is None:
         raise Refused
     try:
         proper = record_path(board, record.protocol, record.run)
-        report.note("place", [] if path == proper else [f"its content belongs to {proper}"], "where its names say")
+        report.note(
+            "place", [] if path == proper else [f"its content belongs to {proper}"], "its path matches its content"
+        )
     except UserError as error:
         report.note("place", [str(error)])
     report.stop_if_refused()
@@ -61,7 +63,9 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     report.stop_if_refused()
     experiment, reasons = experiment_of(record)
     if experiment is not None:
-        reasons = check_numbers(record, experiment, now=datetime.now(UTC))
+        admitted = doubts(record)
+        contradictory = [reason for reason in violations(record) if reason not in admitted]
+        reasons = check_numbers(record, experiment, now=datetime.now(UTC)) + contradictory
     report.note("numbers", reasons, "the record agrees with its experiment and with itself")
     if experiment is None:
         raise Refused
@@ -70,13 +74,13 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     report.note("artifact", check_artifact(record, experiment, artifact), kept)
     others = sources.older(path)
     reasons = copied(record, artifact, others, sources.board, sources.artifact)
-    report.note("copies", reasons, f"unlike {len(others)} records")
+    report.note("copies", reasons, f"compared with {len(others)} other records")
     report.stop_if_refused()
     claim = Claim.of_record(record)
     count = (record.evaluation.wide or record.evaluation).n_images
     data = sources.test_data(record.dataset.name, count, record.dataset.test_sha256, report)
     measure_again(claim, artifact, data.test, sources, report)
-    for reason in violations(record):
+    for reason in doubts(record):
         report.say(f"note     the board does not rank it: {reason}")
 
 

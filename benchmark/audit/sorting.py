@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,12 +14,15 @@ from benchmark.audit.places import place_of
 from benchmark.leaderboard.find import find_records
 from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
-from benchmark.results.store import artifact_path, record_path
+from benchmark.results.store import record_path
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.schema import Submission
 
 _NOT_PLAIN = "it is a link, an executable or another repository; boards hold plain files"
+_FOREIGN = "it does not belong to a board"
+_NO_RECORD = "the artifact belongs to no valid record"
+_LASTING = ("record", "artifact", "challenge", "evaluation")
 ItemKind = Literal["record", "evaluation", "challenge"]
 
 
@@ -29,6 +33,14 @@ class Item:
     kind: ItemKind
     path: Path
     name: str  # from the board, printable
+
+    @property
+    def beside(self) -> tuple[Path, ...]:
+        """Files that its outcome depends on as well, there or not."""
+        if self.kind == "challenge":
+            return (self.path.with_suffix(".safetensors"),)
+        artifacts = self.path.parents[2 if self.kind == "record" else 1] / "artifacts"
+        return (artifacts / f"{self.path.stem}.safetensors",) if self.kind == "record" else ()
 
 
 @dataclass
@@ -47,34 +59,35 @@ class Sorted:
             self.items.append(item)
 
 
-def everything(board: Path) -> Sorted:
-    """Return all records, evaluations and challenges of a board."""
+def everything(board: Path, records: Mapping[Path, Record]) -> Sorted:
+    """Return all records, evaluations and challenges of a board; what does not belong to one is refused."""
     work = Sorted()
-    kinds: tuple[tuple[ItemKind, str], ...] = (
-        *(("record", "records"), ("evaluation", "evaluations"), ("challenge", "challenges")),
-    )
-    for kind, folder in kinds:
-        for path in _files(board / folder, work, board):
-            name = path.relative_to(board).as_posix()
-            if place_of(name) == kind:
-                work.add(kind, path.with_suffix(".json"), board)
-            else:
-                work.refused.append((_printable(name), f"it is no name of a file below {folder}/"))
+    owned = {f"artifacts/{path.stem}.safetensors" for path in records}
+    for path in _files(board, work):
+        name = path.relative_to(board).as_posix()
+        place = place_of(name)
+        if place in ("record", "evaluation", "challenge"):
+            work.add(place, path.with_suffix(".json"), board)
+        elif place == "artifact" and name not in owned:
+            work.refused.append((_printable(name), _NO_RECORD))
+        elif place is None:
+            work.refused.append((_printable(name), _FOREIGN))
     return work
 
 
-def _files(place: Path, work: Sorted, board: Path) -> Iterator[Path]:
-    """Yield the files in a folder and in those inside it; a link is refused and not followed."""
-    if place.is_symlink():
-        work.refused.append((_printable(place.relative_to(board).as_posix()), _NOT_PLAIN))
-        return
-    for folder, folders, names in os.walk(place):
+def _files(board: Path, work: Sorted) -> Iterator[Path]:
+    """Yield the plain files of a board; anything else is refused, and no link is followed."""
+    for folder, folders, names in os.walk(board):
+        if Path(folder) == board:  # what a run leaves beside its results is no part of the board
+            folders[:] = [name for name in folders if name != "work"]
+            names = [name for name in names if name != "bench.json"]
         folders.sort()
         for path in (Path(folder, name) for name in sorted([*folders, *names])):
-            if path.is_symlink():
-                work.refused.append((_printable(path.relative_to(board).as_posix()), _NOT_PLAIN))
-            elif not path.is_dir():
+            mode = path.lstat().st_mode
+            if stat.S_ISREG(mode) and not mode & 0o111:
                 yield path
+            elif not stat.S_ISDIR(mode):
+                work.refused.append((_printable(path.relative_to(board).as_posix()), _NOT_PLAIN))
 
 
 def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -> Sorted:
@@ -103,15 +116,17 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
     removed = set[str]()
     for change in history.changes():
         place, name = place_of(change.name), _printable(change.name)
+        if place in _LASTING and not change.gone and history.content(change.name) is not None:
+            work.unchecked.append((name, "it was on the board and was changed; what is on a board stays as it is"))
         if place is None:
             if not change.gone:
-                work.refused.append((name, "it is no part of a board"))
+                work.refused.append((name, _FOREIGN))
         elif not change.plain:
             work.refused.append((name, _NOT_PLAIN))
         elif place == "submission":
-            removed |= _submission(work, change, name)
+            removed |= _submission(work, change)
         elif place in ("record", "challenge", "evaluation") and change.gone:
-            work.refused.append((name, f"the {place} was taken away; what is on a board stays"))
+            work.refused.append((name, f"the {place} was removed; what is on a board must stay"))
         elif place == "record":
             work.add("record", board / change.name, board)
         elif place == "evaluation":
@@ -121,9 +136,13 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
         elif place == "artifact":
             _artifact(work, change, name, records, board)
         elif place == "published":
-            work.unchecked.append((name, "published numbers and questions are read by people, with their sources"))
+            work.unchecked.append(
+                (name, "published numbers and questions are for people to review, with their sources")
+            )
         elif place == "figure":
             work.unchecked.append((name, "a picture cannot be compared; draw it with `python -m benchmark figures`"))
+        elif place == "prose":
+            work.unchecked.append((name, "prose is for people to review"))
         elif place == "page":
             work.pages = True
     for folder in sorted(removed):
@@ -134,21 +153,22 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
 
 
 def _artifact(work: Sorted, change: Change, name: str, records: Mapping[Path, Record], board: Path) -> None:
-    path = board / change.name
-    owners = [place for place, record in records.items() if artifact_path(board, record.run) == path]
+    owners = [path for path in records if path.stem == Path(change.name).stem]
     for owner in owners:
         work.add("record", owner, board)
     if change.gone:
-        work.refused.append((name, "the artifact was taken away; what is on a board stays"))
+        work.refused.append((name, "the artifact was removed; what is on a board must stay"))
     elif not owners:
-        work.refused.append((name, "the artifact belongs to no valid record"))
+        work.refused.append((name, _NO_RECORD))
 
 
-def _submission(work: Sorted, change: Change, name: str) -> set[str]:
+def _submission(work: Sorted, change: Change) -> set[str]:
     folder = "/".join(change.name.split("/")[:2])
     if change.gone:
         return {folder}
-    work.refused.append((name, "a submission is a proposal of its own, which `python -m benchmark verify` checks"))
+    reason = "submissions need a separate proposal; check them with `python -m benchmark verify`"
+    if (refusal := (_printable(folder), reason)) not in work.refused:
+        work.refused.append(refusal)
     return set()
 
 
@@ -157,11 +177,11 @@ def _removed_submission(work: Sorted, folder: str, history: History) -> None:
     content = history.content(f"{folder}/{RECORD}")
     submission = read_model(Submission, folder, history.content(f"{folder}/submission.json") or b"")[0]
     if content is None or submission is None:
-        work.unchecked.append((_printable(folder), "it was taken away and was no whole submission; look at it"))
+        work.unchecked.append((_printable(folder), "it was removed and was no complete submission; review it by hand"))
         return
     there = read_plain(record_path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
     if there != content:
-        work.refused.append((_printable(folder), "the submission was taken away and its record is not on the board"))
+        work.refused.append((_printable(folder), "the submission was removed although its record is not on the board"))
 
 
 def _printable(name: str) -> str:

@@ -76,7 +76,7 @@ class Sources:
             else:
                 report.leave("data", f"{difference}; give the folder of the others by --data-dir")
             raise Refused
-        report.note("data", [], f"{len(data.test)} test images of {name}, the stated ones")
+        report.note("data", [], f"{len(data.test)} test images of {name}, as stated")
         return data
 
     def older(self, path: Path) -> list[Record]:

@@ -50,10 +50,15 @@ def black_box(probe: Probe) -> Check:
     if SQUARE not in probe.verdicts:
         return Check("black_box", None, "not run", "black_box was not run: there are no verdicts of Square.")
     white_box = probe.surviving(without=(SQUARE,))
+    return black_box_of(int((white_box & ~probe.verdicts[SQUARE]).sum()), int(white_box.sum()))
+
+
+def black_box_of(broken: int, survivors: int) -> Check:
+    """Judge how many images that survive the white-box attacks Square breaks, as `black_box` does."""
     return judge_share(
         "black_box",
-        int((white_box & ~probe.verdicts[SQUARE]).sum()),
-        int(white_box.sum()),
+        broken,
+        survivors,
         NEWLY_BROKEN,
         found="that survived the white-box attacks fall to Square, which uses no gradient",
         advice="do not trust the gradients: find what masks them, and attack a smooth replacement (BPDA)",

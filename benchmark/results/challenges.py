@@ -162,8 +162,8 @@ def wrong_images(content: bytes, challenge: Challenge) -> str:
     except (SafetensorError, ValueError, KeyError):
         return "it is no safetensors file"
     if sorted(tensors) != ["index", "x_adv"]:
-        return f"it holds {', '.join(sorted(tensors)) or 'nothing'}; a challenge holds x_adv and index"
-    if tensors["index"].tolist() != challenge.broken:
+        return f"it holds {', '.join(sorted(tensors))[:60] or 'nothing'}; a challenge holds x_adv and index"
+    if tensors["index"].dtype != np.int64 or tensors["index"].tolist() != challenge.broken:
         return "its places are not those that the challenge names"
     images = tensors["x_adv"]
     if images.dtype != np.float32 or images.ndim != 4 or len(images) != len(challenge.broken):

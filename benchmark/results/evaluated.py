@@ -12,6 +12,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.file_kinds import EVALUATED, kind_of_content
+from benchmark.plain_files import kind_of
 from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
@@ -74,6 +75,8 @@ def load_evaluated(path: Path) -> Evaluated:
     Raises:
         UserError: if the file is missing or is no such result.
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UserError(f"{path} is {kind_of(path)}; give a file that `evaluate` wrote")
     try:
         return Evaluated.model_validate_json(path.read_bytes())
     except OSError as error:

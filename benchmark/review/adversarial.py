@@ -18,6 +18,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
 from benchmark.evaluation.autoattack import BALL_TOLERANCE
 from benchmark.file_kinds import kind_of_content
+from benchmark.plain_files import kind_of
 from benchmark.results.challenges import IMAGES_BYTES
 from benchmark.results.record import Record
 
@@ -45,6 +46,8 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
     Raises:
         UserError: if an image is outside the ball or [0, 1], or the file is not of this kind.
     """
+    if file.exists() and not file.is_file():  # a device has no end
+        raise UserError(f"{file} is {kind_of(file)}; give a safetensors file")
     try:
         if file.stat().st_size > IMAGES_BYTES:
             raise UserError(f"{file} is larger than {IMAGES_BYTES >> 30} GiB; submit fewer images at a time")
@@ -71,7 +74,9 @@ def _read(content: bytes, file: str, images: Images) -> tuple[Tensor, Tensor]:
     except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(f"{file} is no safetensors file: {str(error).splitlines()[0]}") from None
     if not {"x_adv"} <= set(tensors) <= {"x_adv", "index"}:
-        raise UserError(f"{file} holds {sorted(tensors)}; it must hold x_adv, and index if it has not all images")
+        raise UserError(
+            f"{file} holds {str(sorted(tensors))[:100]}; it must hold x_adv, and index if it has not all images"
+        )
     adversarial = tensors["x_adv"]
     index = tensors.get("index", torch.arange(len(images)))
     if index.dtype != torch.int64 or index.dim() != 1 or len(index) == 0 or len(index.unique()) != len(index):

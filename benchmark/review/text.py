@@ -52,6 +52,6 @@ def challenge_text(found: Verdict) -> str:
     else:
         lines += [
             f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}",
-            f"stored {found.path}; `python -m benchmark leaderboard` settles the pages",
+            f"stored {found.path}; run `python -m benchmark leaderboard` to update the pages",
         ]
     return "\n".join(map(terminal_line, lines))

@@ -12,10 +12,10 @@ from benchmark.experiment import Experiment
 from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
 from benchmark.review.recount import recount
-from benchmark.submission.contradictions import differing
 from benchmark.submission.download import download
 from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.reading import Parts
+from benchmark.submission.training_claims import differing
 
 
 def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, list[str]]:

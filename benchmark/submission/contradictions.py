@@ -8,15 +8,15 @@ from typing import Any
 from pydantic import ValidationError
 
 from benchmark.catalogue import CONFIGS
-from benchmark.cost import TRAINING_PART, training_images
 from benchmark.data.catalog import KNOWN
-from benchmark.data.splits import VALIDATION_SHARE
 from benchmark.errors import UserError
+from benchmark.evaluation.attack_checks import black_box_of
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import resolve
 from benchmark.results.record import Record
 from benchmark.submission.reading import is_built_in
+from benchmark.submission.training_claims import check_training, differing
 from benchmark.suite import expand, load_suite
 from methods.allocation import allocate, weight_budget
 
@@ -25,6 +25,7 @@ MAX_THREADS = 1024
 MAX_SECONDS = 10 * 365 * 86_400.0  # of a duration
 EARLIEST = datetime(2022, 1, 1, tzinfo=UTC)
 CLOCK_SLACK = timedelta(days=1)
+_SHARES = ("zero_gradients", "logit_scale", "more_steps", "unbounded", "transfer")  # of gradient health
 
 
 def experiment_of(record: Record) -> tuple[Experiment | None, list[str]]:
@@ -53,21 +54,12 @@ def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> l
         return limits
     return [
         *_against_config(record, experiment),
-        *_training(record, experiment),
+        *check_training(record, experiment),
         *_budget(record, experiment),
         *_method(record, experiment),
         *_preset(record, experiment),
         *_times(record, now),
-        *_black_box(record),
-    ]
-
-
-def differing(pairs: dict[str, tuple[Any, Any]], told: str) -> list[str]:
-    """Return one sentence for every pair (the record's, the other's) that differs; `told` names the other."""
-    return [
-        f"{what}: the record says {claimed}, {told} {found}"
-        for what, (claimed, found) in pairs.items()
-        if claimed != found
+        *_health(record),
     ]
 
 
@@ -118,58 +110,6 @@ def _against_config(record: Record, experiment: Experiment) -> list[str]:
         "images of PGD": (evaluation.wide.n_images if evaluation.wide else images, asked.pgd.images or images),
     }
     return differing(pairs, "its config gives")
-
-
-def _training(record: Record, experiment: Experiment) -> list[str]:
-    """Compare image counts, passes and the history with what the experiment implies."""
-    training, data = record.training, record.dataset
-    known = KNOWN.get(data.name)
-    pairs: dict[str, tuple[Any, Any]] = {}
-    if known is not None:
-        pairs["classes"] = (data.num_classes, known.num_classes)
-        pairs["image_shape"] = (data.image_shape, (known.channels, known.size, known.size))
-    if data.name in TRAINING_PART:
-        pairs["training images"] = (data.train_images, training_images(experiment))
-        held_out = max(1, round(VALIDATION_SHARE * TRAINING_PART[data.name]))
-        pairs["validation images"] = (data.validation_images, held_out)
-    first_phase = experiment.first_phase and experiment.first_phase.model_dump()
-    told = training.first_phase and training.first_phase.model_dump(exclude={"weights_sha256"})
-    pairs["first phase"] = (told, first_phase)
-    own = round(len(training.history) * data.train_images * experiment.passes_per_image)
-    if training.first_phase is None:
-        pairs["passes"] = (training.passes, float(own))
-    reasons = differing(pairs, "its experiment gives")
-    if training.passes < own:
-        reasons.append(f"passes: the record says {training.passes:,.0f}, its own epochs alone are {own:,}")
-    if data.train_sha256 == data.test_sha256:
-        reasons.append("training data: they are the test data")
-    return reasons + _history(record)
-
-
-def _history(record: Record) -> list[str]:
-    """Compare the epochs with the phases, the clock and the network that was selected."""
-    training, reasons = record.training, list[str]()
-    lines, phases = training.history, [(phase.get("name"), phase.get("epochs")) for phase in training.phases]
-    epochs_of = [(name, epochs) for name, epochs in phases if isinstance(epochs, int)]
-    if (count := sum(epochs for _, epochs in epochs_of)) != training.epochs:
-        return [f"phases: they have {count} epochs together, the training has {training.epochs}"]
-    names = list[object]()  # of the last epochs; there may be said to be a billion
-    for name, epochs in reversed(epochs_of):
-        names += [name] * min(epochs, len(lines) - len(names))
-    if names[::-1] != [line.phase for line in lines]:
-        reasons.append("history: its epochs are not those of the phases")
-    seconds = [line.seconds for line in lines]
-    if seconds != sorted(seconds) or (seconds and training.seconds < seconds[-1]):
-        reasons.append("history: its clock runs backwards, or beyond training.seconds")
-    if not min(1, training.epochs) <= training.selected_epoch <= training.epochs:
-        reasons.append(f"selected_epoch is {training.selected_epoch}, the training has {training.epochs} epochs")
-    for line in lines:
-        if line.epoch == training.selected_epoch and line.kept_weights != record.compression.kept_weights:
-            reasons.append(
-                f"kept_weights: the record says {record.compression.kept_weights:,}, its history "
-                f"{line.kept_weights:,} at the selected epoch {line.epoch}"
-            )
-    return reasons
 
 
 def _budget(record: Record, experiment: Experiment) -> list[str]:
@@ -239,10 +179,18 @@ def _times(record: Record, now: datetime) -> list[str]:
     return []
 
 
-def _black_box(record: Record) -> list[str]:
-    """Compare the one check of gradient health that follows from the verdicts alone."""
+def _health(record: Record) -> list[str]:
+    """Compare the one check of gradient health that follows from the verdicts alone, and the range of the shares."""
     evaluation = record.evaluation
+    stated = {check.name: check for check in evaluation.health}
     white = evaluation.right("clean") & evaluation.right("pgd") & evaluation.right("fab-t")
-    share = int((white & ~evaluation.right("square")).sum()) / int(white.sum()) if white.any() else None
-    told = next(check.value for check in evaluation.health if check.name == "black_box")
-    return differing({"gradient health, black_box": (told, share)}, "its verdicts give")
+    check = black_box_of(int((white & ~evaluation.right("square")).sum()), int(white.sum()))
+    claimed = stated["black_box"]
+    pairs: dict[str, tuple[Any, Any]] = {
+        "gradient health, black_box": ((claimed.value, claimed.verdict), (check.value, check.verdict))
+    }
+    reasons = differing(pairs, "its verdicts give")
+    for name in _SHARES:
+        if (value := stated[name].value) is not None and not 0 <= value <= 1:
+            reasons.append(f"gradient health, {name}: its value is {value}, a share lies between 0 and 1")
+    return reasons

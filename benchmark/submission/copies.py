@@ -94,12 +94,12 @@ def _likeness_reason(
         return f"{share:.1%} of the verdicts differ, between honest rows several percent do"
     if _shape(other) != _shape(record):
         return ""
-    path = artifact_path(folder, other.run)
-    if not path.is_file():
-        return ""
     try:
+        path = artifact_path(folder, other.run)
+        if not path.is_file():
+            return ""
         found = likeness(artifact, read(path))
-    except UserError:  # the board's own check tells of a damaged artifact
+    except UserError:  # the board's own check reports a damaged artifact, or a link
         return ""
     return (
         f"their filters have a mean cosine of {found:.4f}, at most {NEAR_COPY} is believed" if found > NEAR_COPY else ""

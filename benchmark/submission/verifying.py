@@ -108,7 +108,7 @@ def _parts(folder: Path, report: Report) -> Parts:
     report.note("files", list(files.reasons), f"{len(files.contents)} plain files, {total:,} bytes")
     report.stop_if_refused()
     models, reasons = read_models(files)
-    report.note("schema", reasons, "valid, and written the one way")
+    report.note("schema", reasons, "valid and in canonical form")
     if models is None:
         raise Refused
     submission, record = models
@@ -119,7 +119,7 @@ def _parts(folder: Path, report: Report) -> Parts:
     if parts is None:
         raise Refused
     if parts.source is not None:
-        report.note("method", check_source(parts.source), "its file is plain text; it is not run, only people read it")
+        report.note("method", check_source(parts.source), "plain text; it is never run")
         report.stop_if_refused()
     return parts
 
@@ -145,7 +145,9 @@ def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, repo
         report.note("artifact", reasons, note)
         board = load_records(request.board)
         report.note(
-            "copies", copied(parts.record, artifact, board, request.board), f"unlike all {len(board)} records here"
+            "copies",
+            copied(parts.record, artifact, board, request.board),
+            f"compared with {len(board)} records on the board",
         )
     else:
         report.note("artifact", reasons)

@@ -118,7 +118,7 @@ class Board:
             "artifact_sha256": record.artifact.sha256,
             "images_sha256": hashlib.sha256(images).hexdigest(),
             "credit": "Mallory",
-            "date": "2026-01-02",
+            "date": record.provenance.started[:10],
             "broken": sorted(broken),
         } | changes
         stem = f"{fields['date']}-{fields['images_sha256'][:8]}"

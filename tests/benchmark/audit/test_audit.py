@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -140,6 +141,11 @@ def adversarial(board):
 def test_a_challenge_that_breaks_images_passes(board, adversarial, monkeypatch):
     monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
     moved, wrong, _ = adversarial
+    right = board.verdicts_of(fields := board.read())
+    new = next(place for place in wrong.tolist() if right["clean"][place])
+    for name in VERDICTS:  # the attacks of this record missed an image
+        right[name][new] = True
+    board.write(board.with_verdicts(fields, right))
     board.challenge({"x_adv": moved[wrong], "index": wrong}, wrong.tolist())
     board.leaderboard()
 
@@ -174,14 +180,28 @@ def test_a_challenge_with_images_that_the_network_gets_right_is_refused(board, a
     moved, _, right = adversarial
     board.challenge({"x_adv": moved[right], "index": right}, right.tolist())
 
-    assert f"attack: the network classifies {len(right)} of {len(right)} images right" in board.refusals("56d8")
+    assert f"attack: the network classifies {len(right)} of {len(right)} images correctly" in board.refusals("56d8")
+
+
+def test_a_challenge_that_breaks_nothing_new_is_refused(board, adversarial, monkeypatch):
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
+    moved, wrong, _ = adversarial
+    robust = torch.from_numpy(board.verdicts_of(board.read())["square"])
+    broken = wrong[~robust[wrong]]
+    board.challenge({"x_adv": moved[broken], "index": broken}, broken.tolist())
+
+    assert "attack: it breaks no image that was counted as robust before it" in board.refusals("56d8")
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"artifact_sha256": "0" * 64}, "artifact: record, challenge and artifacts/ have three hashes"),
+        (
+            {"artifact_sha256": "0" * 64},
+            "artifact: the record, the challenge and the file in artifacts/ have different hashes",
+        ),
         ({"images_sha256": "0" * 64}, "images: it is missing or not the file"),
+        ({"date": "2000-01-01"}, "date: 2000-01-01 lies before the record's run"),
         ({"date": "2999-01-01"}, "its date, 2999-01-01, lies in the future"),
         ({"credit": "<b>Mallory</b>"}, "credit: '<b>Mallory</b>' holds markup"),
     ],
@@ -214,6 +234,102 @@ def test_an_audit_that_was_stopped_goes_on(board, monkeypatch):
     assert second.output.count("ok       autoattack: measured") == 2
 
 
+@pytest.mark.parametrize("content", ["", "{", "[1, 2]", '[["x"], [], []]', '{"a": 1, "b": 2}', '["x", []]'])
+def test_a_damaged_journal_is_no_journal(board, monkeypatch, content):
+    measured = []
+
+    def stops(claim, network, images, effort, report):
+        measured.append(1)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", stops)
+    assert board.audit().exit_code == 130
+    (kept,) = Path("runs", "audit").rglob("*.json")
+    kept.write_text(content, encoding="utf-8")
+
+    assert board.audit().exit_code == 0
+    assert len(measured) == 4
+
+
+def test_what_was_missing_is_looked_for_again(board, monkeypatch):
+    content, measured = board.artifact().read_bytes(), []
+
+    def stops(claim, network, images, effort, report):
+        measured.append(1)
+        if len(measured) == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", stops)
+    board.artifact().unlink()
+    assert board.audit().exit_code == 130
+    board.artifact().write_bytes(content)
+
+    assert board.audit().exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("artifacts/orphan.safetensors", "the artifact belongs to no valid record"),
+        ("evil.sh", "it does not belong to a board"),
+        ("records/x/a___b.json", "schema: a___b.json: it is not JSON"),
+        ("evil.html", "it does not belong to a board"),
+        ("site/evil.html", "site/evil.html is no page of this board"),
+    ],
+)
+def test_a_whole_board_has_nothing_that_does_not_belong_to_it(board, monkeypatch, name, reason):
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
+    (board.folder / name).parent.mkdir(exist_ok=True)
+    (board.folder / name).write_text("x", encoding="utf-8")
+
+    result = board.audit()
+
+    assert result.exit_code == 1
+    assert reason in result.output
+    assert result.output.count("12 verdicts are the artifact's") == 2
+
+
+@pytest.mark.parametrize("place", ["artifact", "challenge"])
+def test_a_link_is_refused_and_not_read(board, adversarial, monkeypatch, tmp_path, place):
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
+    moved, wrong, _ = adversarial
+    path = board.challenge({"x_adv": moved[wrong], "index": wrong}, wrong.tolist()).with_suffix(".safetensors")
+    path = board.artifact() if place == "artifact" else path
+    path.rename(tmp_path / "elsewhere.safetensors")
+    path.symlink_to(tmp_path / "elsewhere.safetensors")
+
+    result = board.audit()
+
+    assert result.exit_code == 1
+    assert "it is a link, an executable or another repository" in result.output
+    assert result.output.count("12 verdicts are the artifact's") >= 1
+
+
+@pytest.mark.parametrize(
+    ("check", "changes", "reason"),
+    [
+        ("black_box", {"verdict": "suspect"}, "gradient health, black_box: the record says"),
+        ("unbounded", {"value": -123.5}, "gradient health, unbounded: its value is -123.5"),
+    ],
+)
+def test_health_that_contradicts_the_verdicts_is_refused(board, check, changes, reason):
+    fields = board.read()
+    (found,) = (each for each in fields["evaluation"]["health"] if each["name"] == check)
+    found.update(changes)
+    board.write(fields)
+
+    assert reason in board.refusals("56d8")
+
+
+def test_robust_images_that_are_wrong_when_clean_are_refused(board):
+    right = board.verdicts_of(fields := board.read())
+    right["pgd"] |= ~right["clean"]
+    board.write(board.with_verdicts(fields, right))
+
+    assert "numbers: PGD counts images as robust that are wrong without any attack" in board.refusals("56d8")
+
+
 def test_what_breaks_a_check_is_a_refusal(board, monkeypatch):
     def broken(*args):
         raise ZeroDivisionError("0 / 0")
@@ -227,9 +343,9 @@ def test_what_breaks_a_check_is_a_refusal(board, monkeypatch):
     ("options", "message"),
     [
         (("nothing",), "nothing"),
-        (("--since", "0123456789"), "git cannot compare"),
-        (("--since", "--output=x"), "is no commit"),
-        (("56d8", "--since", "HEAD"), "leave the rows out"),
+        (("--since", "0123456789"), "is no commit of the git repository"),
+        (("--since", "--output=x"), "is no commit of the git repository"),
+        (("56d8", "--since", "HEAD"), "not both"),
     ],
 )
 def test_a_mistake_of_the_call_is_one_sentence(board, options, message):
@@ -287,7 +403,9 @@ def _raised(fields):
     [
         (_raised, "curve: accuracy at epsilon 0.0"),
         (lambda fields: fields.update(curve_area=0.9), "numbers: curve_area is 0.9, its points give"),
-        (lambda fields: fields["artifact"].update(sha256="0" * 64), "the file's name does not begin with artifact"),
+        (lambda fields: fields["artifact"].update(sha256="0" * 64), "the file is not named after its artifact"),
+        (lambda fields: fields["artifact"].update(statistics="float16"), "the file is not the one that was measured"),
+        (lambda fields: fields["machine"].update(started="2999-01-01T00:00:00+00:00"), "is not possible"),
         (lambda fields: fields.update(shard={"index": 1, "count": 2}), "numbers: it is a shard"),
         (lambda fields: fields["curve"].pop(), "the radii of its curve are not those of its protocol"),
         (lambda fields: fields["evaluation"]["pgd"].update(steps=50), "its attacks are not those of"),

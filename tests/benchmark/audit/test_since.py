@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+from pathlib import Path
 
 import pytest
 
 from benchmark.errors import UserError
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """Run git in a folder."""
+    name = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
+    ran = subprocess.run(["git", "-C", str(folder), *name, *arguments], capture_output=True, text=True, check=True)
+    return ran.stdout.strip()
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +52,7 @@ def test_a_new_row_is_checked_with_its_pages_and_the_changelog(board):
     path = board.folder / "CHANGELOG.md"
     path.write_text(path.read_text(encoding="utf-8").replace("\n- ", "\n- Ada says: ", 1), encoding="utf-8")
 
-    assert "CHANGELOG.md: it has entries for more than one state, or others" in board.refusals("--since", "HEAD")
+    assert "CHANGELOG.md: it has entries for several states, or entries that" in board.refusals("--since", "HEAD")
 
 
 def test_a_changed_record_is_checked_whether_committed_or_not(board):
@@ -63,7 +72,7 @@ def test_a_changed_record_is_checked_whether_committed_or_not(board):
 def test_what_was_taken_away_is_refused(board, kind):
     (board.records[0] if kind == "records" else board.artifact()).unlink()
 
-    assert "was taken away; what is on a board stays" in board.refusals("--since", "HEAD")
+    assert "was removed; what is on a board must stay" in board.refusals("--since", "HEAD")
 
 
 def test_an_artifact_without_a_record_is_refused(board):
@@ -86,7 +95,7 @@ def test_a_file_that_is_no_part_of_a_board_is_refused(board, name):
     path.parent.mkdir(exist_ok=True, parents=True)
     path.write_text("x", encoding="utf-8")
 
-    assert "it is no part of a board" in board.refusals("--since", "HEAD")
+    assert "it does not belong to a board" in board.refusals("--since", "HEAD")
 
 
 def test_a_link_and_an_executable_are_refused(board, tmp_path):
@@ -134,10 +143,67 @@ def test_what_people_must_read_is_not_green(board, name):
     assert f"not checked: {name}: " in board.refusals("--since", "HEAD")
 
 
-def test_prose_is_free(board):
+@pytest.mark.parametrize("what", ["record", "artifact"])
+def test_what_is_on_a_board_does_not_change_unseen(board, what):
+    """Even if every check of the new content passes."""
+    if what == "record":
+        fields = board.read()
+        fields["provenance"]["seconds"] += 1
+        board.write(fields)
+    else:
+        os.utime(board.artifact())
+        assert board.audit("--since", "HEAD").exit_code == 0  # only its time changed
+        board.artifact().write_bytes(b"x")
+    board.leaderboard()
+
+    assert "it was on the board and was changed; what is on a board stays as it is" in board.refusals("--since", "HEAD")
+
+
+@pytest.mark.parametrize("name", ["site/evil.html", "site/x.js", "evil.md", "evil.json", "site/rows/p/x.html"])
+def test_a_page_that_no_record_gives_is_refused(board, name):
+    (board.folder / name).parent.mkdir(exist_ok=True, parents=True)
+    (board.folder / name).write_text("<script>alert(1)</script>", encoding="utf-8")
+
+    assert f"pages: {name} is no page of this board" in board.refusals("--since", "HEAD")
+
+
+@pytest.mark.parametrize("name", ["HEAD..HEAD", "HEAD~1...HEAD", "HEAD^-", "HEAD^@", ":/x", "HEAD:leaderboards"])
+def test_what_is_no_single_commit_is_a_mistake(board, name):
+    board.records[0].write_text("{}", encoding="utf-8")
+
+    result = board.audit("--since", name)
+
+    assert isinstance(result.exception, UserError)
+    assert "is no commit of the git repository" in str(result.exception)
+
+
+def test_what_git_ignores_is_looked_at(board):
+    (board.folder.parent / ".gitignore").write_text("leaderboards\n*.json\n", encoding="utf-8")
+    (board.folder / "x.exe").write_text("x", encoding="utf-8")
+    (board.folder / "work").mkdir()
+    (board.folder / "work" / "x").write_text("of a run", encoding="utf-8")
+
+    assert "x.exe: it does not belong to a board" in (refusals := board.refusals("--since", "HEAD"))
+    assert "work" not in refusals
+
+
+def test_a_submodule_is_refused_whatever_its_settings_say(board):
+    inner = board.folder / "records" / "other"
+    inner.mkdir()
+    head = git(board.folder, "rev-parse", "HEAD")
+    git(board.folder, "update-index", "--add", "--cacheinfo", f"160000,{head},leaderboards/records/other")
+    (board.folder.parent / ".gitmodules").write_text(
+        '[submodule "o"]\n\tpath = leaderboards/records/other\n\turl = x\n\tignore = all\n', encoding="utf-8"
+    )
+    git(board.folder, "commit", "-qm", "x")
+
+    assert "records/other: it does not belong to a board" in board.refusals("--since", "HEAD~1")
+
+
+def test_prose_is_for_people(board):
     (board.folder / "README.md").write_text("Hello", encoding="utf-8")
 
-    assert board.audit("--since", "HEAD").exit_code == 0
+    assert "not checked: README.md: prose is for people to review" in board.refusals("--since", "HEAD")
 
 
 def _pending(board, record_number=0):
@@ -181,7 +247,7 @@ def test_a_pending_submission_may_not_go_while_its_record_is_not_on_the_board(bo
 
     refusals = board.refusals("--since", "HEAD")
 
-    assert "submissions/mine: the submission was taken away and its record is not on the board" in refusals
+    assert "submissions/mine: the submission was removed although its record is not on the board" in refusals
 
 
 def test_a_submission_beside_other_changes_is_refused(board):
@@ -189,4 +255,4 @@ def test_a_submission_beside_other_changes_is_refused(board):
     folder.mkdir(parents=True)
     (folder / "record.json").write_text("{}", encoding="utf-8")
 
-    assert "a submission is a proposal of its own" in board.refusals("--since", "HEAD")
+    assert "submissions need a separate proposal" in board.refusals("--since", "HEAD")

@@ -417,7 +417,7 @@ def test_an_image_that_only_pgd_breaks_is_found_on_another_kind_of_machine_too(f
     forger.flip(record, place, right=True)
     forger.resample(record)
 
-    assert f"pgd: the record counts image {place} as robust; with 5 other seeds it was broken" in forger.reasons()
+    assert f"pgd: the record counts image {place} as robust; with 30 other seeds it was broken" in forger.reasons()
 
 
 @pytest.mark.parametrize("right", [True, False])
@@ -428,6 +428,7 @@ def test_one_edited_image_is_found_on_another_kind_of_machine_too(forger, monkey
     monkeypatch.setattr(remeasure, "check_health", lambda *args: [])  # which may notice as well
     monkeypatch.setattr(replay, "fitting_attacks", lambda *args: QUICK)
     monkeypatch.setattr(replay, "OTHER_SEEDS", 2)
+    monkeypatch.setattr(replay, "SURVIVED_SEEDS", 2)
     record = forger.read()
     place = _broken(record) if right else _robust(record)
     forger.flip(record, place, right=right)
@@ -443,6 +444,7 @@ def test_an_edited_image_is_found_in_a_random_part(forger, monkeypatch):
     monkeypatch.setattr(remeasure, "check_health", lambda *args: [])
     monkeypatch.setattr(replay, "fitting_attacks", lambda *args: ())
     monkeypatch.setattr(replay, "OTHER_SEEDS", 2)
+    monkeypatch.setattr(replay, "SURVIVED_SEEDS", 2)
     monkeypatch.setattr(replay, "fitting_images", lambda most, *args: most)
     record = forger.read()
     place = _broken(record)

@@ -55,7 +55,7 @@ def test_a_forged_verdict_is_found_by_one_attack_where_two_take_too_long(forged,
     reasons, note = check_autoattack(make(3, exact=False), lambda line: None)
 
     assert reasons == [
-        f"apgd-ce: the record counts image {place} as robust; with 5 other seeds it was broken every time"
+        f"apgd-ce: the record counts image {place} as robust; with 30 other seeds it was broken every time"
     ]
     assert note.startswith("apgd-ce on ")
 
@@ -79,7 +79,7 @@ def test_only_an_attack_that_is_random_is_held_against_a_verdict_by_other_seeds(
     gained = replay._doubts(make(0, exact=False), "square", ~lost & False, lost, print)
 
     assert (fab, gained) == ([], [])
-    assert "with 5 other seeds it was broken every time" in square[0]
+    assert "with 30 other seeds it was broken every time" in square[0]
     assert set(attacked) == {("square",)}
 
 

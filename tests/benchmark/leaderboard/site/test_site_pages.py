@@ -249,7 +249,7 @@ def test_a_row_page_shows_both_seeds_with_their_counts_hash_and_command(site, re
     page = site[f"site/rows/{PROTOCOL}/{first.run_hash[:6]}.html"]
     assert len(page) < 60_000
     for record in (first, second):
-        assert f"python -m benchmark reproduce {record.run_hash[:6]} --quick" in page
+        assert f"python -m benchmark reproduce {record.run_hash[:6]} --protocol {record.protocol} --quick" in page
     assert page.count(first.artifact.sha256) == 2
     assert '<th scope="row">PGD</th><td class="num">50</td><td class="num">50.00</td>' in page
     assert "training:\n  epochs: 400" in page, "the config is indented text"
