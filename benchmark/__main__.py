@@ -65,7 +65,7 @@ def main() -> None:
     # threads five times as long. OpenMP reads this once, when torch is loaded, which no command has done yet.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
-        sys.exit(app(prog_name="python -m benchmark", standalone_mode=False))
+        sys.exit(app(prog_name="python -m benchmark", standalone_mode=False) or 0)
     except _UsageError as error:
         error.message = terminal_line(error.message)
         error.show()

@@ -139,7 +139,7 @@ def files_below(place: Path, folder: Path, ending: str) -> list[Path]:
                         waiting.append(current / entry.name)
                     elif entry.name.endswith(ending):
                         files.append(current / entry.name)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # a file of that name is refused where something is written
             continue
         except OSError as error:
             raise UserError(f"{current} cannot be read as a folder ({error.strerror}); check it") from None

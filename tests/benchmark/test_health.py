@@ -260,9 +260,9 @@ def test_an_honest_network_passes_every_check_for_few_and_for_many_images(networ
     monkeypatch.setattr("benchmark.evaluation.autoattack.CASCADE", ("apgd-ce", "apgd-t"))
     monkeypatch.setattr("benchmark.evaluation.autoattack.STANDARD_TARGETS", 4)
     model = network()
-    of_all = attacked(model, test_images(200)) | of_autoattack(model, test_images(200))
+    of_all = attacked(model, test_images(120)) | of_autoattack(model, test_images(120))
     of_all["fab-t"] = of_all["square"] = of_all["apgd-t"]
-    for count in (24, 64, 200):
+    for count in (24, 64, 120):
         data, verdicts = test_images(count), {name: bits[:count] for name, bits in of_all.items()}
 
         checks = checked(model, data, verdicts, parent=honest() if count == 64 else None)
