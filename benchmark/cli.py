@@ -98,7 +98,7 @@ def plan(
 ) -> None:
     """Print every experiment of a suite with state, cost and the reported number it reproduces; train nothing.
 
-    This imports, and so runs, the files and modules with its methods.
+    A file or module with one of its methods is imported, which runs its code.
     """
     from benchmark.bench.measured import load_measurement
     from benchmark.plan_text import plan_lines

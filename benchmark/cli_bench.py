@@ -19,8 +19,8 @@ def bench(
         str | None,
         typer.Argument(
             help="Measure the training steps and networks of this suite, as `plan` names it. Default: one network "
-            "under every kind of training step, beside the plain implementation. Methods that a YAML file "
-            "names as a file or module are imported, and so run.",
+            "under every kind of training step, beside the plain implementation. A method that the YAML "
+            "file gives as a file or module is imported, which runs its code.",
             show_default=False,
         ),
     ] = None,

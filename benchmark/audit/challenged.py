@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import read_artifact
-from benchmark.audit.sources import Sources
+from benchmark.audit.sources import Sources, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.plain_files import read_plain
@@ -21,8 +21,6 @@ from benchmark.results.challenges import (
 )
 from benchmark.results.store import artifact_path, record_path
 from benchmark.review.adversarial import try_content
-from benchmark.submission.files import LIMITS, RECORD
-from benchmark.submission.reading import read_model
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.sample import MAX_HEADER
 from benchmark.submission.texts import text_refusal
@@ -39,14 +37,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     Raises:
         Refused: where the checks end early; the report has the reasons.
     """
-    content = read_plain(path, LIMITS[RECORD])
-    if content is None:
-        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
-        raise Refused
-    challenge, reasons = read_model(Challenge, path.name, content)
-    report.note("schema", reasons, "valid and in canonical form")
-    if challenge is None:
-        raise Refused
+    challenge = read_file(Challenge, path, report)
     refusal = text_refusal("credit", challenge.credit)
     late = [f"its date, {challenge.date}, lies in the future"] if challenge.date > datetime.now(UTC).date() else []
     report.note("texts", ([f"credit: {refusal}"] if refusal else []) + late, "a plain name and a date")

@@ -51,15 +51,7 @@ class History:
         if self.board.is_symlink():
             raise UserError(f"{self.board} is a link, which git does not compare; give --out the folder itself")
         changed: dict[str, Change] = {}
-        options = (
-            "--raw",
-            "--no-renames",
-            "--no-ext-diff",
-            "--no-textconv",
-            "--ignore-submodules=none",
-            "--relative",
-            "-z",
-        )
+        options = ("--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--relative")
         fields = self._git("diff", "-z", *options).split(b"\0")
         for meta, name in zip(fields[0::2], fields[1::2], strict=False):
             modes = meta.decode("ascii").lstrip(":").split()[:2]

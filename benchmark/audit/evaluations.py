@@ -9,12 +9,11 @@ from pathlib import Path
 
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.audit.rows import measure_again
-from benchmark.audit.sources import Sources
+from benchmark.audit.sources import Sources, read_file
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED
-from benchmark.plain_files import read_plain
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.protocol import Protocol
@@ -22,8 +21,6 @@ from benchmark.results.store import artifact_path
 from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import CLOCK_SLACK, EARLIEST, MAX_THREADS
-from benchmark.submission.files import LIMITS, RECORD
-from benchmark.submission.reading import read_model
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import part_texts
 
@@ -34,14 +31,7 @@ def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
     Raises:
         Refused: where the checks end early; the report has the reasons.
     """
-    content = read_plain(path, LIMITS[RECORD])
-    if content is None:
-        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
-        raise Refused
-    evaluated, reasons = read_model(Evaluated, path.name, content)
-    report.note("schema", reasons, "valid and in canonical form")
-    if evaluated is None:
-        raise Refused
+    evaluated = read_file(Evaluated, path, report)
     report.note("texts", part_texts(evaluated), "no markup, no hidden characters")
     report.note("numbers", _contradictions(path, evaluated), "the file agrees with its name and with itself")
     report.stop_if_refused()

@@ -10,7 +10,7 @@ from benchmark.audit.changes import History
 from benchmark.audit.places import place_of
 from benchmark.errors import UserError
 from benchmark.leaderboard.changelog import CHANGELOG
-from benchmark.leaderboard.render import changelog_from, check_pages, pages
+from benchmark.leaderboard.render import changelog_from, inspect_pages
 from benchmark.plain_files import read_plain
 from benchmark.submission.report import Report
 
@@ -20,10 +20,8 @@ MAX_PAGE = 2**27  # bytes
 def audit_pages(board: Path, history: History | None, report: Report) -> None:
     """Check every page, and the changelog against its state at a commit, if there is one."""
     try:
-        made = pages(board)
-        problems = check_pages(board) + [
-            f"{name} is no page of this board" for name in _pages(board) if name not in made
-        ]
+        made, problems = inspect_pages(board)
+        problems += [f"{name} is no page of this board" for name in _pages(board) if name not in made]
         report.note("pages", problems, "they agree with their records")
         if history is not None and not problems:
             _audit_changelog(board, history, report)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import Artifact, unpack
-from benchmark.audit.sources import Sources
+from benchmark.audit.sources import Sources, read_file
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
@@ -19,9 +19,8 @@ from benchmark.submission.artifact import check_artifact
 from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import check_numbers, experiment_of
 from benchmark.submission.copies import copied
-from benchmark.submission.files import ARTIFACT, LIMITS, RECORD
+from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.measuring import use_threads_of
-from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import check_attacks, check_clean_images
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import record_texts
@@ -33,14 +32,7 @@ def read_record(path: Path, board: Path, report: Report) -> Record:
     Raises:
         Refused: if it is no valid record, or lies where it does not belong.
     """
-    content = read_plain(path, LIMITS[RECORD])
-    if content is None:
-        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
-        raise Refused
-    record, reasons = read_model(Record, path.name, content)
-    report.note("schema", reasons, "valid and in canonical form")
-    if record is None:
-        raise Refused
+    record = read_file(Record, path, report)
     try:
         proper = record_path(board, record.protocol, record.run)
         report.note(

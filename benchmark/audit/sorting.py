@@ -26,7 +26,7 @@ _LASTING = ("record", "artifact", "challenge", "evaluation")
 ItemKind = Literal["record", "evaluation", "challenge"]
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Item:
     """A file whose content is checked."""
 
@@ -39,8 +39,9 @@ class Item:
         """Files that its outcome depends on as well, there or not."""
         if self.kind == "challenge":
             return (self.path.with_suffix(".safetensors"),)
-        artifacts = self.path.parents[2 if self.kind == "record" else 1] / "artifacts"
-        return (artifacts / f"{self.path.stem}.safetensors",) if self.kind == "record" else ()
+        if self.kind == "record":
+            return (self.path.parents[2] / "artifacts" / f"{self.path.stem}.safetensors",)
+        return ()
 
 
 @dataclass

@@ -6,15 +6,22 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+
+from pydantic import BaseModel
 
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
+from benchmark.plain_files import read_plain
 from benchmark.results.record import Record
+from benchmark.submission.files import LIMITS, RECORD
+from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import Effort
 from benchmark.submission.report import Refused, Report
 
+M = TypeVar("M", bound=BaseModel)
 MAX_HELD = 2**28  # parameters of artifacts in memory, a gigabyte
 
 
@@ -93,3 +100,20 @@ class Sources:
             note = f"test_sha256 is {sha256[:12]}, {used[0][1]} records of {name} on this board have {used[0][0][:12]}"
             report.note("data", [note])
             raise Refused
+
+
+def read_file(model: type[M], path: Path, report: Report) -> M:
+    """Read a JSON file of a board as `verify` reads one.
+
+    Raises:
+        Refused: if it is no plain file, or not valid.
+    """
+    content = read_plain(path, LIMITS[RECORD])
+    if content is None:
+        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
+        raise Refused
+    parsed, reasons = read_model(model, path.name, content)
+    report.note("schema", reasons, "valid and in canonical form")
+    if parsed is None:
+        raise Refused
+    return parsed

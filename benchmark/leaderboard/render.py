@@ -163,6 +163,14 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
 def check_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[str]:
     """Return one sentence for every page or picture that is missing, edited or left over; empty if all agree.
 
+    See `inspect_pages`.
+    """
+    return inspect_pages(folder, note)[1]
+
+
+def inspect_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> tuple[dict[str, str], list[str]]:
+    """Return the text of every page by its name, and one sentence for each that is missing, edited or left over.
+
     Args:
         folder: of results.
         note: receives a sentence if figures show an earlier state, which is no mistake: the site says so.
@@ -186,7 +194,7 @@ def check_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
     ]
     if drawn.outdated:
         note(outdated_note(drawn.outdated))
-    return [*problems, *drawn.problems]
+    return texts, [*problems, *drawn.problems]
 
 
 @contextmanager

@@ -86,6 +86,10 @@ class Board:
         git(self.folder, "add", "-A")
         git(self.folder, "commit", "-q", "-m", "x")
 
+    def git(self, *arguments: str) -> str:
+        """Run git in the board's folder."""
+        return git(self.folder, *arguments)
+
     @property
     def records(self) -> list[Path]:
         """The files of the records, by seed."""

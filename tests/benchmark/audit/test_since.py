@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-from pathlib import Path
 
 import pytest
 
 from benchmark.errors import UserError
-
-
-def git(folder: Path, *arguments: str) -> str:
-    """Run git in a folder."""
-    name = ("-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false")
-    ran = subprocess.run(["git", "-C", str(folder), *name, *arguments], capture_output=True, text=True, check=True)
-    return ran.stdout.strip()
 
 
 @pytest.fixture(autouse=True)
@@ -190,12 +181,12 @@ def test_what_git_ignores_is_looked_at(board):
 def test_a_submodule_is_refused_whatever_its_settings_say(board):
     inner = board.folder / "records" / "other"
     inner.mkdir()
-    head = git(board.folder, "rev-parse", "HEAD")
-    git(board.folder, "update-index", "--add", "--cacheinfo", f"160000,{head},leaderboards/records/other")
+    head = board.git("rev-parse", "HEAD")
+    board.git("update-index", "--add", "--cacheinfo", f"160000,{head},leaderboards/records/other")
     (board.folder.parent / ".gitmodules").write_text(
         '[submodule "o"]\n\tpath = leaderboards/records/other\n\turl = x\n\tignore = all\n', encoding="utf-8"
     )
-    git(board.folder, "commit", "-qm", "x")
+    board.git("commit", "-qm", "x")
 
     assert "records/other: it does not belong to a board" in board.refusals("--since", "HEAD~1")
 
