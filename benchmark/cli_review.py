@@ -1,4 +1,4 @@
-"""Commands on results that exist: evaluate, merge, export, reproduce, challenge. Thin, like `cli`."""
+"""Commands on results that exist: evaluate, merge, export, reproduce, recheck, challenge. Thin, like `cli`."""
 
 from __future__ import annotations
 
@@ -134,6 +134,37 @@ def reproduce(
     echo_text(f"\n{reproduction_text(found)}\n")
     if not found.consistent:
         raise typer.Exit(1)
+
+
+@app.command()
+def recheck(
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Rows by run, hash or a part of the name. Default: all records from before the hard-label attack.",
+            show_default=False,
+        ),
+    ] = None,
+    out: LeaderboardOption = Path("leaderboards"),
+    data_dir: DataDirOption = None,
+    device: DeviceOption = "cpu",
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="safetensors file for the adversarial images found on one row, as `challenge` takes them.",
+            show_default=False,
+            **PATH,
+        ),
+    ] = None,
+) -> None:
+    """Attack rows from before the hard-label attack with it, and keep what it finds beside their records."""
+    from benchmark.review.rechecking import RecheckRequest, recheck
+    from benchmark.review.text import recheck_text
+
+    with stoppable():
+        outcome = recheck(RecheckRequest(rows or [], out, data_dir, device, keep), echo_line)
+    echo_text(f"{recheck_text(outcome)}\n")
+    outcome.stop_if_failed()
 
 
 @app.command()

@@ -15,6 +15,7 @@ UNPICKLE = f"build the network in Python, load its weights, from files you trust
 WEIGHTS = f"build the network in Python, load these weights {EVALUATE}"
 UNPACK = "unpack it first"
 EVALUATED = "a result of `evaluate`"
+ADVERSARIAL = "a file of adversarial images"
 
 # First bytes of files that are known by them. Pickles of the protocols 0 and 1 have no such beginning.
 _BEGINNINGS = (
@@ -129,7 +130,7 @@ def _safetensors_kind(file: IO[bytes], size: int) -> Kind | None:
     if not isinstance(header, dict) or "robust-compression-artifact" in (header.get("__metadata__") or {}):
         return None  # an artifact says itself what is wrong with it
     if "x_adv" in header:
-        return Kind("a file of adversarial images", "`challenge` takes it", safetensors=True)
+        return Kind(ADVERSARIAL, "`challenge` takes it", safetensors=True)
     tensors = len(header.keys() - {"__metadata__"})
     ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     if 8 + length + max(ends, default=0) > size:

@@ -17,6 +17,7 @@ from benchmark.results.challenges import (
     challenges_to,
     images_path,
     load_challenges,
+    unchallenged,
     wrong_images,
 )
 from benchmark.results.store import artifact_path, record_path
@@ -87,7 +88,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
         raise Refused from None
     others = [other for other in load_challenges(sources.board) if other != challenge and _before(other, challenge)]
     (former,) = challenged([record], challenges_to(record, others))
-    if not former.evaluation.right("robust")[challenge.broken].any():
+    if not unchallenged(former.evaluation)[challenge.broken].any():
         report.note("attack", ["it breaks no image that was counted as robust before it"])
     right = tried.places[~tried.wrong].tolist()
     shown = ", ".join(map(str, right[:5]))

@@ -10,6 +10,7 @@ from benchmark.leaderboard.paper_tables import ABLATIONS, TABLES
 from benchmark.leaderboard.reference import has_reported, load_reported
 from benchmark.leaderboard.tables import Board, boards
 from benchmark.results.challenges import load_challenges
+from benchmark.results.rechecks import load_rechecks
 from benchmark.results.store import artifact_problem, load_hashed_records
 
 
@@ -23,10 +24,10 @@ class Results:
 
 
 def load_results(folder: Path) -> Results:
-    """Read records, artifacts' hashes, challenges and published numbers below a folder.
+    """Read records, artifacts' hashes, later checks, challenges and published numbers below a folder.
 
     Raises:
-        UserError: if a record, a challenge or a table of reported results cannot be read.
+        UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     hashed = load_hashed_records(folder)
     records = [record for record, _ in hashed]
@@ -39,6 +40,7 @@ def load_results(folder: Path) -> Results:
         published.get(TABLES, ()),
         ablations=published.get(ABLATIONS, ()),
         challenges=load_challenges(folder),
+        rechecks=load_rechecks(folder),
         damaged={record.run: problem for record in records if (problem := artifact_problem(folder, record))},
     )
     return Results(found, {(record.protocol, record.run): digest for record, digest in hashed}, bool(published))

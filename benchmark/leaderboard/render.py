@@ -52,7 +52,7 @@ def pages(folder: Path) -> dict[str, str]:
     is there: a state of a board that it does not tell yet gets an entry.
 
     Raises:
-        UserError: if a record, a challenge or a table of reported results cannot be read.
+        UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     return _made(folder)[0]
 
@@ -89,7 +89,7 @@ def changelog_from(former: Path, folder: Path) -> str:
     """Return the changelog that the present records of a folder give to the pages that another folder has.
 
     Raises:
-        UserError: if a record, a challenge or a table of reported results cannot be read.
+        UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     results = load_results(folder)
     states = {protocol: state_of(board, results.digests) for protocol, board in results.boards.items()}
@@ -116,7 +116,7 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
         note: receives a sentence if figures show an earlier state.
 
     Raises:
-        UserError: if a record, a challenge or a table of reported results cannot be read.
+        UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
         texts, drawn = _made(folder)
@@ -176,7 +176,7 @@ def inspect_pages(folder: Path, note: Callable[[str], None] = lambda _: None) ->
         note: receives a sentence if figures show an earlier state, which is no mistake: the site says so.
 
     Raises:
-        UserError: if a record, a challenge or a table of reported results cannot be read.
+        UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
         texts, drawn = _made(folder)

@@ -21,8 +21,8 @@ class BoardState:
 
     board: Board
     records: Mapping[str, str]  # SHA-256 of each record's file, by run
-    digest: str  # SHA-256 of rows, runs, records, ranks and challenges; the same for every renderer
-    date: str  # of the newest record or challenge, ISO 8601
+    digest: str  # SHA-256 of rows, runs, records, ranks, challenges and later checks; the same for every renderer
+    date: str  # of the newest record, challenge or later check, ISO 8601
 
     @property
     def short(self) -> str:
@@ -44,7 +44,10 @@ def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState
         "rows": sorted(([row_state(row), [records[run] for run in row.runs]] for row in every), key=json.dumps),
         "challenges": sorted(each.model_dump_json() for each in board.challenges),
     }
+    if board.rechecks:  # the state of a board without them is what it was before there were any
+        told["checks"] = sorted(each.model_dump_json() for each in board.rechecks)
     started = [record.provenance.started for row in every for record in row.records]
+    started += [each.machine.started for each in board.rechecks]
     dates = [datetime.fromisoformat(each).date() for each in started] + [each.date for each in board.challenges]
     text = json.dumps(told, sort_keys=True)
     return BoardState(board, records, hashlib.sha256(text.encode()).hexdigest(), max(dates).isoformat())

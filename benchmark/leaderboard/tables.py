@@ -14,6 +14,7 @@ from benchmark.leaderboard.rows import Front, Row, Stat, make_row, setting_of
 from benchmark.results.challenges import Challenge, challenged
 from benchmark.results.invariants import doubts, violations
 from benchmark.results.protocol import autoattack_version
+from benchmark.results.rechecks import Rechecked, rechecked
 from benchmark.results.record import Record
 from benchmark.results.statistics import tie_groups
 
@@ -42,6 +43,7 @@ class Board:
     reported: tuple[ReportedRow, ...]
     footnotes: tuple[str, ...]
     challenges: tuple[Challenge, ...] = ()
+    rechecks: tuple[Rechecked, ...] = ()  # later checks of records that do not have them themselves
 
     @property
     def doubtful(self) -> tuple[Row, ...]:
@@ -65,6 +67,7 @@ def boards(
     *,
     ablations: Sequence[ReportedRow] = (),
     challenges: Sequence[Challenge] = (),
+    rechecks: Sequence[Rechecked] = (),
     damaged: Mapping[str, str] | None = None,
 ) -> dict[str, Board]:
     """Build one board for each protocol found in `records`.
@@ -74,20 +77,26 @@ def boards(
         reported: published numbers; each appears on the boards of its own data set and epsilon.
         ablations: more published numbers, which a row may reproduce; they have pages of their own.
         challenges: adversarial images that lower the best-known accuracy of single records.
+        rechecks: later checks of single records.
         damaged: what is wrong with an artifact, by run; such a row is refused.
 
     Raises:
-        UserError: if a challenge is to another artifact than its record's.
+        UserError: if a challenge or later checks are to another artifact than their record's.
 
     Returns:
         Boards by protocol id, in alphabetical order.
     """
     by_protocol: dict[str, list[Record]] = {}
-    for record in sorted(challenged(records, challenges), key=lambda record: (record.protocol, record.run)):
+    best_known = challenged(rechecked(records, rechecks), challenges)
+    for record in sorted(best_known, key=lambda record: (record.protocol, record.run)):
         by_protocol.setdefault(record.protocol, []).append(record)
     found = {protocol: _board(group, reported, ablations, damaged or {}) for protocol, group in by_protocol.items()}
     return {
-        protocol: replace(board, challenges=tuple(each for each in challenges if each.protocol == protocol))
+        protocol: replace(
+            board,
+            challenges=tuple(each for each in challenges if each.protocol == protocol),
+            rechecks=tuple(each for each in rechecks if each.protocol == protocol),
+        )
         for protocol, board in found.items()
     }
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
@@ -20,12 +21,13 @@ from safetensors.numpy import load as load_tensors
 from benchmark.errors import UserError
 from benchmark.plain_files import files_below, read_below, refuse_links
 from benchmark.plain_text import concealed
-from benchmark.results.evaluation import CHALLENGED
+from benchmark.results.evaluation import CHALLENGED, HARD_LABEL, EvaluationPart
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
+from benchmark.results.rechecks import load_rechecks, rechecked
 from benchmark.results.record import Record
 from benchmark.results.store import RECORD_BYTES, first_mistake, load_records, record_path, write_atomic, write_model
-from benchmark.results.verdicts import pack_verdicts
+from benchmark.results.verdicts import pack_verdicts, unpack_common
 
 IMAGES_BYTES = 2**32  # of a file
 MAX_CREDIT = 100  # characters
@@ -97,12 +99,12 @@ def load_challenges(folder: Path) -> list[Challenge]:
 
 
 def best_known_records(folder: Path) -> list[Record]:
-    """Read all records below `folder` with their best-known accuracy after all challenges.
+    """Read all records below `folder` with their later checks, and their best-known accuracy after all challenges.
 
     Raises:
-        UserError: if a record or a challenge cannot be read, or they do not belong together.
+        UserError: if a record, its later checks or a challenge cannot be read, or they do not belong together.
     """
-    return challenged(load_records(folder), load_challenges(folder))
+    return challenged(rechecked(load_records(folder), load_rechecks(folder)), load_challenges(folder))
 
 
 def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> list[Record]:
@@ -120,6 +122,15 @@ def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> li
             "record; bring the record, or delete the challenge"
         )
     return [_applied(record, challenges_to(record, challenges)) for record in records]
+
+
+def unchallenged(evaluation: EvaluationPart) -> NDArray[np.bool_]:
+    """Return (n_images,) bits: images that a challenge may break, right under everything but the hard-label attack.
+
+    What that attack breaks is kept as bits alone: a challenge has the images too, so that anybody can try them.
+    """
+    texts = [text for name, text in evaluation.verdicts.items() if name != HARD_LABEL]
+    return unpack_common(texts, evaluation.n_images)
 
 
 def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:

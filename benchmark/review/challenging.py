@@ -19,7 +19,9 @@ from benchmark.results.challenges import (
     is_credit,
     load_challenges,
     save_challenge,
+    unchallenged,
 )
+from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.results.record import Record
 from benchmark.review.adversarial import try_images
 from benchmark.review.sources import artifact_of, test_data_of
@@ -31,7 +33,7 @@ class Verdict:
 
     submitted: int
     broken: int  # misclassified by the record's network
-    new: int  # of those, counted as robust until now
+    new: int  # of those, until now broken by no attack, or by the hard-label attack alone
     before: float  # best-known accuracy
     after: float
     path: Path | None  # of the stored challenge; None if nothing is new
@@ -56,10 +58,11 @@ def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir
     artifact = artifact_of(record, folder)
     data = test_data_of(record, data_dir, record.evaluation.n_images)
     adversarial, index, wrong = try_images(file, record, artifact, data.test)
-    (known,) = challenged([record], challenges_to(record, load_challenges(folder)))
-    robust = torch.from_numpy(known.evaluation.right("robust").copy())
-    new = wrong & robust[index]
-    before, path = known.evaluation.best_known_accuracy, None
+    with_checks = rechecked([record], rechecks_of(record, load_rechecks(folder)))
+    (best_known,) = challenged(with_checks, challenges_to(record, load_challenges(folder)))
+    new = wrong & torch.from_numpy(unchallenged(best_known.evaluation))[index]
+    robust = torch.from_numpy(best_known.evaluation.right("robust").copy())
+    before, path = best_known.evaluation.best_known_accuracy, None
     if new.any():
         rows = index[new].sort().values
         order = index[new].argsort()
@@ -75,5 +78,5 @@ def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir
             broken=rows.tolist(),
         )
         path = save_challenge(accepted, images, folder)
-    after = (int(robust.sum()) - int(new.sum())) / len(robust)
+    after = (int(robust.sum()) - int(robust[index[new]].sum())) / len(robust)
     return Verdict(len(index), int(wrong.sum()), int(new.sum()), before, after, path)

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import torch
 
-from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.catalog import KNOWN
 from benchmark.data.load import Images, TestData, load_test
@@ -24,11 +23,11 @@ from benchmark.evaluation.curve import area_under, default_epsilons, security_cu
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fit, evaluate
 from benchmark.evaluation.shards import Shard
 from benchmark.launch.provenance import device_name
-from benchmark.launch.threads import threads_for
 from benchmark.plain_files import refuse_links
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import make_folders, write_model
+from benchmark.review.sources import pass_threads
 from benchmark.writing import writing
 
 
@@ -84,7 +83,8 @@ def settle(request: EvaluateRequest) -> Task:
         raise UserError("--curve is measured on all images; leave --shard out, or --curve")
     shard = Shard.parse(request.shard) if request.shard is not None else None
     part = _slice(data, shard) if shard else data
-    _settle_threads(artifact, min(request.batch_size, len(part.test)))
+    # One thread where a forward pass is so short that several would only wait for each other.
+    torch.set_num_threads(pass_threads(artifact, min(request.batch_size, len(part.test)), torch.get_num_threads()))
     name = _result_name(artifact, protocol, shard, request.batch_size, parent)
     make_folders(request.out, "evaluations")
     path = refuse_links(request.out / "evaluations" / f"{name}.json", request.out)
@@ -220,12 +220,6 @@ def _check_shapes(artifact: Artifact, data: TestData) -> None:
 
 def _times(shape: tuple[int, ...]) -> str:
     return "x".join(map(str, shape))
-
-
-def _settle_threads(artifact: Artifact, images: int) -> None:
-    """Take one thread where a forward pass is so short that several would only wait for each other."""
-    counted = operations(artifact.network, artifact.plan.in_channels, artifact.image_size)
-    torch.set_num_threads(threads_for(counted.dense_macs * images, torch.get_num_threads()))
 
 
 def _slice(data: TestData, shard: Shard) -> TestData:

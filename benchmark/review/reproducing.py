@@ -17,6 +17,7 @@ from benchmark.plain_text import terminal_line
 from benchmark.results.agreement import Agreement, agreement, headline_reason
 from benchmark.results.challenges import challenges_to, images_path, load_challenges
 from benchmark.results.protocol import Protocol
+from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.results.record import Record
 from benchmark.review.adversarial import try_images
 from benchmark.review.recount import recount
@@ -54,6 +55,7 @@ def reproduce(
     place = torch.device(choose_device(device))
     protocol = Protocol.parse(record.protocol)
     n = min(protocol.images, QUICK_IMAGES) if quick else protocol.images
+    (with_checks,) = rechecked([record], rechecks_of(record, load_rechecks(folder)))
     artifact = artifact_of(record, folder)
     reasons = recount(record, artifact)
     data = test_data_of(record, data_dir, n)
@@ -78,9 +80,9 @@ def reproduce(
     for name, accuracy in (("clean", claimed.clean_accuracy), ("autoattack", claimed.autoattack.accuracy)):
         if reason := headline_reason(accuracy, int(found.right(name).sum()), n):
             reasons.append(f"{name}: {reason}")
-    claimed_health = {check.name: check.verdict for check in claimed.health}
-    for check in found.health:
-        if check.verdict == "fail" or (check.verdict == "suspect" and claimed_health[check.name] == "pass"):
+    claimed_health = {check.name: check.verdict for check in with_checks.evaluation.health}
+    for check in found.health:  # a check that the record does not have yet may raise a doubt, but not fail
+        if check.verdict == "fail" or (check.verdict == "suspect" and claimed_health.get(check.name) == "pass"):
             reasons.append(f"gradient health, {check.name}: {check.reason}")
     shutil.rmtree(journal, ignore_errors=True)
     return Reproduction(record, n, agreements, tuple(reasons))

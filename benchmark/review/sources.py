@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
+from benchmark.launch.threads import threads_for
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 
@@ -27,6 +29,12 @@ def artifact_of(record: Record, folder: Path) -> Artifact:
             "fetch the record's file"
         )
     return artifact
+
+
+def pass_threads(artifact: Artifact, images: int, most: int) -> int:
+    """Return the threads, `most` of them at most, for passes of so many images through an artifact's network."""
+    counted = operations(artifact.network, artifact.plan.in_channels, artifact.image_size)
+    return threads_for(counted.dense_macs * images, most)
 
 
 def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData:

@@ -1,12 +1,13 @@
-"""What `evaluate`, `merge` and `challenge` print."""
+"""What `evaluate`, `merge`, `recheck` and `challenge` print."""
 
 from __future__ import annotations
 
 from benchmark.plain_text import terminal_line
 from benchmark.results.evaluated import Evaluated
-from benchmark.results.evaluation import CASCADE
+from benchmark.results.evaluation import CASCADE, HARD_LABEL
 from benchmark.results.statistics import wilson
 from benchmark.review.challenging import Verdict
+from benchmark.review.rechecking import RecheckOutcome
 
 MARKS = {"pass": "pass", "suspect": "SUSPECT", "fail": "FAIL", "not run": "not run"}
 
@@ -27,8 +28,12 @@ def evaluated_text(found: Evaluated) -> str:
         right = int(evaluation.right(name).sum())
         low, high = wilson(right, n)
         lines.append(f"{shown:<14}{f'{right}/{n}':>10}{100 * right / n:>10.2f}   {100 * low:.2f} to {100 * high:.2f}")
+    opponent = ""
+    if evaluation.opposed:
+        opponent = f" and the hard-label attack, which broke {int((~evaluation.right(HARD_LABEL)).sum())} more images"
     lines += [
-        "AutoAttack's attacks run in this order, each on the images still right; robust: right under these and PGD.",
+        "AutoAttack's attacks run in this order, each on the images still right; "
+        f"robust: right under these{',' if opponent else ' and'} PGD{opponent}.",
         "",
         f"gradient health: {MARKS[evaluation.health_verdict]}",
     ]
@@ -41,17 +46,28 @@ def evaluated_text(found: Evaluated) -> str:
     return "\n".join(map(terminal_line, lines))
 
 
+def recheck_text(outcome: RecheckOutcome) -> str:
+    """Return what `recheck` came to, in one line."""
+    counts = {"checked": len(outcome.written), "checked before": outcome.present, "not checked": len(outcome.failures)}
+    told = ", ".join(f"{count} {what}" for what, count in counts.items() if count or what == "checked")
+    return f"rows: {told}" + ("; run `python -m benchmark leaderboard` to update the pages" if outcome.written else "")
+
+
 def challenge_text(found: Verdict) -> str:
     """Return what became of a challenge, in one or two lines."""
     lines = [
         f"{found.submitted} images in the ball and in [0, 1]; {found.broken} are misclassified by the artifact, "
-        f"{found.new} of these counted as robust until now"
+        f"{found.new} of these are new"
     ]
     if found.path is None:
         lines.append(f"best-known accuracy stays {100 * found.before:.2f}: nothing was stored")
     else:
-        lines += [
-            f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}",
-            f"stored {found.path}; run `python -m benchmark leaderboard` to update the pages",
-        ]
+        if found.after < found.before:
+            lines.append(f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}")
+        else:
+            lines.append(
+                f"best-known accuracy stays {100 * found.before:.2f}: the hard-label attack had broken these images, "
+                "which are now kept"
+            )
+        lines.append(f"stored {found.path}; run `python -m benchmark leaderboard` to update the pages")
     return "\n".join(map(terminal_line, lines))

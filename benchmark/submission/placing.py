@@ -12,6 +12,7 @@ from benchmark.leaderboard.tables import Board, boards
 from benchmark.leaderboard.text import amount, percent
 from benchmark.plain_text import terminal_line
 from benchmark.results.challenges import load_challenges
+from benchmark.results.rechecks import load_rechecks
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
 
@@ -51,13 +52,13 @@ def place(record: Record, folder: Path) -> Placement:
     """Return the row of a record on its board below `folder`, beside all rows that are there.
 
     Raises:
-        UserError: if a record or a challenge below `folder` cannot be read.
+        UserError: if a record, its later checks or a challenge below `folder` cannot be read.
     """
-    others = [each for each in load_records(folder) if (each.protocol, each.run) != (record.protocol, record.run)]
-    challenges = [
-        each for each in load_challenges(folder) if (each.protocol, each.run) != (record.protocol, record.run)
-    ]
-    board = boards([*others, record], challenges=challenges)[record.protocol]
+    own = record.protocol, record.run
+    others = [each for each in load_records(folder) if (each.protocol, each.run) != own]
+    challenges = [each for each in load_challenges(folder) if (each.protocol, each.run) != own]
+    rechecks = [each for each in load_rechecks(folder) if (each.protocol, each.run) != own]
+    board = boards([*others, record], challenges=challenges, rechecks=rechecks)[record.protocol]
     row = next(row for row in [*board.rows, *board.refused] if record.run in row.runs)
     rivals = sum((each.preset, each.size_class) == (row.preset, row.size_class) for each in board.rows)
     return Placement(board, row, rivals)

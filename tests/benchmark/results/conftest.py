@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from benchmark.results.evaluation import CASCADE, CHECKS
+from benchmark.results.evaluation import CASCADE, CHECKS, HARD_LABEL, OPPONENT_CHECKS
 from benchmark.results.protocol import Protocol
+from benchmark.results.rechecks import Rechecked
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts
 
@@ -26,6 +27,20 @@ def health_fields(name: str = "transfer", verdict: str = "not run", reason: str 
 def health() -> Callable[..., list[dict[str, Any]]]:
     """Return the maker of gradient-health checks."""
     return health_fields
+
+
+def opponent_fields(hard_label: str = "pass", share: float = 0.0) -> list[dict[str, Any]]:
+    """Return the checks that came later, all passed unless the verdict of the hard-label attack says otherwise."""
+    return [
+        {"name": name, "value": value, "verdict": verdict, "reason": "Nothing was found."}
+        for name, value, verdict in zip(OPPONENT_CHECKS, (share, 0.25), (hard_label, "pass"), strict=True)
+    ]
+
+
+@pytest.fixture
+def opponent() -> Callable[..., list[dict[str, Any]]]:
+    """Return the maker of the checks that came later."""
+    return opponent_fields
 
 
 def history_line(epoch: int, robust: float) -> dict[str, Any]:
@@ -188,3 +203,32 @@ def fields() -> RecordFields:
 def make_record() -> Callable[..., Record]:
     """Return the maker of records."""
     return lambda **changes: Record(**record_fields(**changes))
+
+
+def rechecked_for(record: Record, broken: list[int], *, hard_label: str = "pass", **changes: Any) -> Rechecked:
+    """Return checks made later on a record, whose hard-label attack broke the named images."""
+    right = [index not in broken for index in range(record.evaluation.n_images)]
+    fields: dict[str, Any] = {
+        "schema_version": 1,
+        "run": record.run,
+        "protocol": record.protocol,
+        "artifact_sha256": record.artifact.sha256,
+        "test_sha256": record.dataset.test_sha256,
+        "checks": opponent_fields(hard_label, len(broken) / min(64, int(record.evaluation.right("robust").sum()))),
+        "verdicts": {HARD_LABEL: pack_verdicts(right)},
+        "seconds": 3.5,
+        "machine": {
+            "torch": "2.6.0",
+            "device": "cpu",
+            "threads": 1,
+            "started": "2026-01-02T00:00:00+00:00",
+            "seconds": 4.0,
+        },
+    }
+    return Rechecked.model_validate(fields | changes)
+
+
+@pytest.fixture(scope="session")
+def make_rechecked() -> Callable[..., Rechecked]:
+    """Return the maker of checks that lie beside a record."""
+    return rechecked_for

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from benchmark.errors import UserError
 from benchmark.results.evaluated import Evaluated, load_evaluated, merge
 from benchmark.results.store import write_model
+from benchmark.results.verdicts import pack_verdicts
 
 MakeShard = Callable[..., Evaluated]
 
@@ -69,6 +70,33 @@ def test_the_worst_verdict_of_each_health_check_is_kept(make_shard, health):
     ]
     merged = {check.name: check.verdict for check in merge(shards).evaluation.health}
     assert (merged.pop("black_box"), set(merged.values())) == ("fail", {"pass"})
+
+
+@pytest.fixture
+def make_opposed(make_shard, opponent) -> MakeShard:
+    """Return the maker of shards whose first image fell to the hard-label attack alone."""
+
+    def make(index: int, verdict: str = "pass") -> Evaluated:
+        shard = make_shard(index).model_dump(mode="json")
+        evaluation = shard["evaluation"]
+        evaluation["verdicts"]["hard-label"] = pack_verdicts([False] + [True] * 9)
+        evaluation["health"] += opponent(verdict)
+        evaluation["best_known_accuracy"] = 4 / 10
+        return Evaluated.model_validate(shard)
+
+    return make
+
+
+def test_shards_join_with_the_hard_label_attack_and_its_checks(make_opposed):
+    whole = merge([make_opposed(1), make_opposed(2, "fail"), make_opposed(3)]).evaluation
+    assert np.flatnonzero(~whole.right("hard-label")).tolist() == [0, 10, 20]
+    assert whole.best_known_accuracy == 12 / 30
+    assert {check.name: check.verdict for check in whole.health}["hard_label"] == "fail"
+
+
+def test_shards_with_and_without_the_hard_label_attack_do_not_join(make_shard, make_opposed):
+    with pytest.raises(UserError, match=r"shards \[2\] of 3 were measured before the hard-label attack .* these anew"):
+        merge([make_opposed(1), make_shard(2), make_opposed(3)])
 
 
 def test_an_evaluation_survives_its_file(make_shard, tmp_path: Path):

@@ -173,3 +173,33 @@ def test_verdicts_of_the_wrong_length_are_refused(text, n):
 def test_layers_and_history_agree_with_the_totals(fields, changes, told):
     with pytest.raises(ValidationError, match=told):
         Record(**fields(**changes))
+
+
+def opposed_fields(fields, opponent, right_names=("hard-label",), bits=(0, 44), checks=None):
+    made = fields(right=(80, 50, 45))
+    evaluation = made["evaluation"]
+    evaluation["verdicts"] |= {name: pack_verdicts([index not in bits for index in range(100)]) for name in right_names}
+    evaluation["health"] += opponent() if checks is None else checks
+    evaluation["best_known_accuracy"] = (45 - len([bit for bit in bits if bit < 45])) / 100
+    return made
+
+
+def test_a_record_may_hold_the_hard_label_attack_and_its_checks(fields, opponent):
+    evaluation = Record(**opposed_fields(fields, opponent)).evaluation
+    assert evaluation.opposed
+    assert evaluation.right("robust").sum() == 43
+    assert not Record(**fields()).evaluation.opposed
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"right_names": (), "bits": ()}, "checks of gradient health are .* without verdicts of hard-label"),
+        ({"checks": []}, "checks of gradient health are .* with verdicts of hard-label"),
+        ({"right_names": ("hard-label", "other")}, "verdicts are"),
+        ({"bits": (60,)}, "hard-label counts images as broken"),
+    ],
+)
+def test_hard_label_verdicts_and_their_checks_come_together(fields, opponent, changes, message):
+    with pytest.raises(ValidationError, match=message):
+        Record(**opposed_fields(fields, opponent, **changes))
