@@ -47,7 +47,7 @@ def summed_kl(logits: Tensor, probabilities: Tensor) -> Tensor:
 
 
 def ascent_step(
-    model: nn.Module,
+    model: Callable[[Tensor], Tensor],
     adversarial: Tensor,
     images: Tensor,
     target: Tensor,

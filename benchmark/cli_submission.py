@@ -65,7 +65,7 @@ def submit(
 SecondsOption = Annotated[
     float,
     typer.Option(
-        min=1, max=86_400, help="About how many seconds AutoAttack may take per row; more time repeats more of it."
+        min=1, max=86_400, help="About how many seconds the repeated attacks may take per row; more repeats more."
     ),
 ]
 DrawOption = Annotated[
@@ -88,7 +88,7 @@ def verify(
     accept: Annotated[
         bool, typer.Option("--accept", help="If every check passes, copy record and artifact to the board.")
     ] = False,
-    seconds: SecondsOption = 60.0,
+    seconds: SecondsOption = 180.0,
     draw: DrawOption = None,
 ) -> None:
     """Check a submission on the CPU without running anything in it. Exit code 1 if it is refused."""
@@ -121,7 +121,7 @@ def audit(
         typer.Option(help="Only what changed since this commit of the board's git repository.", show_default=False),
     ] = None,
     data_dir: DataDirOption = None,
-    seconds: SecondsOption = 60.0,
+    seconds: SecondsOption = 180.0,
     draw: DrawOption = None,
 ) -> None:
     """Check everything on a board: compare its files with each other and attack the stored networks again.

@@ -35,7 +35,7 @@ from benchmark.evaluation.package import (
     standard_attack,
 )
 from benchmark.evaluation.probes import check_finite
-from benchmark.evaluation.progress import Place, Progress
+from benchmark.evaluation.progress import QUERIES, Place, Progress
 from benchmark.hashing import tensors_sha256
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import MIN_CLASSES, STANDARD_TARGETS
@@ -70,6 +70,7 @@ def autoattack(
     report: Callable[[str], None],
     journal: Path | None = None,
     attacks: Sequence[str] = CASCADE,
+    queries: int = QUERIES,
     compute: ComputeBatch | None = None,
     before_pass: Callable[[int], None] = lambda images: None,
 ) -> AutoAttackResult:
@@ -88,7 +89,8 @@ def autoattack(
         batch_size: images per call of an attack.
         report: receives a progress line after each batch and within long ones, and the package's warnings.
         journal: folder for finished batches, which are not run again; None keeps none.
-        attacks: the first of the cascade, to stop there.
+        attacks: some of the cascade, in its order.
+        queries: of Square; fewer than the standard's make a weaker attack.
         compute: how many images go through the network at once, which changes no verdict; None finds out.
         before_pass: called before each pass of an attack through the network with the images that it has; may raise to
             break off.
@@ -122,6 +124,7 @@ def autoattack(
             "num_classes": num_classes,
             "epsilon": epsilon,
             "seed": seed,
+            **({"queries": queries} if queries != QUERIES else {}),
             "batch_size": batch_size,
             "package": f"{PACKAGE} {package_version()}",
             "torch": torch.__version__,
@@ -129,7 +132,9 @@ def autoattack(
             "way": WAY if attacked.folded else "plain",
         }
         finished = Journal(journal, settings, report=report)
-        adversary = standard_attack(attacked, epsilon=epsilon, seed=seed, targets=targets, device=device)
+        adversary = standard_attack(
+            attacked, epsilon=epsilon, seed=seed, targets=targets, queries=queries, device=device
+        )
         first, labels = as_float_images(data.images[:batch_size]), data.labels[:batch_size]
         compute.until_it_fits(partial(check_network, adversary, attacked.truth, first, labels))
         everything = torch.arange(len(data))

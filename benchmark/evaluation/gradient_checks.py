@@ -93,10 +93,10 @@ def true_gradients(probe: Probe) -> Check:
 
 def summed_margin(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the largest other logit minus the label's, summed over the batch; (B, classes) logits, (B,) labels."""
-    return _margins(logits, labels).sum()
+    return margins(logits, labels).sum()
 
 
-def _margins(logits: Tensor, labels: Tensor) -> Tensor:
+def margins(logits: Tensor, labels: Tensor) -> Tensor:
     """Return (B,) margins by which the largest other logit exceeds the label's."""
     label = logits.gather(1, labels[:, None])
     others = logits.scatter(1, labels[:, None], float("-inf"))
@@ -112,7 +112,7 @@ def _constant(probe: Probe, model: nn.Module, images: Tensor, labels: Tensor) ->
     generator = generator_for(torch.device("cpu"), "health-constant", probe.seed)
     height, width = images.shape[2:]
     with torch.no_grad():
-        before = _margins(model(images), labels)
+        before = margins(model(images), labels)
         same = torch.ones_like(labels, dtype=torch.bool)
         for power in range(math.ceil(math.log2(max(height, width))) + 1):
             across = 2**power
@@ -121,7 +121,7 @@ def _constant(probe: Probe, model: nn.Module, images: Tensor, labels: Tensor) ->
             fine = signs.repeat_interleave(across, 2).repeat_interleave(across, 3)[..., :height, :width]
             shift = probe.epsilon * fine.to(images)
             for corner in (images + shift, images - shift):
-                same &= _margins(model(corner.clamp(0, 1)), labels) == before
+                same &= margins(model(corner.clamp(0, 1)), labels) == before
     return same
 
 

@@ -17,7 +17,7 @@ from benchmark.evaluation.probes import Probe, own_randomness
 from benchmark.evaluation.restored import left_as_found
 from benchmark.evaluation.verdict import Check
 
-__all__ = ["Check", "gradient_health"]
+__all__ = ["Check", "gradient_health", "guarded"]
 
 
 def gradient_health(
@@ -77,14 +77,14 @@ def gradient_health(
         for name, run in runs.items():
             if only is not None and name not in only:
                 continue
-            check = _guarded(name, run)
+            check = guarded(name, run)
             if check.verdict in ("suspect", "fail"):
                 report(f"health     {check.verdict}: {check.name}: {check.reason}")
             checks.append(check)
     return checks
 
 
-def _guarded(name: str, run: Callable[[], Check]) -> Check:
+def guarded(name: str, run: Callable[[], Check]) -> Check:
     """Run a check; a network that raises has failed it, unless it only ran out of memory."""
     try:
         return run()

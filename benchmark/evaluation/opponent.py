@@ -1,74 +1,247 @@
-"""Temporary stand-in for the hard-label attack and the checks that use it: random noise. Replaced at the merge."""
+"""Attacks and checks for networks that were made to mislead the usual attacks, on images that survived all of these.
+
+The gradients of such a network may all be true, and lead nowhere. Two attacks do not depend on them: BPDA through leaky
+ReLUs follows what inactive units hide, and RayS sees nothing but the predicted class. A network that withstands the
+first by hiding its gradients better falls to the second. What they break counts as broken.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmark.attacks import project
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
-from benchmark.evaluation.probes import PROBE_IMAGES
+from benchmark.evaluation.attacked import Attacked
+from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.hard_label import ORDERS, QUERIES, pixel_ranks, rays
+from benchmark.evaluation.health import guarded
+from benchmark.evaluation.journal import FinishedBatch, Journal
+from benchmark.evaluation.leaky_bpda import STEPS, VARIANTS, leaky_bpda
+from benchmark.evaluation.probes import PROBE_IMAGES, Attackable, own_randomness
+from benchmark.evaluation.progress import LINE_SECONDS, duration
+from benchmark.evaluation.restored import left_as_found
+from benchmark.evaluation.straight_way import straight_way
 from benchmark.evaluation.verdict import Check, Limits, judge_share
-from benchmark.seeding import generator_for
+from benchmark.hashing import tensors_sha256
 
-TRIES = 8
+# What AutoAttack left over falls to neither: honest networks lose at most 1 or 2 in 64 images.
+NEWLY_BROKEN = Limits(suspect=0.02, fail=0.1)
+LEAKY, HARD_LABEL = "leaky_bpda", "hard_label"  # the checks' names
+STAGES = (LEAKY, *(f"{HARD_LABEL}-{order}" for order in ORDERS))
+# Forward-equivalents for an image that survives: a step costs a pass forward and one back.
+COSTS = {LEAKY: 2 * (STEPS + 1) * len(VARIANTS), HARD_LABEL: QUERIES * len(ORDERS)}
+
+
+@dataclass(frozen=True)
+class Broken:
+    """What the attacks of an opponent did to images.
+
+    Attributes:
+        by: (B,) int64: the number in STAGES of the attack that broke the image, -1 where none did.
+        adversarial: (B, C, H, W) float32 on the CPU; the image itself where none broke it.
+    """
+
+    by: Tensor
+    adversarial: Tensor
+
+    def count(self, check: str) -> int:
+        """Return how many images fell to the attack of a check."""
+        numbers = [number for number, stage in enumerate(STAGES) if stage.startswith(check)]
+        return sum(int((self.by == number).sum()) for number in numbers)
 
 
 @dataclass(frozen=True)
 class OpponentResult:
-    """The checks, and what the hard-label attack broke."""
+    """The checks, and what the attacks broke."""
 
     checks: list[Check]
-    right: Tensor  # (N,) bool on the CPU: not broken by the hard-label attack
-    adversarial: Tensor  # (K, C, H, W) images found
+    right: Tensor  # (N,) bool on the CPU: not broken by these attacks, which met the first survivors only
+    adversarial: Tensor  # (K, C, H, W) float32 on the CPU, images found
     broken: Tensor  # (K,) int64, their places
 
 
-def hard_label_of(broken: int, attacked: int) -> Check:
-    """Judge how many images that survived everything else the hard-label attack breaks."""
+def leaky_bpda_of(broken: int, attacked: int) -> Check:
+    """Judge how many images that survived everything BPDA through leaky ReLUs breaks."""
     return judge_share(
-        "hard_label",
+        LEAKY,
         broken,
         attacked,
-        Limits(suspect=0.02, fail=0.1),
-        found="that survived everything fall to an attack that sees labels only",
-        advice="do not trust the gradients",
+        NEWLY_BROKEN,
+        found="that survived everything fall to PGD through leaky ReLUs (BPDA)",
+        advice="inactive units hide the gradient that matters: report the accuracy under this attack, and look for "
+        "plateaus",
     )
 
 
-@torch.no_grad()
+def hard_label_of(broken: int, attacked: int) -> Check:
+    """Judge how many images that survived everything, leaky BPDA included, RayS breaks."""
+    return judge_share(
+        HARD_LABEL,
+        broken,
+        attacked,
+        NEWLY_BROKEN,
+        found="that survived everything fall to RayS, which sees the predicted class alone",
+        advice="the logits mislead every attack that reads them: report the accuracy under this attack, and look for "
+        "what hides the way",
+    )
+
+
 def opponent_checks(
     network: nn.Module,
     data: Images,
     verdicts: Mapping[str, Tensor],
     *,
-    num_classes: int,
     epsilon: float,
     seed: int,
     batch_size: int,
     report: Callable[[str], None],
+    journal: Path | None = None,
 ) -> OpponentResult:
-    """Try random signs of size epsilon on the first survivors."""
+    """Attack at most `PROBE_IMAGES` of the images that survived every other attack, and judge what falls.
+
+    The network and torch's random generators are afterwards as they were.
+
+    Args:
+        network: that was evaluated, on the device of `data`.
+        data: the N evaluated images.
+        verdicts: attack -> (N,) bool on the CPU, "clean" among them.
+        epsilon: radius of the Linf ball, in (0, 1) pixels.
+        seed: of every random draw.
+        batch_size: images per forward pass, at most.
+        report: receives a line for each attack, and within long ones.
+        journal: folder for finished attacks, which are not run again; None keeps none.
+    """
     survivors = torch.stack(list(verdicts.values())).all(0).nonzero().flatten()[:PROBE_IMAGES]
-    images = as_float_images(data.images[survivors])
-    generator = generator_for(torch.device("cpu"), "opponent", seed)
-    adversarial, wrong = images.clone(), torch.zeros(len(images), dtype=torch.bool)
-    with frozen_eval(network):
-        for _ in range(TRIES if len(images) else 0):
-            signs = torch.rand(images.shape, generator=generator).sub(0.5).sign().to(images.device)
-            tried = project(images + epsilon * signs, images, epsilon)
-            newly = misclassified(network(tried), data.labels[survivors]).cpu() & ~wrong
-            adversarial[newly] = tried[newly]
-            wrong |= newly
+    compute = ComputeBatch(report, rows=batch_size)
     right = torch.ones(len(data), dtype=torch.bool)
-    right[survivors[wrong]] = False
-    checks = [
-        hard_label_of(int(wrong.sum()), len(images)),
-        Check("straight_way", 0.0, "pass", f"The margin left is 0 of {num_classes} classes."),
-    ]
-    report(f"hard-label {int(wrong.sum())} of {len(images)} images broken")
-    return OpponentResult(checks, right, adversarial[wrong], survivors[wrong])
+    broken = Broken(torch.full((len(survivors),), -1), as_float_images(data.images[survivors]).cpu())
+
+    def attack() -> Check:
+        nonlocal broken
+        broken = opponent_attacks(
+            network, data, survivors, epsilon=epsilon, seed=seed, compute=compute, report=report, journal=journal
+        )
+        return leaky_bpda_of(broken.count(LEAKY), len(survivors))
+
+    with left_as_found(network), own_randomness(data.labels.device, seed):
+        checks = [guarded(LEAKY, attack)]
+        checks.append(guarded(HARD_LABEL, lambda: hard_label_of(broken.count(HARD_LABEL), int((broken.by != 0).sum()))))
+        chosen = verdicts["clean"].nonzero().flatten()[:PROBE_IMAGES]
+        images, labels = as_float_images(data.images[chosen]), data.labels[chosen]
+        model = Attackable(network).eval()
+        checks.append(guarded("straight_way", lambda: straight_way(model, images, labels)))
+    for check in checks:
+        if check.verdict in ("suspect", "fail"):
+            report(f"health     {check.verdict}: {check.name}: {check.reason}")
+    fallen = broken.by >= 0
+    right[survivors[fallen]] = False
+    return OpponentResult(checks, right, broken.adversarial[fallen], survivors[fallen])
+
+
+def opponent_attacks(
+    network: nn.Module,
+    data: Images,
+    places: Tensor,
+    *,
+    epsilon: float,
+    seed: int,
+    compute: ComputeBatch,
+    report: Callable[[str], None],
+    stages: Sequence[str] = STAGES,
+    journal: Path | None = None,
+) -> Broken:
+    """Attack images with one stage after the other, each on what those before it left.
+
+    A point counts only if the network itself, as given, misclassifies it.
+
+    Args:
+        network: on the device of `data`.
+        data: N images.
+        places: (B,) int64 on the CPU: images to attack, classified right.
+        epsilon: radius of the Linf ball, in (0, 1) pixels.
+        seed: of the random order of pixels.
+        compute: how many images go through the network at once.
+        report: receives a line for each stage, and within long ones.
+        stages: some of STAGES, in their order.
+        journal: folder for finished stages; None keeps none.
+    """
+    by = torch.full((len(places),), -1)
+    images = as_float_images(data.images[places])
+    labels, adversarial = data.labels[places], images.cpu().clone()
+    with frozen_eval(network):
+        attacked = Attacked(network, compute)
+        compute.suit(attacked.network, images[:1])
+        tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+        settings: dict[str, str | int | float] = {
+            **{"epsilon": epsilon, "seed": seed, "queries": QUERIES, "torch": torch.__version__},
+            "network": tensors_sha256(tensors),
+            "data": tensors_sha256({"images": images, "labels": labels}),
+        }
+        finished = Journal(journal, settings, report=report)
+        for stage in stages:
+            left = (by < 0).nonzero().flatten()
+            if not len(left):
+                break
+            run = _Stage(attacked, stage, images[left], labels[left], epsilon, seed, report)
+            batch = finished.once(stage, left, partial(compute.until_it_fits, run))
+            by[left[batch.broken]] = STAGES.index(stage)
+            adversarial[left[batch.broken]] = batch.adversarial
+            report(f"opponent   {stage}: {len(batch.broken)} of {len(left)} broken   {duration(batch.seconds)}")
+    return Broken(by, adversarial)
+
+
+@dataclass
+class _Stage:
+    """One attack on images that nothing has broken yet."""
+
+    attacked: Attacked
+    name: str
+    images: Tensor
+    labels: Tensor
+    epsilon: float
+    seed: int
+    report: Callable[[str], None]
+    forwarded: int = field(default=0, init=False)
+
+    def __call__(self) -> FinishedBatch:
+        """Run the attack; rows in the batch are those of `images`."""
+        started = shown = time.perf_counter()
+        wrong = torch.zeros(len(self.labels), dtype=torch.bool, device=self.labels.device)
+        found, turns = self.images.clone(), self._turns()
+        for turn, (rows, points) in enumerate(self._attack(), 1):
+            if len(rows):
+                truth = misclassified(self.attacked.truth(points), self.labels[rows])
+                wrong[rows[truth]] = True
+                found[rows[truth]] = points[truth]
+            if (now := time.perf_counter()) - shown >= LINE_SECONDS:
+                shown, left = now, (now - started) * (turns - turn) / turn
+                done = f"{turn}/{turns} turns, {int(wrong.sum())} of {len(wrong)} broken"
+                self.report(f"opponent   {self.name}: {done}   {duration(now - started)}, about {duration(left)} left")
+        broken = wrong.nonzero().flatten()
+        return FinishedBatch(broken.cpu(), found[broken].cpu(), self.forwarded, time.perf_counter() - started)
+
+    def _turns(self) -> int:
+        return (STEPS + 1) * len(VARIANTS) if self.name == LEAKY else QUERIES
+
+    def _attack(self) -> Iterable[tuple[Tensor, Tensor]]:
+        if self.name == LEAKY:
+            # The folded copy makes its pass back by hand; only the network itself has ReLUs to replace.
+            return leaky_bpda(self._passed, self.images, self.labels, epsilon=self.epsilon)
+        ranks = pixel_ranks(self.images.shape[1:], self.name.removeprefix(f"{HARD_LABEL}-"), self.seed)
+        return rays(self._classes, self.images, self.labels, epsilon=self.epsilon, ranks=ranks, queries=QUERIES)
+
+    def _passed(self, images: Tensor) -> Tensor:
+        self.forwarded += len(images)
+        return self.attacked.compute.forward(Attackable(self.attacked.stored), images)
+
+    def _classes(self, images: Tensor) -> Tensor:
+        self.forwarded += len(images)
+        logits: Tensor = self.attacked(images)
+        return logits.argmax(1)

@@ -24,13 +24,19 @@ def package_version() -> str:
     return version(PACKAGE)
 
 
-def standard_attack(attacked: Attacked, *, epsilon: float, seed: int, targets: int, device: torch.device) -> Any:
-    """Return the package's standard attack; on a folded network in the form that computes less."""
+def standard_attack(
+    attacked: Attacked, *, epsilon: float, seed: int, targets: int, queries: int, device: torch.device
+) -> Any:
+    """Return the package's standard attack; on a folded network in the form that computes less.
+
+    `queries` are those of Square, of which the standard has 5,000.
+    """
     from pyautoattack import AutoAttack
 
     adversary = AutoAttack(attacked, eps=epsilon, norm="Linf", version="standard", seed=seed, device=device)
     adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = targets
     adversary.fab.targeted = True
+    adversary.square.n_queries = queries
     if attacked.folded:
         from benchmark.evaluation.fab_targets import FabTargets
 

@@ -1,8 +1,9 @@
-"""How much of an evaluation fits a time on this machine: which attacks on all images, or how many images."""
+"""How much of an evaluation fits a time on this machine: which attacks on all images, and how many images of others."""
 
 from __future__ import annotations
 
 import time
+from bisect import bisect
 from collections.abc import Callable
 
 from torch import nn
@@ -12,37 +13,57 @@ from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval
 from benchmark.evaluation.probes import input_gradient
 from benchmark.evaluation.progress import attack_costs
-from benchmark.results.evaluation import CASCADE
+from benchmark.results.evaluation import CASCADE, VERDICTS
 from benchmark.results.protocol import STANDARD_TARGETS
 from benchmark.submission.claim import Claim
 
-QUICK = CASCADE[:2]  # APGD-CE and APGD-T find nearly everything that AutoAttack finds
+# Of the time for all repeated attacks and checks. Cheap ones on many images come before dear ones on few.
+SHARES = {
+    "short": 0.14,
+    "pgd": 0.1,
+    "apgd-ce": 0.12,
+    "apgd-t": 0.14,
+    "fab-t": 0.08,
+    "square": 0.1,
+    "leaky_bpda": 0.08,
+    "hard_label": 0.12,
+    "logit_scale": 0.04,
+    "more_steps": 0.04,
+    "unbounded": 0.04,
+}
 EARLY = 0.3  # of an attack's cost, for an image that falls to it
 MEASURED = 64  # images of the longer timed pass, at most
 
 PassTime = Callable[[int], float]  # from a number of images to the seconds of a forward-equivalent
 
 
-def fitting_attacks(claim: Claim, network: nn.Module, images: Images, seconds: float) -> tuple[str, ...]:
-    """Return the longest beginning of the cascade that fits the time on all images; empty if both APGD do not.
+class Budget:
+    """The time for repeated attacks: a share for each, and what those before it did not need."""
 
-    The claimed verdicts say how many images each attack meets and breaks.
-    """
-    time_of, costs = pass_time(network, images, claim.batch_size), equivalents(claim)
-    before, spent, fitting = int(claim.right("clean").sum()), 0.0, 0
-    for number, name in enumerate(CASCADE, 1):
-        after = int(claim.right(name).sum())
-        spent += costs[name] * (time_of(after) + EARLY * time_of(before - after))
-        if spent <= seconds:
-            fitting = number
-        before = after
-    return CASCADE[:fitting] if fitting >= len(QUICK) else ()
+    def __init__(self, seconds: float) -> None:
+        """Start with `seconds` for all of SHARES together, by estimate."""
+        self.seconds, self._left_over, self._allowed = seconds, 0.0, 0.0
+
+    def allowed(self, name: str) -> float:
+        """Return the seconds for one of SHARES."""
+        self._allowed = SHARES[name] * self.seconds + self._left_over
+        return self._allowed
+
+    def spent(self, seconds: float) -> None:
+        """Note how long what was allowed last took by estimate; the rest is for what follows."""
+        self._left_over = max(0.0, self._allowed - seconds)
+
+
+def whole_time(claim: Claim, name: str, time_of: PassTime) -> float:
+    """Return the seconds of an attack of the cascade on all images that it met; the verdicts say which it broke."""
+    before = VERDICTS[VERDICTS.index(name) - 1] if name != CASCADE[0] else "clean"
+    met, survived = int(claim.right(before).sum()), int(claim.right(name).sum())
+    return equivalents(claim)[name] * (time_of(survived) + EARLY * time_of(met - survived))
 
 
 def fitting_images(most: int, passes: int, time_of: PassTime, seconds: float) -> int:
-    """Return how many images, `most` or a half, a quarter, ... of them, can be passed so often; 0 if none can."""
-    halves = (most >> shift for shift in range(most.bit_length()))
-    return next((count for count in halves if passes * time_of(count) <= seconds), 0)
+    """Return how many images, `most` at most, can be passed so often; 0 if none can."""
+    return bisect(range(1, most + 1), seconds, key=lambda count: passes * time_of(count))
 
 
 def equivalents(claim: Claim) -> dict[str, int]:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.results.evaluated import Evaluated
-from benchmark.results.evaluation import EvaluationPart
+from benchmark.results.evaluation import VERDICTS, EvaluationPart
 from benchmark.results.record import Record
+from benchmark.results.verdicts import unpack_common
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,15 @@ class Claim:
     def right(self, name: str) -> NDArray[np.bool_]:
         """Return the (N,) verdicts on the protocol's images, see `EvaluationPart.right`."""
         return self.evaluation.right(name)
+
+    def measured(self, name: str) -> NDArray[np.bool_]:
+        """Return the (N,) verdicts of one of the protocol's attacks, or of all of them together ("robust").
+
+        What later checks and challenges broke counts as robust here: gradient health was measured before them.
+        """
+        if name != "robust":
+            return self.right(name)
+        return unpack_common([self.evaluation.verdicts[each] for each in VERDICTS], self.evaluation.n_images)
 
     def widest(self, name: str) -> NDArray[np.bool_]:
         """Return the verdicts of "clean" or "pgd" on all images that they were measured on."""

@@ -6,8 +6,11 @@ Both also tell whether this machine computes as the record's did, bit for bit; `
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from benchmark.data.load import Images
@@ -16,19 +19,15 @@ from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.health import Check, gradient_health
 from benchmark.launch.provenance import device_name
 from benchmark.results.evaluation import HEALTH_ORDER, VERDICTS
-from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
 
-# Checks that cost little and need no verdict measured anew; `black_box` follows from the verdicts.
-HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients", "logit_scale")
+# Checks that cost little and need no verdict measured anew; `slow_health` makes those that attack.
+HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients")
 # Numbers with all their digits, which another kind of machine rounds in another way.
 _FINGERPRINT = ("deterministic", "batch_independent", "true_gradients")
-_SHARES = ("eval_mode", "zero_gradients", "logit_scale")
-_NEEDS = {"more_steps": "pgd", "unbounded": "clean"}  # not measured here, but run wherever images are left
+_SHARES = ("eval_mode", "zero_gradients")
 SHARE_TOLERANCE = 0.1  # between shares of at most 64 images, measured on two machines
 MARGIN = 1e-3  # of the logits' spread; rounding moves a logit by less than a thousandth of that
-SCALES = 3  # logit_scale runs PGD so often, on at most SCALED survivors
-SCALED = 64
 
 
 def use_threads_of(claim: Claim) -> bool:
@@ -83,29 +82,26 @@ def _margins(network: nn.Module, images: Images) -> Tensor:
     return margins
 
 
-def measure_health(claim: Claim, network: nn.Module, images: Images, seconds: float) -> list[Check]:
-    """Repeat the cheap checks of gradient health, on the images that the claimed verdicts choose.
+def measure_health(claim: Claim, network: nn.Module, images: Images) -> list[Check]:
+    """Repeat the cheap checks of gradient health on the protocol's images, as the record made them."""
+    return health_of(claim, network, images, np.arange(len(images)), HEALTH)
 
-    Args:
-        claim: what is to be borne out.
-        network: that it is about.
-        images: the protocol's.
-        seconds: that `logit_scale` may take by estimate, or else it is left out.
-    """
-    evaluation = claim.evaluation
-    survivors = min(int(claim.right("robust").sum()), SCALED)
-    passes = 2 * (evaluation.pgd.steps + 1) * SCALES
-    long = passes * pass_time(network, images, claim.batch_size)(survivors) > seconds
+
+def health_of(
+    claim: Claim, network: nn.Module, images: Images, places: NDArray[np.int64], names: Sequence[str]
+) -> list[Check]:
+    """Make some checks of gradient health on some of the protocol's images, chosen among by the claimed verdicts."""
+    rows = torch.from_numpy(places)
     return gradient_health(
         network,
-        images,
-        {name: torch.from_numpy(evaluation.right(name).copy()) for name in VERDICTS},
+        Images(images.images[rows], images.labels[rows]),
+        {name: torch.from_numpy(claim.right(name)[places]) for name in VERDICTS},
         epsilon=claim.epsilon,
         pgd_step_size=claim.step_size,
-        pgd_steps=evaluation.pgd.steps,
+        pgd_steps=claim.evaluation.pgd.steps,
         seed=PGD_SEED,
         batch_size=claim.batch_size,
-        only=[name for name in HEALTH if not (long and name == "logit_scale")],
+        only=names,
         report=lambda line: None,
     )
 
@@ -114,9 +110,6 @@ def check_health(claim: Claim, measured: list[Check]) -> list[str]:
     """Return where the claimed health differs from what was measured."""
     claimed = {check.name: check for check in claim.evaluation.health}
     reasons = []
-    for name, needs in _NEEDS.items():
-        if claimed[name].verdict == "not run" and claim.right(needs).any():
-            reasons.append(f"{name}: the record says not run, but there are images to run it on")
     for check in measured:
         stated = claimed[check.name]
         if check.verdict in HEALTH_ORDER and stated.verdict != check.verdict:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import nn
 
 from benchmark.data.load import Images
+from benchmark.submission.affordable import Budget
 from benchmark.submission.claim import Claim
 from benchmark.submission.measuring import (
     check_clean,
@@ -16,17 +18,26 @@ from benchmark.submission.measuring import (
     same_machine,
     use_threads_of,
 )
-from benchmark.submission.replay import Replay, check_autoattack, check_pgd
+from benchmark.submission.opponent import check_opponent
+from benchmark.submission.replay import check_autoattack, check_pgd, check_short
+from benchmark.submission.replayed import LEAST_PATIENCE, PATIENCE, Replay
 from benchmark.submission.report import Report
+from benchmark.submission.slow_health import check_slow_health
 
-HEALTH_SHARE = 3  # times the seconds of an attack, for the one check of gradient health that takes long
+_CHECKS: dict[str, Callable[[Replay, Callable[[str], None]], tuple[list[str], str]]] = {
+    "robust": lambda replay, say: check_short(replay),
+    "pgd": lambda replay, say: check_pgd(replay),
+    "opponent": check_opponent,
+    "autoattack": check_autoattack,
+    "attacked health": lambda replay, say: check_slow_health(replay),
+}
 
 
 @dataclass(frozen=True)
 class Effort:
     """How much is attacked again."""
 
-    seconds: float  # for each of PGD and AutoAttack, by estimate
+    seconds: float  # for all that attacks again, by estimate
     draw: int  # seed of the random parts
 
 
@@ -57,12 +68,11 @@ def check_attacks(claim: Claim, network: nn.Module, images: Images, effort: Effo
         Refused: if a reason was found that makes the dearer attacks pointless.
     """
     enough = use_threads_of(claim)
-    protocol_images = images.first(claim.evaluation.n_images)
-    measured = measure_health(claim, network, protocol_images, HEALTH_SHARE * effort.seconds)
-    exact = enough and same_machine(claim, measured)
+    measured = measure_health(claim, network, images.first(claim.evaluation.n_images))
     report.note("health", check_health(claim, measured), f"{', '.join(check.name for check in measured)}")
-    replay = Replay(claim, network, images, exact, effort.seconds, effort.draw)
-    report.note("pgd", *check_pgd(replay))
-    report.stop_if_refused()
-    report.note("autoattack", *check_autoattack(replay, report.say))
-    report.stop_if_refused()
+    exact = enough and claim.evaluation.autoattack.shards == 1 and same_machine(claim, measured)
+    patience = max(LEAST_PATIENCE, PATIENCE * effort.seconds)
+    replay = Replay(claim, network, images, exact, Budget(effort.seconds), effort.draw, patience)
+    for name, check in _CHECKS.items():
+        report.note(name, *check(replay, report.say))
+        report.stop_if_refused()

@@ -1,0 +1,87 @@
+"""Attacks that no gradient misleads, run by the verifier on images it draws: no submission can leave them out.
+
+A network that was made to mislead the usual attacks is refused whatever its record says, and whether or not it has the
+checks. So is a record whose own verdicts of these attacks were edited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.evaluation.opponent import (
+    COSTS,
+    HARD_LABEL,
+    LEAKY,
+    STAGES,
+    hard_label_of,
+    leaky_bpda_of,
+    opponent_attacks,
+)
+from benchmark.evaluation.probes import PROBE_IMAGES
+from benchmark.evaluation.verdict import Check
+from benchmark.submission.doubts import doubted, fallen
+from benchmark.submission.replayed import Replay, computing
+
+LEAST = {LEAKY: 16, HARD_LABEL: 4}  # images, whatever time there is
+SMALLER = 5  # balls, each smaller by a hundredth: these attacks draw nothing, so that other seeds would say nothing
+_JUDGES = {LEAKY: leaky_bpda_of, HARD_LABEL: hard_label_of}
+
+
+def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str], str]:
+    """Attack drawn images that are counted as robust; return reasons and what was done."""
+    reasons, notes, robust = list[str](), list[str](), replay.robust
+    stated = {check.name: check.verdict for check in replay.claim.evaluation.health}
+    for name in (LEAKY, HARD_LABEL):
+        places = replay.part(name, robust, COSTS[name], LEAST[name], most=PROBE_IMAGES)
+        lost = fallen(places, _attack(replay, name, places, 1.0, say))
+        check = _JUDGES[name](len(lost), len(places))
+        while check.verdict == "suspect" and len(places) < min(len(robust), PROBE_IMAGES):
+            # A few of a few images prove little: more of them are worth more time than was allowed.
+            more = [place for place in replay.drawn(name, robust) if place not in places][: len(places)]
+            lost += fallen(more, _attack(replay, name, more, 1.0, say))
+            places += more
+            check = _JUDGES[name](len(lost), len(places))
+        notes.append(f"{name} on {len(places)} of {len(robust)} images counted as robust, {len(lost)} broken")
+        reasons += _against(check, stated.get(name, "pass")) + _edited(replay, name, lost, len(places), say)
+        robust = [place for place in robust if place not in lost]
+    return reasons, ", ".join(notes) + replay.shown([], [0])
+
+
+def _against(check: Check, stated: str) -> list[str]:
+    """Return the reason against a network that fails a check, unless its record says so itself."""
+    if check.verdict != "fail" or stated == "fail":
+        return []
+    return [f"{check.name}: {check.reason}"]
+
+
+def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Callable[[str], None]) -> list[str]:
+    """Return the reason against verdicts on images that the record says withstood these very attacks."""
+    if not replay.claim.evaluation.opposed:
+        return []
+    met = {*replay.claim.measured("robust").nonzero()[0][:PROBE_IMAGES].tolist()}
+
+    def again(doubtful: list[int], seed: int) -> list[bool]:
+        return _attack(replay, name, doubtful, 1 - 0.01 * seed, say)
+
+    return doubted(name, [place for place in lost if place in met], tried, again, seeds=SMALLER)
+
+
+def _attack(replay: Replay, name: str, places: Sequence[int], shrink: float, say: Callable[[str], None]) -> list[bool]:
+    """Return which images fall, in a ball of a share of the radius."""
+    rows = replay.subset(places)
+    with computing(None):
+        broken = opponent_attacks(
+            replay.network,
+            rows,
+            torch.arange(len(places)),
+            epsilon=shrink * replay.claim.epsilon,
+            seed=PGD_SEED,
+            compute=ComputeBatch(say),
+            report=lambda line: None,
+            stages=[stage for stage in STAGES if stage.startswith(name)],
+        )
+    return (broken.by >= 0).tolist()
