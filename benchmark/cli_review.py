@@ -145,6 +145,7 @@ def recheck(
             show_default=False,
         ),
     ] = None,
+    protocol: ProtocolOption = None,
     out: LeaderboardOption = Path("leaderboards"),
     data_dir: DataDirOption = None,
     device: DeviceOption = "cpu",
@@ -162,7 +163,7 @@ def recheck(
     from benchmark.review.text import recheck_text
 
     with stoppable():
-        outcome = recheck(RecheckRequest(rows or [], out, data_dir, device, keep), echo_line)
+        outcome = recheck(RecheckRequest(rows or [], protocol, out, data_dir, device, keep), echo_line)
     echo_text(f"{recheck_text(outcome)}\n")
     outcome.stop_if_failed()
 

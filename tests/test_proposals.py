@@ -78,6 +78,10 @@ REFUSED = {
     "a submission and a record": (NEW | RECORD, f"{BESIDE}'leaderboards/records/p/mine.json'"),
     "a submission and a page": (NEW | {"leaderboards/p.md": "mine"}, f"{BESIDE}'leaderboards/p.md'"),
     "a submission and another taken away": (NEW | TAKEN, f"{BESIDE}'leaderboards/submissions/pending/record.json'"),
+    "checks and code": (
+        {"leaderboards/checks/p/a.json": "checks"} | CODE,
+        f"{OWN}'benchmark/__main__.py'",
+    ),
     "a record and code": (RECORD | CODE, f"{OWN}'benchmark/__main__.py'"),
     "a pending one taken away and code": (TAKEN | CODE, f"{OWN}'benchmark/__main__.py'"),
     "the README's table and its prose": (BOTH, f"{OWN}'README.md'"),
@@ -104,6 +108,7 @@ REFUSED = {
 AUDITED = {
     "a record": RECORD,
     "a record, and a pending one taken away": RECORD | TAKEN,
+    "checks of a row": {"leaderboards/checks/p/a.json": "checks"},
     "a pending one taken away": TAKEN,
     "what a maintainer changes to accept a row": RECORD | TAKEN | TABLE | {"leaderboards/p.md": "mine"},
     "the README's table": TABLE,

@@ -1,1 +1,1 @@
-"""`audit` checks everything that changes a board: records, artifacts, evaluations, challenges and pages."""
+"""`audit` checks everything that changes a board: records, artifacts, evaluations, challenges, checks, pages."""

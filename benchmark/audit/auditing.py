@@ -18,6 +18,7 @@ from benchmark.audit.changes import History
 from benchmark.audit.evaluations import audit_evaluation
 from benchmark.audit.journal import Journal
 from benchmark.audit.pages import audit_pages
+from benchmark.audit.rechecked import audit_checks
 from benchmark.audit.rows import audit_row
 from benchmark.audit.sorting import Item, Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
@@ -35,6 +36,7 @@ CHECKS: dict[str, Callable[[Path, Sources, Report], None]] = {
     "record": audit_row,
     "evaluation": audit_evaluation,
     "challenge": audit_challenge,
+    "check": audit_checks,
 }
 
 
@@ -53,7 +55,7 @@ class AuditRequest:
 class AuditOutcome:
     """What an audit came to."""
 
-    counts: dict[str, int]  # records, evaluations and challenges that were checked
+    counts: dict[str, int]  # records, evaluations, challenges and later checks that were checked
     changed: bool  # false: nothing on the board is other than at the commit
     reasons: tuple[str, ...]  # each begins with what it is about
     unchecked: tuple[str, ...]

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-Place = Literal["record", "artifact", "challenge", "evaluation", "submission", "published", "figure", "prose", "page"]
+Place = (
+    Literal["record", "artifact", "challenge", "evaluation", "check"]
+    | Literal["submission", "published", "figure", "prose", "page"]
+)
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._=+-]*"
 _PLACES: tuple[tuple[str, Place], ...] = (
@@ -13,6 +16,7 @@ _PLACES: tuple[tuple[str, Place], ...] = (
     (rf"artifacts/{_NAME}\.safetensors", "artifact"),
     (rf"challenges/{_NAME}/{_NAME}/{_NAME}\.(json|safetensors)", "challenge"),
     (rf"evaluations/{_NAME}\.json", "evaluation"),
+    (rf"checks/{_NAME}/{_NAME}\.json", "check"),
     (rf"submissions/{_NAME}/(method/)?{_NAME}", "submission"),
     (rf"reference/{_NAME}|claims\.yaml", "published"),
     (rf"site/figures/{_NAME}\.(png|svg|json)", "figure"),

@@ -7,12 +7,13 @@ import stat
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from benchmark.audit.changes import Change, History
 from benchmark.audit.places import place_of
 from benchmark.leaderboard.find import find_records
 from benchmark.plain_files import read_plain
+from benchmark.results.rechecks import rechecked_path
 from benchmark.results.record import Record
 from benchmark.results.store import record_path
 from benchmark.submission.files import LIMITS, RECORD
@@ -22,8 +23,8 @@ from benchmark.submission.schema import Submission
 _NOT_PLAIN = "it is a link, an executable or another repository; boards hold plain files"
 _FOREIGN = "it does not belong to a board"
 _NO_RECORD = "the artifact belongs to no valid record"
-_LASTING = ("record", "artifact", "challenge", "evaluation")
-ItemKind = Literal["record", "evaluation", "challenge"]
+_LASTING = ("record", "artifact", "challenge", "evaluation", "check")
+ItemKind = Literal["record", "evaluation", "challenge", "check"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,10 @@ class Item:
         if self.kind == "challenge":
             return (self.path.with_suffix(".safetensors"),)
         if self.kind == "record":
-            return (self.path.parents[2] / "artifacts" / f"{self.path.stem}.safetensors",)
+            return (_artifact_beside(self.path),)
+        if self.kind == "check":
+            protocol = self.path.parent.name
+            return (self.path.parents[2] / "records" / protocol / self.path.name, _artifact_beside(self.path))
         return ()
 
 
@@ -61,13 +65,13 @@ class Sorted:
 
 
 def everything(board: Path, records: Mapping[Path, Record]) -> Sorted:
-    """Return all records, evaluations and challenges of a board; what does not belong to one is refused."""
+    """Return all records, evaluations, challenges and checks of a board; what does not belong to one is refused."""
     work = Sorted()
     owned = {f"artifacts/{path.stem}.safetensors" for path in records}
     for path in _files(board, work):
         name = path.relative_to(board).as_posix()
         place = place_of(name)
-        if place in ("record", "evaluation", "challenge"):
+        if place in ("record", "evaluation", "challenge", "check"):
             work.add(place, path.with_suffix(".json"), board)
         elif place == "artifact" and name not in owned:
             work.refused.append((_printable(name), _NO_RECORD))
@@ -92,7 +96,7 @@ def _files(board: Path, work: Sorted) -> Iterator[Path]:
 
 
 def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -> Sorted:
-    """Return the records of the rows that a user named, with the challenges to them.
+    """Return the records of the rows that a user named, with the challenges to them and their later checks.
 
     Raises:
         UserError: if a name means no row, or several.
@@ -104,6 +108,9 @@ def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -
             work.add("record", path, board)
             for challenge in sorted((board / "challenges" / record.protocol / path.stem).glob("*.json")):
                 work.add("challenge", challenge, board)
+            checks = rechecked_path(board, record.protocol, record.run)
+            if checks.exists():
+                work.add("check", checks, board)
     return work
 
 
@@ -126,14 +133,11 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
             work.refused.append((name, _NOT_PLAIN))
         elif place == "submission":
             removed |= _submission(work, change)
-        elif place in ("record", "challenge", "evaluation") and change.gone:
-            work.refused.append((name, f"the {place} was removed; what is on a board must stay"))
-        elif place == "record":
-            work.add("record", board / change.name, board)
-        elif place == "evaluation":
-            work.add("evaluation", board / change.name, board)
-        elif place == "challenge":
-            work.add("challenge", (board / change.name).with_suffix(".json"), board)
+        elif place in ("record", "evaluation", "challenge", "check"):
+            if change.gone:
+                work.refused.append((name, f"the {place} was removed; what is on a board must stay"))
+                continue
+            work.add(place, (board / change.name).with_suffix(".json"), board)
         elif place == "artifact":
             _artifact(work, change, name, records, board)
         elif place == "published":
@@ -148,8 +152,8 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
             work.pages = True
     for folder in sorted(removed):
         _removed_submission(work, folder, history)
-    # A challenge lowers a number of its record, which is checked in any case; the record need not be.
-    work.items.sort(key=lambda item: (("record", "evaluation", "challenge").index(item.kind), item.path))
+    # A challenge lowers a number of its record, which is checked in any case; the record need not be. So do checks.
+    work.items.sort(key=lambda item: (get_args(ItemKind).index(item.kind), item.path))
     return work
 
 
@@ -183,6 +187,11 @@ def _removed_submission(work: Sorted, folder: str, history: History) -> None:
     there = read_plain(record_path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
     if there != content:
         work.refused.append((_printable(folder), "the submission was removed although its record is not on the board"))
+
+
+def _artifact_beside(path: Path) -> Path:
+    """Return the artifact of the run that a file, of a record or of its later checks, is named after."""
+    return path.parents[2] / "artifacts" / f"{path.stem}.safetensors"
 
 
 def _printable(name: str) -> str:

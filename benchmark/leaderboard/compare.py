@@ -76,6 +76,13 @@ def _notes(a: list[Record], b: list[Record]) -> list[str]:
     ]
     if a[0].preset != b[0].preset:
         lines.append(f"A is of the preset {a[0].preset}, B of {b[0].preset}: boards rank them apart.")
+    attacked = [all(record.evaluation.opposed for record in row) for row in (a, b)]
+    if attacked[0] != attacked[1]:
+        one, other = ("A", "B") if attacked[0] else ("B", "A")
+        lines.append(
+            f"The hard-label attack was run on {one} and not on {other}, whose robust accuracy is measured without it: "
+            "`python -m benchmark recheck` runs it."
+        )
     if len({record.dataset.train_sha256 for record in (*a, *b)}) > 1:
         lines.append("The rows were trained on different images or labels: a board ranks one of them only.")
     if len(a) != len(b):

@@ -8,12 +8,13 @@ from dataclasses import fields
 
 from benchmark.leaderboard.costs import Costs
 from benchmark.leaderboard.reference import ReportedRow
-from benchmark.leaderboard.rows import Row, Wide
+from benchmark.leaderboard.rows import Answer, Row, Wide
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import csv_cell
 
 CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, also those of earlier versions
 _STATS = ("clean", "pgd", "autoattack", "robust")
+OPPONENT = ("hard_label", "hard_label_verdict", "straight_way", "straight_way_verdict")
 _COLUMNS = (
     *(
         "kind",
@@ -31,7 +32,7 @@ _COLUMNS = (
     ),
     *("keep_ratio", "allocation", "objective", "options"),
     *(column for stat in _STATS for column in (stat, f"{stat}_std")),
-    *("robust_low", "robust_high", "health", "size_class", "fronts"),
+    *("robust_low", "robust_high", "health", *OPPONENT, "size_class", "fronts"),
     *("reported", "difference", "reported_clean", "difference_clean"),
     *(field.name for field in fields(Costs)),
     *("n_seeds", "seeds", "n_images", "runs", "note"),
@@ -60,6 +61,12 @@ def to_csv(board: Board) -> str:
     return text.getvalue()
 
 
+def opponent_fields(hard_label: Answer, straight_way: Answer) -> dict[str, str | float | None]:
+    """Return the numbers and verdicts of the checks that came later, by the names of CSV and JSON."""
+    values = (hard_label.value, hard_label.verdict, straight_way.value, straight_way.verdict)
+    return dict(zip(OPPONENT, values, strict=True))
+
+
 def _measured(row: Row, board: Board) -> _Cells:
     cells: _Cells = {
         "kind": "refused" if row.reasons else "measured",
@@ -81,6 +88,7 @@ def _measured(row: Row, board: Board) -> _Cells:
         "robust_low": row.interval[0],
         "robust_high": row.interval[1],
         "health": row.health,
+        **opponent_fields(row.hard_label, row.straight_way),
         "size_class": row.size_class.name,
         "fronts": " ".join(row.fronts),
         **vars(row.costs),

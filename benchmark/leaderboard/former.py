@@ -21,6 +21,7 @@ class PageRow:
     rank: int | None  # None: refused
     robust: float  # fraction
     reasons: tuple[str, ...]
+    checked: frozenset[str]  # runs that have the checks that came later
 
     @property
     def runs(self) -> frozenset[str]:
@@ -77,6 +78,10 @@ def _row(told: Mapping[str, Any]) -> PageRow:
         rank=None if rank is None else int(rank),
         robust=float(told["robust"]["mean"]),
         reasons=tuple(str(each) for each in told["reasons"]),
+        # Pages from before these checks do not name them.
+        checked=frozenset(
+            str(each["run"]) for each in told["seeds"] if each.get("hard_label_verdict", "not checked") != "not checked"
+        ),
     )
 
 

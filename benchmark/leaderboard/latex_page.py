@@ -8,13 +8,23 @@ from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.state import BoardState
 from benchmark.leaderboard.tables import PRESETS
 from benchmark.leaderboard.tex import tex
-from benchmark.leaderboard.text import GENERATED, allocation, amount, architecture, percent, short
+from benchmark.leaderboard.text import (
+    GENERATED,
+    HARD_LABEL_HELP,
+    STRAIGHT_WAY_HELP,
+    allocation,
+    amount,
+    architecture,
+    percent,
+    short,
+)
 
 LATEX_MARKER = f"% {GENERATED}"
 _COLUMNS = (
     *(("rank", "r"), ("tie", "r"), ("method", "l"), ("weights", "l"), ("LBN", "l"), ("network", "l")),
     *(("keep", "r"), ("p", "r"), ("loss", "l"), ("clean", "r"), ("PGD", "r"), ("AA", "r"), ("robust", "r")),
-    *(("95% interval", "r"), ("size", "r"), ("seeds", "r"), ("id", "l")),
+    *(("95% interval", "r"), ("gradients", "l"), ("hard label", "l"), ("straight way", "l")),
+    *(("size", "r"), ("seeds", "r"), ("id", "l")),
 )
 
 
@@ -24,7 +34,9 @@ def to_latex(state: BoardState) -> str:
     blocks = [
         LATEX_MARKER,
         f"% {board.protocol}\n% state {state.digest}\n% Needs \\usepackage{{booktabs}}. Accuracies are percent of "
-        f"{board.n_images} test images; robust: right on the clean image and under every attack.",
+        f"{board.n_images} test images; robust: right on the clean image and under every attack.\n"
+        "% gradients: Worst verdict of the gradient health checks.\n"
+        f"% hard label: {HARD_LABEL_HELP}\n% straight way: {STRAIGHT_WAY_HELP}",
     ]
     for preset in PRESETS:
         if rankings := board.rankings(preset):
@@ -70,6 +82,9 @@ def _cells(row: Row) -> list[str]:
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
         f"{percent(row.robust.mean)}{deviation}",
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
+        row.health,
+        row.hard_label.verdict,
+        row.straight_way.verdict,
         amount(row.costs.size_bytes, "B"),
         str(len(row.seeds)),
         row.id,

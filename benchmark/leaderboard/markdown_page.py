@@ -10,7 +10,23 @@ from benchmark.leaderboard.markdown_wide import wide_blocks, with_deviation
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import PRESETS, Board
-from benchmark.leaderboard.text import GENERATED, amount, markdown, percent, row_page, short, table
+from benchmark.leaderboard.text import (
+    GENERATED,
+    HARD_LABEL_HELP,
+    STRAIGHT_WAY_HELP,
+    amount,
+    markdown,
+    percent,
+    row_page,
+    short,
+    table,
+)
+
+
+def _begun(sentence: str) -> str:
+    """Return a sentence as it goes on after a colon."""
+    return sentence[0].lower() + sentence[1:]
+
 
 MARKDOWN_MARKER = f"<!-- {GENERATED} -->"
 
@@ -23,6 +39,7 @@ _PRESET_TITLES = {
 _FORMATS = (("csv", "csv"), ("json", "json"), ("LaTeX", "tex"), ("BibTeX", "bib"))
 _MEASURED = (
     *("rank", "tie", "id", *SETTING, "clean", "PGD", "AutoAttack", "robust", "95% interval", "gradients"),
+    *("hard label", "straight way"),
     *("density", "size", "training passes", "Pareto", "seeds"),
 )
 _LEGEND = (
@@ -32,7 +49,8 @@ _LEGEND = (
     "and images, too narrow while seeds are few. *tie*: rows of a class with the same number do not differ from the "
     "first of them as far as these images show (exact McNemar test, p >= 0.05, seeds paired in order and pooled); "
     "`python -m benchmark compare` tests any two rows. *LBN*: batch norm after the last layer. *p*: layer budgets "
-    "are proportional to (layer size)^p. *gradients*: verdict of the gradient health checks. *density*: weights kept "
+    "are proportional to (layer size)^p. *gradients*: worst verdict of the gradient health checks. "
+    f"*hard label*: {_begun(HARD_LABEL_HELP)} *straight way*: {_begun(STRAIGHT_WAY_HELP)} *density*: weights kept "
     "over prunable weights, counted in the network. *size*: of the artifact's file. *training passes*: images sent "
     "forward and backward. *Pareto*: no row of the preset, of whatever class, is at least as robust at no more bytes "
     "(size), or no more training passes (passes), and better in one of the two. *id*: names a row in `compare`, "
@@ -132,6 +150,8 @@ def _measured(row: Row, protocol: str) -> list[str]:
         with_deviation(row.robust),
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         row.health,
+        row.hard_label.verdict,
+        row.straight_way.verdict,
         short(row.costs.density),
         amount(row.costs.size_bytes, "B"),
         amount(row.costs.passes),

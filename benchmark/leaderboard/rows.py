@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import stdev
@@ -15,7 +16,7 @@ from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison, compared
 from benchmark.leaderboard.text import options_text
-from benchmark.results.evaluation import HEALTH_ORDER, wide_parts
+from benchmark.results.evaluation import HEALTH_ORDER, wide_parts, worst_verdict
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
 
@@ -30,6 +31,14 @@ class Stat:
 
     mean: float
     std: float | None
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One check of gradient health on all seeds of a row."""
+
+    verdict: str  # the worst; "not run" if it found no images to look at, "not checked" if a seed is from before it
+    value: float | None  # the mean over seeds; None unless all have a number
 
 
 @dataclass(frozen=True)
@@ -71,6 +80,8 @@ class Row:
     wide: Wide | None  # None unless all seeds were measured on the same further images
     health: str  # the worst verdict on the gradients of its networks
     doubts: tuple[str, ...]  # reasons of the checks that are suspect
+    hard_label: Answer  # its value: broken of the attacked images, a share
+    straight_way: Answer
     costs: Costs
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
@@ -188,6 +199,8 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
             for check in record.evaluation.health
             if check.verdict == "suspect"
         ),
+        hard_label=answer_of(group, "hard_label"),
+        straight_way=answer_of(group, "straight_way"),
         costs=costs,
         seeds=tuple(record.seed for record in group),
         runs=tuple(record.run for record in group),
@@ -196,6 +209,17 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
         footnotes=(),
         reasons=reasons,
     )
+
+
+def answer_of(group: Sequence[Record], name: str) -> Answer:
+    """Return what one of the checks that came later says of records that differ in their seeds only."""
+    checks = [check for record in group for check in record.evaluation.health if check.name == name]
+    if len(checks) < len(group):
+        return Answer("not checked", None)
+    verdicts = [check.verdict for check in checks]
+    values = [check.value for check in checks if check.value is not None]
+    verdict = "not run" if set(verdicts) == {"not run"} else worst_verdict(verdicts)
+    return Answer(verdict, mean(values) if len(values) == len(group) else None)
 
 
 def _wide(group: list[Record]) -> Wide | None:

@@ -20,7 +20,7 @@ _NUMBERS = (
     ("AA", 6),
     ("95%", 9),
     ("tie", 3),
-    ("grad", 4),
+    ("grad", 5),
     ("size", 8),
     ("n", 2),
     ("opt", 3),
@@ -28,8 +28,8 @@ _NUMBERS = (
 _LEGEND = (
     "id: names the row in `compare`, `reproduce` and `challenge`. 95%: interval of the images right under every attack."
     " tie: rows of a preset and class of size that share a number do not differ from the first of them as far as these"
-    " images show. grad: gradient health. size: of the artifact's file. n: seeds. The page has densities, operations"
-    " and times too."
+    " images show. grad: gradient health, * where the hard-label attack was not run. size: of the artifact's file. n:"
+    " seeds. The page has densities, operations and times too."
 )
 _HEALTH = {"pass": "ok", "suspect": "susp", "fail": "FAIL"}
 
@@ -72,7 +72,7 @@ def _cells(row: Row, options: str) -> tuple[list[str], list[str]]:
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
         "-".join(f"{100 * end:.1f}" for end in row.interval),
         str(row.tie),
-        _HEALTH[row.health],
+        _HEALTH[row.health] + ("*" if row.hard_label.verdict == "not checked" else ""),
         amount(row.costs.size_bytes, "B"),
         str(len(row.seeds)),
         options,

@@ -26,7 +26,7 @@ from benchmark.evaluation.progress import duration
 from benchmark.evaluation.surroundings import plain_float32
 from benchmark.file_kinds import ADVERSARIAL, kind_of_content
 from benchmark.launch.provenance import device_name
-from benchmark.leaderboard.find import find_records
+from benchmark.leaderboard.find import find_records, of_protocol
 from benchmark.plain_files import kind_of
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import HARD_LABEL, VERDICTS, CheckPart
@@ -47,7 +47,8 @@ from benchmark.review.sources import artifact_of, pass_threads, test_data_of
 class RecheckRequest:
     """What the user asked for, as typed."""
 
-    rows: Sequence[str]  # names of rows; empty for all records that do not have the checks themselves
+    rows: Sequence[str]  # names of rows; empty for all records
+    protocol: str | None  # of the rows; None for those of all boards
     out: Path
     data_dir: Path | None
     device: str
@@ -117,13 +118,19 @@ class _Images:
     """Test images of records, read once for all records that have the same."""
 
     def __init__(self, data_dir: Path | None) -> None:
-        self.data_dir, self._data = data_dir, dict[tuple[str, int, str], TestData]()
+        self.data_dir, self._data = data_dir, dict[tuple[str, int, str], TestData | UserError]()
 
     def __call__(self, record: Record) -> TestData:
         key = record.dataset.name, record.evaluation.n_images, record.dataset.test_sha256
         if key not in self._data:
-            self._data[key] = test_data_of(record, self.data_dir, record.evaluation.n_images)
-        return self._data[key]
+            try:
+                self._data[key] = test_data_of(record, self.data_dir, record.evaluation.n_images)
+            except UserError as error:
+                self._data[key] = error
+        data = self._data[key]
+        if isinstance(data, UserError):
+            raise data
+        return data
 
 
 def _records(request: RecheckRequest) -> list[Record]:
@@ -137,13 +144,15 @@ def _records(request: RecheckRequest) -> list[Record]:
     rechecked(records, load_rechecks(request.out))  # stale files are reported before hours of measuring
     if not records:
         raise UserError(f"there are no records in {request.out}; give --out a folder that holds some")
+    if request.protocol is not None:
+        records = of_protocol(records, request.protocol)
     if request.rows:
         chosen = {id(record): record for name in request.rows for record in find_records(records, name)}
         records = list(chosen.values())
     if request.keep is not None:
         if len(records) != 1 or not request.rows:
             count = f"{len(records)} are meant" if request.rows else "none is named"
-            raise UserError(f"--keep takes the images of one record, {count}; name one by its hash")
+            raise UserError(f"--keep takes the images of one record, {count}; give its hash, and its --protocol")
         _check_target(request.keep)
     return records
 

@@ -17,8 +17,8 @@ from benchmark.submission.source_text import source_reason
 from methods import BUILT_IN
 
 # What may be prose: everything else is a name, a number or a hash.
-_PROSE = ("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "credit")
-_OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts")  # base64 of any length, read by the schema
+_PROSE = ("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "checks", "credit")
+_OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts", "verdicts")  # base64 of any length, read by the schema
 _MARKUP = re.compile(r"<\s*[a-z!/?]|&#|&[a-z]{2,8};|javascript:|data:text|\]\(", re.IGNORECASE)
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"

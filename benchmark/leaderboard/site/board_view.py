@@ -18,6 +18,7 @@ from benchmark.leaderboard.text import allocation, architecture, clipped, short
 from benchmark.results.evaluation import HEALTH_ORDER
 
 _MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions
+_VERDICTS = (*HEALTH_ORDER, "not run", "not checked")  # in the order in which a column sorts them
 _GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1
 
 Value = str | float | int | None
@@ -178,6 +179,8 @@ def _line(row: Row, keys: Sequence[str]) -> dict[str, object]:
         "passes": row.costs.passes,
         "density": row.costs.density,
         "gradients": HEALTH_ORDER.index(row.health),
+        "hard_label": _VERDICTS.index(row.hard_label.verdict),
+        "straight_way": _VERDICTS.index(row.straight_way.verdict),
         "precision": row.weights,
         "keep": row.keep_ratio,
         "p": _exponent(row),

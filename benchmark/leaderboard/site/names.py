@@ -10,6 +10,7 @@ from urllib.parse import quote
 from benchmark.errors import UserError
 from benchmark.leaderboard.rows import ID_DIGITS, Row
 from benchmark.leaderboard.tables import Board
+from benchmark.results.rechecks import CHECKS_FOLDER
 
 _PROTOCOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 # Inside <script> a browser looks for markup before anything else, so that JSON must not hold any.
@@ -61,6 +62,11 @@ def artifact_link(run: str) -> str:
 def record_link(protocol: str, run: str) -> str:
     """Return the link from a row's page to the record of a run."""
     return f"../../../records/{checked(protocol)}/{_file(run)}.json"
+
+
+def checks_link(protocol: str, run: str) -> str:
+    """Return the link from a row's page to the checks that lie beside the record of a run."""
+    return f"../../../{CHECKS_FOLDER}/{checked(protocol)}/{_file(run)}.json"
 
 
 def safe_json(value: object) -> str:

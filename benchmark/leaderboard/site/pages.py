@@ -21,9 +21,9 @@ from benchmark.leaderboard.paper_tables import PaperTable
 from benchmark.leaderboard.site import words
 from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
-from benchmark.leaderboard.site.names import Places, artifact_link, later_ids, record_link, row_path
+from benchmark.leaderboard.site.names import Places, artifact_link, checks_link, later_ids, record_link, row_path
 from benchmark.leaderboard.site.rerun import rerun
-from benchmark.leaderboard.site.row_view import counts, neighbours, settings, spelled
+from benchmark.leaderboard.site.row_view import broken_by_labels, counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import (
     GENERATED,
@@ -94,6 +94,7 @@ def _rendered(
 def _row_pages(view: BoardView, figures: Sequence[Figure]) -> Iterator[tuple[str, str]]:
     page = _environment().get_template("row.html")
     beside = neighbours(view)
+    later_checks = {checks.run: checks for checks in view.board.rechecks}
     of_run: dict[str | None, list[Figure]] = {}
     for figure in figures:
         if figure.protocol in (None, view.board.protocol):
@@ -109,6 +110,7 @@ def _row_pages(view: BoardView, figures: Sequence[Figure]) -> Iterator[tuple[str
                 row=entry.row,
                 figures=pictures,
                 neighbour=beside.get(entry.anchor),
+                later_checks=later_checks,
             ),
         )
 
@@ -145,6 +147,8 @@ def _environment() -> Environment:
         "UNCORRECTED": UNCORRECTED,
         "accuracy_curve": accuracy_curve,
         "artifact_link": artifact_link,
+        "broken_by_labels": broken_by_labels,
+        "checks_link": checks_link,
         "counts": counts,
         "doubts": doubts,
         "interval_bar": interval_bar,

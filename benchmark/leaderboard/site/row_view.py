@@ -12,6 +12,7 @@ from benchmark.leaderboard.site.board_view import BoardView, Entry
 from benchmark.leaderboard.site.names import run_ids
 from benchmark.leaderboard.site.words import ATTACK_WORDS
 from benchmark.leaderboard.text import printable
+from benchmark.results.evaluation import HARD_LABEL
 from benchmark.results.record import Record
 
 
@@ -31,6 +32,12 @@ def counts(record: Record) -> list[tuple[str, int, float]]:
     }
     # A record is valid only if its accuracies are its verdicts' counts over n; decoding the bits again would be slow.
     return [(ATTACK_WORDS[name], round(share * evaluation.n_images), share) for name, share in shares.items()]
+
+
+def broken_by_labels(record: Record) -> int:
+    """Return how many images the hard-label attack broke; 0 where it was not run."""
+    evaluation = record.evaluation
+    return int((~evaluation.right(HARD_LABEL)).sum()) if evaluation.opposed else 0
 
 
 def spelled(row: Row) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from benchmark.leaderboard.text import HARD_LABEL_HELP, STRAIGHT_WAY_HELP
+
 QUICK_IMAGES = 200  # as many as `reproduce --quick` measures
 
 PRESET_WORDS = {
@@ -16,7 +18,8 @@ HEALTH_WORDS = {
     "pass": "no check of gradient health found anything",
     "suspect": "at least one check of gradient health raises a doubt, see the row's page",
     "fail": "a check of gradient health failed: the attacks were probably misled",
-    "not run": "this check was not run",
+    "not run": "there was no image left that this check could look at",
+    "not checked": "the row is from before this check",
 }
 ATTACK_WORDS = {
     "clean": "Clean",
@@ -57,6 +60,8 @@ COLUMNS = (
     Column("seeds", "Seeds", "Networks trained with this setting.", down=True),
     Column("density", "Density", "Weights kept over prunable weights, counted in the network."),
     Column("gradients", "Gradients", "Worst verdict of the gradient-health checks."),
+    Column("hard_label", "Hard label", HARD_LABEL_HELP),
+    Column("straight_way", "Straight way", STRAIGHT_WAY_HELP),
     Column("network", "Network", "Architecture and width."),
 )
 REPORTED = Column(

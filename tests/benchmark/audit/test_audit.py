@@ -26,7 +26,7 @@ def test_an_honest_board_passes_and_nothing_on_it_changes(board):
     result = board.audit(*BRIEF)
 
     assert result.exit_code == 0, result.output
-    assert result.output.endswith("2 records, 0 evaluations, 0 challenges: all pass\n")
+    assert result.output.endswith("2 records, 0 evaluations, 0 challenges, 0 checks: all pass\n")
     assert "ok       pages: they agree with their records" in result.output
     assert {path: path.read_bytes() for path in board.folder.rglob("*") if path.is_file()} == before
 

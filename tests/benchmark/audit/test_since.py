@@ -37,7 +37,7 @@ def test_a_new_row_is_checked_with_its_pages_and_the_changelog(board):
     result = board.audit("--since", "HEAD")
 
     assert result.exit_code == 0, result.output
-    assert "1 record, 0 evaluations, 0 challenges: all pass" in result.output
+    assert "1 record, 0 evaluations, 0 challenges, 0 checks: all pass" in result.output
     assert "ok       CHANGELOG.md: its new entries follow from the records" in result.output
 
     path = board.folder / "CHANGELOG.md"

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from benchmark.cli import app
 from benchmark.errors import UserError
 from benchmark.leaderboard.render import check_pages, write_pages
+from benchmark.results.rechecks import rechecked_path, save_rechecked
 from benchmark.results.store import artifact_path, record_path, save_record
 
 REFERENCE = Path(__file__).parents[3] / "leaderboards" / "reference"
@@ -21,6 +22,7 @@ FILES = {
     "record": "records/RECORD",
     "artifact": "artifacts/ARTIFACT",
     "evaluation": "evaluations/0.json",
+    "checks": "checks/RECORD",
     "published tables": "reference/reported_tables.csv",
     "published ablations": "reference/reported_ablations.csv",
     "questions": "claims.yaml",
@@ -37,6 +39,8 @@ FOLDERS = (
     f"records/{PROTOCOL}",
     "artifacts",
     "evaluations",
+    "checks",
+    f"checks/{PROTOCOL}",
     "reference",
     "site",
     "site/rows",
@@ -45,11 +49,12 @@ FOLDERS = (
 
 
 @pytest.fixture(scope="module")
-def whole(make_record, tmp_path_factory):
+def whole(make_record, make_rechecked, tmp_path_factory):
     """Make a folder with a file of every kind, in a folder that holds a README."""
     folder = tmp_path_factory.mktemp("around") / "board"
     record = make_record()
     save_record(record, folder)
+    save_rechecked(make_rechecked(record, [0]), folder)
     shutil.copytree(REFERENCE, folder / "reference")
     artifact_path(folder, record.run).parent.mkdir()
     artifact_path(folder, record.run).write_bytes(bytes(record.artifact.size_bytes))
@@ -70,6 +75,7 @@ def board(whole, tmp_path):
     copy = tmp_path / "around" / "board"
     names = {
         "records/RECORD": record_path(copy, PROTOCOL, record.run),
+        "checks/RECORD": rechecked_path(copy, PROTOCOL, record.run),
         "artifacts/ARTIFACT": artifact_path(copy, record.run),
     }
     return copy, {kind: names.get(name) or Path(os.path.normpath(copy / name)) for kind, name in FILES.items()}
@@ -125,7 +131,7 @@ def test_what_is_no_plain_file_of_a_sensible_size_is_named_and_not_read(board, t
     place.unlink(missing_ok=True)
     before = content_of(tmp_path)
     for what, reason in REASONS.items():
-        if what == "folder" and kind in ("record", "evaluation"):
+        if what == "folder" and kind in ("record", "evaluation", "checks"):
             continue  # a folder of that name holds no record
         plant(what, place, outside)
 

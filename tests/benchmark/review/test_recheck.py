@@ -153,11 +153,27 @@ def test_a_row_whose_artifact_is_missing_does_not_stop_the_others(out: Path, rec
     assert len(load_rechecks(out)) == 1
 
 
+def test_images_of_a_row_on_two_boards_are_kept_by_its_protocol(out: Path, record, breaks, run_command):
+    breaks(1)
+    fields = json.loads(record.model_dump_json())
+    fields["evaluation"]["pgd"]["steps"] = 7
+    fields["protocol"] = record.protocol.replace("pgd5", "pgd7")
+    save_record(type(record).model_validate(fields), out)
+    keep = ("--keep", out / "kept.safetensors", "--out", out)
+
+    assert "2 are meant; give its hash, and its --protocol" in refused(run_command("recheck", record.run_hash, *keep))
+    result = run_command("recheck", record.run_hash, "--protocol", record.protocol, *keep)
+
+    assert result.exit_code == 0, result.output
+    assert [checks.protocol for checks in load_rechecks(out)] == [record.protocol]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["nothing"], "no record is called 'nothing'"),
-        (["--keep", "kept.safetensors"], "--keep takes the images of one record, none is named; name one by its hash"),
+        (["--keep", "kept.safetensors"], "--keep takes the images of one record, none is named; give its hash"),
+        (["--protocol", "cifar10-linf-8_255-aa-standard-10000"], "there is no protocol 'cifar10-linf"),
         (["HASH", "--keep", "."], "--keep . is a folder"),
         (["HASH", "--keep", "small.txt"], "--keep small.txt is a text file, which would be lost"),
     ],
