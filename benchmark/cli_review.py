@@ -141,7 +141,7 @@ def recheck(
     rows: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Rows by run, hash or a part of the name. Default: all records from before the hard-label attack.",
+            help="Rows by run, hash or a part of the name. Default: all records from before the opponent's attacks.",
             show_default=False,
         ),
     ] = None,
@@ -158,7 +158,7 @@ def recheck(
         ),
     ] = None,
 ) -> None:
-    """Attack rows from before the hard-label attack with it, and keep what it finds beside their records."""
+    """Attack rows from before the opponent's attacks with it, and keep what it finds beside their records."""
     from benchmark.review.rechecking import RecheckRequest, recheck
     from benchmark.review.text import recheck_text
 

@@ -61,7 +61,7 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     report.note("numbers", reasons, "the record agrees with its experiment and with itself")
     if experiment is None:
         raise Refused
-    artifact = _artifact(record, sources.board, report)
+    artifact = artifact_of(record, sources.board, report)
     kept = f"{artifact.size_bytes:,} bytes, {record.compression.kept_weights:,} weights kept, as the record says"
     report.note("artifact", check_artifact(record, experiment, artifact), kept)
     others = sources.older(path)
@@ -89,7 +89,12 @@ def measure_again(claim: Claim, artifact: Artifact, images: Images, sources: Sou
     check_attacks(claim, network, images, sources.effort, report)
 
 
-def _artifact(record: Record, board: Path, report: Report) -> Artifact:
+def artifact_of(record: Record, board: Path, report: Report) -> Artifact:
+    """Read the artifact of a record.
+
+    Raises:
+        Refused: if it is missing, damaged, or not the one that was measured; the report says which.
+    """
     path = artifact_path(board, record.run)
     if not path.exists() and not path.is_symlink():
         report.leave("artifact", f"it is not in artifacts/; fetch the file with sha256 {record.artifact.sha256}")

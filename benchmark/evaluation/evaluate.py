@@ -29,11 +29,20 @@ from benchmark.evaluation.given import (
 from benchmark.evaluation.health import gradient_health
 from benchmark.evaluation.measurable import cause_of, measurable
 from benchmark.evaluation.normalisation import normalisation_hint
+from benchmark.evaluation.opponent import opponent_checks
 from benchmark.evaluation.package import PACKAGE, package_version
 from benchmark.evaluation.probes import Attackable, NotFinite
 from benchmark.evaluation.surroundings import plain_float32
 from benchmark.evaluation.verdict import Check
-from benchmark.results.evaluation import CASCADE, AutoAttackPart, CheckPart, EvaluationPart, PgdPart, worst_verdict
+from benchmark.results.evaluation import (
+    CASCADE,
+    OPPONENT,
+    AutoAttackPart,
+    CheckPart,
+    EvaluationPart,
+    PgdPart,
+    worst_verdict,
+)
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.verdicts import pack_verdicts
 
@@ -181,6 +190,10 @@ def _measure(
         )
 
     health = compute.until_it_fits(checks)
+    opposed = opponent_checks(
+        network, images, verdicts, epsilon=epsilon, seed=PGD_SEED, compute=compute, report=report, journal=journal
+    )
+    verdicts[OPPONENT], health = opposed.right, [*health, *opposed.checks]
     report(f"health     {worst_verdict(check.verdict for check in health)}, {len(health)} checks of the gradients")
     return EvaluationPart(
         n_images=len(images),
@@ -204,7 +217,7 @@ def _measure(
             attacks={name: _share(attacked.robust[name]) for name in CASCADE},
             seconds=round(attacked.seconds, 3),
         ),
-        best_known_accuracy=_share(clean & pgd & attacked.verdicts),
+        best_known_accuracy=_share(clean & pgd & attacked.verdicts & opposed.right),
         verdicts={name: pack_verdicts(bits.numpy()) for name, bits in verdicts.items()},
         health=[CheckPart(**vars(check)) for check in health],
         notes=[*notes.sentences, *compute.notes],

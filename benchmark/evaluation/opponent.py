@@ -100,7 +100,7 @@ def opponent_checks(
     *,
     epsilon: float,
     seed: int,
-    batch_size: int,
+    compute: ComputeBatch,
     report: Callable[[str], None],
     journal: Path | None = None,
 ) -> OpponentResult:
@@ -114,12 +114,11 @@ def opponent_checks(
         verdicts: attack -> (N,) bool on the CPU, "clean" among them.
         epsilon: radius of the Linf ball, in (0, 1) pixels.
         seed: of every random draw.
-        batch_size: images per forward pass, at most.
+        compute: how many images go through the network at once.
         report: receives a line for each attack, and within long ones.
         journal: folder for finished attacks, which are not run again; None keeps none.
     """
     survivors = torch.stack(list(verdicts.values())).all(0).nonzero().flatten()[:PROBE_IMAGES]
-    compute = ComputeBatch(report, rows=batch_size)
     right = torch.ones(len(data), dtype=torch.bool)
     broken = Broken(torch.full((len(survivors),), -1), as_float_images(data.images[survivors]).cpu())
 

@@ -80,8 +80,8 @@ def _notes(a: list[Record], b: list[Record]) -> list[str]:
     if attacked[0] != attacked[1]:
         one, other = ("A", "B") if attacked[0] else ("B", "A")
         lines.append(
-            f"The hard-label attack was run on {one} and not on {other}, whose robust accuracy is measured without it: "
-            "`python -m benchmark recheck` runs it."
+            f"The opponent's attacks were run on {one} and not on {other}, whose robust accuracy is without them: "
+            "`python -m benchmark recheck` runs them."
         )
     if len({record.dataset.train_sha256 for record in (*a, *b)}) > 1:
         lines.append("The rows were trained on different images or labels: a board ranks one of them only.")

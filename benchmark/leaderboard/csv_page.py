@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from dataclasses import fields
 
 from benchmark.leaderboard.costs import Costs
@@ -11,10 +12,11 @@ from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.rows import Answer, Row, Wide
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import csv_cell
+from benchmark.results.evaluation import OPPONENT_CHECKS
 
 CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, also those of earlier versions
 _STATS = ("clean", "pgd", "autoattack", "robust")
-OPPONENT = ("hard_label", "hard_label_verdict", "straight_way", "straight_way_verdict")
+OPPONENT = tuple(key for name in OPPONENT_CHECKS for key in (name, f"{name}_verdict"))
 _COLUMNS = (
     *(
         "kind",
@@ -61,9 +63,9 @@ def to_csv(board: Board) -> str:
     return text.getvalue()
 
 
-def opponent_fields(hard_label: Answer, straight_way: Answer) -> dict[str, str | float | None]:
+def opponent_fields(answers: Mapping[str, Answer]) -> dict[str, str | float | None]:
     """Return the numbers and verdicts of the checks that came later, by the names of CSV and JSON."""
-    values = (hard_label.value, hard_label.verdict, straight_way.value, straight_way.verdict)
+    values = (value for name in OPPONENT_CHECKS for value in (answers[name].value, answers[name].verdict))
     return dict(zip(OPPONENT, values, strict=True))
 
 
@@ -88,7 +90,7 @@ def _measured(row: Row, board: Board) -> _Cells:
         "robust_low": row.interval[0],
         "robust_high": row.interval[1],
         "health": row.health,
-        **opponent_fields(row.hard_label, row.straight_way),
+        **opponent_fields(row.opponent),
         "size_class": row.size_class.name,
         "fronts": " ".join(row.fronts),
         **vars(row.costs),

@@ -80,7 +80,7 @@ def _row(told: Mapping[str, Any]) -> PageRow:
         reasons=tuple(str(each) for each in told["reasons"]),
         # Pages from before these checks do not name them.
         checked=frozenset(
-            str(each["run"]) for each in told["seeds"] if each.get("hard_label_verdict", "not checked") != "not checked"
+            str(each["run"]) for each in told["seeds"] if each.get("leaky_bpda_verdict", "not checked") != "not checked"
         ),
     )
 

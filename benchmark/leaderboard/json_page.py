@@ -13,7 +13,7 @@ from typing import Any
 from benchmark.leaderboard.csv_page import opponent_fields
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison
-from benchmark.leaderboard.rows import Row, Stat, Wide, answer_of
+from benchmark.leaderboard.rows import Row, Stat, Wide, answers_of
 from benchmark.leaderboard.state import BoardState, row_state
 from benchmark.leaderboard.text import GENERATED, row_page
 from benchmark.results.challenges import Challenge
@@ -80,7 +80,7 @@ def _measured(row: Row, state: BoardState, *, wide: bool) -> dict[str, Any]:
         **({"wide": _wide(row.wide)} if wide else {}),
         "health": row.health,
         "doubts": list(row.doubts),
-        **opponent_fields(row.hard_label, row.straight_way),
+        **opponent_fields(row.opponent),
         "costs": asdict(row.costs),
         "reproduces": _reproduces(row),
         "deviations": list(row.footnotes),
@@ -101,7 +101,7 @@ def _seed(record: Record, digest: str) -> dict[str, Any]:
         "pgd": evaluation.pgd.accuracy,
         "autoattack": evaluation.autoattack.accuracy,
         "robust": evaluation.best_known_accuracy,
-        **opponent_fields(answer_of([record], "hard_label"), answer_of([record], "straight_way")),
+        **opponent_fields(answers_of([record])),
     }
 
 

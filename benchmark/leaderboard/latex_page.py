@@ -10,8 +10,7 @@ from benchmark.leaderboard.tables import PRESETS
 from benchmark.leaderboard.tex import tex
 from benchmark.leaderboard.text import (
     GENERATED,
-    HARD_LABEL_HELP,
-    STRAIGHT_WAY_HELP,
+    OPPONENT_COLUMNS,
     allocation,
     amount,
     architecture,
@@ -23,7 +22,7 @@ LATEX_MARKER = f"% {GENERATED}"
 _COLUMNS = (
     *(("rank", "r"), ("tie", "r"), ("method", "l"), ("weights", "l"), ("LBN", "l"), ("network", "l")),
     *(("keep", "r"), ("p", "r"), ("loss", "l"), ("clean", "r"), ("PGD", "r"), ("AA", "r"), ("robust", "r")),
-    *(("95% interval", "r"), ("gradients", "l"), ("hard label", "l"), ("straight way", "l")),
+    *(("95% interval", "r"), ("gradients", "l"), *((title, "l") for title, _ in OPPONENT_COLUMNS.values())),
     *(("size", "r"), ("seeds", "r"), ("id", "l")),
 )
 
@@ -36,7 +35,7 @@ def to_latex(state: BoardState) -> str:
         f"% {board.protocol}\n% state {state.digest}\n% Needs \\usepackage{{booktabs}}. Accuracies are percent of "
         f"{board.n_images} test images; robust: right on the clean image and under every attack.\n"
         "% gradients: Worst verdict of the gradient health checks.\n"
-        f"% hard label: {HARD_LABEL_HELP}\n% straight way: {STRAIGHT_WAY_HELP}",
+        + "\n".join(f"% {title}: {meaning}" for title, meaning in OPPONENT_COLUMNS.values()),
     ]
     for preset in PRESETS:
         if rankings := board.rankings(preset):
@@ -83,8 +82,7 @@ def _cells(row: Row) -> list[str]:
         f"{percent(row.robust.mean)}{deviation}",
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         row.health,
-        row.hard_label.verdict,
-        row.straight_way.verdict,
+        *(answer.verdict for answer in row.opponent.values()),
         amount(row.costs.size_bytes, "B"),
         str(len(row.seeds)),
         row.id,

@@ -12,8 +12,7 @@ from benchmark.leaderboard.rows import Row
 from benchmark.leaderboard.tables import PRESETS, Board
 from benchmark.leaderboard.text import (
     GENERATED,
-    HARD_LABEL_HELP,
-    STRAIGHT_WAY_HELP,
+    OPPONENT_COLUMNS,
     amount,
     markdown,
     percent,
@@ -39,7 +38,7 @@ _PRESET_TITLES = {
 _FORMATS = (("csv", "csv"), ("json", "json"), ("LaTeX", "tex"), ("BibTeX", "bib"))
 _MEASURED = (
     *("rank", "tie", "id", *SETTING, "clean", "PGD", "AutoAttack", "robust", "95% interval", "gradients"),
-    *("hard label", "straight way"),
+    *(title for title, _ in OPPONENT_COLUMNS.values()),
     *("density", "size", "training passes", "Pareto", "seeds"),
 )
 _LEGEND = (
@@ -50,7 +49,8 @@ _LEGEND = (
     "first of them as far as these images show (exact McNemar test, p >= 0.05, seeds paired in order and pooled); "
     "`python -m benchmark compare` tests any two rows. *LBN*: batch norm after the last layer. *p*: layer budgets "
     "are proportional to (layer size)^p. *gradients*: worst verdict of the gradient health checks. "
-    f"*hard label*: {_begun(HARD_LABEL_HELP)} *straight way*: {_begun(STRAIGHT_WAY_HELP)} *density*: weights kept "
+    + " ".join(f"*{title}*: {_begun(meaning)}" for title, meaning in OPPONENT_COLUMNS.values())
+    + " *density*: weights kept "
     "over prunable weights, counted in the network. *size*: of the artifact's file. *training passes*: images sent "
     "forward and backward. *Pareto*: no row of the preset, of whatever class, is at least as robust at no more bytes "
     "(size), or no more training passes (passes), and better in one of the two. *id*: names a row in `compare`, "
@@ -150,8 +150,7 @@ def _measured(row: Row, protocol: str) -> list[str]:
         with_deviation(row.robust),
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         row.health,
-        row.hard_label.verdict,
-        row.straight_way.verdict,
+        *(answer.verdict for answer in row.opponent.values()),
         short(row.costs.density),
         amount(row.costs.size_bytes, "B"),
         amount(row.costs.passes),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import stdev
@@ -16,7 +16,7 @@ from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison, compared
 from benchmark.leaderboard.text import options_text
-from benchmark.results.evaluation import HEALTH_ORDER, wide_parts, worst_verdict
+from benchmark.results.evaluation import HEALTH_ORDER, OPPONENT_CHECKS, wide_parts, worst_verdict
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
 
@@ -80,8 +80,7 @@ class Row:
     wide: Wide | None  # None unless all seeds were measured on the same further images
     health: str  # the worst verdict on the gradients of its networks
     doubts: tuple[str, ...]  # reasons of the checks that are suspect
-    hard_label: Answer  # its value: broken of the attacked images, a share
-    straight_way: Answer
+    opponent: Mapping[str, Answer]  # by check, see OPPONENT_CHECKS
     costs: Costs
     seeds: tuple[int, ...]
     runs: tuple[str, ...]
@@ -199,8 +198,7 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
             for check in record.evaluation.health
             if check.verdict == "suspect"
         ),
-        hard_label=answer_of(group, "hard_label"),
-        straight_way=answer_of(group, "straight_way"),
+        opponent=answers_of(group),
         costs=costs,
         seeds=tuple(record.seed for record in group),
         runs=tuple(record.run for record in group),
@@ -211,8 +209,12 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
     )
 
 
-def answer_of(group: Sequence[Record], name: str) -> Answer:
-    """Return what one of the checks that came later says of records that differ in their seeds only."""
+def answers_of(group: Sequence[Record]) -> dict[str, Answer]:
+    """Return what the checks that came later say of records that differ in their seeds only."""
+    return {name: _answer_of(group, name) for name in OPPONENT_CHECKS}
+
+
+def _answer_of(group: Sequence[Record], name: str) -> Answer:
     checks = [check for record in group for check in record.evaluation.health if check.name == name]
     if len(checks) < len(group):
         return Answer("not checked", None)

@@ -28,7 +28,7 @@ _NUMBERS = (
 _LEGEND = (
     "id: names the row in `compare`, `reproduce` and `challenge`. 95%: interval of the images right under every attack."
     " tie: rows of a preset and class of size that share a number do not differ from the first of them as far as these"
-    " images show. grad: gradient health, * where the hard-label attack was not run. size: of the artifact's file. n:"
+    " images show. grad: gradient health, * where the opponent's attacks were not run. size: of the artifact's file. n:"
     " seeds. The page has densities, operations and times too."
 )
 _HEALTH = {"pass": "ok", "suspect": "susp", "fail": "FAIL"}
@@ -72,7 +72,7 @@ def _cells(row: Row, options: str) -> tuple[list[str], list[str]]:
         *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
         "-".join(f"{100 * end:.1f}" for end in row.interval),
         str(row.tie),
-        _HEALTH[row.health] + ("*" if row.hard_label.verdict == "not checked" else ""),
+        _HEALTH[row.health] + ("*" if row.opponent["hard_label"].verdict == "not checked" else ""),
         amount(row.costs.size_bytes, "B"),
         str(len(row.seeds)),
         options,

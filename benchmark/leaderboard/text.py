@@ -15,15 +15,23 @@ from benchmark.plain_text import ascii_forms, visible
 # Stands near the beginning of every generated page; a file below the folder that has it and is no page is left over.
 GENERATED = "Generated from records by `python -m benchmark leaderboard`. Do not edit."
 
-# The checks of gradient health that came later, in a sentence each.
-HARD_LABEL_HELP = (
-    "Verdict on how many of at most 64 images that survived all other attacks fall to one that sees labels only; "
-    "not checked: the row is from before that attack."
-)
-STRAIGHT_WAY_HELP = (
-    "Verdict on how much of its margin the network keeps most of the straight way to an image of another class, "
-    "where a plateau of the logits keeps all of it."
-)
+# The checks of gradient health that came later: title of the column, and what it says in a sentence.
+OPPONENT_COLUMNS = {
+    "leaky_bpda": (
+        "leaky BPDA",
+        "Verdict on how many of at most 64 images that survived all other attacks fall to PGD whose gradient also "
+        "passes inactive ReLUs; not checked: the row is from before this attack.",
+    ),
+    "hard_label": (
+        "hard label",
+        "Verdict on how many of the images left then fall to RayS, an attack that sees the predicted class only.",
+    ),
+    "straight_way": (
+        "straight way",
+        "Hint: how much of its margin the network keeps on most of the straight way to an image of another class; a "
+        "plateau of the logits keeps all of it.",
+    ),
+}
 
 CLIP = 400  # characters that a board's page shows of a row's options, or of why it is refused
 

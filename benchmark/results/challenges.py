@@ -21,7 +21,7 @@ from safetensors.numpy import load as load_tensors
 from benchmark.errors import UserError
 from benchmark.plain_files import files_below, read_below, refuse_links
 from benchmark.plain_text import concealed
-from benchmark.results.evaluation import CHALLENGED, HARD_LABEL, EvaluationPart
+from benchmark.results.evaluation import CHALLENGED, OPPONENT, EvaluationPart
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.rechecks import load_rechecks, rechecked
@@ -125,11 +125,11 @@ def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> li
 
 
 def unchallenged(evaluation: EvaluationPart) -> NDArray[np.bool_]:
-    """Return (n_images,) bits: images that a challenge may break, right under everything but the hard-label attack.
+    """Return (n_images,) bits: images that a challenge may break, right under everything but the opponent's attacks.
 
     What that attack breaks is kept as bits alone: a challenge has the images too, so that anybody can try them.
     """
-    texts = [text for name, text in evaluation.verdicts.items() if name != HARD_LABEL]
+    texts = [text for name, text in evaluation.verdicts.items() if name != OPPONENT]
     return unpack_common(texts, evaluation.n_images)
 
 

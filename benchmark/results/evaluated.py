@@ -14,7 +14,7 @@ from benchmark.errors import UserError
 from benchmark.file_kinds import EVALUATED, kind_of_content
 from benchmark.plain_files import kind_of
 from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
-from benchmark.results.evaluation import CASCADE, HARD_LABEL, HEALTH_ORDER, VERDICTS, CheckPart, EvaluationPart
+from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, OPPONENT, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
@@ -109,14 +109,14 @@ def merge(shards: Sequence[Evaluated]) -> Evaluated:
         raise UserError(f"shards {missing} of {count} are missing; give the file of every shard once")
     if len(old := [each.shard.index for each in parts if each.shard and not each.evaluation.opposed]) not in (0, count):
         raise UserError(
-            f"shards {old} of {count} were measured before the hard-label attack was part of `evaluate`, the others "
+            f"shards {old} of {count} were measured before the opponent's attacks were part of `evaluate`, the others "
             "with it; measure these anew"
         )
     for each in parts[1:]:
         for what, a, b in _identity(first, each):
             if a != b:
                 raise UserError(f"the shards differ in {what}: {a} and {b}; merge shards of one evaluation")
-    names = (*VERDICTS, HARD_LABEL) if first.evaluation.opposed else VERDICTS
+    names = (*VERDICTS, OPPONENT) if first.evaluation.opposed else VERDICTS
     verdicts = {name: np.concatenate([each.evaluation.right(name) for each in parts]) for name in names}
     evaluation, attack = first.evaluation, first.evaluation.autoattack
     joined = EvaluationPart(

@@ -22,15 +22,15 @@ CASCADE = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's, each on the 
 VERDICTS = ("clean", "pgd", *CASCADE)
 WIDE_VERDICTS = ("clean", "pgd")  # those that are cheap enough for more images than AutoAttack's
 CHALLENGED = "challenges"  # still right under all accepted challenges; never in a file, see `challenges`
-# Right unless the hard-label attack broke it, also where it was not attacked: it attacks survivors of all others only.
-HARD_LABEL = "hard-label"
+# Right unless leaky BPDA or RayS broke it, also where they did not attack: they meet survivors of all others only.
+OPPONENT = "opponent"
 CHECKS = (
     *("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients"),
     *("logit_scale", "black_box", "more_steps", "unbounded", "transfer"),
 )  # of gradient health, all of them in every record
 # Of gradient health, in records since these checks exist; a record from before has them beside it or not at all, see
-# `rechecks`. They come with the verdicts of the hard-label attack.
-OPPONENT_CHECKS = ("hard_label", "straight_way")
+# `rechecks`. They come with the verdicts of the opponent's attacks.
+OPPONENT_CHECKS = ("leaky_bpda", "hard_label", "straight_way")
 HEALTH_ORDER = ("pass", "suspect", "fail")  # from best to worst
 
 
@@ -100,7 +100,7 @@ class EvaluationPart(Part):
     """Accuracies on the test images, one bit per image and attack (see `pack_verdicts`), and gradient health.
 
     The bits of AutoAttack's attacks are cumulative: still right after this one and all before it. Those of the
-    hard-label attack are not: it met some of the images only that all the others had left right.
+    opponent's attacks are not: they met some of the images only that all the others had left right.
     """
 
     n_images: Positive
@@ -136,8 +136,8 @@ class EvaluationPart(Part):
 
     @property
     def opposed(self) -> bool:
-        """Whether the hard-label attack was run, with the checks of gradient health that come with it."""
-        return HARD_LABEL in self.verdicts
+        """Whether the opponent's attacks was run, with the checks of gradient health that come with it."""
+        return OPPONENT in self.verdicts
 
     @property
     def health_verdict(self) -> str:
@@ -146,14 +146,14 @@ class EvaluationPart(Part):
 
     @model_validator(mode="after")
     def _verdicts_agree(self) -> Self:
-        opponent = (HARD_LABEL,) if self.opposed else ()
+        opponent = (OPPONENT,) if self.opposed else ()
         if sorted({*self.verdicts} - {CHALLENGED}) != sorted((*VERDICTS, *opponent)):
             raise ValueError(f"verdicts are {sorted(self.verdicts)}, must be {sorted((*VERDICTS, *opponent))}")
         if sorted(self.autoattack.attacks) != sorted(CASCADE):
             raise ValueError(f"attacks are {sorted(self.autoattack.attacks)}, must be {sorted(CASCADE)}")
         checks = (*CHECKS, *OPPONENT_CHECKS) if self.opposed else CHECKS
         if [check.name for check in self.health] != list(checks):
-            verdicts = f"with{'' if self.opposed else 'out'} verdicts of {HARD_LABEL}"
+            verdicts = f"with{'' if self.opposed else 'out'} verdicts of {OPPONENT}"
             raise ValueError(
                 f"checks of gradient health are {[check.name for check in self.health]}, must be {checks} {verdicts}"
             )
@@ -173,8 +173,8 @@ class EvaluationPart(Part):
                 raise ValueError(f"{after} counts images as robust that {before} had broken")
         if self.opposed:
             survivors = np.logical_and.reduce([right[name] for name in VERDICTS])
-            if (~right[HARD_LABEL] & ~survivors).any():
-                raise ValueError(f"{HARD_LABEL} counts images as broken that were not right under all other attacks")
+            if (~right[OPPONENT] & ~survivors).any():
+                raise ValueError(f"{OPPONENT} counts images as broken that were not right under all other attacks")
         return self
 
     @model_validator(mode="after")

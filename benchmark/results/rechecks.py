@@ -1,6 +1,6 @@
 """Checks of gradient health that came after a record: measured later on its artifact and kept beside the record.
 
-They lie in folder/checks/<protocol>/<record's file name>. Images that their hard-label attack broke lower the
+They lie in folder/checks/<protocol>/<record's file name>. Images that their attacks broke lower the
 best-known accuracy of the record, and a check that fails takes its rank; the record's own file stays as it is.
 """
 
@@ -18,7 +18,7 @@ from benchmark.errors import UserError
 from benchmark.plain_files import files_below, read_below, refuse_links
 from benchmark.results.bounds import MAX_RECORD, characters
 from benchmark.results.evaluated import MachinePart
-from benchmark.results.evaluation import HARD_LABEL, OPPONENT_CHECKS, CheckPart, EvaluationPart
+from benchmark.results.evaluation import OPPONENT, OPPONENT_CHECKS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Quantity, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.protocol import Protocol
@@ -30,7 +30,7 @@ CHECKS_FOLDER = "checks"  # below a folder of results
 
 
 class Rechecked(Part):
-    """The later checks of one record: their answers, and the verdicts of the hard-label attack."""
+    """The later checks of one record: their answers, and the verdicts of the opponent's attacks."""
 
     schema_version: Literal[1]
     run: Name
@@ -49,18 +49,18 @@ class Rechecked(Part):
 
     @property
     def right(self) -> NDArray[np.bool_]:
-        """The (n_images,) verdicts of the hard-label attack; True also where it did not attack."""
-        return unpack_verdicts(self.verdicts[HARD_LABEL], self.n_images)
+        """The (n_images,) verdicts of the opponent's attacks; True also where it did not attack."""
+        return unpack_verdicts(self.verdicts[OPPONENT], self.n_images)
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
         if [check.name for check in self.checks] != list(OPPONENT_CHECKS):
             raise ValueError(f"checks are {[check.name for check in self.checks]}, must be {OPPONENT_CHECKS}")
-        if list(self.verdicts) != [HARD_LABEL]:
-            raise ValueError(f"verdicts are {sorted(self.verdicts)}, must be of {HARD_LABEL} alone")
+        if list(self.verdicts) != [OPPONENT]:
+            raise ValueError(f"verdicts are {sorted(self.verdicts)}, must be of {OPPONENT} alone")
         if (size := characters(self)) > MAX_RECORD:
             raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
-        unpack_verdicts(self.verdicts[HARD_LABEL], self.n_images)  # raises ValueError if they are of other images
+        unpack_verdicts(self.verdicts[OPPONENT], self.n_images)  # raises ValueError if they are of other images
         return self
 
 

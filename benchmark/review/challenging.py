@@ -33,7 +33,7 @@ class Verdict:
 
     submitted: int
     broken: int  # misclassified by the record's network
-    new: int  # of those, until now broken by no attack, or by the hard-label attack alone
+    new: int  # of those, until now broken by no attack, or by the opponent's attacks alone
     before: float  # best-known accuracy
     after: float
     path: Path | None  # of the stored challenge; None if nothing is new

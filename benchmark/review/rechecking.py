@@ -29,7 +29,7 @@ from benchmark.launch.provenance import device_name
 from benchmark.leaderboard.find import find_records, of_protocol
 from benchmark.plain_files import kind_of
 from benchmark.results.evaluated import MachinePart
-from benchmark.results.evaluation import HARD_LABEL, VERDICTS, CheckPart
+from benchmark.results.evaluation import OPPONENT, VERDICTS, CheckPart
 from benchmark.results.rechecks import (
     CHECKS_FOLDER,
     Rechecked,
@@ -172,26 +172,19 @@ def _measure(
     record: Record, artifact: Artifact, data: TestData, device: torch.device, say: Callable[[str], None]
 ) -> tuple[Rechecked, OpponentResult]:
     evaluation, started, clock = record.evaluation, datetime.now(UTC), time.perf_counter()
-    images, batch_size, classes = data.test.to(device), evaluation.autoattack.batch_size, record.dataset.num_classes
+    images, classes = data.test.to(device), record.dataset.num_classes
     verdicts = {name: torch.from_numpy(evaluation.right(name).copy()) for name in VERDICTS}
-    compute = ComputeBatch(say)
-    first = as_float_images(images.images[:batch_size])
+    first = as_float_images(images.images[: evaluation.autoattack.batch_size])
     with plain_float32(device, PGD_SEED), measurable(artifact.network, first, classes, say) as network:
-
-        def attack() -> OpponentResult:
-            compute.tried = compute.at_most(batch_size)
-            return opponent_checks(
-                network,
-                images,
-                verdicts,
-                num_classes=classes,
-                epsilon=float(Fraction(evaluation.epsilon)),
-                seed=PGD_SEED,
-                batch_size=compute.tried,
-                report=say,
-            )
-
-        result = compute.until_it_fits(attack)
+        result = opponent_checks(
+            network,
+            images,
+            verdicts,
+            epsilon=float(Fraction(evaluation.epsilon)),
+            seed=PGD_SEED,
+            compute=ComputeBatch(say),
+            report=say,
+        )
     seconds = round(time.perf_counter() - clock, 3)
     checks = Rechecked(
         schema_version=1,
@@ -200,7 +193,7 @@ def _measure(
         artifact_sha256=artifact.sha256,
         test_sha256=data.sha256,
         checks=[CheckPart(**vars(check)) for check in result.checks],
-        verdicts={HARD_LABEL: pack_verdicts(result.right.numpy())},
+        verdicts={OPPONENT: pack_verdicts(result.right.numpy())},
         seconds=seconds,
         machine=MachinePart(
             torch=torch.__version__,
@@ -218,7 +211,7 @@ def _keep_images(result: OpponentResult, path: Path | None, say: Callable[[str],
     if path is None:
         return
     if not len(result.broken):
-        say(f"the hard-label attack broke no image: {path} was not written")
+        say(f"the opponent's attacks broke no image: {path} was not written")
         return
     order = result.broken.argsort()
     tensors = {"x_adv": result.adversarial[order].cpu().contiguous(), "index": result.broken[order].cpu().contiguous()}

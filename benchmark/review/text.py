@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmark.plain_text import terminal_line
 from benchmark.results.evaluated import Evaluated
-from benchmark.results.evaluation import CASCADE, HARD_LABEL
+from benchmark.results.evaluation import CASCADE, OPPONENT
 from benchmark.results.statistics import wilson
 from benchmark.review.challenging import Verdict
 from benchmark.review.rechecking import RecheckOutcome
@@ -30,7 +30,7 @@ def evaluated_text(found: Evaluated) -> str:
         lines.append(f"{shown:<14}{f'{right}/{n}':>10}{100 * right / n:>10.2f}   {100 * low:.2f} to {100 * high:.2f}")
     opponent = ""
     if evaluation.opposed:
-        opponent = f" and the hard-label attack, which broke {int((~evaluation.right(HARD_LABEL)).sum())} more images"
+        opponent = f" and the opponent's attacks, which broke {int((~evaluation.right(OPPONENT)).sum())} more images"
     lines += [
         "AutoAttack's attacks run in this order, each on the images still right; "
         f"robust: right under these{',' if opponent else ' and'} PGD{opponent}.",
@@ -66,7 +66,7 @@ def challenge_text(found: Verdict) -> str:
             lines.append(f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}")
         else:
             lines.append(
-                f"best-known accuracy stays {100 * found.before:.2f}: the hard-label attack had broken these images, "
+                f"best-known accuracy stays {100 * found.before:.2f}: the opponent's attacks had broken these images, "
                 "which are now kept"
             )
         lines.append(f"stored {found.path}; run `python -m benchmark leaderboard` to update the pages")

@@ -5,15 +5,19 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 from pydantic import ValidationError
 
 from benchmark.catalogue import CONFIGS
 from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError
 from benchmark.evaluation.attack_checks import black_box_of
+from benchmark.evaluation.opponent import LEAKY, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes
 from benchmark.registry import resolve
+from benchmark.results.evaluation import OPPONENT, VERDICTS, EvaluationPart
 from benchmark.results.record import Record
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.training_claims import check_training, differing
@@ -193,4 +197,24 @@ def _health(record: Record) -> list[str]:
     for name in _SHARES:
         if (value := stated[name].value) is not None and not 0 <= value <= 1:
             reasons.append(f"gradient health, {name}: its value is {value}, a share lies between 0 and 1")
-    return reasons
+    return reasons + (opponent_contradictions(evaluation) if evaluation.opposed else [])
+
+
+def opponent_contradictions(evaluation: EvaluationPart) -> list[str]:
+    """Return where the check of the opponent's attacks does not follow from the verdicts; empty if it does."""
+    broken = int((~evaluation.right(OPPONENT)).sum())
+    survivors = np.logical_and.reduce([evaluation.right(name) for name in VERDICTS])
+    attacked = min(PROBE_IMAGES, int(survivors.sum()))
+    if broken > attacked:
+        return [f"its verdicts say {broken} images were broken, the opponent's attacks meet {attacked} of this record"]
+    stated = {check.name: check for check in evaluation.health}
+    first = min(broken, round((stated[LEAKY].value or 0.0) * attacked))  # the bits say what both attacks broke
+    expected = (leaky_bpda_of(first, attacked), hard_label_of(broken - first, attacked - first))
+    pairs = {
+        f"gradient health, {check.name}": (
+            (stated[check.name].value, stated[check.name].verdict),
+            (check.value, check.verdict),
+        )
+        for check in expected
+    }
+    return differing(pairs, "its verdicts give")

@@ -54,6 +54,12 @@ def check_clean_images(claim: Claim, network: nn.Module, images: Images, report:
     report.note("clean", check_clean(claim, network, images), note)
 
 
+def replay_of(claim: Claim, network: nn.Module, images: Images, effort: Effort, *, exact: bool = False) -> Replay:
+    """Return what attacks again; `exact` says that this machine gives the claimed numbers to the last bit."""
+    patience = max(LEAST_PATIENCE, PATIENCE * effort.seconds)
+    return Replay(claim, network, images, exact, Budget(effort.seconds), effort.draw, patience)
+
+
 def check_attacks(claim: Claim, network: nn.Module, images: Images, effort: Effort, report: Report) -> None:
     """Measure gradient health and the attacks again.
 
@@ -71,8 +77,7 @@ def check_attacks(claim: Claim, network: nn.Module, images: Images, effort: Effo
     measured = measure_health(claim, network, images.first(claim.evaluation.n_images))
     report.note("health", check_health(claim, measured), f"{', '.join(check.name for check in measured)}")
     exact = enough and claim.evaluation.autoattack.shards == 1 and same_machine(claim, measured)
-    patience = max(LEAST_PATIENCE, PATIENCE * effort.seconds)
-    replay = Replay(claim, network, images, exact, Budget(effort.seconds), effort.draw, patience)
+    replay = replay_of(claim, network, images, effort, exact=exact)
     for name, check in _CHECKS.items():
         report.note(name, *check(replay, report.say))
         report.stop_if_refused()

@@ -12,7 +12,7 @@ from benchmark.leaderboard.site.board_view import BoardView, Entry
 from benchmark.leaderboard.site.names import run_ids
 from benchmark.leaderboard.site.words import ATTACK_WORDS
 from benchmark.leaderboard.text import printable
-from benchmark.results.evaluation import HARD_LABEL
+from benchmark.results.evaluation import OPPONENT
 from benchmark.results.record import Record
 
 
@@ -35,9 +35,9 @@ def counts(record: Record) -> list[tuple[str, int, float]]:
 
 
 def broken_by_labels(record: Record) -> int:
-    """Return how many images the hard-label attack broke; 0 where it was not run."""
+    """Return how many images the opponent's attacks broke; 0 where it was not run."""
     evaluation = record.evaluation
-    return int((~evaluation.right(HARD_LABEL)).sum()) if evaluation.opposed else 0
+    return int((~evaluation.right(OPPONENT)).sum()) if evaluation.opposed else 0
 
 
 def spelled(row: Row) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from benchmark.leaderboard.text import HARD_LABEL_HELP, STRAIGHT_WAY_HELP
+from benchmark.leaderboard.text import OPPONENT_COLUMNS
 
 QUICK_IMAGES = 200  # as many as `reproduce --quick` measures
 
@@ -60,8 +60,7 @@ COLUMNS = (
     Column("seeds", "Seeds", "Networks trained with this setting.", down=True),
     Column("density", "Density", "Weights kept over prunable weights, counted in the network."),
     Column("gradients", "Gradients", "Worst verdict of the gradient-health checks."),
-    Column("hard_label", "Hard label", HARD_LABEL_HELP),
-    Column("straight_way", "Straight way", STRAIGHT_WAY_HELP),
+    *(Column(name, title[0].upper() + title[1:], meaning) for name, (title, meaning) in OPPONENT_COLUMNS.items()),
     Column("network", "Network", "Architecture and width."),
 )
 REPORTED = Column(

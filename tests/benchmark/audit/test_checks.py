@@ -38,7 +38,7 @@ def write(board):
             "artifact_sha256": record["artifact"]["sha256"],
             "test_sha256": record["dataset"]["test_sha256"],
             "checks": checks,
-            "verdicts": {"hard-label": pack_verdicts([place not in places[:broken] for place in range(12)])},
+            "verdicts": {"opponent": pack_verdicts([place not in places[:broken] for place in range(12)])},
             "seconds": 3.5,
             "machine": {
                 "torch": "2.6.0",
@@ -70,8 +70,8 @@ def test_honest_checks_pass_and_go_with_their_row(board, write):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"verdicts": {"hard-label": pack_verdicts([True] * 12)}}, "numbers: gradient health, hard_label: "),
-        ({"verdicts": {"hard-label": pack_verdicts([False] * 12)}}, "record: the checks of "),
+        ({"verdicts": {"opponent": pack_verdicts([True] * 12)}}, "numbers: gradient health, hard_label: "),
+        ({"verdicts": {"opponent": pack_verdicts([False] * 12)}}, "record: the checks of "),
         ({"artifact_sha256": "0" * 64}, "record: the checks of "),
         ({"test_sha256": "0" * 64}, "were measured on other test images"),
         ({"run": "digits/other/seed0-3f9a1c"}, "place: its content belongs to"),

@@ -1,4 +1,4 @@
-"""Boards show the checks with the hard-label attack, say where a row lacks them, and change by them alone."""
+"""Boards show the checks with the opponent's attacks, say where a row lacks them, and change by them alone."""
 
 from __future__ import annotations
 
@@ -51,8 +51,11 @@ def test_each_format_says_which_rows_were_checked(mixed):
     assert (first.robust.mean, first.health, second.health) == (0.42, "suspect", "pass")
 
     markdown = to_markdown(mixed)
-    assert "| suspect | suspect | pass | 0.01 |" in markdown and "| pass | not checked | not checked |" in markdown
-    for column in ("*hard label*: verdict on", "*straight way*: verdict on"):
+    assert (
+        "| suspect | pass | suspect | pass | 0.01 |" in markdown
+        and "| not checked | not checked | not checked |" in markdown
+    )
+    for column in ("*leaky BPDA*: verdict on", "*hard label*: verdict on", "*straight way*: hint"):
         assert markdown.count(column) == 1
     lines = list(csv.DictReader(io.StringIO(to_csv(mixed))))
     names = ("hard_label", "hard_label_verdict", "straight_way", "straight_way_verdict")
@@ -66,10 +69,10 @@ def test_each_format_says_which_rows_were_checked(mixed):
         [None, "not checked", None, "not checked"],
     ]
     latex = to_latex(state(mixed))
-    assert "& suspect & suspect & pass &" in latex and "& pass & not checked & not checked &" in latex
+    assert "& suspect & pass & suspect & pass &" in latex and "& not checked & not checked & not checked &" in latex
     assert "% hard label: Verdict on" in latex
     terminal = to_terminal(mixed)
-    assert " susp " in terminal and " ok* " in terminal and "* where the hard-label attack was not run" in terminal
+    assert " susp " in terminal and " ok* " in terminal and "* where the opponent's attacks were not run" in terminal
     assert max(map(len, terminal.splitlines())) <= 118
 
 
@@ -94,8 +97,8 @@ def test_a_failed_check_refuses_the_row_and_names_what_was_found(make_record, ma
 def test_a_row_is_checked_only_if_all_its_seeds_are(make_record, make_rechecked):
     seeds = [make_record(seed=seed) for seed in (0, 1)]
     one, both = [make_rechecked(seeds[0], [0])], [make_rechecked(record, [0]) for record in seeds]
-    assert board_of(seeds, one).rows[0].hard_label.verdict == "not checked"
-    answer = board_of(seeds, both).rows[0].hard_label
+    assert board_of(seeds, one).rows[0].opponent["hard_label"].verdict == "not checked"
+    answer = board_of(seeds, both).rows[0].opponent["hard_label"]
     assert (answer.verdict, answer.value) == ("pass", 1 / 45)
 
 
@@ -104,14 +107,15 @@ def test_a_check_without_images_to_look_at_was_not_run(make_record, make_recheck
     checks = make_rechecked(record, [])
     idle = [check.model_copy(update={"verdict": "not run", "value": None}) for check in checks.checks]
     (row,) = board_of([record], [checks.model_copy(update={"checks": idle})]).rows
-    assert (row.hard_label.verdict, row.hard_label.value, row.health) == ("not run", None, "pass")
+    answer = row.opponent["hard_label"]
+    assert (answer.verdict, answer.value, row.health) == ("not run", None, "pass")
 
 
 def test_checks_that_find_nothing_change_nothing_but_the_columns_and_the_state(make_record, make_rechecked):
     record = make_record()
     before, after = board_of([record]), board_of([record], [make_rechecked(record, [])])
     (old,), (new,) = before.rows, after.rows
-    columns = {name: getattr(old, name) for name in ("hard_label", "straight_way", "records")}
+    columns = {name: getattr(old, name) for name in ("opponent", "records")}
     assert replace(new, **columns) == old
     assert state(after).digest != state(before).digest
     assert state(after).date == "2026-01-02"
@@ -130,15 +134,15 @@ def test_the_changelog_tells_the_checks_and_what_they_changed(make_record, make_
     text = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.split(r"(?m)^## ", text)[1]
     assert newest.startswith("2026-01-02 ")
-    assert "checks with the hard-label attack came for seed 0; robust 45.00 to 43.00." in newest
-    assert "hard-label attack" not in re.split(r"(?m)^## ", text)[2]
+    assert "checks with the opponent's attacks came for seed 0; robust 45.00 to 43.00." in newest
+    assert "opponent's attacks" not in re.split(r"(?m)^## ", text)[2]
 
 
 def test_compare_says_where_only_one_row_met_the_attack(make_record, make_rechecked):
     a, b = make_record(), make_record(method="at")
     (checked,) = rechecked([a], [make_rechecked(a, [0])])
-    assert "The hard-label attack was run on B and not on A" in compare_text([b], [checked])
-    assert "The hard-label attack" not in compare_text([a], [b])
+    assert "The opponent's attacks were run on B and not on A" in compare_text([b], [checked])
+    assert "The opponent's attacks" not in compare_text([a], [b])
 
 
 def test_a_submission_is_placed_among_the_rows_as_they_were_checked(make_record, make_rechecked, tmp_path):

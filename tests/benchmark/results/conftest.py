@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from benchmark.results.evaluation import CASCADE, CHECKS, HARD_LABEL, OPPONENT_CHECKS
+from benchmark.results.evaluation import CASCADE, CHECKS, OPPONENT, OPPONENT_CHECKS
 from benchmark.results.protocol import Protocol
 from benchmark.results.rechecks import Rechecked
 from benchmark.results.record import Record
@@ -30,10 +30,10 @@ def health() -> Callable[..., list[dict[str, Any]]]:
 
 
 def opponent_fields(hard_label: str = "pass", share: float = 0.0) -> list[dict[str, Any]]:
-    """Return the checks that came later, all passed unless the verdict of the hard-label attack says otherwise."""
+    """Return the checks that came later, all passed unless the verdict of the opponent's attacks says otherwise."""
     return [
         {"name": name, "value": value, "verdict": verdict, "reason": "Nothing was found."}
-        for name, value, verdict in zip(OPPONENT_CHECKS, (share, 0.25), (hard_label, "pass"), strict=True)
+        for name, value, verdict in zip(OPPONENT_CHECKS, (0.0, share, 0.25), ("pass", hard_label, "pass"), strict=True)
     ]
 
 
@@ -206,7 +206,7 @@ def make_record() -> Callable[..., Record]:
 
 
 def rechecked_for(record: Record, broken: list[int], *, hard_label: str = "pass", **changes: Any) -> Rechecked:
-    """Return checks made later on a record, whose hard-label attack broke the named images."""
+    """Return checks made later on a record, whose opponent's attacks broke the named images."""
     right = [index not in broken for index in range(record.evaluation.n_images)]
     fields: dict[str, Any] = {
         "schema_version": 1,
@@ -215,7 +215,7 @@ def rechecked_for(record: Record, broken: list[int], *, hard_label: str = "pass"
         "artifact_sha256": record.artifact.sha256,
         "test_sha256": record.dataset.test_sha256,
         "checks": opponent_fields(hard_label, len(broken) / min(64, int(record.evaluation.right("robust").sum()))),
-        "verdicts": {HARD_LABEL: pack_verdicts(right)},
+        "verdicts": {OPPONENT: pack_verdicts(right)},
         "seconds": 3.5,
         "machine": {
             "torch": "2.6.0",

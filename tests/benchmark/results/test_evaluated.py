@@ -74,12 +74,12 @@ def test_the_worst_verdict_of_each_health_check_is_kept(make_shard, health):
 
 @pytest.fixture
 def make_opposed(make_shard, opponent) -> MakeShard:
-    """Return the maker of shards whose first image fell to the hard-label attack alone."""
+    """Return the maker of shards whose first image fell to the opponent's attacks alone."""
 
     def make(index: int, verdict: str = "pass") -> Evaluated:
         shard = make_shard(index).model_dump(mode="json")
         evaluation = shard["evaluation"]
-        evaluation["verdicts"]["hard-label"] = pack_verdicts([False] + [True] * 9)
+        evaluation["verdicts"]["opponent"] = pack_verdicts([False] + [True] * 9)
         evaluation["health"] += opponent(verdict)
         evaluation["best_known_accuracy"] = 4 / 10
         return Evaluated.model_validate(shard)
@@ -89,13 +89,13 @@ def make_opposed(make_shard, opponent) -> MakeShard:
 
 def test_shards_join_with_the_hard_label_attack_and_its_checks(make_opposed):
     whole = merge([make_opposed(1), make_opposed(2, "fail"), make_opposed(3)]).evaluation
-    assert np.flatnonzero(~whole.right("hard-label")).tolist() == [0, 10, 20]
+    assert np.flatnonzero(~whole.right("opponent")).tolist() == [0, 10, 20]
     assert whole.best_known_accuracy == 12 / 30
     assert {check.name: check.verdict for check in whole.health}["hard_label"] == "fail"
 
 
 def test_shards_with_and_without_the_hard_label_attack_do_not_join(make_shard, make_opposed):
-    with pytest.raises(UserError, match=r"shards \[2\] of 3 were measured before the hard-label attack .* these anew"):
+    with pytest.raises(UserError, match=r"shards \[2\] of 3 were measured before the opponent's attacks .* these anew"):
         merge([make_opposed(1), make_shard(2), make_opposed(3)])
 
 

@@ -28,7 +28,7 @@ def test_checks_beside_a_record_complete_it_and_lower_its_best_known_accuracy(ma
     assert not record.evaluation.opposed
     assert after.evaluation.opposed
     assert after.evaluation.best_known_accuracy == 0.43
-    assert np.flatnonzero(~after.evaluation.right("hard-label")).tolist() == [0, 44]
+    assert np.flatnonzero(~after.evaluation.right("opponent")).tolist() == [0, 44]
     assert [check.name for check in after.evaluation.health][10:] == ["hard_label", "straight_way"]
     assert after.evaluation.autoattack == record.evaluation.autoattack
     assert path.read_bytes() == before
@@ -53,7 +53,7 @@ def test_other_records_stay_as_they_are(make_record, make_rechecked):
     [
         ({"artifact_sha256": "0" * 64}, "another artifact; delete the file, and measure them with"),
         ({"test_sha256": "0" * 64}, "other test images; delete the file, and measure them with"),
-        ({"broken": [45]}, "hard-label counts images as broken that were not right under all other attacks"),
+        ({"broken": [45]}, "opponent counts images as broken that were not right under all other attacks"),
         ({"run": "other/seed0-3f9a1c"}, "which has no record; bring the record, or delete the file"),
     ],
 )
@@ -80,9 +80,9 @@ def edited(path: Path, **changes: Any) -> None:
     [
         (lambda path: path.write_text("{}", encoding="utf-8"), "Field required; delete the file, and measure"),
         (lambda path: edited(path, checks=[]), "checks are .*, must be"),
-        (lambda path: edited(path, verdicts={}), "must be of hard-label alone"),
-        (lambda path: edited(path, verdicts={"hard-label": pack_verdicts([True] * 96)}), "one bit for each"),
-        (lambda path: edited(path, verdicts={"hard-label": "%"}), "not base64"),
+        (lambda path: edited(path, verdicts={}), "must be of opponent alone"),
+        (lambda path: edited(path, verdicts={"opponent": pack_verdicts([True] * 96)}), "one bit for each"),
+        (lambda path: edited(path, verdicts={"opponent": "%"}), "not base64"),
         (lambda path: edited(path, run="other/seed0-3f9a1c"), "its content belongs to .*; move the file back"),
         (lambda path: edited(path, run="../../x"), "cannot be a file name"),
         (lambda path: edited(path, protocol="../x"), "is not a protocol id"),

@@ -175,7 +175,7 @@ def test_layers_and_history_agree_with_the_totals(fields, changes, told):
         Record(**fields(**changes))
 
 
-def opposed_fields(fields, opponent, right_names=("hard-label",), bits=(0, 44), checks=None):
+def opposed_fields(fields, opponent, right_names=("opponent",), bits=(0, 44), checks=None):
     made = fields(right=(80, 50, 45))
     evaluation = made["evaluation"]
     evaluation["verdicts"] |= {name: pack_verdicts([index not in bits for index in range(100)]) for name in right_names}
@@ -194,10 +194,10 @@ def test_a_record_may_hold_the_hard_label_attack_and_its_checks(fields, opponent
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"right_names": (), "bits": ()}, "checks of gradient health are .* without verdicts of hard-label"),
-        ({"checks": []}, "checks of gradient health are .* with verdicts of hard-label"),
-        ({"right_names": ("hard-label", "other")}, "verdicts are"),
-        ({"bits": (60,)}, "hard-label counts images as broken"),
+        ({"right_names": (), "bits": ()}, "checks of gradient health are .* without verdicts of opponent"),
+        ({"checks": []}, "checks of gradient health are .* with verdicts of opponent"),
+        ({"right_names": ("opponent", "other")}, "verdicts are"),
+        ({"bits": (60,)}, "opponent counts images as broken"),
     ],
 )
 def test_hard_label_verdicts_and_their_checks_come_together(fields, opponent, changes, message):
