@@ -14,8 +14,10 @@ from torch import Tensor
 
 from benchmark.seeding import generator_for
 
-ORDERS = ("rows", "tiles", "columns", "random")
-QUERIES = 250  # per image and order; more of them find less than another order does
+# Queries per image in each order of the pixels. Of 64 images of a plateau around a network for 3x32x32 images, 500
+# queries by rows and 500 by columns broke 51, 250 in each of four orders 41; on 8x8 digits a random order found most of
+# what those two had left.
+ORDERS = {"rows": 400, "columns": 400, "random": 200}
 WIDEST = 1.0  # radius at which a direction is first tried: the whole range of a pixel
 TOLERANCE = 1e-3  # of the distance to the boundary, in pixels
 
@@ -25,21 +27,13 @@ Classify = Callable[[Tensor], Tensor]  # of (B, C, H, W) images, to (B,) predict
 def pixel_ranks(shape: torch.Size, order: str, seed: int) -> Tensor:
     """Return the (C * H * W,) place of each pixel in an order; images are (C, H, W).
 
-    "rows" and "columns" take one channel after the other, "tiles" the channels of a pixel together and squares within
-    squares (Morton order), "random" draws.
+    "rows" and "columns" take one channel after the other, "random" draws.
     """
-    channels, height, width = shape
-    indices = torch.arange(channels * height * width).view(shape)
+    indices = torch.arange(shape.numel()).view(shape)
     if order == "rows":
         sequence = indices.flatten()
     elif order == "columns":
         sequence = indices.transpose(1, 2).flatten()
-    elif order == "tiles":
-        y, x = torch.meshgrid(torch.arange(height), torch.arange(width), indexing="ij")
-        codes = torch.zeros_like(x)
-        for bit in range(max(height, width).bit_length()):
-            codes |= (((y >> bit) & 1) << (2 * bit + 1)) | (((x >> bit) & 1) << (2 * bit))
-        sequence = indices.flatten(1)[:, codes.flatten().argsort()].T.flatten()
     else:
         generator = generator_for(torch.device("cpu"), "rays-order", seed)
         sequence = torch.randperm(indices.numel(), generator=generator)

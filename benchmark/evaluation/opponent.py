@@ -20,7 +20,7 @@ from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
 from benchmark.evaluation.attacked import Attacked
 from benchmark.evaluation.compute_batch import ComputeBatch
-from benchmark.evaluation.hard_label import ORDERS, QUERIES, pixel_ranks, rays
+from benchmark.evaluation.hard_label import ORDERS, pixel_ranks, rays
 from benchmark.evaluation.health import guarded
 from benchmark.evaluation.journal import FinishedBatch, Journal
 from benchmark.evaluation.leaky_bpda import STEPS, VARIANTS, leaky_bpda
@@ -36,7 +36,7 @@ NEWLY_BROKEN = Limits(suspect=0.02, fail=0.1)
 LEAKY, HARD_LABEL = "leaky_bpda", "hard_label"  # the checks' names
 STAGES = (LEAKY, *(f"{HARD_LABEL}-{order}" for order in ORDERS))
 # Forward-equivalents for an image that survives: a step costs a pass forward and one back.
-COSTS = {LEAKY: 2 * (STEPS + 1) * len(VARIANTS), HARD_LABEL: QUERIES * len(ORDERS)}
+COSTS = {LEAKY: 2 * (STEPS + 1) * len(VARIANTS), HARD_LABEL: sum(ORDERS.values())}
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def opponent_attacks(
         compute.suit(attacked.network, images[:1])
         tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         settings: dict[str, str | int | float] = {
-            **{"epsilon": epsilon, "seed": seed, "queries": QUERIES, "torch": torch.__version__},
+            **{"epsilon": epsilon, "seed": seed, "orders": str(ORDERS), "torch": torch.__version__},
             "network": tensors_sha256(tensors),
             "data": tensors_sha256({"images": images, "labels": labels}),
         }
@@ -227,14 +227,18 @@ class _Stage:
         return FinishedBatch(broken.cpu(), found[broken].cpu(), self.forwarded, time.perf_counter() - started)
 
     def _turns(self) -> int:
-        return (STEPS + 1) * len(VARIANTS) if self.name == LEAKY else QUERIES
+        return (STEPS + 1) * len(VARIANTS) if self.name == LEAKY else ORDERS[self._order]
+
+    @property
+    def _order(self) -> str:
+        return self.name.removeprefix(f"{HARD_LABEL}-")
 
     def _attack(self) -> Iterable[tuple[Tensor, Tensor]]:
         if self.name == LEAKY:
             # The folded copy makes its pass back by hand; only the network itself has ReLUs to replace.
             return leaky_bpda(self._passed, self.images, self.labels, epsilon=self.epsilon)
-        ranks = pixel_ranks(self.images.shape[1:], self.name.removeprefix(f"{HARD_LABEL}-"), self.seed)
-        return rays(self._classes, self.images, self.labels, epsilon=self.epsilon, ranks=ranks, queries=QUERIES)
+        ranks, queries = pixel_ranks(self.images.shape[1:], self._order, self.seed), ORDERS[self._order]
+        return rays(self._classes, self.images, self.labels, epsilon=self.epsilon, ranks=ranks, queries=queries)
 
     def _passed(self, images: Tensor) -> Tensor:
         self.forwarded += len(images)

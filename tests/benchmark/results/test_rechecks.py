@@ -11,6 +11,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.results.challenges import best_known_records
+from benchmark.results.evaluation import OPPONENT_CHECKS
 from benchmark.results.invariants import violations
 from benchmark.results.rechecks import Rechecked, load_rechecks, rechecked, save_rechecked
 from benchmark.results.store import save_record
@@ -29,7 +30,7 @@ def test_checks_beside_a_record_complete_it_and_lower_its_best_known_accuracy(ma
     assert after.evaluation.opposed
     assert after.evaluation.best_known_accuracy == 0.43
     assert np.flatnonzero(~after.evaluation.right("opponent")).tolist() == [0, 44]
-    assert [check.name for check in after.evaluation.health][10:] == ["hard_label", "straight_way"]
+    assert [check.name for check in after.evaluation.health][10:] == list(OPPONENT_CHECKS)
     assert after.evaluation.autoattack == record.evaluation.autoattack
     assert path.read_bytes() == before
 
