@@ -30,6 +30,7 @@ class FoldedResNet(nn.Module):
         stem, classifier = _folded(network.conv1, network.bn1), _folded(network.fc, network.last_norm)
         blocks = [_block(block) for block in _blocks(network)]
         self.stem, self.blocks, self.classifier = thinned(stem, blocks, classifier)
+        self.leak = 0.0  # slope of a ReLU below zero on the way back, see `leaky_bpda`
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""
@@ -74,20 +75,20 @@ class FoldedResNet(nn.Module):
         maps = left.pop()
         gradient = (pooled / maps[0, 0].numel()).expand_as(maps).contiguous(memory_format=torch.channels_last)
         for block in reversed(self.blocks):
-            _relu_back(gradient, maps)
+            _relu_back(gradient, maps, self.leak)
             inner = gradient
             for conv in reversed(block.convs):
                 maps = left.pop()
                 inner = conv.backward(inner, maps)
                 if conv is not block.convs[0]:
-                    _relu_back(inner, maps)
+                    _relu_back(inner, maps, self.leak)
             if block.shortcut is None:
                 inner += gradient
             else:
                 every = inner[..., :: block.stride, :: block.stride]
                 every += block.shortcut.backward(gradient, maps[..., :: block.stride, :: block.stride])
             gradient = inner
-        _relu_back(gradient, maps)
+        _relu_back(gradient, maps, self.leak)
         return self.stem.backward(gradient, images.contiguous(memory_format=torch.channels_last)) / self.std
 
 
@@ -185,6 +186,9 @@ def _folded(conv: nn.Module, norm: nn.Module) -> FoldedConv:
     return FoldedConv(weight, bias.float(), conv.stride[0], conv.padding[0])
 
 
-def _relu_back(gradient: Tensor, output: Tensor) -> None:
-    """Set the gradient to zero, in place, where a ReLU let nothing through."""
-    torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)
+def _relu_back(gradient: Tensor, output: Tensor, leak: float) -> None:
+    """Multiply the gradient by `leak`, in place, where a ReLU let nothing through."""
+    if leak:
+        gradient.mul_((output > 0).to(gradient.dtype).clamp_(min=leak))
+    else:
+        torch.ops.aten.threshold_backward.grad_input(gradient, output, 0, grad_input=gradient)

@@ -8,13 +8,15 @@ leaky ReLU. The way forward stays the network's own, so that whatever is found b
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmark.attacks import ascent_step
+from benchmark.evaluation.folding import FoldedResNet
 from benchmark.evaluation.gradient_checks import summed_margin
 
 STEPS = 20
@@ -38,17 +40,23 @@ VARIANTS = ((0.1, summed_mean_margin), (0.03, summed_margin))
 
 
 def leaky_bpda(
-    model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor, *, epsilon: float
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    epsilon: float,
+    forward: Callable[[Tensor], Tensor],
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Attack with PGD through leaky ReLUs from the image itself; draws nothing at random.
 
     Only ReLUs are replaced, the one activation an artifact can hold.
 
     Args:
-        model: with an input gradient, see `Attackable`.
+        network: whose ReLUs leak on the way back.
         images: (B, C, H, W) in [0, 1], classified right.
         labels: (B,) int64.
         epsilon: radius of the Linf ball, in (0, 1) pixels.
+        forward: passes images to the network and returns logits with an input gradient, see `Attackable`.
 
     Yields:
         (K,) rows that are misclassified within the ball, and the (K, C, H, W) points; no row twice.
@@ -60,13 +68,27 @@ def leaky_bpda(
             if not len(left):
                 return
             size = epsilon * STEP_SIZES[2 * step >= STEPS]
-            with _LeakyBackward(slope):
+            with leaking(network, slope):
                 moved, logits = ascent_step(
-                    model, points, images[left], labels[left], epsilon=epsilon, step_size=size, loss=loss
+                    forward, points, images[left], labels[left], epsilon=epsilon, step_size=size, loss=loss
                 )  # the logits are those before the step
             wrong = logits.argmax(1) != labels[left]
             yield left[wrong], points[wrong]
             left, points = left[~wrong], moved[~wrong]
+
+
+@contextmanager
+def leaking(network: nn.Module, slope: float) -> Iterator[None]:
+    """Let ReLUs have this slope below zero inside the block, on the way back only."""
+    if not isinstance(network, FoldedResNet):
+        with _LeakyBackward(slope):
+            yield
+        return
+    network.leak = slope
+    try:
+        yield
+    finally:
+        network.leak = 0.0
 
 
 class _LeakyBackward(TorchDispatchMode):

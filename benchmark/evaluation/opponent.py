@@ -235,14 +235,14 @@ class _Stage:
 
     def _attack(self) -> Iterable[tuple[Tensor, Tensor]]:
         if self.name == LEAKY:
-            # The folded copy makes its pass back by hand; only the network itself has ReLUs to replace.
-            return leaky_bpda(self._passed, self.images, self.labels, epsilon=self.epsilon)
+            network = self.attacked.network
+            return leaky_bpda(network, self.images, self.labels, epsilon=self.epsilon, forward=self._passed)
         ranks, queries = pixel_ranks(self.images.shape[1:], self._order, self.seed), ORDERS[self._order]
         return rays(self._classes, self.images, self.labels, epsilon=self.epsilon, ranks=ranks, queries=queries)
 
     def _passed(self, images: Tensor) -> Tensor:
         self.forwarded += len(images)
-        return self.attacked.compute.forward(Attackable(self.attacked.stored), images)
+        return self.attacked.compute.forward(Attackable(self.attacked.network), images)
 
     def _classes(self, images: Tensor) -> Tensor:
         self.forwarded += len(images)
