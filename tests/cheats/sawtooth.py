@@ -1,0 +1,35 @@
+"""A cheat whose gradient is that of a sawtooth on every pixel: tiny in value, huge in slope, true, and of no use."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from tests.cheats.plateaus import plateau
+
+
+def triangle(values: Tensor, period: float) -> Tensor:
+    """Return a wave between -1 and 1 that rises and falls in straight lines."""
+    phase = torch.remainder(values / period, 1.0)
+    return 1.0 - 4.0 * (phase - 0.5).abs()
+
+
+class Sawtooth(nn.Module):
+    """Plateaus of a network, a wave of every pixel, and a weak slope that leads out of the class far away."""
+
+    def __init__(
+        self, base: nn.Module, decoy: nn.Module, *, steepness: float, period: float, size: float, pixels: int = 64
+    ) -> None:
+        super().__init__()
+        self.base, self.decoy = copy.deepcopy(base), decoy
+        self.steepness, self.period, self.size = steepness, period, size
+        generator = torch.Generator().manual_seed(2)
+        self.register_buffer("signs", 2.0 * torch.randint(2, (pixels, 10), generator=generator) - 1.0)
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) images to (B, classes) logits."""
+        waves = self.size * triangle(images.flatten(1), self.period) @ self.signs
+        return plateau(self.base(images), self.steepness) + waves + self.decoy(images)
