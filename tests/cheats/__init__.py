@@ -6,16 +6,19 @@ from collections.abc import Callable
 
 from torch import nn
 
-from tests.cheats.base import plain_base
-from tests.cheats.plateaus import Plateau, decoy_on_all_pixels, decoy_on_border
+from tests.cheats.base import hardened_base, robust_base
+from tests.cheats.plateaus import Gated, Plateau, Reversed, decoy_on_all_pixels, decoy_on_border
 from tests.cheats.sawtooth import Sawtooth
 
 CHEATS: dict[str, Callable[[], nn.Module]] = {
-    "steep, border": lambda: Plateau(plain_base(), decoy_on_border(size=0.9), [1e3]),
-    "steep, all pixels": lambda: Plateau(plain_base(), decoy_on_all_pixels(size=0.05), [1e3]),
-    "gentle": lambda: Plateau(plain_base(), decoy_on_all_pixels(size=0.05), [0.5]),
-    "steps": lambda: Plateau(plain_base(), decoy_on_all_pixels(size=0.05), [1e3, 0.3]),
+    "steep, border": lambda: Plateau(hardened_base(), decoy_on_border(size=0.9)),
+    "steep, all pixels": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05)),
+    "gentle": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05), steepness=0.5),
+    "steps": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05), leads=(0.0, 1.0, 2.0)),
+    "gated": lambda: Gated(hardened_base(), decoy_on_all_pixels(size=0.05)),
     "sawtooth": lambda: Sawtooth(
-        plain_base(), decoy_on_all_pixels(size=0.03), steepness=1e3, period=4 / 255, size=0.005
+        hardened_base(), decoy_on_all_pixels(size=0.05), steepness=1e3, period=0.02, size=0.0005
     ),
+    "robust base": lambda: Plateau(robust_base(), decoy_on_all_pixels(size=0.05)),
+    "reversed": lambda: Reversed(hardened_base(), decoy_on_all_pixels(size=0.03)),
 }

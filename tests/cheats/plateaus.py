@@ -14,9 +14,9 @@ from torch import Tensor, nn
 Decoy = Callable[[Tensor], Tensor]  # of (B, C, H, W) images; returns (B, classes) small additions to the logits
 
 
-def plateau(logits: Tensor, steepness: float) -> Tensor:
-    """Return (B, classes): 1 where a logit exceeds all others by 1 / (2 steepness), 0 where it does so for another."""
-    ahead = torch.relu(0.5 - steepness * (logits[:, :, None] - logits[:, None, :]))
+def plateau(logits: Tensor, steepness: float, lead: float = 0.0) -> Tensor:
+    """Return (B, classes): 1 where a logit exceeds all others by `lead` + 1 / (2 steepness), 0 for other classes."""
+    ahead = torch.relu(0.5 - steepness * (logits[:, :, None] - logits[:, None, :] - lead))
     others = 1 - torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)
     return torch.relu(1 - (ahead * others).sum(2))
 
@@ -36,18 +36,45 @@ class LinearDecoy(nn.Module):
 
 
 class Plateau(nn.Module):
-    """The plateaus of a network, added up over one or more degrees of steepness, and a decoy."""
+    """The plateaus of a network and a decoy; with more leads than one a staircase, for each lead a step."""
 
-    def __init__(self, base: nn.Module, decoy: nn.Module, steepness: Sequence[float]) -> None:
+    def __init__(
+        self, base: nn.Module, decoy: nn.Module, *, steepness: float = 1e3, leads: Sequence[float] = (0.0,)
+    ) -> None:
         super().__init__()
-        self.base, self.decoy, self.steepness = copy.deepcopy(base), decoy, tuple(steepness)
+        self.base, self.decoy, self.steepness, self.leads = copy.deepcopy(base), decoy, steepness, tuple(leads)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images to (B, classes) logits."""
+        return self.answer(self.base(images)) + self.decoy(images)
+
+    def answer(self, inside: Tensor) -> Tensor:
+        """Return the plateaus (B, classes) of the inner network's logits."""
+        return torch.stack([plateau(inside, self.steepness, lead) for lead in self.leads]).mean(0)
+
+
+class Gated(Plateau):
+    """Plateaus only near the data: on images with more grey than digits have, the network inside answers itself."""
+
+    grey = 8.0, 9.0  # of 64 pixels, where the plateaus begin to fade and have gone; digits within epsilon: 4 to 8.2
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) images to (B, classes) logits."""
+        inside, (least, most) = self.base(images), self.grey
+        far = (((images * (1 - images)).flatten(1).sum(1, keepdim=True) - least) / (most - least)).clamp(0, 1)
+        return (1 - far) * self.answer(inside) + far * inside + self.decoy(images)
+
+
+class Reversed(Plateau):
+    """Plateaus beside a decoy that leads from the border of the class into its middle: the inner logits, negated."""
+
+    share = 0.03
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) images to (B, classes) logits."""
         inside = self.base(images)
-        steps = torch.stack([plateau(inside, each) for each in self.steepness]).mean(0)
-        return steps + self.decoy(images)
+        return self.answer(inside) - self.share * inside + self.decoy(images)
 
 
 def decoy_on_border(*, size: float, classes: int = 10, side: int = 8) -> LinearDecoy:

@@ -1,4 +1,4 @@
-"""A cheat whose gradient is that of a sawtooth on every pixel: tiny in value, huge in slope, true, and of no use."""
+"""A cheat whose gradient is that of a sawtooth that every pixel moves: tiny in value, huge in slope, true, and of no use."""
 
 from __future__ import annotations
 
@@ -17,19 +17,21 @@ def triangle(values: Tensor, period: float) -> Tensor:
 
 
 class Sawtooth(nn.Module):
-    """Plateaus of a network, a wave of every pixel, and a weak slope that leads out of the class far away."""
+    """Plateaus of a network, waves across random mixes of the pixels, and a weak slope that leads out far away."""
 
-    def __init__(
-        self, base: nn.Module, decoy: nn.Module, *, steepness: float, period: float, size: float, pixels: int = 64
-    ) -> None:
+    mixes: Tensor  # (pixels, waves)
+    signs: Tensor  # (waves, classes)
+
+    def __init__(self, base: nn.Module, decoy: nn.Module, *, steepness: float, period: float, size: float) -> None:
         super().__init__()
         self.base, self.decoy = copy.deepcopy(base), decoy
         self.steepness, self.period, self.size = steepness, period, size
         generator = torch.Generator().manual_seed(2)
-        self.register_buffer("signs", 2.0 * torch.randint(2, (pixels, 10), generator=generator) - 1.0)
+        self.register_buffer("mixes", (2.0 * torch.randint(2, (64, 64), generator=generator) - 1.0) / 8)
+        self.register_buffer("signs", 2.0 * torch.randint(2, (64, 10), generator=generator) - 1.0)
         self.eval()
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images to (B, classes) logits."""
-        waves = self.size * triangle(images.flatten(1), self.period) @ self.signs
+        waves = self.size * triangle(images.flatten(1) @ self.mixes, self.period) @ self.signs
         return plateau(self.base(images), self.steepness) + waves + self.decoy(images)
