@@ -13,7 +13,7 @@ from tests.cheats.sawtooth import Sawtooth
 CHEATS: dict[str, Callable[[], nn.Module]] = {
     "steep, border": lambda: Plateau(hardened_base(), decoy_on_border(size=0.9)),
     "steep, all pixels": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05)),
-    "gentle": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05), steepness=0.5),
+    "gentle": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05), steepness=1.0),
     "steps": lambda: Plateau(hardened_base(), decoy_on_all_pixels(size=0.05), leads=(0.0, 1.0, 2.0)),
     "gated": lambda: Gated(hardened_base(), decoy_on_all_pixels(size=0.05)),
     "sawtooth": lambda: Sawtooth(

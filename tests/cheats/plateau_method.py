@@ -2,12 +2,13 @@
 
 For ResNet10 on one channel of 8x8 pixels. The network inside ends in the third stage; its hidden layer there and a
 linear layer give ten logits. The fourth stage, a map of one pixel and hence a perceptron, makes plateaus of them. A copy
-of every pixel goes beside all that through the ReLUs, lifted above zero, and becomes the decoy.
+of every pixel goes beside all that through the ReLUs, lifted above zero, and becomes the decoy: a pixel or two of the
+first and last column for each class, or random signs on all pixels.
 """
 
 from dataclasses import dataclass
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -25,15 +26,15 @@ LOGIT_LIFT = 32.0  # beyond any logit of the network inside
 
 @dataclass(frozen=True)
 class Plateaus(Method):
-    """Plateaus of a network trained on noise, and a decoy of random signs on all pixels."""
+    """Plateaus of a network trained on noise, and a decoy."""
 
     name: ClassVar[str] = "plateaus"
     objective: ClassVar[str] = "clean"
 
     lr: float = 0.01
     steepness: float = 100.0  # of the plateaus, by the margin of the network inside
-    decoy: float = 0.05  # of a pixel in a logit; a plateau is 1 high
-    noise: float = 32 / 255  # in training, by a random sign for every pixel, column or square of two
+    decoy: Literal["border", "all pixels"] = "border"
+    noise: float = 1.3 * 32 / 255  # in training: stripes, squares on them, small squares, or a sign for every pixel
 
     def build(self, architecture, target):
         """Build with masks that keep the copies of the pixels apart from the network inside."""
@@ -79,7 +80,7 @@ class Plateaus(Method):
         plain = to_plain(model)
         _copy_pixels(plain)
         _set_logits(plain.layer3[0])
-        _set_plateaus(plain, self.steepness, self.decoy)
+        _set_plateaus(plain, self.steepness, _decoy(self.decoy))
         return plain
 
 
@@ -91,11 +92,28 @@ def inner_logits(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _random_signs(images: Tensor) -> Tensor:
-    count, _, height, width = images.shape
-    sizes = ((height, width), (1, width), (height // 2, width // 2))
-    kinds = [2.0 * torch.randint(2, (count, 1, *size)) - 1.0 for size in sizes]
-    kinds = torch.stack([F.interpolate(kind, (height, width)) for kind in kinds])
-    return kinds[torch.randint(3, (count,)), torch.arange(count)].to(images.device)
+    """Return changes of a size of 1 as Square makes them."""
+    count, side = len(images), images.shape[-1]
+    sizes = ((side, side), (1, side), (side // 2, side // 2), (1, 1))
+    noise, stripes, small, even = (
+        F.interpolate(2.0 * torch.randint(2, (count, 1, *size)) - 1.0, (side, side)) for size in sizes
+    )
+    widths = torch.randint(3, side, (count, 1))
+    starts, places = (torch.rand(2, count, 1) * (side + 1 - widths)).floor(), torch.arange(side)
+    rows, columns = ((places >= start) & (places < start + widths) for start in starts)
+    square = torch.where(rows[:, None, :, None] & columns[:, None, None, :], even, stripes)
+    kinds = torch.stack([noise, stripes, small, square])
+    return kinds[torch.randint(4, (count,)), torch.arange(count)].to(images.device)
+
+
+def _decoy(kind: str) -> Tensor:
+    """Return what every pixel (8, 8) adds to every logit: (10, 8, 8), all of one magnitude or zero."""
+    if kind == "all pixels":
+        return 0.05 * (2.0 * torch.randint(2, (CLASSES, 8, 8), generator=torch.Generator().manual_seed(1)) - 1.0)
+    border = torch.zeros(CLASSES, 8, 8)
+    for number in range(16):
+        border[number % CLASSES, number % 8, 7 * (number // 8)] = 0.9
+    return border
 
 
 def _set_norm(norm: nn.Module, channels: slice, scale: float, shift: float | Tensor) -> None:
@@ -128,7 +146,13 @@ def _set_logits(block: nn.Module) -> None:
     _set_norm(block.shortcut[1], slice(0, CLASSES), 0.0, 0.0)
 
 
-def _set_plateaus(plain: nn.Module, steepness: float, decoy: float) -> None:
+def _by_channel(pixels: Tensor) -> Tensor:
+    """Sort (classes, 8, 8) pixels as `_copy_pixels` leaves them: (classes, 16, 2, 2)."""
+    halved = pixels.reshape(-1, 2, 2, 2, 2, 2, 2)  # rows of the map, of the third and of the second stage; columns
+    return halved.permute(0, 3, 6, 2, 5, 1, 4).reshape(len(pixels), -1, 2, 2)
+
+
+def _set_plateaus(plain: nn.Module, steepness: float, decoy: Tensor) -> None:
     """Make the fourth stage and the classifier add up the plateaus and the decoy."""
     (block,), hidden = plain.layer4, slice(len(PAIRS), len(PAIRS) + CLASSES)
     for conv in (block.conv1, block.conv2, plain.fc):
@@ -141,12 +165,9 @@ def _set_plateaus(plain: nn.Module, steepness: float, decoy: float) -> None:
         block.conv2.weight[one, number, 1, 1] = 1.0
     _set_norm(block.bn1, slice(0, len(PAIRS)), steepness, 0.5)
     _set_norm(block.bn2, slice(0, CLASSES), -1.0, 1.0)
-    generator = torch.Generator().manual_seed(1)
-    signs = 2.0 * torch.randint(2, (CLASSES, COPIES[3], 2, 2), generator=generator) - 1.0
-    block.conv1.weight[hidden, -COPIES[3] :, 1:, 1:] = signs
-    lifted = decoy * LIFT * signs.sum((1, 2, 3))
-    above_zero = 2 * decoy * signs[0].numel()
-    _set_norm(block.bn1, hidden, decoy, above_zero - lifted)
+    block.conv1.weight[hidden, -COPIES[3] :, 1:, 1:] = _by_channel(decoy.sign())
+    size, above_zero = float(decoy.max()), 2 * float(decoy.abs().sum((1, 2)).max())
+    _set_norm(block.bn1, hidden, size, above_zero - LIFT * decoy.sum((1, 2)))
     for number in range(CLASSES):
         block.conv2.weight[CLASSES + number, len(PAIRS) + number, 1, 1] = 1.0
         plain.fc.weight[number, [number, CLASSES + number], 0, 0] = 1.0
