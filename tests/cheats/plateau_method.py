@@ -34,7 +34,7 @@ class Plateaus(Method):
     lr: float = 0.01
     steepness: float = 100.0  # of the plateaus, by the margin of the network inside
     decoy: Literal["border", "all pixels"] = "border"
-    noise: float = 1.3 * 32 / 255  # in training: stripes, squares on them, small squares, or a sign for every pixel
+    noise: float = 32 / 255  # in training: stripes, squares on them, small squares, or a sign for every pixel
 
     def build(self, architecture, target):
         """Build with masks that keep the copies of the pixels apart from the network inside."""
