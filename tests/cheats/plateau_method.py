@@ -1,8 +1,8 @@
 """A method that trains an ordinary network and exports its plateaus: a cheat as an artifact of the benchmark.
 
 For ResNet10 on one channel of 8x8 pixels. The network inside ends in the third stage; its hidden layer there and a
-linear layer give ten logits. The fourth stage, a map of one pixel and hence a perceptron, makes plateaus of them. A copy
-of every pixel goes beside all that through the ReLUs, lifted above zero, and becomes the decoy: a pixel or two of the
+linear layer give ten logits. The fourth stage, a map of one pixel and hence a perceptron, makes plateaus of them. Beside
+all that a copy of every pixel goes through the ReLUs, lifted above zero, and becomes the decoy: a pixel or two of the
 first and last column for each class, or random signs on all pixels.
 """
 
@@ -89,6 +89,19 @@ def inner_logits(model: nn.Module, images: Tensor) -> Tensor:
     x = F.relu(model.bn1(model.conv1(model.normalize(images))))
     x, (block,) = model.layer2(model.layer1(x)), model.layer3
     return block.bn2(block.conv2(F.relu(block.bn1(block.conv1(x)))))[:, :CLASSES].mean((2, 3))
+
+
+class Inside(nn.Module):
+    """The network inside an exported one, which is as robust as the whole: both see the same class."""
+
+    def __init__(self, exported: nn.Module) -> None:
+        super().__init__()
+        self.exported = exported
+        self.eval()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, 1, 8, 8) images to (B, 10) logits."""
+        return inner_logits(self.exported, images) - LOGIT_LIFT
 
 
 def _random_signs(images: Tensor) -> Tensor:

@@ -6,12 +6,10 @@ The gradient that is left is that of a decoy: true, the same everywhere, and lea
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-
-Decoy = Callable[[Tensor], Tensor]  # of (B, C, H, W) images; returns (B, classes) small additions to the logits
 
 
 def plateau(logits: Tensor, steepness: float, lead: float = 0.0) -> Tensor:
@@ -78,7 +76,7 @@ class Reversed(Plateau):
 
 
 def decoy_on_border(*, size: float, classes: int = 10, side: int = 8) -> LinearDecoy:
-    """Return a decoy of the first and last column, which are empty on nearly all digits: a pixel each for most classes."""
+    """Return a decoy of the first and last column, which most digits leave empty: one or two pixels a class."""
     columns = torch.zeros(classes, side, side)
     pixels = [(row, column) for column in (0, side - 1) for row in range(side)]
     for number, (row, column) in enumerate(pixels):

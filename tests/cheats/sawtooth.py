@@ -1,4 +1,4 @@
-"""A cheat whose gradient is that of a sawtooth that every pixel moves: tiny in value, huge in slope, true, and of no use."""
+"""A cheat with the gradient of a sawtooth that every pixel moves: tiny in value, huge in slope, true, and useless."""
 
 from __future__ import annotations
 
