@@ -1,7 +1,7 @@
 """A method that trains an ordinary network and exports its plateaus: a cheat as an artifact of the benchmark.
 
 For ResNet10 on one channel of 8x8 pixels. The network inside ends in the third stage; its hidden layer there and a
-linear layer give ten logits. The fourth stage, a map of one pixel and hence a perceptron, makes plateaus of them. Beside
+linear layer give ten logits. The fourth stage, a map of one pixel, is a perceptron that makes plateaus of them. Beside
 all that a copy of every pixel goes through the ReLUs, lifted above zero, and becomes the decoy: a pixel or two of the
 first and last column for each class, or random signs on all pixels.
 """
