@@ -31,30 +31,25 @@ from benchmark.evaluation.straight_way import straight_way
 from benchmark.evaluation.verdict import Check, Limits, judge_share
 from benchmark.hashing import tensors_sha256
 
+FIRST_IMAGES = PROBE_IMAGES // 2  # that RayS attacks; the others only if one of these falls, which is rare
 # What AutoAttack left over falls to neither: honest networks lose at most 1 or 2 in 64 images.
 NEWLY_BROKEN = Limits(suspect=0.02, fail=0.1)
 LEAKY, HARD_LABEL = "leaky_bpda", "hard_label"  # the checks' names
-STAGES = (LEAKY, *(f"{HARD_LABEL}-{order}" for order in ORDERS))
 # Forward-equivalents for an image that survives: a step costs a pass forward and one back.
 COSTS = {LEAKY: 2 * (STEPS + 1) * len(VARIANTS), HARD_LABEL: sum(ORDERS.values())}
 
 
 @dataclass(frozen=True)
 class Broken:
-    """What the attacks of an opponent did to images.
+    """What an attack did to images.
 
     Attributes:
-        by: (B,) int64: the number in STAGES of the attack that broke the image, -1 where none did.
-        adversarial: (B, C, H, W) float32 on the CPU; the image itself where none broke it.
+        broken: (B,) bool on the CPU.
+        adversarial: (B, C, H, W) float32 on the CPU; the image itself where it is not broken.
     """
 
-    by: Tensor
+    broken: Tensor
     adversarial: Tensor
-
-    def count(self, check: str) -> int:
-        """Return how many images fell to the attack of a check."""
-        numbers = [number for number, stage in enumerate(STAGES) if stage.startswith(check)]
-        return sum(int((self.by == number).sum()) for number in numbers)
 
 
 @dataclass(frozen=True)
@@ -65,6 +60,11 @@ class OpponentResult:
     right: Tensor  # (N,) bool on the CPU: not broken by these attacks, which met the first survivors only
     adversarial: Tensor  # (K, C, H, W) float32 on the CPU, images found
     broken: Tensor  # (K,) int64, their places
+
+
+def stages_of(check: str) -> tuple[str, ...]:
+    """Return the attacks of a check, one after the other: RayS has one for each order of the pixels."""
+    return (LEAKY,) if check == LEAKY else tuple(f"{HARD_LABEL}-{order}" for order in ORDERS)
 
 
 def leaky_bpda_of(broken: int, attacked: int) -> Check:
@@ -78,6 +78,11 @@ def leaky_bpda_of(broken: int, attacked: int) -> Check:
         advice="inactive units hide the gradient that matters: report the accuracy under this attack, and look for "
         "plateaus",
     )
+
+
+def hard_label_attacked(broken: int, left: int) -> int:
+    """Return how many images RayS attacks of those that leaky BPDA leaves: all, once one of the first few falls."""
+    return left if broken else min(left, FIRST_IMAGES)
 
 
 def hard_label_of(broken: int, attacked: int) -> Check:
@@ -118,20 +123,41 @@ def opponent_checks(
         report: receives a line for each attack, and within long ones.
         journal: folder for finished attacks, which are not run again; None keeps none.
     """
-    survivors = torch.stack(list(verdicts.values())).all(0).nonzero().flatten()[:PROBE_IMAGES]
-    right = torch.ones(len(data), dtype=torch.bool)
-    broken = Broken(torch.full((len(survivors),), -1), as_float_images(data.images[survivors]).cpu())
+    left = torch.stack(list(verdicts.values())).all(0).nonzero().flatten()[:PROBE_IMAGES]
+    broken, adversarial = list[Tensor](), list[Tensor]()
 
-    def attack() -> Check:
-        nonlocal broken
-        broken = opponent_attacks(
-            network, data, survivors, epsilon=epsilon, seed=seed, compute=compute, report=report, journal=journal
+    def attack(name: str, places: Tensor) -> int:
+        nonlocal left
+        found = opponent_attacks(
+            network,
+            data,
+            places,
+            epsilon=epsilon,
+            seed=seed,
+            compute=compute,
+            report=report,
+            stages=stages_of(name),
+            journal=journal,
         )
-        return leaky_bpda_of(broken.count(LEAKY), len(survivors))
+        broken.append(places[found.broken])
+        adversarial.append(found.adversarial[found.broken])
+        left = left[~torch.isin(left, broken[-1])]
+        return int(found.broken.sum())
+
+    def leaky() -> Check:
+        count = len(left)
+        return leaky_bpda_of(attack(LEAKY, left), count)
+
+    def hard_label() -> Check:
+        count = len(left)
+        first, others = left.split([min(count, FIRST_IMAGES), max(0, count - FIRST_IMAGES)])
+        fallen = attack(HARD_LABEL, first)
+        if fallen:
+            fallen += attack(HARD_LABEL, others)
+        return hard_label_of(fallen, hard_label_attacked(fallen, count))
 
     with left_as_found(network), own_randomness(data.labels.device, seed):
-        checks = [guarded(LEAKY, attack)]
-        checks.append(guarded(HARD_LABEL, lambda: hard_label_of(broken.count(HARD_LABEL), int((broken.by != 0).sum()))))
+        checks = [guarded(LEAKY, leaky), guarded(HARD_LABEL, hard_label)]
         chosen = verdicts["clean"].nonzero().flatten()[:PROBE_IMAGES]
         images, labels = as_float_images(data.images[chosen]), data.labels[chosen]
         model = Attackable(network).eval()
@@ -139,9 +165,9 @@ def opponent_checks(
     for check in checks:
         if check.verdict in ("suspect", "fail"):
             report(f"health     {check.verdict}: {check.name}: {check.reason}")
-    fallen = broken.by >= 0
-    right[survivors[fallen]] = False
-    return OpponentResult(checks, right, broken.adversarial[fallen], survivors[fallen])
+    right, places = torch.ones(len(data), dtype=torch.bool), torch.cat([left[:0], *broken])
+    right[places] = False
+    return OpponentResult(checks, right, torch.cat([as_float_images(data.images[:0]).cpu(), *adversarial]), places)
 
 
 def opponent_attacks(
@@ -153,7 +179,7 @@ def opponent_attacks(
     seed: int,
     compute: ComputeBatch,
     report: Callable[[str], None],
-    stages: Sequence[str] = STAGES,
+    stages: Sequence[str],
     journal: Path | None = None,
 ) -> Broken:
     """Attack images with one stage after the other, each on what those before it left.
@@ -168,10 +194,10 @@ def opponent_attacks(
         seed: of the random order of pixels.
         compute: how many images go through the network at once.
         report: receives a line for each stage, and within long ones.
-        stages: some of STAGES, in their order.
+        stages: of one attack or more, see `stages_of`.
         journal: folder for finished stages; None keeps none.
     """
-    by = torch.full((len(places),), -1)
+    broken = torch.zeros(len(places), dtype=torch.bool)
     images = as_float_images(data.images[places])
     labels, adversarial = data.labels[places], images.cpu().clone()
     with frozen_eval(network):
@@ -185,15 +211,16 @@ def opponent_attacks(
         }
         finished = Journal(journal, settings, report=report)
         for stage in stages:
-            left = (by < 0).nonzero().flatten()
+            left = (~broken).nonzero().flatten()
             if not len(left):
                 break
             run = _Stage(attacked, stage, images[left], labels[left], epsilon, seed, report)
-            batch = finished.once(stage, left, partial(compute.until_it_fits, run))
-            by[left[batch.broken]] = STAGES.index(stage)
+            name = f"{stage}-{int(places[left[0]]):06d}"
+            batch = finished.once(name, places[left], partial(compute.until_it_fits, run))
+            broken[left[batch.broken]] = True
             adversarial[left[batch.broken]] = batch.adversarial
             report(f"opponent   {stage}: {len(batch.broken)} of {len(left)} broken   {duration(batch.seconds)}")
-    return Broken(by, adversarial)
+    return Broken(broken, adversarial)
 
 
 @dataclass

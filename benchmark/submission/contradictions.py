@@ -12,7 +12,7 @@ from benchmark.catalogue import CONFIGS
 from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError
 from benchmark.evaluation.attack_checks import black_box_of
-from benchmark.evaluation.opponent import LEAKY, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.opponent import LEAKY, hard_label_attacked, hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes
@@ -209,7 +209,8 @@ def opponent_contradictions(evaluation: EvaluationPart) -> list[str]:
         return [f"its verdicts say {broken} images were broken, the opponent's attacks meet {attacked} of this record"]
     stated = {check.name: check for check in evaluation.health}
     first = min(broken, round((stated[LEAKY].value or 0.0) * attacked))  # the bits say what both attacks broke
-    expected = (leaky_bpda_of(first, attacked), hard_label_of(broken - first, attacked - first))
+    later = broken - first
+    expected = (leaky_bpda_of(first, attacked), hard_label_of(later, hard_label_attacked(later, attacked - first)))
     pairs = {
         f"gradient health, {check.name}": (
             (stated[check.name].value, stated[check.name].verdict),

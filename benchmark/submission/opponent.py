@@ -14,15 +14,17 @@ from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.opponent import (
     COSTS,
+    FIRST_IMAGES,
     HARD_LABEL,
     LEAKY,
-    STAGES,
     hard_label_of,
     leaky_bpda_of,
     opponent_attacks,
+    stages_of,
 )
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.evaluation.verdict import Check
+from benchmark.results.evaluation import OPPONENT
 from benchmark.submission.doubts import doubted, fallen
 from benchmark.submission.replayed import Replay, computing
 
@@ -59,10 +61,15 @@ def _against(check: Check, stated: str) -> list[str]:
 
 
 def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Callable[[str], None]) -> list[str]:
-    """Return the reason against verdicts on images that the record says withstood these very attacks."""
-    if not replay.claim.evaluation.opposed:
+    """Return the reason against verdicts on images that the record says withstood this very attack."""
+    evaluation = replay.claim.evaluation
+    if not evaluation.opposed:
         return []
-    met = {*replay.claim.measured("robust").nonzero()[0][:PROBE_IMAGES].tolist()}
+    first = replay.claim.measured("robust").nonzero()[0][:PROBE_IMAGES]
+    met = first[evaluation.right(OPPONENT)[first]].tolist()
+    if name == HARD_LABEL:
+        broken = next(check.value for check in evaluation.health if check.name == HARD_LABEL)
+        met = met if broken else met[:FIRST_IMAGES]
 
     def again(doubtful: list[int], seed: int) -> list[bool]:
         return _attack(replay, name, doubtful, 1 - 0.01 * seed, say)
@@ -74,7 +81,7 @@ def _attack(replay: Replay, name: str, places: Sequence[int], shrink: float, say
     """Return which images fall, in a ball of a share of the radius."""
     rows = replay.subset(places)
     with computing(None):
-        broken = opponent_attacks(
+        result = opponent_attacks(
             replay.network,
             rows,
             torch.arange(len(places)),
@@ -82,6 +89,7 @@ def _attack(replay: Replay, name: str, places: Sequence[int], shrink: float, say
             seed=PGD_SEED,
             compute=ComputeBatch(say),
             report=lambda line: None,
-            stages=[stage for stage in STAGES if stage.startswith(name)],
+            stages=stages_of(name),
         )
-    return (broken.by >= 0).tolist()
+    fell: list[bool] = result.broken.tolist()
+    return fell
