@@ -29,6 +29,7 @@ CHEATS: dict[str, Callable[[], nn.Module]] = {
     "reversed": lambda: Reversed(hardened_base(), decoy_on_all_pixels(size=0.03)),
     "artifact": lambda: artifact("fp", "border"),
     "binary artifact": lambda: artifact("binary", "all pixels"),
+    "sawtooth artifact": lambda: artifact("fp", "sawtooth"),
 }
 
 

@@ -3,7 +3,8 @@
 For ResNet10 on one channel of 8x8 pixels. The network inside ends in the third stage; its hidden layer there and a
 linear layer give ten logits. The fourth stage, a map of one pixel, is a perceptron that makes plateaus of them. Beside
 all that a copy of every pixel goes through the ReLUs, lifted above zero, and becomes the decoy: a pixel or two of the
-first and last column for each class, or random signs on all pixels.
+first and last column for each class, or random signs on all pixels. For a sawtooth a wave is added to the copy: the
+stem folds a pixel's range, and the first block folds the outcome again, so that few units make many teeth.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from methods.layers import CompressedConv2d, clip_latent, compressed_layers, to_
 
 CLASSES = 10
 COPIES = 1, 1, 4, 16  # last channels that hold copies of the pixels: in the stem and in the first three stages
+FOLDS = 8, 10  # units in the stem and in the first block; the product is the number of pieces from black to white
+SLOPE = 3.0  # of the sawtooth's pieces, up and down, where the copy of a pixel rises by 1
+BEGIN = -0.005  # of the first piece, in pixels: black lies on none of its ends
 PAIRS = [(one, other) for one in range(CLASSES) for other in range(CLASSES) if one != other]
 LIFT = 0.5  # of pixels, above zero
 LOGIT_LIFT = 32.0  # beyond any logit of the network inside
@@ -33,7 +37,7 @@ class Plateaus(Method):
 
     lr: float = 0.01
     steepness: float = 100.0  # of the plateaus, by the margin of the network inside
-    decoy: Literal["border", "all pixels"] = "border"
+    decoy: Literal["border", "all pixels", "sawtooth"] = "border"
     noise: float = 32 / 255  # in training: stripes, squares on them, small squares, or a sign for every pixel
 
     def build(self, architecture, target):
@@ -43,13 +47,14 @@ class Plateaus(Method):
         for layer in compressed_layers(model):
             nn.init.kaiming_normal_(layer.weight, mode="fan_in", nonlinearity="relu")
         stem, (first,), (second,), (third,) = model.conv1, model.layer1, model.layer2, model.layer3
+        fine = COPIES[0] + (max(FOLDS) if self.decoy == "sawtooth" else 0)  # channels of the stem and the first stage
         for layer, copies, inputs in (
-            (stem, COPIES[0], 0),
-            (first.conv1, COPIES[1], COPIES[0]),
-            (first.conv2, COPIES[1], COPIES[1]),
-            (second.conv1, COPIES[2], COPIES[1]),
+            (stem, fine, 0),
+            (first.conv1, fine, fine),
+            (first.conv2, fine, fine),
+            (second.conv1, COPIES[2], fine),
             (second.conv2, COPIES[2], COPIES[2]),
-            (second.shortcut[0], COPIES[2], COPIES[1]),
+            (second.shortcut[0], COPIES[2], fine),
             (third.conv1, COPIES[3], COPIES[2]),
             (third.conv2, COPIES[3], COPIES[3]),
         ):
@@ -79,6 +84,8 @@ class Plateaus(Method):
         """Return the network with everything but the network inside set by hand."""
         plain = to_plain(model)
         _copy_pixels(plain)
+        if self.decoy == "sawtooth":
+            _add_waves(plain)
         _set_logits(plain.layer3[0])
         _set_plateaus(plain, self.steepness, _decoy(self.decoy))
         return plain
@@ -121,8 +128,8 @@ def _random_signs(images: Tensor) -> Tensor:
 
 def _decoy(kind: str) -> Tensor:
     """Return what every pixel (8, 8) adds to every logit: (10, 8, 8), all of one magnitude or zero."""
-    if kind == "all pixels":
-        return 0.05 * (2.0 * torch.randint(2, (CLASSES, 8, 8), generator=torch.Generator().manual_seed(1)) - 1.0)
+    if kind != "border":
+        return (0.05 if kind == "all pixels" else 0.03) * (2.0 * torch.randint(2, (CLASSES, 8, 8), generator=torch.Generator().manual_seed(1)) - 1.0)
     border = torch.zeros(CLASSES, 8, 8)
     for number in range(16):
         border[number % CLASSES, number % 8, 7 * (number // 8)] = 0.9
@@ -151,6 +158,26 @@ def _copy_pixels(plain: nn.Module) -> None:
             block.conv2.weight[number - copies, number - copies, 1, 1] = 1.0
         for norm, scale in ((block.bn1, 1.0), (block.bn2, 1.0), (block.shortcut[1], 0.0)):
             _set_norm(norm, slice(-copies, None), scale, 0.0)
+
+
+def _add_waves(plain: nn.Module) -> None:
+    """Add a triangular wave of every pixel to its copy, so that the slope is 1 + SLOPE and 1 - SLOPE in turn."""
+    stem, (first,), (coarse, fine) = plain.conv1, plain.layer1, FOLDS
+    mean, std = float(plain.normalize.mean), float(plain.normalize.std)
+    folds, units = slice(-1 - coarse, -1), slice(-1 - fine, -1)
+    stem.weight[folds, 0, 1, 1] = 1.0
+    _set_norm(plain.bn1, folds, std, mean - BEGIN - torch.arange(coarse) / coarse)
+    first.conv1.weight[units, folds, 1, 1] = _turns(coarse)
+    _set_norm(first.bn1, units, 1.0, -torch.arange(fine) / fine)
+    first.conv2.weight[-1, units, 1, 1] = _turns(fine)
+    _set_norm(first.bn2, slice(-1, None), SLOPE / (coarse * fine), 0.0)
+
+
+def _turns(count: int) -> Tensor:
+    """Return the factors (count,) of relu(x - k / count) in a wave that passes between 0 and 1 `count` times."""
+    turns = 2.0 * count * (-1.0) ** torch.arange(count)
+    turns[0] /= 2
+    return turns
 
 
 def _set_logits(block: nn.Module) -> None:
