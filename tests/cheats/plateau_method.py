@@ -21,7 +21,7 @@ from methods.layers import CompressedConv2d, clip_latent, compressed_layers, to_
 CLASSES = 10
 COPIES = 1, 1, 4, 16  # last channels that hold copies of the pixels: in the stem and in the first three stages
 FOLDS = 8, 10  # units in the stem and in the first block; the product is the number of pieces from black to white
-SLOPE = 3.0  # of the sawtooth's pieces, up and down, where the copy of a pixel rises by 1
+SLOPE = 10.0  # of the sawtooth's pieces, up and down, where the copy of a pixel rises by 1
 BEGIN = -0.005  # of the first piece, in pixels: black lies on none of its ends
 PAIRS = [(one, other) for one in range(CLASSES) for other in range(CLASSES) if one != other]
 LIFT = 0.5  # of pixels, above zero
