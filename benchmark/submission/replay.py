@@ -43,7 +43,7 @@ def check_short(replay: Replay) -> Outcome:
     places = replay.part("short", replay.robust, 2 * (SHORT_STEPS + 1), LEAST["short"])
 
     def again(doubtful: list[int], seed: int | None) -> list[bool]:
-        with computing(None):
+        with computing(replay.threads):
             return short_pgd(replay, doubtful, seed)
 
     lost = fallen(places, again(places, None))

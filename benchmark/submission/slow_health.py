@@ -39,7 +39,7 @@ def check_slow_health(replay: Replay) -> tuple[list[str], str]:
         if stated[name].verdict == "not run":
             reasons.append(f"{name}: the record says not run, but there are images to run it on")
             continue
-        with computing(None):
+        with computing(replay.threads):
             (check,) = health_of(replay.claim, replay.network, replay.attacked, np.array(places), [name])
         reasons += _against(check, stated[name], len(places), whole=len(places) == len(pool))
         notes.append(f"{name} on {len(places)} of {len(pool)}")
