@@ -77,6 +77,8 @@ def check_pgd(replay: Replay) -> Outcome:
     claim, pgd = replay.claim, replay.claim.evaluation.pgd
     claimed, right = claim.widest("pgd"), claim.widest("clean").nonzero()[0].tolist()
     passes = 2 * (pgd.steps + 1) * pgd.restarts
+    if right and (reasons := replay.too_long("pgd", passes, replay.time_as_claimed)):
+        return reasons, ""
     places = replay.part("pgd", right, passes, LEAST["pgd"], time_of=replay.time_as_claimed)
     among = np.zeros(len(claimed), dtype=bool)
     among[places] = True
@@ -125,6 +127,8 @@ def check_autoattack(replay: Replay, say: Callable[[str], None]) -> Outcome:
                 more, note = _part(replay, name, say)
             reasons += more
             notes.append(note)
+            if reasons:
+                break
     except TooSlow as error:
         return [*reasons, str(error)], "broken off"
     return reasons, "; ".join(notes)

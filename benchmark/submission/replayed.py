@@ -103,6 +103,12 @@ class Replay:
         self.budget.spent(passes * time_of(count))
         return sorted(self.drawn(what, places)[:count])
 
+    def too_long(self, what: str, passes: int, time_of: PassTime) -> list[str]:
+        """Return the reason against what takes too long even for one image: its steps are the submission's choice."""
+        if passes * time_of(1) <= self.patience:
+            return []
+        return [f"{what}: {passes:,} passes take more than {self.patience:g} s for one image; give more --seconds"]
+
     def shown(self, places: Sequence[int], all_places: Sequence[int]) -> str:
         """Return how to repeat a draw, for a line about it."""
         return "" if len(places) == len(all_places) else f" (--draw {self.draw})"

@@ -33,6 +33,9 @@ def check_slow_health(replay: Replay) -> tuple[list[str], str]:
     }
     for name, kind in POOLS.items():
         pool = replay.claim.measured(kind).nonzero()[0].tolist()[:PROBE_IMAGES]
+        if pool and (too_long := replay.too_long(name, costs[name], replay.time_of)):
+            reasons += too_long
+            continue
         places = replay.part(name, pool, costs[name], LEAST)
         if not places:
             continue

@@ -21,6 +21,19 @@ from benchmark.submission.sample import candidates
 SCRIPT = "<script>alert(1)</script>"
 
 
+@pytest.fixture
+def only(monkeypatch):
+    """Return what leaves but some of the attacks that are run again; this machine may be made another kind."""
+
+    def leave(*names, exact):
+        monkeypatch.setattr(remeasure, "_CHECKS", {name: remeasure._CHECKS[name] for name in names})
+        monkeypatch.setattr(remeasure, "check_health", lambda *args: [])  # which may notice as well
+        if not exact:
+            monkeypatch.setattr(remeasure, "same_machine", lambda *args: False)
+
+    return leave
+
+
 @pytest.mark.parametrize(
     ("place", "text", "told"),
     [
@@ -265,7 +278,8 @@ def test_a_billion_epochs_in_a_phase_take_no_memory(forger):
 
 
 @pytest.mark.parametrize("name", ["more_steps", "unbounded"])
-def test_a_check_of_gradient_health_that_was_left_out_is_refused(forger, name):
+def test_a_check_of_gradient_health_that_was_left_out_is_refused(forger, only, name):
+    only("attacked health", exact=True)
     record = forger.read()
     (check,) = (each for each in record["evaluation"]["health"] if each["name"] == name)
     check |= {"verdict": "not run", "value": None}
@@ -385,19 +399,6 @@ def _broken(record):
 
 def _robust(record):
     return int(Record(**record).evaluation.right("robust").nonzero()[0][0])
-
-
-@pytest.fixture
-def only(monkeypatch):
-    """Return what leaves but some of the attacks that are run again; this machine may be made another kind."""
-
-    def leave(*names, exact):
-        monkeypatch.setattr(remeasure, "_CHECKS", {name: remeasure._CHECKS[name] for name in names})
-        monkeypatch.setattr(remeasure, "check_health", lambda *args: [])  # which may notice as well
-        if not exact:
-            monkeypatch.setattr(remeasure, "same_machine", lambda *args: False)
-
-    return leave
 
 
 def test_a_broken_image_counted_as_robust_is_refused(forger):
@@ -582,7 +583,9 @@ def test_a_protocol_that_would_take_years_is_not_tried(forger, protocol, steps):
     forger.write("submission.json", fields)
     forger.settle(record)
 
-    forger.verify(seconds=1)
+    (reason,) = forger.verify(seconds=1).reasons
+
+    assert reason.startswith("pgd: pgd: ") and "passes take more than 60 s for one image; give more --seconds" in reason
 
 
 def test_the_command_line_refuses_with_one_line_and_no_traceback(run, forger, board):
