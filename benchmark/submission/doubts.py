@@ -60,7 +60,7 @@ def doubted(name: str, lost: Sequence[int], tried: int, again: Again, *, seeds: 
 
 
 def unbroken(name: str, gained: Sequence[int], tried: int, again: Again, *, attack: str) -> list[str]:
-    """Return the reasons against images that are counted as broken and withstood an attack; empty if chance explains it.
+    """Return the reasons against images that are counted as broken and withstood; empty if chance may explain them.
 
     Args:
         name: of the attack.
@@ -77,7 +77,5 @@ def unbroken(name: str, gained: Sequence[int], tried: int, again: Again, *, atta
             places = [place for place, fell in zip(places, again(places, seed), strict=True) if not fell]
     if not places:
         return []
-    return [
-        f"{name}: the record counts image {places[0]} as broken; with each of {SURVIVED_SEEDS} other seeds it withstood "
-        f"{attack}"
-    ]
+    seeds = f"{SURVIVED_SEEDS} other seeds"
+    return [f"{name}: the record counts image {places[0]} as broken; with each of {seeds} it withstood {attack}"]

