@@ -75,15 +75,17 @@ def equivalents(claim: Claim) -> dict[str, int]:
 def pass_time(network: nn.Module, images: Images, batch_size: int) -> PassTime:
     """Time passes of one image and of a batch, and return the straight line through them."""
     size = min(len(images), batch_size, MEASURED)
-    seconds = []
+    one, batch = (pass_seconds(network, images.first(count)) for count in (1, size))
+    slope = max(batch - one, 0.0) / max(size - 1, 1)
+    return lambda count: one + slope * (count - 1) if count else 0.0
+
+
+def pass_seconds(network: nn.Module, images: Images) -> float:
+    """Return the seconds of a forward-equivalent of all images at once: half a pass forward and back, best of three."""
+    pixels, times = as_float_images(images.images), list[float]()
     with frozen_eval(network):
-        for count in (1, size):
-            pixels, labels = as_float_images(images.images[:count]), images.labels[:count]
-            times = []
-            for _ in range(3):
-                started = time.perf_counter()
-                input_gradient(network, pixels, labels, summed_cross_entropy)
-                times.append((time.perf_counter() - started) / 2)
-            seconds.append(min(times))
-    slope = max(seconds[1] - seconds[0], 0.0) / max(size - 1, 1)
-    return lambda count: seconds[0] + slope * (count - 1) if count else 0.0
+        for _ in range(3):
+            started = time.perf_counter()
+            input_gradient(network, pixels, images.labels, summed_cross_entropy)
+            times.append((time.perf_counter() - started) / 2)
+    return min(times)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 OTHER_SEEDS = 30  # an honest image that falls to nine seeds in ten, and not to the record's, falls to all with 4%
 FLIPS = 0.005  # share of images whose verdict another machine or another seed may turn, see docs/submitting.md
 CHANCE = 1e-4  # with which an honest record has more than the allowed differences; there are a dozen such questions
+SURVIVED_SEEDS = 5  # for an image that is counted as broken; an attack that fails takes all its steps
 MAX_DOUBTED = 8  # images that are attacked again
 
 Again = Callable[[list[int], int], list[bool]]  # which of some places fall to the attack with another seed, from 1
@@ -56,3 +57,25 @@ def doubted(name: str, lost: Sequence[int], tried: int, again: Again, *, seeds: 
     return [
         f"{name}: the record counts image {places[0]} as robust; with each of {seeds} other seeds it was broken again"
     ]
+
+
+def unbroken(name: str, gained: Sequence[int], tried: int, again: Again, *, attack: str) -> list[str]:
+    """Return the reasons against images that are counted as broken and withstood; empty if chance may explain them.
+
+    Args:
+        name: of the attack.
+        gained: places of the images that withstood it.
+        tried: images that were attacked.
+        again: attacks some of them with another seed and the strongest attack of this kind.
+        attack: its name.
+    """
+    if reason := far_more(name, len(gained), tried, "broken are robust"):
+        return [reason]
+    places = list(gained[:MAX_DOUBTED])
+    for seed in range(1, SURVIVED_SEEDS + 1):
+        if places:  # those that no seed so far has broken
+            places = [place for place, fell in zip(places, again(places, seed), strict=True) if not fell]
+    if not places:
+        return []
+    seeds = f"{SURVIVED_SEEDS} other seeds"
+    return [f"{name}: the record counts image {places[0]} as broken; with each of {seeds} it withstood {attack}"]

@@ -80,7 +80,7 @@ def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Cal
 def _attack(replay: Replay, name: str, places: Sequence[int], shrink: float, say: Callable[[str], None]) -> list[bool]:
     """Return which images fall, in a ball of a share of the radius."""
     rows = replay.subset(places)
-    with computing(None):
+    with computing(replay.threads):
         result = opponent_attacks(
             replay.network,
             rows,

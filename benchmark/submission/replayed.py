@@ -16,12 +16,13 @@ from torch import nn
 from benchmark.data.load import Images
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.progress import QUERIES
-from benchmark.submission.affordable import Budget, PassTime, fitting_images, pass_time
+from benchmark.submission.affordable import Budget, PassTime, fitting_images, pass_seconds, pass_time
 from benchmark.submission.claim import Claim
 
 SHORT_QUERIES = QUERIES // 5  # of Square, on images of which only some can be attacked
 PATIENCE = 2.5  # times the time that was allowed
 LEAST_PATIENCE = 60.0  # seconds; below, the noise of a shared machine is larger than any lie
+TIMED_IMAGES = 16  # that tell whether more threads than one are faster
 
 
 class TooSlow(RuntimeError):
@@ -51,9 +52,19 @@ class Replay:
         return self.claim.right("robust").nonzero()[0].tolist()
 
     @cached_property
+    def threads(self) -> int:
+        """All cores, or one where the others cost more than they save: a small network, or a busy machine."""
+
+        def seconds(threads: int) -> float:
+            with computing(threads):
+                return pass_seconds(self.network, self.images.first(TIMED_IMAGES))
+
+        return min((os.cpu_count() or 1, 1), key=seconds)
+
+    @cached_property
     def time_of(self) -> PassTime:
-        """Seconds of a forward-equivalent of so many images, on all cores."""
-        with computing(None):
+        """Seconds of a forward-equivalent of so many images, with `threads`."""
+        with computing(self.threads):
             return pass_time(self.network, self.images, self.claim.batch_size)
 
     @cached_property
@@ -84,13 +95,19 @@ class Replay:
             passes: forward-equivalents for an image.
             least: images, if there are so many.
             most: images; None for all.
-            time_of: seconds of a forward-equivalent; None for those on all cores.
+            time_of: seconds of a forward-equivalent; None for those with `threads`.
         """
         time_of = self.time_of if time_of is None else time_of
         there = len(places) if most is None else min(most, len(places))
         count = max(fitting_images(there, passes, time_of, self.budget.allowed(what)), min(least, there))
         self.budget.spent(passes * time_of(count))
         return sorted(self.drawn(what, places)[:count])
+
+    def too_long(self, what: str, passes: int, time_of: PassTime) -> list[str]:
+        """Return the reason against what takes too long even for one image: its steps are the submission's choice."""
+        if passes * time_of(1) <= self.patience:
+            return []
+        return [f"{what}: {passes:,} passes take more than {self.patience:g} s for one image; give more --seconds"]
 
     def shown(self, places: Sequence[int], all_places: Sequence[int]) -> str:
         """Return how to repeat a draw, for a line about it."""
@@ -119,14 +136,14 @@ class Replay:
             name: of the attack.
             say: receives progress lines.
             seed: of the attack.
-            threads: that the sums depend on; None for all cores.
+            threads: that the sums depend on; None for `threads`.
             queries: of Square; None for the standard's.
             shrink: of the radius.
 
         Raises:
             TooSlow: once it takes much longer than was allowed; other processes on the machine do not count.
         """
-        with computing(threads):
+        with computing(self.threads if threads is None else threads):
             ends = time.process_time() + self.patience * torch.get_num_threads()
 
             def check_time(_: int) -> None:
@@ -152,10 +169,10 @@ class Replay:
 
 
 @contextmanager
-def computing(threads: int | None) -> Iterator[None]:
-    """Compute with so many threads inside the block, None for all cores."""
+def computing(threads: int) -> Iterator[None]:
+    """Compute with so many threads inside the block, all cores at most."""
     before = torch.get_num_threads()
-    torch.set_num_threads(min(threads or os.cpu_count() or 1, os.cpu_count() or 1))
+    torch.set_num_threads(min(threads, os.cpu_count() or 1))
     try:
         yield
     finally:

@@ -33,13 +33,16 @@ def check_slow_health(replay: Replay) -> tuple[list[str], str]:
     }
     for name, kind in POOLS.items():
         pool = replay.claim.measured(kind).nonzero()[0].tolist()[:PROBE_IMAGES]
+        if pool and (too_long := replay.too_long(name, costs[name], replay.time_of)):
+            reasons += too_long
+            continue
         places = replay.part(name, pool, costs[name], LEAST)
         if not places:
             continue
         if stated[name].verdict == "not run":
             reasons.append(f"{name}: the record says not run, but there are images to run it on")
             continue
-        with computing(None):
+        with computing(replay.threads):
             (check,) = health_of(replay.claim, replay.network, replay.attacked, np.array(places), [name])
         reasons += _against(check, stated[name], len(places), whole=len(places) == len(pool))
         notes.append(f"{name} on {len(places)} of {len(pool)}")

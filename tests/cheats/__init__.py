@@ -13,7 +13,7 @@ from torch import nn
 from tests.cheats.artifacts import artifact
 from tests.cheats.base import hardened_base, robust_base
 from tests.cheats.plateau_method import Inside
-from tests.cheats.plateaus import Gated, Plateau, Reversed, decoy_on_all_pixels, decoy_on_border
+from tests.cheats.plateaus import Dead, Gated, Plateau, Reversed, decoy_on_all_pixels, decoy_on_border
 from tests.cheats.sawtooth import Sawtooth
 
 CHEATS: dict[str, Callable[[], nn.Module]] = {
@@ -27,6 +27,7 @@ CHEATS: dict[str, Callable[[], nn.Module]] = {
     ),
     "robust base": lambda: Plateau(robust_base(), decoy_on_all_pixels(size=0.05)),
     "reversed": lambda: Reversed(hardened_base(), decoy_on_all_pixels(size=0.03)),
+    "dead units": lambda: Dead(hardened_base(), decoy_on_all_pixels(size=0.05)),
     "artifact": lambda: artifact("fp", "border"),
     "binary artifact": lambda: artifact("binary", "all pixels"),
     "sawtooth artifact": lambda: artifact("fp", "sawtooth"),

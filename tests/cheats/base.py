@@ -1,4 +1,4 @@
-"""The networks inside the cheats: plain, hardened against random changes of the pixels, and trained adversarially."""
+"""The networks inside the cheats: hardened against random changes of the pixels, or trained adversarially."""
 
 from __future__ import annotations
 
@@ -20,14 +20,8 @@ BEYOND = 1.3  # noise in training reaches so many times as far as an attack
 
 
 @cache
-def plain_base() -> nn.Module:
-    """Return a network for digits that was trained on clean images for a few seconds; nobody writes into it."""
-    return _trained(lambda model, images, labels, generator: images, steps=300)
-
-
-@cache
 def hardened_base() -> nn.Module:
-    """Return one that was trained on noise, stripes and squares: few of those that Square tries break it."""
+    """Return a network for digits trained on noise, stripes and squares: few that Square tries break it."""
     return _trained(lambda model, images, labels, generator: images + random_changes(len(images), generator), steps=600)
 
 

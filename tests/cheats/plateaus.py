@@ -75,6 +75,16 @@ class Reversed(Plateau):
         return self.answer(inside) - self.share * inside + self.decoy(images)
 
 
+class Dead(Plateau):
+    """A plateau with units that are never on, made against leaky ReLUs: whatever leaks through them leads astray."""
+
+    threshold, size = 1e3, 1e8
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map (B, C, H, W) images to (B, classes) logits."""
+        return super().forward(images) + self.size * torch.relu(self.decoy(images) - self.threshold)
+
+
 def decoy_on_border(*, size: float, classes: int = 10, side: int = 8) -> LinearDecoy:
     """Return a decoy of the first and last column, which most digits leave empty: one or two pixels a class."""
     columns = torch.zeros(classes, side, side)

@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 
 from benchmark.__main__ import app
 from benchmark.artifact.unpack import read_artifact
-from benchmark.results.evaluation import CASCADE, VERDICTS
+from benchmark.results.evaluation import CHECKS, OPPONENT, VERDICTS
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
 from benchmark.results.verdicts import pack_verdicts
@@ -66,6 +66,7 @@ class Board:
 
     folder: Path
     run_command: Callable[..., Result]
+    agree: Callable[[dict[str, Any]], None]
 
     def audit(self, *options: object) -> Result:
         """Run `audit` on the board."""
@@ -134,16 +135,23 @@ class Board:
 
     def with_verdicts(self, fields: dict[str, Any], right: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, Any]:
         """Return a record with other verdicts, and every number that follows from them."""
-        evaluation, shares = fields["evaluation"], {name: float(bits.mean()) for name, bits in right.items()}
+        evaluation, survivors = fields["evaluation"], np.logical_and.reduce([right[name] for name in VERDICTS])
+        opponent = Record(**fields).evaluation.right(OPPONENT) | ~survivors  # it met the survivors alone
         evaluation["verdicts"] = {name: pack_verdicts(right[name]) for name in VERDICTS}
-        evaluation["clean_accuracy"], evaluation["pgd"]["accuracy"] = shares["clean"], shares["pgd"]
-        evaluation["autoattack"]["attacks"] = {name: shares[name] for name in CASCADE}
-        evaluation["autoattack"]["accuracy"] = shares["square"]
-        evaluation["best_known_accuracy"] = float(np.logical_and.reduce([right[name] for name in VERDICTS]).mean())
-        white = right["clean"] & right["pgd"] & right["fab-t"]
-        (black_box,) = (check for check in evaluation["health"] if check["name"] == "black_box")
-        black_box["value"] = int((white & ~right["square"]).sum()) / int(white.sum()) if white.any() else None
+        evaluation["verdicts"][OPPONENT] = pack_verdicts(opponent)
+        self.agree(evaluation)
         return fields
+
+    def make_older(self) -> None:
+        """Take from the first record what records from before the opponent's attacks lack, and commit that."""
+        fields = self.read()
+        evaluation = fields["evaluation"]
+        del evaluation["verdicts"][OPPONENT]
+        evaluation["health"] = [check for check in evaluation["health"] if check["name"] in CHECKS]
+        self.agree(evaluation)
+        self.write(fields)
+        assert self.leaderboard().exit_code == 0
+        self.commit()
 
     def verdicts_of(self, fields: Mapping[str, Any]) -> dict[str, np.ndarray[Any, Any]]:
         """Return a record's verdicts, to be changed."""
@@ -164,12 +172,18 @@ def git(folder: Path, *arguments: str) -> str:
 
 
 @pytest.fixture
-def board(trained: Path, run_command: Callable[..., Result], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Board:
+def board(
+    trained: Path,
+    run_command: Callable[..., Result],
+    agree: Callable[[dict[str, Any]], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Board:
     """Return a committed board with both rows and its pages; the current folder is another one."""
     folder = tmp_path / "repository" / "leaderboards"
     for part in ("records", "artifacts"):
         shutil.copytree(trained / part, folder / part)
-    made = Board(folder, run_command)
+    made = Board(folder, run_command, agree)
     assert made.leaderboard().exit_code == 0
     git(folder.parent, "init", "-q", "-b", "main")
     made.commit()

@@ -50,7 +50,11 @@ def test_attack_verdicts_that_were_set_are_refused(board, flipped):
 
     refusals = board.refusals("56d8")
 
-    assert f"pgd: {len(broken)} images that the record counts as robust are broken ({broken[0]}" in refusals
+    if flipped == 1:
+        what = f"the record counts image {broken[0]} as robust; with each of 30 other seeds it was broken again"
+    else:
+        what = f"{len(broken)} images that the record counts as robust are broken; chance explains "
+    assert f"robust: a short PGD: {what}" in refusals
 
 
 def test_an_artifact_of_another_row_is_refused(board):
@@ -119,11 +123,12 @@ def test_a_spoilt_record_is_refused_and_the_others_are_checked(board, monkeypatc
     assert "record 2 of 2" in result.output and "12 verdicts are the artifact's" in result.output
 
 
-def test_a_record_at_another_place_is_refused(board):
+def test_a_record_at_another_place_is_refused(board, monkeypatch):
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
     path = board.records[0]
     path.rename(path.with_name("other__seed0-56d806.json"))
 
-    assert "place: its content belongs to" in board.refusals(*BRIEF)
+    assert "place: its content belongs to" in board.refusals()
 
 
 @pytest.fixture

@@ -8,26 +8,35 @@ from typing import Any
 
 import pytest
 
-from benchmark.evaluation.opponent import hard_label_of
+from benchmark.evaluation.opponent import LEAKY, hard_label_of, leaky_bpda_of
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.verdicts import pack_verdicts
 
 
 @pytest.fixture(autouse=True)
-def _no_attacks(monkeypatch):
-    """Attacks on networks are tested elsewhere."""
+def falls(monkeypatch):
+    """Keep attacks away, which are tested elsewhere; return the places that fall to BPDA through leaky ReLUs."""
+    fallen = set()
+
+    def attack(replay, name, places, shrink, say):
+        return [name == LEAKY and place in fallen for place in places]
+
     monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
+    monkeypatch.setattr("benchmark.submission.opponent._attack", attack)
+    return fallen
 
 
 @pytest.fixture
 def write(board):
     """Return what writes checks beside the first record by hand, in canonical form, with some fields changed."""
+    board.make_older()
 
     def make(broken: int = 0, *, straight_way: str = "Nothing was found.", **changes: Any) -> Path:
         record = board.read()
         survivors = [all(bits) for bits in zip(*(board.verdicts_of(record)[name] for name in VERDICTS), strict=True)]
         places = [place for place, survives in enumerate(survivors) if survives]
         checks = [
+            vars(leaky_bpda_of(0, len(places))),
             vars(hard_label_of(broken, len(places))),
             {"name": "straight_way", "value": 0.25, "verdict": "pass", "reason": straight_way},
         ]
@@ -65,6 +74,17 @@ def test_honest_checks_pass_and_go_with_their_row(board, write):
     assert result.exit_code == 0, result.output
     assert "1 record, 0 evaluations, 0 challenges, 1 check: all pass" in result.output
     assert "ok       numbers: the file agrees with its record and with itself" in result.output
+
+
+def test_images_that_are_said_to_withstand_the_opponent_are_attacked_again(board, write, falls):
+    record = board.read()
+    write(0)
+    board.leaderboard()
+    survivors = [all(bits) for bits in zip(*(board.verdicts_of(record)[name] for name in VERDICTS), strict=True)]
+    falls.add(survivors.index(True))
+
+    reason = f"leaky_bpda: the record counts image {survivors.index(True)} as robust; with each of 5 other seeds"
+    assert f"opponent: {reason}" in board.refusals("56d8")
 
 
 @pytest.mark.parametrize(
