@@ -9,7 +9,7 @@ machine: it is then named as missed, and the next candidate takes its place; mor
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -23,7 +23,9 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval
 from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.evaluation.opponent import HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
@@ -90,24 +92,43 @@ def make_sample(record: Record, artifact: Artifact, images: Images, say: Callabl
 
 
 def attacked(record: Record, artifact: Artifact, images: Images, say: Callable[[str], None]) -> dict[int, Tensor]:
-    """Return an adversarial image (C, H, W) for every image that PGD or, for what it leaves, AutoAttack breaks."""
-    found = _pgd_images(record, artifact, images)
-    left = torch.tensor([place for place in range(len(images)) if place not in found], dtype=torch.int64)
-    if len(left):
+    """Return an adversarial image (C, H, W) for every image that an attack breaks, each on what those before it leave.
+
+    PGD comes first, then the attacks of an opponent, if the record has them, and AutoAttack, the dearest, at the end.
+    """
+    evaluation, found = record.evaluation, _pgd_images(record, artifact, images)
+    epsilon = float(Fraction(evaluation.epsilon))
+    if evaluation.opposed and len(left := _left(images, found)):
+        result = opponent_attacks(
+            artifact.network,
+            images,
+            left,
+            epsilon=epsilon,
+            seed=PGD_SEED,
+            compute=ComputeBatch(say),
+            report=say,
+            stages=(*stages_of(LEAKY), *stages_of(HARD_LABEL)),
+        )
+        found |= {int(left[row]): result.adversarial[row] for row in result.broken.nonzero().flatten().tolist()}
+    if len(left := _left(images, found)):
         rest = Images(images.images[left], images.labels[left])
-        evaluation = record.evaluation
-        result = autoattack(
+        auto = autoattack(
             artifact.network,
             rest,
             num_classes=record.dataset.num_classes,
-            epsilon=float(Fraction(evaluation.epsilon)),
+            epsilon=epsilon,
             seed=evaluation.autoattack.seed,
             batch_size=evaluation.autoattack.batch_size,
             report=say,
         )
-        for place in (~result.verdicts).nonzero().flatten().tolist():
-            found[int(left[place])] = result.adversarial[place]
+        for place in (~auto.verdicts).nonzero().flatten().tolist():
+            found[int(left[place])] = auto.adversarial[place]
     return found
+
+
+def _left(images: Images, found: Collection[int]) -> Tensor:
+    """Return the (K,) places of the images without an adversarial one."""
+    return torch.tensor([place for place in range(len(images)) if place not in found], dtype=torch.int64)
 
 
 def _pgd_images(record: Record, artifact: Artifact, images: Images) -> dict[int, Tensor]:
