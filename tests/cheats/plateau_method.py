@@ -129,7 +129,8 @@ def _random_signs(images: Tensor) -> Tensor:
 def _decoy(kind: str) -> Tensor:
     """Return what every pixel (8, 8) adds to every logit: (10, 8, 8), all of one magnitude or zero."""
     if kind != "border":
-        return (0.05 if kind == "all pixels" else 0.03) * (2.0 * torch.randint(2, (CLASSES, 8, 8), generator=torch.Generator().manual_seed(1)) - 1.0)
+        signs = 2.0 * torch.randint(2, (CLASSES, 8, 8), generator=torch.Generator().manual_seed(1)) - 1.0
+        return signs * (0.05 if kind == "all pixels" else 0.03)
     border = torch.zeros(CLASSES, 8, 8)
     for number in range(16):
         border[number % CLASSES, number % 8, 7 * (number // 8)] = 0.9

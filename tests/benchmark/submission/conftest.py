@@ -61,7 +61,7 @@ def run_command(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run() -> Callable[..., Result]:
     """Return what runs the command line in this process."""
     return run_command
@@ -154,7 +154,8 @@ class Forger:
             "sha256": record["artifact"]["sha256"],
             "size_bytes": record["artifact"]["size_bytes"],
         }
-        fields["sample"]["sha256"] = self.digest("adversarial.safetensors")
+        there = (self.folder / "adversarial.safetensors").exists()
+        fields["sample"]["sha256"] = self.digest("adversarial.safetensors") if there else None
         self.write("submission.json", fields | changes)
 
     def rename(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -171,7 +172,10 @@ class Forger:
         order = candidates(found)
         kept = [row for row, place in enumerate(tensors["index"].tolist()) if place in order]
         tensors = {name: value[kept].contiguous() for name, value in tensors.items()}
-        save_file(tensors, path)
+        if kept:
+            save_file(tensors, path)
+        else:
+            path.unlink()
         fields = self.read("submission.json")
         missed = sorted(set(order) - set(tensors["index"].tolist()))
         fields["sample"] |= {"seed": sample_seed(found), "count": len(kept), "missed": missed}
@@ -212,17 +216,26 @@ class Forger:
 
 
 @pytest.fixture
-def forger(honest_result: Path, board: Path, tmp_path: Path, agree: Callable[[dict[str, Any]], None]) -> Forger:
-    """Return a forger with a copy of the honest result."""
-    shutil.copytree(honest_result, tmp_path / "s")
-    return Forger(tmp_path / "s", board, agree)
+def forger_of(board: Path, agree: Callable[[dict[str, Any]], None], tmp_path: Path) -> Callable[[Path], Forger]:
+    """Return what makes a forger with a copy of a submission."""
+
+    def copied(submission: Path) -> Forger:
+        shutil.copytree(submission, tmp_path / "s")
+        return Forger(tmp_path / "s", board, agree)
+
+    return copied
 
 
 @pytest.fixture
-def method_forger(honest_method: Path, board: Path, tmp_path: Path, agree: Callable[[dict[str, Any]], None]) -> Forger:
+def forger(honest_result: Path, forger_of: Callable[[Path], Forger]) -> Forger:
+    """Return a forger with a copy of the honest result."""
+    return forger_of(honest_result)
+
+
+@pytest.fixture
+def method_forger(honest_method: Path, forger_of: Callable[[Path], Forger]) -> Forger:
     """Return a forger with a copy of the honest method."""
-    shutil.copytree(honest_method, tmp_path / "s")
-    return Forger(tmp_path / "s", board, agree)
+    return forger_of(honest_method)
 
 
 @pytest.fixture
