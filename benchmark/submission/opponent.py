@@ -12,16 +12,8 @@ import torch
 
 from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.opponent import (
-    COSTS,
-    FIRST_IMAGES,
-    HARD_LABEL,
-    LEAKY,
-    hard_label_of,
-    leaky_bpda_of,
-    opponent_attacks,
-    stages_of,
-)
+from benchmark.evaluation.opponent import FIRST_IMAGES, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.opponent_attacks import COSTS, HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.evaluation.verdict import Check
 from benchmark.results.evaluation import OPPONENT
