@@ -30,6 +30,9 @@ def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str
     reasons, notes, robust = list[str](), list[str](), replay.robust
     stated = {check.name: check.verdict for check in replay.claim.evaluation.health}
     for name in (LEAKY, HARD_LABEL):
+        if not robust:
+            notes.append(f"{name} on 0 images counted as robust")
+            continue
         places = replay.part(name, robust, COSTS[name], LEAST[name], most=PROBE_IMAGES)
         lost = fallen(places, _attack(replay, name, places, 1.0, say))
         check = _JUDGES[name](len(lost), len(places))
