@@ -12,7 +12,8 @@ from benchmark.catalogue import CONFIGS
 from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError
 from benchmark.evaluation.attack_checks import black_box_of
-from benchmark.evaluation.opponent import LEAKY, hard_label_attacked, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.opponent import hard_label_attacked, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.opponent_attacks import LEAKY
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes

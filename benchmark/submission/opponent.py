@@ -12,16 +12,8 @@ import torch
 
 from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.opponent import (
-    COSTS,
-    FIRST_IMAGES,
-    HARD_LABEL,
-    LEAKY,
-    hard_label_of,
-    leaky_bpda_of,
-    opponent_attacks,
-    stages_of,
-)
+from benchmark.evaluation.opponent import FIRST_IMAGES, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.opponent_attacks import COSTS, HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.evaluation.verdict import Check
 from benchmark.results.evaluation import OPPONENT
@@ -38,6 +30,9 @@ def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str
     reasons, notes, robust = list[str](), list[str](), replay.robust
     stated = {check.name: check.verdict for check in replay.claim.evaluation.health}
     for name in (LEAKY, HARD_LABEL):
+        if not robust:
+            notes.append(f"{name} on 0 images counted as robust")
+            continue
         places = replay.part(name, robust, COSTS[name], LEAST[name], most=PROBE_IMAGES)
         lost = fallen(places, _attack(replay, name, places, 1.0, say))
         check = _JUDGES[name](len(lost), len(places))

@@ -41,6 +41,8 @@ LEAST = {"short": 16, "pgd": 4, "apgd-ce": 4, "apgd-t": 1, "fab-t": 1, "square":
 def check_short(replay: Replay) -> Outcome:
     """Attack the images that are counted as robust with a short PGD; return reasons and what was done."""
     places = replay.part("short", replay.robust, 2 * (SHORT_STEPS + 1), LEAST["short"])
+    if not places:
+        return [], "no image is counted as robust"
 
     def again(doubtful: list[int], seed: int | None) -> list[bool]:
         with computing(replay.threads):
@@ -61,6 +63,8 @@ def short_pgd(replay: Replay, places: Sequence[int], seed: int | None) -> list[b
         points = random_point(images, replay.claim.epsilon, generator_for(torch.device("cpu"), "short-pgd", seed))
     size = SHORT_STEP_SIZE * replay.claim.epsilon
     for _ in range(SHORT_STEPS + 1):
+        if broken.all():
+            break
         points, logits = ascent_step(
             lambda batch: compute.forward(replay.network, batch),
             *(points, images, data.labels),

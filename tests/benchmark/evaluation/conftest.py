@@ -1,4 +1,4 @@
-"""A small network trained on digits, and the state of a network as a value that can be compared."""
+"""A network trained on digits, a plateau around a linear one, and the state of a network as a value to be compared."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.data.load import load_training
+from benchmark.data.load import Images, load_training
 
 
 class Viewed(nn.Module):
@@ -24,6 +24,35 @@ class Viewed(nn.Module):
 
     def forward(self, images):
         return self.head(torch.relu(self.norm(self.conv(images))).view(self.fixed, 512))
+
+
+class Linear(nn.Module):
+    """Two classes: the first where the mean of signed pixels, less a half, is positive. Images are (1, 8, 8)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        signs = torch.ones(1, 8, 8)
+        signs[:, 4:] = -1
+        self.register_buffer("signs", signs)
+
+    def forward(self, images):
+        mean = ((images - 0.5) * self.signs).flatten(1).mean(1)
+        return torch.stack([mean, torch.zeros_like(mean)], 1)
+
+    def at(self, *margins: float) -> Images:
+        """Return images of the first class that a ball breaks if and only if its radius is above their margin."""
+        shift = torch.tensor(margins)[:, None, None, None] * self.signs
+        return Images(((0.5 + shift) * 255).round().to(torch.uint8), torch.zeros(len(margins), dtype=torch.int64))
+
+
+class Plateau(Linear):
+    """The same classes behind logits that are 0 or 1 nearly everywhere, so that no gradient leads anywhere."""
+
+    def forward(self, images):
+        logits = super().forward(images)
+        ahead = logits[:, :, None] - logits[:, None, :]
+        others = torch.relu(0.5 - 100 * ahead).sum(2) - 0.5  # each is level with itself
+        return torch.relu(1 - others)
 
 
 def trained(network: nn.Module, *, steps: int = 60) -> nn.Module:
@@ -51,6 +80,18 @@ def _viewed() -> nn.Module:
 def viewed() -> Viewed:
     """Return a trained network of its own for each test."""
     return copy.deepcopy(_viewed())
+
+
+@pytest.fixture
+def linear() -> Linear:
+    """Return the linear network, whose margins are known."""
+    return Linear().eval()
+
+
+@pytest.fixture
+def plateau() -> Plateau:
+    """Return the linear network behind a plateau."""
+    return Plateau().eval()
 
 
 @pytest.fixture
