@@ -25,7 +25,7 @@ from benchmark.evaluation.accuracy import as_float_images, frozen_eval
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.opponent import HARD_LABEL, LEAKY, opponent_attacks, stages_of
+from benchmark.evaluation.opponent_attacks import HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
