@@ -74,6 +74,12 @@ def _seeded() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Attack again with one thread: a test must not take long because another one runs beside it."""
+    monkeypatch.setattr("benchmark.submission.replayed.Replay.threads", 1)
+
+
+@pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep decoded images of tests out of the user's cache."""
     monkeypatch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))

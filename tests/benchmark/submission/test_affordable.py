@@ -5,9 +5,14 @@ from __future__ import annotations
 import random
 
 import pytest
+import torch
 
+from benchmark.data.load import Images
+from benchmark.submission import replayed
 from benchmark.submission.affordable import SHARES, Budget, fitting_images
 from benchmark.submission.replayed import Replay
+
+CHOSEN = vars(Replay)["threads"]  # before the tests' own fixture takes one
 
 ORDER = ("short", "pgd", "leaky_bpda", "hard_label", "apgd-ce", "apgd-t", "fab-t", "square")
 ORDER += ("logit_scale", "more_steps", "unbounded")  # in which `verify` runs them
@@ -55,3 +60,21 @@ def test_as_many_images_fit_as_their_passes_take_no_longer():
         count = fitting_images(200, 50, time_of, seconds)
         assert count in (0, 200) or 50 * time_of(count) <= seconds < 50 * time_of(count + 1)
     assert [fitting_images(200, 50, time_of, seconds) for seconds in (0.5, 100.0)] == [0, 200]
+
+
+@pytest.mark.parametrize(("waits", "threads"), [(True, 1), (False, 4)])
+def test_more_threads_are_taken_where_they_are_faster(monkeypatch, waits, threads):
+    """Simulated passes: four threads take a quarter of the time, but now and then they wait for another process."""
+    calls = []
+
+    def seconds(network, images, *, choose=min):
+        calls.append(torch.get_num_threads())
+        each = 1.0 / torch.get_num_threads()
+        return choose([each, each, 10 * each if waits and torch.get_num_threads() > 1 else each])
+
+    monkeypatch.setattr(replayed.os, "cpu_count", lambda: 4)
+    monkeypatch.setattr(replayed, "pass_seconds", seconds)
+    images = Images(torch.zeros(2, 1, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64))
+
+    assert CHOSEN.func(Replay(None, None, images, False, Budget(1), 0)) == threads
+    assert calls[1:] == [4, 1]

@@ -80,6 +80,8 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
     assert not (to / "artifact.safetensors").exists()
     assert json.loads((to / "submission.json").read_text())["artifact"]["url"] == url
     assert result.exit_code == 0, result.output
+    for name in ("leaky_bpda", "hard_label", "square (1,000 queries)"):  # however little time there is
+        assert f"{name} on 1 of 1 images counted as robust, 0 broken" in result.output
     assert other.exit_code == 1
     assert "refused  artifact: " in other.output
 
