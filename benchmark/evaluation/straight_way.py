@@ -1,6 +1,7 @@
 """How a network's margin falls on the straight way from an image to one of another class: a hint at plateaus.
 
-A network that keeps its full margin until just before the boundary gives gradients nothing to follow.
+A network that keeps its full margin until just before the boundary gives gradients nothing to follow. It is no more
+than a hint: plateaus leave 1.0 and two steps 0.25, while a few honest networks with hardly any weights leave 1.0 too.
 """
 
 from __future__ import annotations
@@ -9,13 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.evaluation.gradient_checks import margins
-from benchmark.evaluation.verdict import Check, Limits, judge_number
+from benchmark.evaluation.verdict import Check
 
 IMAGES = 8
 HALVINGS = 13  # of the way, to find the boundary
 NEAR = 0.9  # of the way to the boundary
-# Plateaus leave 1.0, committed rows 0.42 at most. Two steps bring a plateau to 0.25, so that this is a hint only.
-MARGIN_LEFT = Limits(suspect=0.6, fail=float("inf"))
 
 
 @torch.no_grad()
@@ -42,10 +41,5 @@ def straight_way(model: nn.Module, images: Tensor, labels: Tensor) -> Check:
         low, high = torch.where(right, middle, low), torch.where(right, high, middle)
     near = margins(model(begin + NEAR * low[:, None, None, None] * way), label)
     left = float((near / margins(model(begin), label)).median())
-    return judge_number(
-        "straight_way",
-        left,
-        MARGIN_LEFT,
-        found=f"{left:.0%} of the margin are left at {NEAR:.0%} of the straight way to another class, in the median",
-        advice="look for a plateau: logits that stay the same until the class changes hide the way from gradients",
-    )
+    reason = f"{left:.0%} of the margin is left at {NEAR:.0%} of the straight way to another class, in the median."
+    return Check("straight_way", left, "pass", reason)

@@ -82,7 +82,7 @@ def _cells(row: Row) -> list[str]:
         f"{percent(row.robust.mean)}{deviation}",
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         row.health,
-        *(answer.verdict for answer in row.opponent.values()),
+        *(answer.text for answer in row.opponent.values()),
         amount(row.costs.size_bytes, "B"),
         str(len(row.seeds)),
         row.id,

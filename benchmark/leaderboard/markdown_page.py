@@ -150,7 +150,7 @@ def _measured(row: Row, protocol: str) -> list[str]:
         with_deviation(row.robust),
         f"{percent(row.interval[0])} to {percent(row.interval[1])}",
         row.health,
-        *(answer.verdict for answer in row.opponent.values()),
+        *(answer.text for answer in row.opponent.values()),
         short(row.costs.density),
         amount(row.costs.size_bytes, "B"),
         amount(row.costs.passes),

@@ -15,7 +15,7 @@ from benchmark.leaderboard.classes import SizeClass, size_class
 from benchmark.leaderboard.costs import Costs, costs_of, mean
 from benchmark.leaderboard.reference import ReportedRow
 from benchmark.leaderboard.reproduction import Comparison, compared
-from benchmark.leaderboard.text import options_text
+from benchmark.leaderboard.text import HINT, options_text, short
 from benchmark.results.evaluation import HEALTH_ORDER, OPPONENT_CHECKS, wide_parts, worst_verdict
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
@@ -39,6 +39,12 @@ class Answer:
 
     verdict: str  # the worst; "not run" if it found no images to look at, "not checked" if a seed is from before it
     value: float | None  # the mean over seeds; None unless all have a number
+    hint: bool = False  # the number is all it says
+
+    @property
+    def text(self) -> str:
+        """What a table shows: the number of a hint, the verdict of any other check."""
+        return short(round(self.value, 2)) if self.hint and self.value is not None else self.verdict
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,7 @@ def _answer_of(group: Sequence[Record], name: str) -> Answer:
     verdicts = [check.verdict for check in checks]
     values = [check.value for check in checks if check.value is not None]
     verdict = "not run" if set(verdicts) == {"not run"} else worst_verdict(verdicts)
-    return Answer(verdict, mean(values) if len(values) == len(group) else None)
+    return Answer(verdict, mean(values) if len(values) == len(group) else None, hint=name == HINT)
 
 
 def _wide(group: list[Record]) -> Wide | None:

@@ -179,7 +179,10 @@ def _line(row: Row, keys: Sequence[str]) -> dict[str, object]:
         "passes": row.costs.passes,
         "density": row.costs.density,
         "gradients": HEALTH_ORDER.index(row.health),
-        **{name: _VERDICTS.index(answer.verdict) for name, answer in row.opponent.items()},
+        **{
+            name: answer.value if answer.hint else _VERDICTS.index(answer.verdict)
+            for name, answer in row.opponent.items()
+        },
         "precision": row.weights,
         "keep": row.keep_ratio,
         "p": _exponent(row),

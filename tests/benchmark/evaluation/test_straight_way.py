@@ -17,15 +17,14 @@ def both_classes(network):
     return as_float_images(data.images), data.labels
 
 
-@pytest.mark.parametrize(("kind", "left", "verdict"), [("linear", 0.1, "pass"), ("plateau", 1.0, "suspect")])
-def test_a_plateau_keeps_its_margin(kind, left, verdict, request):
+@pytest.mark.parametrize(("kind", "left"), [("linear", 0.1), ("plateau", 1.0)])
+def test_a_plateau_keeps_its_margin_which_is_a_hint_and_no_verdict(kind, left, request):
     network = request.getfixturevalue(kind)
 
     check = straight_way(network, *both_classes(network))
 
     assert check.value == pytest.approx(left, abs=0.02)
-    assert check.verdict == verdict
-    assert ("look for a plateau" in check.reason) == (verdict == "suspect")
+    assert check.verdict == "pass"
 
 
 @pytest.mark.parametrize("count", [0, 1, 3])

@@ -52,7 +52,7 @@ def test_each_format_says_which_rows_were_checked(mixed):
 
     markdown = to_markdown(mixed)
     assert (
-        "| suspect | pass | suspect | pass | 0.01 |" in markdown
+        "| suspect | pass | suspect | 0.25 | 0.01 |" in markdown
         and "| not checked | not checked | not checked |" in markdown
     )
     for column in ("*leaky BPDA*: verdict on", "*hard label*: verdict on", "*straight way*: hint"):
@@ -69,7 +69,7 @@ def test_each_format_says_which_rows_were_checked(mixed):
         [None, "not checked", None, "not checked"],
     ]
     latex = to_latex(state(mixed))
-    assert "& suspect & pass & suspect & pass &" in latex and "& not checked & not checked & not checked &" in latex
+    assert "& suspect & pass & suspect & 0.25 &" in latex and "& not checked & not checked & not checked &" in latex
     assert "% hard label: Verdict on" in latex
     terminal = to_terminal(mixed)
     assert " susp " in terminal and " ok* " in terminal and "* where the opponent's attacks were not run" in terminal
@@ -79,7 +79,7 @@ def test_each_format_says_which_rows_were_checked(mixed):
 def test_the_site_shows_them_with_their_origin(mixed):
     site = site_pages([mixed], [], [])
     page = site[f"site/{PROTOCOL}.html"]
-    assert 'badge suspect">suspect' in page and page.count('badge not checked">not checked') == 2
+    assert 'badge suspect">suspect' in page and page.count('badge not checked">not checked') == 3
     row, other = (site[f"site/rows/{PROTOCOL}/{each.id}.html"] for each in mixed.rows)
     assert "broke 3 of the images that all others had left right" in row
     assert f'href="../../../checks/{PROTOCOL}/' in row and "recheck" not in row
