@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from benchmark.attacks import pgd
 from benchmark.evaluation.accuracy import as_float_images
@@ -15,9 +14,11 @@ EPSILON = 0.1
 MARGINS = (0.02, 0.06, 0.09, 0.11, 0.2)
 
 
-def attack(network, images):
+def attack(network, images, epsilon=EPSILON):
     """Return the rows that fall and the points."""
-    turns = list(leaky_bpda(Attackable(network).eval(), as_float_images(images.images), images.labels, epsilon=EPSILON))
+    forward = Attackable(network).eval()
+    pixels = as_float_images(images.images)
+    turns = list(leaky_bpda(network, pixels, images.labels, epsilon=epsilon, forward=forward))
     return torch.cat([rows for rows, _ in turns]), torch.cat([points for _, points in turns])
 
 
@@ -53,9 +54,7 @@ def test_a_trained_network_with_a_large_margin_is_not_broken(viewed, make_images
     images = make_images(8)
     data = type(images)(images.images[:, :1], viewed(as_float_images(images.images[:, :1])).argmax(1))
 
-    turns = leaky_bpda(Attackable(viewed).eval(), as_float_images(data.images), data.labels, epsilon=1e-5)
-
-    assert sum(len(rows) for rows, _ in turns) == 0
+    assert len(attack(viewed, data, epsilon=1e-5)[0]) == 0
 
 
 @pytest.mark.parametrize("network", ["viewed", "plateau"])
@@ -63,15 +62,13 @@ def test_the_way_forward_is_the_networks_own(network, request, make_images):
     network = request.getfixturevalue(network)
     passes = []
 
-    class Noted(nn.Module):
-        def forward(self, images):
-            logits = network(images)
-            passes.append((images.detach().clone(), logits.detach().clone()))
-            return logits
+    def forward(images):
+        logits = network(images)
+        passes.append((images.detach().clone(), logits.detach().clone()))
+        return logits
 
     images = as_float_images(make_images(8).images[:, :1])
-    labels = network(images).argmax(1)
-    list(leaky_bpda(Noted(), images, labels, epsilon=EPSILON))
+    list(leaky_bpda(network, images, network(images).argmax(1), epsilon=EPSILON, forward=forward))
 
     assert passes
     with torch.no_grad():

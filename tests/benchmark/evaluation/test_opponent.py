@@ -6,16 +6,20 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.evaluation import opponent
+from benchmark.evaluation import opponent_attacks as attacks
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.evaluation.compute_batch import ComputeBatch
-from benchmark.evaluation.opponent import HARD_LABEL, LEAKY, STAGES, opponent_attacks, opponent_checks
+from benchmark.evaluation.opponent import FIRST_IMAGES, opponent_checks
+from benchmark.evaluation.opponent_attacks import HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.results.evaluation import OPPONENT_CHECKS
 
 EPSILON = 0.1
 MARGINS = (0.02, 0.2, 0.06, 0.09, 0.11)
 REACHED = [0, 2, 3]  # by the ball
+ORDERS = {"rows": 40, "columns": 40, "random": 40}
+ORIGINAL = attacks.rays
+STAGES = (*stages_of(LEAKY), *stages_of(HARD_LABEL))
 
 
 class Masked(nn.Module):
@@ -32,7 +36,7 @@ class Masked(nn.Module):
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch):
-    monkeypatch.setattr(opponent, "QUERIES", 40)
+    monkeypatch.setattr(attacks, "ORDERS", ORDERS)
 
 
 def run(network, images, verdicts=None, **settings):
@@ -102,14 +106,14 @@ def test_a_stopped_run_goes_on_to_the_same_bits(plateau, tmp_path, monkeypatch, 
     network, images, begun = Masked(plateau), plateau.at(*MARGINS), []
     whole, _ = run(network, images)
 
-    class Stage(opponent._Stage):
+    class Stage(attacks._Stage):
         def __call__(self):
             if len(begun) == stop_at:
                 raise Stopped
             begun.append(self.name)
             return super().__call__()
 
-    monkeypatch.setattr(opponent, "_Stage", Stage)
+    monkeypatch.setattr(attacks, "_Stage", Stage)
     with pytest.raises(Stopped):
         run(network, images, journal=tmp_path)
     stop_at = None
@@ -130,11 +134,30 @@ def test_a_journal_is_of_one_network_and_one_ball(plateau, linear, tmp_path):
     assert run(plateau, images, journal=tmp_path)[0].broken.tolist() == run(plateau, images)[0].broken.tolist()
 
 
-def test_some_stages_can_be_run_alone(plateau):
+@pytest.mark.parametrize(("margins", "met"), [((0.2,), FIRST_IMAGES), ((0.02, 0.2), PROBE_IMAGES)])
+def test_rays_meets_more_than_the_first_images_only_if_one_of_these_falls(plateau, monkeypatch, margins, met):
+    images, asked = plateau.at(*margins, *[0.2] * PROBE_IMAGES), set()
+
+    def rays(classify, images, labels, **settings):
+        asked.update(range(len(asked), len(asked) + len(images)))
+        yield from ORIGINAL(classify, images, labels, **settings)
+
+    monkeypatch.setattr(attacks, "ORDERS", {"rows": 40})
+    monkeypatch.setattr(attacks, "rays", rays)
+
+    result, _ = run(Masked(plateau), images)
+
+    (check,) = (check for check in result.checks if check.name == HARD_LABEL)
+    assert len(asked) == met
+    assert check.value == (0 if met == FIRST_IMAGES else 1 / PROBE_IMAGES)
+
+
+@pytest.mark.parametrize("stage", STAGES[:2])
+def test_an_attack_can_be_run_alone(plateau, stage):
     images, places = plateau.at(*MARGINS), torch.tensor([0, 1])
     settings = {"epsilon": EPSILON, "seed": 0, "compute": ComputeBatch(print), "report": lambda line: None}
 
-    broken = opponent_attacks(plateau, images, places, stages=STAGES[1:2], **settings)
+    result = opponent_attacks(plateau, images, places, stages=[stage], **settings)
 
-    assert [STAGES[number] for number in broken.by.tolist() if number >= 0] == [STAGES[1]]
-    assert (broken.count(LEAKY), broken.count(HARD_LABEL)) == (0, 1)
+    assert result.broken.tolist() == [True, False]
+    assert (plateau(result.adversarial).argmax(1) != 0).tolist() == [True, False]
