@@ -158,7 +158,7 @@ def recheck(
         ),
     ] = None,
 ) -> None:
-    """Attack rows from before the opponent's attacks with it, and keep what it finds beside their records."""
+    """Run the opponent's attacks on records from before them, and keep the outcome beside these records."""
     from benchmark.review.rechecking import RecheckRequest, recheck
     from benchmark.review.text import recheck_text
 

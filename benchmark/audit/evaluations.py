@@ -20,7 +20,7 @@ from benchmark.results.protocol import Protocol
 from benchmark.results.store import artifact_path
 from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
-from benchmark.submission.contradictions import CLOCK_SLACK, EARLIEST, MAX_THREADS
+from benchmark.submission.contradictions import CLOCK_SLACK, EARLIEST, MAX_THREADS, opponent_contradictions
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import part_texts
 
@@ -60,6 +60,8 @@ def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     attack = (evaluation.autoattack.version, evaluation.autoattack.seed)
     if (settings, attack) != (asked, (protocol.autoattack, protocol.autoattack_seed)):
         reasons.append(f"its attacks are not those of {protocol.id}")
+    if evaluation.opposed and evaluation.autoattack.shards == 1:
+        reasons += opponent_contradictions(evaluation)
     if (curve := evaluated.curve) is not None:
         if [point.epsilon for point in curve] != default_epsilons(Claim.of_evaluated(evaluated, 0).epsilon):
             reasons.append("the radii of its curve are not those of its protocol")

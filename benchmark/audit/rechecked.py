@@ -20,7 +20,7 @@ from benchmark.submission.contradictions import (
     MAX_THREADS,
     opponent_contradictions,
 )
-from benchmark.submission.opponent import check_opponent
+from benchmark.submission.opponent import check_opponent, unbroken_by_opponent
 from benchmark.submission.remeasure import replay_of
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import part_texts
@@ -56,6 +56,8 @@ def audit_checks(path: Path, sources: Sources, report: Report) -> None:
     artifact = artifact_of(record, sources.board, report)
     data = sources.test_data(record.dataset.name, complete.evaluation.n_images, checks.test_sha256, report)
     replay = replay_of(Claim.of_record(complete), prepare(artifact.network, "cpu"), data.test, sources.effort)
+    report.note("broken", unbroken_by_opponent(replay, report.say), "what is said to be broken falls again")
+    report.stop_if_refused()
     report.note("opponent", *check_opponent(replay, report.say))
 
 

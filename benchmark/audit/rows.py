@@ -13,6 +13,7 @@ from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.plain_files import read_plain
 from benchmark.results.invariants import doubts, violations
+from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
 from benchmark.submission.artifact import check_artifact
@@ -68,11 +69,16 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     reasons = copied(record, artifact, others, sources.board, sources.artifact)
     report.note("copies", reasons, f"compared with {len(others)} other records")
     report.stop_if_refused()
-    claim = Claim.of_record(record)
+    try:
+        (complete,) = rechecked([record], rechecks_of(record, load_rechecks(sources.board)))
+    except UserError as error:  # the file with the checks is refused by itself
+        report.note("checks", [str(error)])
+        raise Refused from None
+    claim = Claim.of_record(complete)
     count = (record.evaluation.wide or record.evaluation).n_images
     data = sources.test_data(record.dataset.name, count, record.dataset.test_sha256, report)
     measure_again(claim, artifact, data.test, sources, report)
-    for reason in doubts(record):
+    for reason in doubts(complete):
         report.say(f"note     the board does not rank it: {reason}")
 
 

@@ -1,4 +1,6 @@
-"""Finished batches of an attack on disk, so that a killed evaluation goes on where it was. Used by AutoAttack alone.
+"""Finished batches of an attack on disk, so that a killed evaluation goes on where it was.
+
+Used by AutoAttack and by the opponent's attacks.
 
 A batch's file is written whole or not at all, and read only if its digest fits the very images and settings asked for.
 """

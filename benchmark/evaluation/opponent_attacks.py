@@ -20,7 +20,7 @@ from benchmark.evaluation.attacked import Attacked
 from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.hard_label import ORDERS, pixel_ranks, rays
 from benchmark.evaluation.journal import FinishedBatch, Journal
-from benchmark.evaluation.leaky_bpda import STEPS, VARIANTS, leaky_bpda
+from benchmark.evaluation.leaky_bpda import STEP_SIZES, STEPS, VARIANTS, leaky_bpda
 from benchmark.evaluation.probes import Attackable
 from benchmark.evaluation.progress import LINE_SECONDS, duration
 from benchmark.hashing import tensors_sha256
@@ -83,7 +83,12 @@ def opponent_attacks(
         compute.suit(attacked.network, images[:1])
         tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         settings: dict[str, str | int | float] = {
-            **{"epsilon": epsilon, "seed": seed, "orders": str(ORDERS), "torch": torch.__version__},
+            **{
+                "epsilon": epsilon,
+                "seed": seed,
+                "way": _way(),
+                "torch": torch.__version__,
+            },
             "network": tensors_sha256(tensors),
             "data": tensors_sha256({"images": images, "labels": labels}),
         }
@@ -99,6 +104,10 @@ def opponent_attacks(
             adversarial[left[batch.broken]] = batch.adversarial
             report(f"opponent   {stage}: {len(batch.broken)} of {len(left)} broken   {duration(batch.seconds)}")
     return Broken(broken, adversarial)
+
+
+def _way() -> str:
+    return f"{ORDERS} {STEPS} {STEP_SIZES} {[(slope, loss.__name__) for slope, loss in VARIANTS]}"
 
 
 @dataclass

@@ -39,7 +39,9 @@ def straight_way(model: nn.Module, images: Tensor, labels: Tensor) -> Check:
         middle = (low + high) / 2
         right = margins(model(begin + middle[:, None, None, None] * way), label) < 0
         low, high = torch.where(right, middle, low), torch.where(right, high, middle)
-    near = margins(model(begin + NEAR * low[:, None, None, None] * way), label)
-    left = float((near / margins(model(begin), label)).median())
+    near, start = margins(model(begin + NEAR * low[:, None, None, None] * way), label), margins(model(begin), label)
+    if not (start < 0).any():
+        return Check("straight_way", None, "not run", "straight_way was not run: no image has a margin.")
+    left = float((near / start)[start < 0].median())
     reason = f"{left:.0%} of the margin is left at {NEAR:.0%} of the straight way to another class, in the median."
     return Check("straight_way", left, "pass", reason)

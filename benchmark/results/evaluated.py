@@ -110,7 +110,7 @@ def merge(shards: Sequence[Evaluated]) -> Evaluated:
     if len(old := [each.shard.index for each in parts if each.shard and not each.evaluation.opposed]) not in (0, count):
         raise UserError(
             f"shards {old} of {count} were measured before the opponent's attacks were part of `evaluate`, the others "
-            "with it; measure these anew"
+            "with them; measure these anew"
         )
     for each in parts[1:]:
         for what, a, b in _identity(first, each):

@@ -136,7 +136,7 @@ class EvaluationPart(Part):
 
     @property
     def opposed(self) -> bool:
-        """Whether the opponent's attacks was run, with the checks of gradient health that come with it."""
+        """Whether the opponent's attacks were run, with the checks of gradient health that come with it."""
         return OPPONENT in self.verdicts
 
     @property

@@ -13,7 +13,7 @@ from benchmark.data.catalog import KNOWN
 from benchmark.errors import UserError
 from benchmark.evaluation.attack_checks import black_box_of
 from benchmark.evaluation.opponent import hard_label_attacked, hard_label_of, leaky_bpda_of
-from benchmark.evaluation.opponent_attacks import LEAKY
+from benchmark.evaluation.opponent_attacks import HARD_LABEL, LEAKY
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.experiment import Experiment
 from benchmark.models import NetworkPlan, prunable_sizes
@@ -209,6 +209,13 @@ def opponent_contradictions(evaluation: EvaluationPart) -> list[str]:
     if broken > attacked:
         return [f"its verdicts say {broken} images were broken, the opponent's attacks meet {attacked} of this record"]
     stated = {check.name: check for check in evaluation.health}
+    if stated["straight_way"].verdict not in ("pass", "not run"):
+        return ["gradient health, straight_way: it has no limits, its verdict is pass or not run"]
+    for name in (LEAKY, HARD_LABEL):
+        if (value := stated[name].value) is not None and not 0 <= value <= 1:
+            return [f"gradient health, {name}: its value is {value}, a share lies between 0 and 1"]
+        if value is None and stated[name].verdict == "fail":  # the network broke off, which the row says itself
+            return []
     first = min(broken, round((stated[LEAKY].value or 0.0) * attacked))  # the bits say what both attacks broke
     later = broken - first
     expected = (leaky_bpda_of(first, attacked), hard_label_of(later, hard_label_attacked(later, attacked - first)))

@@ -12,7 +12,6 @@ OTHER_SEEDS = 30  # an honest image that falls to nine seeds in ten, and not to 
 FLIPS = 0.005  # share of images whose verdict another machine or another seed may turn, see docs/submitting.md
 CHANCE = 1e-4  # with which an honest record has more than the allowed differences; there are a dozen such questions
 SURVIVED_SEEDS = 5  # for an image that is counted as broken; an attack that fails takes all its steps
-MAX_DOUBTED = 8  # images that are attacked again
 
 Again = Callable[[list[int], int], list[bool]]  # which of some places fall to the attack with another seed, from 1
 
@@ -48,7 +47,7 @@ def doubted(name: str, lost: Sequence[int], tried: int, again: Again, *, seeds: 
     """
     if reason := far_more(name, len(lost), tried, "robust are broken"):
         return [f"{reason} ({', '.join(map(str, lost[:5]))})"]
-    places = list(lost[:MAX_DOUBTED])
+    places = list(lost)
     for seed in range(1, seeds + 1):
         if places:  # those that every seed so far has broken
             places = fallen(places, again(places, seed))
@@ -71,7 +70,7 @@ def unbroken(name: str, gained: Sequence[int], tried: int, again: Again, *, atta
     """
     if reason := far_more(name, len(gained), tried, "broken are robust"):
         return [reason]
-    places = list(gained[:MAX_DOUBTED])
+    places = list(gained)
     for seed in range(1, SURVIVED_SEEDS + 1):
         if places:  # those that no seed so far has broken
             places = [place for place, fell in zip(places, again(places, seed), strict=True) if not fell]

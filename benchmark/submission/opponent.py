@@ -17,7 +17,7 @@ from benchmark.evaluation.opponent_attacks import COSTS, HARD_LABEL, LEAKY, oppo
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.evaluation.verdict import Check
 from benchmark.results.evaluation import OPPONENT
-from benchmark.submission.doubts import doubted, fallen
+from benchmark.submission.doubts import doubted, fallen, far_more
 from benchmark.submission.replayed import Replay, computing
 
 LEAST = {LEAKY: 16, HARD_LABEL: 4}  # images, whatever time there is
@@ -36,16 +36,34 @@ def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str
         places = replay.part(name, robust, COSTS[name], LEAST[name], most=PROBE_IMAGES)
         lost = fallen(places, _attack(replay, name, places, 1.0, say))
         check = _JUDGES[name](len(lost), len(places))
-        while check.verdict == "suspect" and len(places) < min(len(robust), PROBE_IMAGES):
+        while check.verdict in ("suspect", "fail") and len(places) < min(len(robust), PROBE_IMAGES):
             # A few of a few images prove little: more of them are worth more time than was allowed.
-            more = [place for place in replay.drawn(name, robust) if place not in places][: len(places)]
+            count = min(len(places), PROBE_IMAGES - len(places))
+            more = [place for place in replay.drawn(name, robust) if place not in places][:count]
             lost += fallen(more, _attack(replay, name, more, 1.0, say))
             places += more
             check = _JUDGES[name](len(lost), len(places))
-        notes.append(f"{name} on {len(places)} of {len(robust)} images counted as robust, {len(lost)} broken")
+        notes.append(
+            f"{name} on {len(places)} of {len(robust)} images counted as robust, {len(lost)} broken"
+            + replay.shown(places, robust)
+        )
         reasons += _against(check, stated.get(name, "pass")) + _edited(replay, name, lost, len(places), say)
         robust = [place for place in robust if place not in lost]
-    return reasons, ", ".join(notes) + replay.shown([], [0])
+    return reasons, ", ".join(notes)
+
+
+def unbroken_by_opponent(replay: Replay, say: Callable[[str], None]) -> list[str]:
+    """Return the reason against images that a claim says these attacks broke, and that withstand both; empty if none.
+
+    They lower a row's best-known accuracy, which nobody may do to another's row by words.
+    """
+    places = (~replay.claim.right(OPPONENT)).nonzero()[0].tolist()
+    left = places
+    for name in (LEAKY, HARD_LABEL):
+        broken = fallen(left, _attack(replay, name, left, 1.0, say))
+        left = [place for place in left if place not in broken]
+    reason = far_more("opponent", len(left), len(places), "broken are robust")
+    return [reason] if reason else []
 
 
 def _against(check: Check, stated: str) -> list[str]:
@@ -58,7 +76,7 @@ def _against(check: Check, stated: str) -> list[str]:
 def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Callable[[str], None]) -> list[str]:
     """Return the reason against verdicts on images that the record says withstood this very attack."""
     evaluation = replay.claim.evaluation
-    if not evaluation.opposed:
+    if not evaluation.opposed or evaluation.autoattack.shards > 1:  # each shard attacked its own first images
         return []
     first = replay.claim.measured("robust").nonzero()[0][:PROBE_IMAGES]
     met = first[evaluation.right(OPPONENT)[first]].tolist()

@@ -16,7 +16,7 @@ from torch import nn
 from benchmark.data.load import Images
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.progress import QUERIES
-from benchmark.submission.affordable import Budget, PassTime, fitting_images, pass_seconds, pass_time
+from benchmark.submission.affordable import Budget, PassTime, equivalents, fitting_images, pass_seconds, pass_time
 from benchmark.submission.claim import Claim
 
 SHORT_QUERIES = QUERIES // 5  # of Square, on images of which only some can be attacked
@@ -146,13 +146,15 @@ class Replay:
             TooSlow: once it takes much longer than was allowed; other processes on the machine do not count.
         """
         with computing(self.threads if threads is None else threads):
-            ends = time.process_time() + self.patience * torch.get_num_threads()
+            honest = PATIENCE * equivalents(self.claim)[name] * self.time_of(len(places))
+            seconds = max(self.patience, honest)
+            ends = time.process_time() + seconds * torch.get_num_threads()
 
             def check_time(_: int) -> None:
                 if time.process_time() > ends:
                     raise TooSlow(
-                        f"{name} takes more than {self.patience:.0f} s, {PATIENCE:g} times as long as the record's "
-                        "verdicts imply"
+                        f"{name} takes more than {seconds:.0f} s, {PATIENCE:g} times as long as {len(places)} images "
+                        "of such a network take"
                     )
 
             result = autoattack(

@@ -23,7 +23,7 @@ from benchmark.leaderboard.site.board_view import BoardView, interval_bar, repor
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
 from benchmark.leaderboard.site.names import Places, artifact_link, checks_link, later_ids, record_link, row_path
 from benchmark.leaderboard.site.rerun import rerun
-from benchmark.leaderboard.site.row_view import broken_by_labels, counts, neighbours, settings, spelled
+from benchmark.leaderboard.site.row_view import broken_by_opponent, counts, neighbours, settings, spelled
 from benchmark.leaderboard.tables import Board
 from benchmark.leaderboard.text import (
     GENERATED,
@@ -147,7 +147,7 @@ def _environment() -> Environment:
         "UNCORRECTED": UNCORRECTED,
         "accuracy_curve": accuracy_curve,
         "artifact_link": artifact_link,
-        "broken_by_labels": broken_by_labels,
+        "broken_by_opponent": broken_by_opponent,
         "checks_link": checks_link,
         "counts": counts,
         "doubts": doubts,

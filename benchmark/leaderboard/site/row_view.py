@@ -34,8 +34,8 @@ def counts(record: Record) -> list[tuple[str, int, float]]:
     return [(ATTACK_WORDS[name], round(share * evaluation.n_images), share) for name, share in shares.items()]
 
 
-def broken_by_labels(record: Record) -> int:
-    """Return how many images the opponent's attacks broke; 0 where it was not run."""
+def broken_by_opponent(record: Record) -> int:
+    """Return how many images the opponent's attacks broke; 0 where they were not run."""
     evaluation = record.evaluation
     return int((~evaluation.right(OPPONENT)).sum()) if evaluation.opposed else 0
 

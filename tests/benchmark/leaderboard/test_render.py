@@ -87,7 +87,7 @@ def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
         f"| 1 | 1 | [3f9a1c](site/rows/{PROTOCOL}/3f9a1c.html) "
         "| edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) "
         "| binary | yes | resnet34 | 0.01 | 0.1 | pgd | 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
-        "| pass | not checked | not checked | 0.01 | 27.1 kB | 215.6 M | size, passes | 1 |"
+        "| pass | not checked | not checked | not checked | 0.01 | 27.1 kB | 215.6 M | size, passes | 1 |"
     ) in text
     assert "1. edge_popup clips earlier.\n2. Shared deviation.\n" in text
     assert "100 test images, 10 classes (chance 10.00%)" in text
@@ -139,7 +139,7 @@ def test_foreign_text_shapes_no_page(make_record):
         {line.count("|") for line in part.splitlines() if line.startswith("| ") and "&#124;" in line}
         for part in text.partition("## Refused")[0].split("## Size and cost")
     )
-    assert (rankings, costs) == ({23 + 1}, {18 + 1})
+    assert (rankings, costs) == ({24 + 1}, {18 + 1})
     assert len(list(csv.reader(io.StringIO(to_csv(board))))) == 3
 
 

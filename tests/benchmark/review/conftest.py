@@ -13,10 +13,10 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from benchmark.__main__ import app
-from benchmark.results.evaluation import VERDICTS
+from benchmark.results.evaluation import CHECKS, OPPONENT, VERDICTS
 from benchmark.results.record import Record
-from benchmark.results.store import load_records
-from benchmark.results.verdicts import pack_verdicts
+from benchmark.results.store import load_records, write_model
+from benchmark.results.verdicts import pack_verdicts, unpack_common
 
 SUITE = """
 name: small
@@ -58,10 +58,21 @@ def measured(run_command: Run, made_once: Callable[[str, Callable[[Path], None]]
 
 @pytest.fixture
 def out(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a copy of `measured` that a test may change; it is also the current folder."""
+    """Return a copy of `measured` that a test may change, its record from before the opponent's attacks.
+
+    It is also the current folder.
+    """
     monkeypatch.chdir(tmp_path)
     for part in ("records", "artifacts"):
         shutil.copytree(measured / part, tmp_path / part)
+    (path,) = (tmp_path / "records").rglob("*.json")
+    fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    evaluation = fields["evaluation"]
+    evaluation["verdicts"].pop(OPPONENT)
+    evaluation["health"] = evaluation["health"][: len(CHECKS)]
+    right = unpack_common(evaluation["verdicts"].values(), evaluation["n_images"])
+    evaluation["best_known_accuracy"] = float(np.mean(right))
+    write_model(path, Record.model_validate(fields))
     return tmp_path
 
 

@@ -32,6 +32,7 @@ def breaks(monkeypatch):
             found = (data.images[broken].float() / 255 + epsilon).clamp(0, 1)
             report(f"attacked with {sorted(verdicts)}, {network.training=}")
             checks = [
+                Check("leaky_bpda", 0.0, "pass", "It was attacked."),
                 Check("hard_label", count / len(survivors), "fail" if count else "pass", "It was attacked."),
                 Check("straight_way", 0.1, "pass", "Nothing."),
             ]
