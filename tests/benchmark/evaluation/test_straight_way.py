@@ -27,6 +27,15 @@ def test_a_plateau_keeps_its_margin_which_is_a_hint_and_no_verdict(kind, left, r
     assert check.verdict == "pass"
 
 
+def test_an_image_without_a_margin_does_not_count(linear):
+    images, labels = both_classes(linear)
+    tied = images.clone()
+    tied[0] = 0.5  # both logits are zero, and the first class wins
+
+    assert straight_way(linear, tied, labels).value == pytest.approx(0.1, abs=0.02)
+    assert straight_way(linear, torch.full_like(images, 0.5), labels).verdict == "not run"
+
+
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_images_of_one_class_show_nothing(linear, count):
     images, labels = both_classes(linear)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from benchmark.submission.doubts import MAX_DOUBTED, OTHER_SEEDS, allowed_differences, doubted, unbroken
+from benchmark.submission.doubts import OTHER_SEEDS, allowed_differences, doubted, unbroken
 
 TRIALS = 4000
 
@@ -53,7 +53,16 @@ def test_more_images_than_chance_explains_are_refused_without_another_attack():
     (reason,) = doubted("x", lost, tried, lambda places, seed: pytest.fail("attacked again"))
 
     assert reason.startswith(f"x: {len(lost)} images that the record counts as robust are broken; chance explains ")
-    assert allowed_differences(1) == 1 and allowed_differences(10_000) > MAX_DOUBTED
+    assert allowed_differences(1) == 1
+
+
+def test_every_image_is_doubted_however_many_chance_allows():
+    tried, lost = 1024, list(range(15))  # those that a submitter would place before the forged ones are honest
+    assert allowed_differences(tried) >= len(lost)
+
+    (reason,) = doubted("x", lost, tried, lambda places, seed: [place >= 14 for place in places])
+
+    assert reason.startswith("x: the record counts image 14 as robust; ")
 
 
 def test_an_image_counted_as_broken_is_held_against_a_record_if_no_seed_breaks_it():

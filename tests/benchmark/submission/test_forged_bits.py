@@ -17,7 +17,7 @@ from benchmark.evaluation.opponent import HARD_LABEL, LEAKY
 from benchmark.results.evaluation import CASCADE, CHECKS, OPPONENT, EvaluationPart
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts
-from benchmark.submission import opponent, remeasure, replay, replayed
+from benchmark.submission import measuring, opponent, remeasure, replay, replayed
 from benchmark.submission.affordable import SHARES
 from benchmark.submission.claim import Claim
 from benchmark.submission.remeasure import Effort, replay_of
@@ -175,3 +175,10 @@ def test_a_network_without_a_robust_image_is_attacked_nowhere(make, attacked, ch
 
     assert remeasure._CHECKS[check](run, lambda line: None)[0] == []
     assert not any(attacked("none", set()).values())
+
+
+def test_a_network_whose_folded_copy_answers_otherwise_is_refused(forger, monkeypatch):
+    """Attacks ask the copy: weights made so that rounding tells the two apart would hide the network from them."""
+    monkeypatch.setattr(measuring, "fold", lambda network: lambda images: network(images).roll(1, 1))
+
+    assert "clean: the folded copy that attacks ask differs on " in forger.reasons()
