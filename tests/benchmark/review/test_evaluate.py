@@ -86,7 +86,7 @@ def test_a_command_killed_twice_inside_autoattack_leaves_one_result_with_the_sam
     finished = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     (file,) = (out / "evaluations").glob("*.json")
-    assert load_evaluated(file).evaluation.verdicts == record.evaluation.verdicts
+    assert load_evaluated(file).evaluation.verdicts.items() >= record.evaluation.verdicts.items()
 
 
 def test_shards_merge_to_all_images(out, record, run_command):
@@ -310,7 +310,7 @@ def test_a_provisional_look_stores_no_result_and_the_whole_evaluation_goes_on_fr
     whole = run_command(*asked)
     (file,) = (out / "evaluations").glob("*.json")
     assert "goes on from" in whole.output
-    assert load_evaluated(file).evaluation.verdicts == record.evaluation.verdicts
+    assert load_evaluated(file).evaluation.verdicts.items() >= record.evaluation.verdicts.items()
 
 
 def test_a_provisional_look_takes_no_curve(out, record, run_command):
