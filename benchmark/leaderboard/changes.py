@@ -69,9 +69,9 @@ def _own_changes(pair: _Pair, new_challenges: Sequence[PageChallenge], withdrawn
     if edited := [seed for record, seed in known if record not in old_records]:
         told.append(f"record of {_seeds(edited)} changed")
     checked = {run for old in before for run in old.checked}
-    for verb, runs in (("came", row.checked - checked), ("withdrawn", checked - row.checked)):
+    for verb, runs in (("added", row.checked - checked), ("removed", checked - row.checked)):
         if seeds := [seed for (run, _), seed in zip(row.records, row.seeds, strict=True) if run in runs & old_runs]:
-            told.append(f"checks with the opponent's attacks {verb} for {_seeds(seeds)}")
+            told.append(f"opponent's checks {verb} for {_seeds(seeds)}")
     for each in new_challenges:
         if each.run in row.runs:
             told.append(f"challenge by {markdown(each.credit)} of {markdown(each.date)}")

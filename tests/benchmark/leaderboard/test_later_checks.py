@@ -134,8 +134,8 @@ def test_the_changelog_tells_the_checks_and_what_they_changed(make_record, make_
     text = (tmp_path / "CHANGELOG.md").read_text(encoding="utf-8")
     newest = re.split(r"(?m)^## ", text)[1]
     assert newest.startswith("2026-01-02 ")
-    assert "checks with the opponent's attacks came for seed 0; robust 45.00 to 43.00." in newest
-    assert "opponent's attacks" not in re.split(r"(?m)^## ", text)[2]
+    assert "opponent's checks added for seed 0; robust 45.00 to 43.00." in newest
+    assert "opponent's checks" not in re.split(r"(?m)^## ", text)[2]
 
 
 def test_compare_says_where_only_one_row_met_the_attack(make_record, make_rechecked):
