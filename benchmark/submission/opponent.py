@@ -92,6 +92,8 @@ def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Cal
 
 def _attack(replay: Replay, name: str, places: Sequence[int], shrink: float, say: Callable[[str], None]) -> list[bool]:
     """Return which images fall, in a ball of a share of the radius."""
+    if not places:
+        return []
     rows = replay.subset(places)
     with computing(replay.threads):
         result = opponent_attacks(

@@ -87,6 +87,25 @@ def test_images_that_are_said_to_withstand_the_opponent_are_attacked_again(board
     assert f"opponent: {reason}" in board.refusals("56d8")
 
 
+def test_images_that_are_said_to_be_broken_and_withstand_are_refused(board, write):
+    """Nobody may lower another's row by words: a challenge has images, checks are measured again."""
+    write(2)
+    board.leaderboard()
+
+    assert "broken: opponent: 2 images that the record counts as broken are robust" in board.refusals("56d8")
+
+
+def test_checks_that_broke_nothing_are_attacked_without_an_image_to_break(board, write, monkeypatch):
+    monkeypatch.undo()
+    monkeypatch.setattr("benchmark.audit.rows.check_attacks", lambda *args: None)
+    write(0)
+    board.leaderboard()
+
+    result = board.audit("56d8")
+
+    assert "ok       broken: " in result.output and "ZeroDivision" not in result.output
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
