@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from benchmark.evaluation.opponent import LEAKY, hard_label_of, leaky_bpda_of
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.verdicts import pack_verdicts
+from benchmark.submission.opponent import unbroken_by_opponent
 
 
 @pytest.fixture(autouse=True)
@@ -87,12 +90,16 @@ def test_images_that_are_said_to_withstand_the_opponent_are_attacked_again(board
     assert f"opponent: {reason}" in board.refusals("56d8")
 
 
-def test_images_that_are_said_to_be_broken_and_withstand_are_refused(board, write):
+def test_images_that_are_said_to_be_broken_and_withstand_are_refused(falls):
     """Nobody may lower another's row by words: a challenge has images, checks are measured again."""
-    write(2)
-    board.leaderboard()
+    claimed = np.arange(12) >= 5
+    replay = SimpleNamespace(claim=SimpleNamespace(right=lambda name: claimed))
 
-    assert "broken: opponent: 2 images that the record counts as broken are robust" in board.refusals("56d8")
+    assert unbroken_by_opponent(replay, print) == [
+        "opponent: 5 images that the record counts as broken are robust; chance explains 1 of 5"
+    ]
+    falls.update(range(5))
+    assert unbroken_by_opponent(replay, print) == []
 
 
 def test_checks_that_broke_nothing_are_attacked_without_an_image_to_break(board, write, monkeypatch):
