@@ -96,7 +96,7 @@ def test_images_that_are_said_to_be_broken_and_withstand_are_refused(falls):
     replay = SimpleNamespace(claim=SimpleNamespace(right=lambda name: claimed))
 
     assert unbroken_by_opponent(replay, print) == [
-        "opponent: 5 images that the record counts as broken are robust; chance explains 1 of 5"
+        "opponent: 5 images that the record counts as broken are robust; chance explains 2 of 5"
     ]
     falls.update(range(5))
     assert unbroken_by_opponent(replay, print) == []
