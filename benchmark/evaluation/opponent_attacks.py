@@ -83,12 +83,10 @@ def opponent_attacks(
         compute.suit(attacked.network, images[:1])
         tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
         settings: dict[str, str | int | float] = {
-            **{
-                "epsilon": epsilon,
-                "seed": seed,
-                "way": _way(),
-                "torch": torch.__version__,
-            },
+            "epsilon": epsilon,
+            "seed": seed,
+            "way": _way(),
+            "torch": torch.__version__,
             "network": tensors_sha256(tensors),
             "data": tensors_sha256({"images": images, "labels": labels}),
         }

@@ -13,7 +13,6 @@ from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval
 from benchmark.evaluation.probes import input_gradient
 from benchmark.evaluation.progress import attack_costs
-from benchmark.results.evaluation import CASCADE, VERDICTS
 from benchmark.results.protocol import STANDARD_TARGETS
 from benchmark.submission.claim import Claim
 
@@ -56,8 +55,7 @@ class Budget:
 
 def whole_time(claim: Claim, name: str, time_of: PassTime) -> float:
     """Return the seconds of an attack of the cascade on all images that it met; the verdicts say which it broke."""
-    before = VERDICTS[VERDICTS.index(name) - 1] if name != CASCADE[0] else "clean"
-    met, survived = int(claim.right(before).sum()), int(claim.right(name).sum())
+    met, survived = int(claim.met(name).sum()), int(claim.right(name).sum())
     return equivalents(claim)[name] * (time_of(survived) + EARLY * time_of(met - survived))
 
 

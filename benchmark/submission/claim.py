@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.results.evaluated import Evaluated
-from benchmark.results.evaluation import VERDICTS, EvaluationPart
+from benchmark.results.evaluation import CASCADE, VERDICTS, EvaluationPart
 from benchmark.results.record import Record
 from benchmark.results.verdicts import unpack_common
 
@@ -54,6 +54,10 @@ class Claim:
     def right(self, name: str) -> NDArray[np.bool_]:
         """Return the (N,) verdicts on the protocol's images, see `EvaluationPart.right`."""
         return self.evaluation.right(name)
+
+    def met(self, name: str) -> NDArray[np.bool_]:
+        """Return (N,) bool: the images that an attack of the cascade met, which are those right before it."""
+        return self.right("clean" if name == CASCADE[0] else CASCADE[CASCADE.index(name) - 1])
 
     def measured(self, name: str) -> NDArray[np.bool_]:
         """Return the (N,) verdicts of one of the protocol's attacks, or of all of them together ("robust").

@@ -28,7 +28,7 @@ HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "
 _FINGERPRINT = ("deterministic", "batch_independent", "true_gradients")
 _SHARES = ("eval_mode", "zero_gradients")
 SHARE_TOLERANCE = 0.1  # between shares of at most 64 images, measured on two machines
-FOLDED_IMAGES, MARGIN_BATCH = 256, 64
+FOLDED_IMAGES, FOLDED_BATCH = 256, 64
 FOLDED_DIFFERENCES = 0.02  # share of images; none was seen on committed rows
 MARGIN = 1e-3  # of the logits' spread; rounding moves a logit by less than a thousandth of that
 
@@ -84,7 +84,7 @@ def _other_copy(network: nn.Module, images: Images) -> str:
     if (copy := fold(network)) is None:
         return ""
     generator = torch.Generator().manual_seed(PGD_SEED)
-    for pixels in images.first(FOLDED_IMAGES).images.split(MARGIN_BATCH):
+    for pixels in images.first(FOLDED_IMAGES).images.split(FOLDED_BATCH):
         clean = as_float_images(pixels)
         noisy = torch.rand(clean.shape, generator=generator)
         with frozen_eval(network):

@@ -140,8 +140,7 @@ def check_autoattack(replay: Replay, say: Callable[[str], None]) -> Outcome:
 
 def _whole(replay: Replay, name: str, say: Callable[[str], None]) -> Outcome:
     """Run an attack on every image it met, which the verdicts of the one before it tell."""
-    before = "clean" if name == CASCADE[0] else CASCADE[CASCADE.index(name) - 1]
-    met, claimed = replay.claim.right(before).nonzero()[0].tolist(), replay.claim.right(name)
+    met, claimed = replay.claim.met(name).nonzero()[0].tolist(), replay.claim.right(name)
     if not met:
         return [], f"{name} on 0 images"
     seed = replay.claim.evaluation.autoattack.seed

@@ -7,7 +7,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -20,13 +20,13 @@ from benchmark.submission.affordable import Budget, PassTime, equivalents, fitti
 from benchmark.submission.claim import Claim
 
 SHORT_QUERIES = QUERIES // 5  # of Square, on images of which only some can be attacked
-PATIENCE = 2.5  # times the time that was allowed
+PATIENCE = 2.5  # times the estimate
 LEAST_PATIENCE = 60.0  # seconds; below, the noise of a shared machine is larger than any lie
 TIMED_IMAGES = 16  # that tell whether more threads than one are faster
 
 
 class TooSlow(RuntimeError):
-    """An attack takes much longer than the claimed verdicts imply."""
+    """An attack takes much longer than passes through the network do."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Replay:
     exact: bool  # the machine gives the claimed numbers to the last bit
     budget: Budget
     draw: int  # seed of the random parts
-    patience: float = field(default=LEAST_PATIENCE)
+    patience: float = LEAST_PATIENCE  # seconds that a single attack may take at least
 
     @property
     def attacked(self) -> Images:
