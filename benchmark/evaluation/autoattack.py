@@ -104,7 +104,7 @@ def autoattack(
         raise UserError(f"AutoAttack needs at least {MIN_CLASSES} classes, the data set has {num_classes}")
     targets, device = min(STANDARD_TARGETS, num_classes - 1), data.images.device
     compute = ComputeBatch(report) if compute is None else compute
-    progress = Progress(report, total=len(data), targets=targets)
+    progress = Progress(report, total=len(data), targets=targets, queries=queries)
 
     def count(images: int, passes: float) -> None:
         before_pass(images)

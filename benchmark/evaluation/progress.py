@@ -39,19 +39,20 @@ class Place:
     robust: int  # of all images, still right when the batch begins
 
 
-def attack_costs(targets: int, *, merged: bool = False) -> dict[str, Cost]:
+def attack_costs(targets: int, *, merged: bool = False, queries: int = QUERIES) -> dict[str, Cost]:
     """Return the cost of each attack of AutoAttack standard, in its order.
 
     Args:
         targets: target classes of the targeted attacks.
         merged: FAB-T takes all targets at once and looks at clean images once, not three times for each target.
+        queries: of Square.
     """
     fab = 1 + targets * (2 * ITERATIONS + (0 if merged else 3)) + 1
     return {
         "apgd-ce": Cost(1 + (ITERATIONS + 1) + 1, ITERATIONS + 1),
         "apgd-t": Cost(1 + targets * (1 + ITERATIONS + 1) + 1, targets * (ITERATIONS + 1)),
         "fab-t": Cost(fab, targets * ITERATIONS),
-        "square": Cost(1 + (1 + QUERIES) + 1 + 1, 0),
+        "square": Cost(1 + (1 + queries) + 1 + 1, 0),
     }
 
 
@@ -91,16 +92,16 @@ def duration(seconds: float) -> str:
 class Progress:
     """Reports a line after each batch and, within a long one, every few seconds; counts forward passes for that."""
 
-    def __init__(self, report: Callable[[str], None], *, total: int, targets: int) -> None:
+    def __init__(self, report: Callable[[str], None], *, total: int, targets: int, queries: int = QUERIES) -> None:
         """Start with no attack measured, before `total` images meet attacks with `targets` target classes."""
-        self.report, self.total, self.targets = report, total, targets
-        self.costs = attack_costs(targets)
+        self.report, self.total, self.targets, self.queries = report, total, targets, queries
+        self.costs = attack_costs(targets, queries=queries)
         self.measured: dict[str, tuple[int, float]] = {}
         self.running: Place | None = None
 
     def merge_targets(self) -> None:
         """Reckon with an FAB-T that takes all targets at once."""
-        self.costs = attack_costs(self.targets, merged=True)
+        self.costs = attack_costs(self.targets, merged=True, queries=self.queries)
 
     def begin(self, place: Place) -> None:
         """Note that a batch starts."""

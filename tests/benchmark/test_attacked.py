@@ -30,6 +30,7 @@ from benchmark.models import BasicBlock, convolutions, plain_conv
 from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, COUNT = 38 / 255, 3, 70
+QUERIES = 60  # of Square
 
 
 def plain_evaluation():
@@ -48,7 +49,7 @@ class Short(pyautoattack.AutoAttack):
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
         self.apgd.n_iter = self.apgd_targeted.n_iter = 7
-        self.fab.n_iter, self.square.n_queries = 7, 60
+        self.fab.n_iter, self.square.n_queries = 7, QUERIES
 
 
 @pytest.fixture
@@ -99,8 +100,8 @@ def digits():
 
 
 def run(model, data, **changes):
-    settings = {"num_classes": 10, "epsilon": EPSILON, "seed": SEED, "batch_size": 25, "report": lambda line: None}
-    return autoattack(model, data, **(settings | changes))
+    settings = {"num_classes": 10, "epsilon": EPSILON, "seed": SEED, "batch_size": 25, "queries": QUERIES}
+    return autoattack(model, data, **({"report": lambda line: None} | settings | changes))
 
 
 def plain_stages(model, data, *, batch_size=25, epsilon=EPSILON):
@@ -462,12 +463,11 @@ def test_progress_counts_merged_targets_to_the_end(short, make_network, monkeypa
     monkeypatch.setattr(progress, "LINE_SECONDS", 0.0)
     data = Images(torch.full((3, 3, 8, 8), 128, dtype=torch.uint8), torch.zeros(3, dtype=torch.long))
     monkeypatch.setattr(progress, "ITERATIONS", 7)
-    monkeypatch.setattr(progress, "QUERIES", 60)
 
     result = run(model, data, batch_size=2, report=lines.append, compute=ComputeBatch(lines.append, rows=5))
 
     assert result.verdicts.all()
-    costs = progress.attack_costs(9, merged=True)
+    costs = progress.attack_costs(9, merged=True, queries=QUERIES)
     for attack in CASCADE:
         last = [line for line in lines if f" {attack} " in line and " pass " in line][-1]
         assert f"batch 2/2   pass {costs[attack].passes}/{costs[attack].passes}   3/3 still robust" in last
