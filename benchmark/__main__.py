@@ -45,15 +45,15 @@ _pin("methods")
 
 import typer
 
-from benchmark import cli_bench as cli_bench  # registers its command
-from benchmark import cli_figures as cli_figures  # registers its command
-from benchmark import cli_review as cli_review  # registers its commands
-from benchmark import cli_submission as cli_submission  # registers its commands
-from benchmark.cli import app
-from benchmark.cli_echo import echo_line
+from benchmark.cli import bench as bench  # registers its command
+from benchmark.cli import figures as figures  # registers its command
+from benchmark.cli import review as review  # registers its commands
+from benchmark.cli import submission as submission  # registers its commands
+from benchmark.cli.echo import echo_line
+from benchmark.cli.main import app
 from benchmark.errors import UserError
-from benchmark.plain_text import terminal_line
-from benchmark.writing import REMEDIES
+from benchmark.files.text import terminal_line
+from benchmark.files.writing import REMEDIES
 
 # Of all mistakes in how a command is called; Typer gives out its subclass only.
 _UsageError: Any = typer.BadParameter.__mro__[1]

@@ -8,25 +8,26 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.catalogue import CONFIGS, registered_methods
 from benchmark.data.fitness import check_fitness
 from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_test, load_training
-from benchmark.devices import choose_device, jobs_and_threads
 from benchmark.errors import UserError, suggestion
-from benchmark.experiment import Experiment
-from benchmark.grid import Planned, plan
+from benchmark.files.places import CONFIGS
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
-from benchmark.leaderboard.loading import load_results
+from benchmark.leaderboard.board.loading import load_results
 from benchmark.leaderboard.render import check_place, to_terminal, write_pages
-from benchmark.plan_text import remarks
-from benchmark.presets import PRESETS, PresetName
-from benchmark.registry import ResolvedMethod, resolve
+from benchmark.planning.states import Planned, plan
+from benchmark.planning.text import remarks
 from benchmark.results.bounds import MAX_TEXT
 from benchmark.results.store import make_folders
-from benchmark.suite import MethodEntry, Suite, expand, load_suite
+from benchmark.runtime.devices import choose_device, jobs_and_threads
+from benchmark.suite.catalogue import registered_methods
+from benchmark.suite.experiment import Experiment
+from benchmark.suite.presets import PRESETS, PresetName
+from benchmark.suite.registry import ResolvedMethod, resolve
+from benchmark.suite.suite import MethodEntry, Suite, expand, load_suite
 
 
 @dataclass(frozen=True)

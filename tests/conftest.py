@@ -18,11 +18,10 @@ from hypothesis import settings
 from torch import Tensor, nn
 
 from benchmark.data.load import Images
-from benchmark.experiment import Experiment
-from benchmark.models import NetworkPlan
-from benchmark.training.frozen import set_trainable
+from benchmark.networks.resnet import NetworkPlan
+from benchmark.suite.experiment import Experiment
 from benchmark.training.objectives import PgdObjective
-from benchmark.training.schedule import make_optimizer
+from benchmark.training.schedule import make_optimizer, set_trainable
 from methods.base import Batch, Method, Objective, Phase, Target
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)

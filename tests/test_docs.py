@@ -14,7 +14,7 @@ import pytest
 
 from benchmark.conformance.check import check_method
 from benchmark.conformance.rules import RULES
-from benchmark.registry import resolve
+from benchmark.suite.registry import resolve
 from methods.base import Target
 
 ROOT = Path(__file__).resolve().parents[1]

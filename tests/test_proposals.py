@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NEEDED = [  # of the package, by the decision
     "benchmark/__init__.py",
     "benchmark/leaderboard/__init__.py",
-    "benchmark/leaderboard/readme_markers.py",
+    "benchmark/leaderboard/pages/readme_markers.py",
     "benchmark/submission/__init__.py",
     "benchmark/submission/proposal.py",
 ]

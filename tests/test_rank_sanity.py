@@ -6,9 +6,9 @@ from statistics import mean
 
 import pytest
 
-from benchmark.catalogue import CONFIGS, LEADERBOARDS
+from benchmark.files.places import CONFIGS, LEADERBOARDS
 from benchmark.results.store import load_records
-from benchmark.suite import load_suite
+from benchmark.suite.suite import load_suite
 
 EDGE_POPUP = {"method": "edge_popup", "weights": "binary", "last_norm": True}
 

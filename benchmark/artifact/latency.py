@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.evaluation.accuracy import prepare
-from benchmark.seeding import generator_for
+from benchmark.runtime.seeding import generator_for
 
 WARM_UP = 2  # runs before the clock starts: memory is allocated, kernels are chosen
 MIN_REPETITIONS = 5

@@ -12,8 +12,8 @@ import torch
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 from torch import nn
 
-from benchmark.architectures import SHAPES
-from benchmark.models import NetworkPlan, ResNet, convolutions, plain_conv
+from benchmark.networks.resnet import NetworkPlan, ResNet, convolutions, plain_conv
+from benchmark.networks.shapes import SHAPES
 
 VERSION = 1
 MAX_WEIGHTS = 2**27  # of all convolutions; half a gigabyte in float32

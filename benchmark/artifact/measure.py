@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 
 FLOAT_BITS = 32
 

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.errors import UserError
-from benchmark.file_kinds import ONNX_NETWORK, kind_of_content
-from benchmark.models import Shortcut
+from benchmark.files.kinds import ONNX_NETWORK, kind_of_content
+from benchmark.networks.resnet import Shortcut
 from benchmark.results.store import write_atomic
-from benchmark.seeding import generator_for
+from benchmark.runtime.seeding import generator_for
 
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `onnx`; imported late, they are slow
 INPUT, OUTPUT = "images", "logits"

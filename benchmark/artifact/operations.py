@@ -15,9 +15,9 @@ import torch
 from torch import nn
 
 from benchmark.artifact.measure import FLOAT_BITS, nonzero_levels
-from benchmark.cost import output_positions
 from benchmark.evaluation.accuracy import frozen_eval
-from benchmark.models import convolutions
+from benchmark.networks.count import output_positions
+from benchmark.networks.resnet import convolutions
 
 BINARY_LEVELS = 2  # nonzero values that one bit per weight can tell apart
 

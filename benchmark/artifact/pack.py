@@ -21,7 +21,7 @@ from benchmark.artifact import container, rans
 from benchmark.artifact.halves import from_halves, to_halves
 from benchmark.artifact.manifest import MAX_WEIGHTS, Layout, Manifest, Statistics, layout, make_manifest, skeleton
 from benchmark.artifact.measure import BadExport
-from benchmark.models import NetworkPlan
+from benchmark.networks.resnet import NetworkPlan
 from benchmark.results.store import write_atomic
 
 Floats = NDArray[np.float32]

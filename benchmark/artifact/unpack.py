@@ -23,8 +23,8 @@ from benchmark.artifact.manifest import MAX_WEIGHTS, VERSION, Layout, Manifest, 
 from benchmark.artifact.measure import BadExport
 from benchmark.artifact.pack import Floats, assemble
 from benchmark.errors import UserError
-from benchmark.file_kinds import kind_of_content
-from benchmark.models import NetworkPlan, ResNet
+from benchmark.files.kinds import kind_of_content
+from benchmark.networks.resnet import NetworkPlan, ResNet
 from benchmark.results.parts import ArtifactPart
 
 

@@ -24,7 +24,7 @@ from benchmark.audit.sorting import Item, Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
 from benchmark.evaluation.progress import duration
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
 from benchmark.results.record import Record
 from benchmark.results.store import check_folder, record_path
 from benchmark.submission.files import LIMITS, RECORD

@@ -10,7 +10,7 @@ from benchmark.artifact.unpack import read_artifact
 from benchmark.audit.sources import Sources, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
 from benchmark.results.challenges import (
     Challenge,
     challenged,

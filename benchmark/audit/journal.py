@@ -12,11 +12,10 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-import benchmark
-import methods
 from benchmark.audit.sorting import Item
 from benchmark.audit.sources import Sources
-from benchmark.plain_files import read_plain
+from benchmark.files.places import ROOT
+from benchmark.files.plain import read_plain
 from benchmark.results.store import write_atomic
 from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.report import Report
@@ -66,7 +65,7 @@ class Journal:
 
 def _source_sha256() -> str:
     digest = hashlib.sha256()
-    for package in (benchmark, methods):
-        for path in sorted(Path(package.__file__ or "").parent.rglob("*.py")):
+    for package in ("benchmark", "methods"):
+        for path in sorted((ROOT / package).rglob("*.py")):
             digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -9,9 +9,9 @@ from pathlib import Path
 from benchmark.audit.changes import History
 from benchmark.audit.places import place_of
 from benchmark.errors import UserError
-from benchmark.leaderboard.changelog import CHANGELOG
+from benchmark.files.plain import read_plain
+from benchmark.leaderboard.history.changelog import CHANGELOG
 from benchmark.leaderboard.render import changelog_from, inspect_pages
-from benchmark.plain_files import read_plain
 from benchmark.submission.report import Report
 
 MAX_PAGE = 2**27  # bytes

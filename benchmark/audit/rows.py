@@ -11,7 +11,7 @@ from benchmark.audit.sources import Sources, read_file
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
 from benchmark.results.invariants import doubts, violations
 from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.results.record import Record

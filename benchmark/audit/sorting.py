@@ -11,8 +11,8 @@ from typing import Literal, get_args
 
 from benchmark.audit.changes import Change, History
 from benchmark.audit.places import place_of
-from benchmark.leaderboard.find import find_records
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
+from benchmark.leaderboard.board.find import find_records
 from benchmark.results.rechecks import rechecked_path
 from benchmark.results.record import Record
 from benchmark.results.store import record_path

@@ -14,7 +14,7 @@ from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
 from benchmark.results.record import Record
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model

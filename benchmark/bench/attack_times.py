@@ -16,18 +16,18 @@ from time import perf_counter
 import torch
 from torch import Tensor, nn
 
-from benchmark.bench.measured import EvaluationEntry
 from benchmark.bench.timing import medians, wait
-from benchmark.bench.work import network_of
-from benchmark.cost import forward_flops
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.evaluation.folding import can_fold
+from benchmark.evaluation.fast import can_fold
 from benchmark.evaluation.progress import attack_costs
-from benchmark.models import NetworkPlan, plain_conv
+from benchmark.networks.count import forward_flops
+from benchmark.networks.resnet import NetworkPlan, plain_conv
+from benchmark.planning.measured import EvaluationEntry
+from benchmark.planning.work import network_of
 from benchmark.results.protocol import STANDARD_TARGETS
-from benchmark.seeding import generator_for
+from benchmark.runtime.seeding import generator_for
 
 EPSILON = 1e-6  # so small that no image falls
 PGD_STEPS = 5

@@ -13,20 +13,21 @@ from typing import Any
 import torch
 
 from benchmark.bench.attack_times import FEWEST_PASSES, WARM_UP, evaluation_times
-from benchmark.bench.measured import Measurement, TrainingEntry, TrainingKey
 from benchmark.bench.peak import STAGES, convolution_rates, memory_rate
-from benchmark.bench.predict import ROBUST_SHARE, attacked_images
 from benchmark.bench.steps import CASES, TARGETS, training_step
 from benchmark.bench.suite_steps import experiment_step, random_data
 from benchmark.bench.timing import FEWEST, medians
-from benchmark.bench.work import Work, network_of
-from benchmark.cost import forward_flops, forward_runs
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.experiment import Experiment, Precision
-from benchmark.grid import Planned
-from benchmark.models import NetworkPlan
-from benchmark.registry import ResolvedMethod
+from benchmark.networks.count import forward_flops
+from benchmark.networks.resnet import NetworkPlan
+from benchmark.planning.cost import forward_runs
+from benchmark.planning.measured import Measurement, TrainingEntry, TrainingKey
+from benchmark.planning.predict import ROBUST_SHARE, attacked_images
+from benchmark.planning.states import Planned
+from benchmark.planning.work import Work, network_of
+from benchmark.suite.experiment import Experiment, Precision
+from benchmark.suite.registry import ResolvedMethod
 from methods.base import Batch
 
 YARDSTICK = Path(__file__).resolve().parents[2] / "tests" / "benchmarks"
@@ -90,7 +91,7 @@ def usual_cases(device: torch.device, yardstick: Mapping[str, Any]) -> list[Case
         device: where to measure.
         yardstick: what `load_yardstick` returned; where it is empty, nothing is compared.
     """
-    setting, known = SETTINGS[device.type], KNOWN["cifar10"]
+    setting, known = SETTINGS[device.type], DATASETS["cifar10"]
     plan = NetworkPlan(setting.network, known.num_classes, known.mean, known.std, setting.width)
 
     def train(case: str, batch_size: int, measured: Measurement) -> Measurement:

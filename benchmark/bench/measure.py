@@ -12,14 +12,14 @@ from time import perf_counter
 import torch
 
 from benchmark.bench.cases import Case, load_yardstick, rate_cases, suite_cases, usual_cases
-from benchmark.bench.machine import this_machine
-from benchmark.bench.measured import FILE, Machine, Measurement, load_measurement, save_measurement
-from benchmark.bench.text import measurement_lines, threads_text
-from benchmark.devices import choose_device
+from benchmark.bench.text import measurement_lines
 from benchmark.errors import UserError
 from benchmark.evaluation.progress import duration
-from benchmark.registry import resolve
+from benchmark.planning.machine import this_machine, threads_text
+from benchmark.planning.measured import FILE, Machine, Measurement, load_measurement, save_measurement
+from benchmark.runtime.devices import choose_device
 from benchmark.session import Request, plan_suite
+from benchmark.suite.registry import resolve
 
 BUSY = 0.7  # load per core, before anything is measured
 

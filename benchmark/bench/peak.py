@@ -7,9 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from benchmark.bench.measured import ConvolutionRate
 from benchmark.bench.timing import fastest
 from benchmark.evaluation.accuracy import prepare
+from benchmark.planning.measured import ConvolutionRate
 
 # Channels and sides of the four stages of a residual network at 32x32 pixels.
 STAGES = ((64, 32), (128, 16), (256, 8), (512, 4))

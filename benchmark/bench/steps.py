@@ -13,12 +13,11 @@ import torch
 from torch import nn
 
 from benchmark.errors import UserError
-from benchmark.models import NetworkPlan
-from benchmark.registry import resolve
-from benchmark.training.frozen import set_trainable
+from benchmark.networks.resnet import NetworkPlan
+from benchmark.suite.registry import resolve
+from benchmark.training.fast_objective import FastObjective, PerturbationStore
 from benchmark.training.objectives import HalfCleanObjective, PgdObjective, TradesObjective
-from benchmark.training.schedule import make_optimizer
-from benchmark.training.stored import FastObjective, PerturbationStore
+from benchmark.training.schedule import make_optimizer, set_trainable
 from methods.base import Batch, Method, Phase, Target
 
 CASES: tuple[str, ...] = ("at/pgd", "edge_popup/pgd", "edge_popup/fast", "hydra/trades", "atmc/half_clean")

@@ -8,16 +8,15 @@ from __future__ import annotations
 import torch
 
 from benchmark.bench.steps import TrainingStep
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
 from benchmark.data.load import DataInfo, Images, TrainingData
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.experiment import Experiment
-from benchmark.models import network_plan
-from benchmark.registry import ResolvedMethod
-from benchmark.seeding import generator_for
-from benchmark.training.factory import make_objective
-from benchmark.training.frozen import set_trainable
-from benchmark.training.schedule import make_optimizer
+from benchmark.networks.resnet import network_plan
+from benchmark.runtime.seeding import generator_for
+from benchmark.suite.experiment import Experiment
+from benchmark.suite.registry import ResolvedMethod
+from benchmark.training.make_objective import make_objective
+from benchmark.training.schedule import make_optimizer, set_trainable
 from methods.base import Batch, Target
 
 
@@ -51,7 +50,7 @@ def experiment_step(
 
 def random_data(dataset: str, count: int) -> TrainingData:
     """Return random images of a known data set's shape with random labels."""
-    known = KNOWN[dataset]
+    known = DATASETS[dataset]
     generator = generator_for(torch.device("cpu"), "bench", dataset, count)
     shape = (count, known.channels, known.size, known.size)
     images = Images(

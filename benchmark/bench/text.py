@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
-from benchmark.bench.measured import EvaluationEntry, Measurement, TrainingEntry
-from benchmark.cost import forward_runs
 from benchmark.evaluation.progress import attack_costs
+from benchmark.planning.cost import forward_runs
+from benchmark.planning.machine import threads_text
+from benchmark.planning.measured import EvaluationEntry, Measurement, TrainingEntry
 from benchmark.results.protocol import STANDARD_TARGETS
 
 
@@ -23,15 +24,6 @@ def measurement_lines(measured: Measurement) -> Iterator[str]:
     if measured.evaluation:
         yield from _evaluation(measured)
     yield ""
-
-
-def threads_text(threads: int) -> str:
-    """Write a number of threads.
-
-    >>> threads_text(1), threads_text(2)
-    ('1 thread', '2 threads')
-    """
-    return "1 thread" if threads == 1 else f"{threads} threads"
 
 
 def _convolutions(measured: Measurement) -> Iterator[str]:

@@ -15,8 +15,8 @@ from benchmark.conformance.exports import Broken
 from benchmark.conformance.rules import RULES, Rule
 from benchmark.conformance.trial import Trial
 from benchmark.errors import CannotWrite
-from benchmark.experiment import strategy_label
-from benchmark.registry import ResolvedMethod
+from benchmark.suite.experiment import strategy_label
+from benchmark.suite.registry import ResolvedMethod
 from methods.base import Target
 
 TARGETS = [

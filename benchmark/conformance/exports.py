@@ -9,7 +9,7 @@ from benchmark.artifact.measure import measure_export
 from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.conformance.trial import Trial, batch, digits, fingerprint
-from benchmark.models import NetworkPlan, convolutions, prunable_sizes
+from benchmark.networks.resnet import NetworkPlan, convolutions, prunable_sizes
 from methods.allocation import allocate, weight_budget
 
 

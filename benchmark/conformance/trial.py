@@ -19,17 +19,16 @@ from torch import Tensor, nn
 
 from benchmark.data.load import TrainingData, load_training
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
-from benchmark.hashing import tensors_sha256
-from benchmark.models import network_plan
-from benchmark.registry import ResolvedMethod
-from benchmark.seeding import derive_seed
-from benchmark.settings import EvaluationSpec
-from benchmark.suite import validated
-from benchmark.training.factory import make_objective
-from benchmark.training.frozen import set_trainable
+from benchmark.networks.resnet import network_plan
+from benchmark.runtime.hashing import tensors_sha256
+from benchmark.runtime.seeding import derive_seed
+from benchmark.suite.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
+from benchmark.suite.registry import ResolvedMethod
+from benchmark.suite.settings import EvaluationSpec
+from benchmark.suite.suite import validated
 from benchmark.training.loop import train
-from benchmark.training.schedule import make_optimizer
+from benchmark.training.make_objective import make_objective
+from benchmark.training.schedule import make_optimizer, set_trainable
 from methods.base import Architecture, Batch, Method, Objective, Phase, Target
 from methods.layers import parameters_by_role
 

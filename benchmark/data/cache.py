@@ -28,8 +28,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
-from benchmark.plain_text import terminal_line
-from benchmark.writing import temporary_folder
+from benchmark.files.text import terminal_line
+from benchmark.files.writing import temporary_folder
 
 VERSION = 2  # of what the readers make of the same files
 MAX_BYTES = 4_000_000_000

@@ -125,4 +125,4 @@ _ALL = (
     ),
 )
 
-KNOWN: dict[str, KnownDataset] = {dataset.name: dataset for dataset in _ALL}
+DATASETS: dict[str, KnownDataset] = {dataset.name: dataset for dataset in _ALL}

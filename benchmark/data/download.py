@@ -16,7 +16,7 @@ from typing import IO, NamedTuple
 import pooch
 
 from benchmark.errors import UserError
-from benchmark.writing import temporary_folder
+from benchmark.files.writing import temporary_folder
 
 # Seconds to connect and between two packets. Without a network the error should come at once.
 _TIMEOUT = (5, 30)

@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.plain_text import terminal_line
+from benchmark.files.text import terminal_line
 
 _MAX_NAMES = 5
 

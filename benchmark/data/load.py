@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.data.cache import read_part
-from benchmark.data.catalog import KNOWN, KnownDataset
+from benchmark.data.catalog import DATASETS, KnownDataset
 from benchmark.data.empty_classes import report_empty_classes
 from benchmark.data.identity import check_identity
 from benchmark.data.readers.part import Part, RawPart, Reader, images_sha256
@@ -153,7 +153,7 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
         raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
     train_rows, validation_rows = training_split(name, len(part.labels))
     kept = train_rows[:limit]
-    known = KNOWN.get(name)
+    known = DATASETS.get(name)
     mean, std = (known.mean, known.std) if known else channel_statistics(part.images, train_rows)
     info = DataInfo(
         **vars(shape),
@@ -188,7 +188,7 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
 def _class_names(reader: Reader, name: str) -> tuple[str, ...]:
     """Name all classes; () for a known set whose files name none."""
     names = reader.class_names()
-    if names or name in KNOWN:
+    if names or name in DATASETS:
         return names
     # A set of the user's own in the files of a known one, which may name no classes: its training images number them.
     training = reader.read("train")
@@ -203,7 +203,7 @@ def _checked_info(name: str, which: Part, part: RawPart, class_names: tuple[str,
     """Describe a part, after checking that its size and labels fit the data set, and that a known one is the known."""
     if not len(part.labels):
         raise UserError(f"{part.files[0][0]} holds no images.")
-    known = KNOWN.get(name)
+    known = DATASETS.get(name)
     num_classes = known.num_classes if known else len(class_names)
     if class_names and len(class_names) != num_classes:
         raise UserError(f"{part.files[0][0].parent} names {len(class_names)} classes, but {name} has {num_classes}.")

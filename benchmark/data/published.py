@@ -209,3 +209,6 @@ LOOKALIKES = {
         test=PublishedPart((980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009)),
     ),
 }
+
+TRAINING_PART = {name: sum(published.train.counts) for name, published in PUBLISHED.items()}  # images, validation too
+TEST_PART = {name: sum(published.test.counts) for name, published in PUBLISHED.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
 from benchmark.data.download import DOWNLOADS, download, unpack
 from benchmark.data.readers.cifar import find_cifar10, find_cifar100
 from benchmark.data.readers.digits import DigitsReader
@@ -49,9 +49,9 @@ def find_reader(name: str, data_dir: Path | None) -> Reader:
     """
     if reader := find_local(name, data_dir):
         return reader
-    if name not in KNOWN and data_dir is None:
+    if name not in DATASETS and data_dir is None:
         raise UserError(
-            f"unknown data set '{name}'. Known: {', '.join(KNOWN)}.{suggestion(name, KNOWN)} "
+            f"unknown data set '{name}'. Known: {', '.join(DATASETS)}.{suggestion(name, DATASETS)} "
             f"For your own, pass --data-dir with a folder that holds {_OWN}."
         )
     folder = _data_folder(data_dir)
@@ -75,7 +75,7 @@ def find_local(name: str, data_dir: Path | None) -> Reader | None:
         return DigitsReader()
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or "__" in name:
         raise UserError(f"data set name '{name}' must consist of letters, digits, '-', '.' and single '_'.")
-    if name not in KNOWN and data_dir is None:
+    if name not in DATASETS and data_dir is None:
         return None
     return _find(name, _data_folder(data_dir))
 
@@ -120,7 +120,7 @@ def _readers(name: str, place: Path) -> list[LocalReader]:
         for known, reader in _official(place)
         if known == name or f"my-{known}" == name or (name not in _OFFICIAL and place.name in same_names(name))
     ]
-    readers = [*official, *find_parquet(place, name, KNOWN.get(name))]
+    readers = [*official, *find_parquet(place, name, DATASETS.get(name))]
     if nested := find_tiny_imagenet(place):
         return [*readers, *nested]
     # Folders called train or test may be anything: beside another layout they count only if there are images in them.
@@ -150,8 +150,8 @@ def _unpacked(name: str, folder: Path) -> Reader | None:
 def _downloaded(name: str, folder: Path) -> Reader:
     where = f"{folder} or {folder / name}" if folder.is_dir() else f"{folder}, which does not exist"
     if name not in DOWNLOADS:
-        hint = f" Its source: {KNOWN[name].source}." if name in KNOWN else ""
-        hint = hint or ("" if name.startswith("my-") else suggestion(name, KNOWN))
+        hint = f" Its source: {DATASETS[name].source}." if name in DATASETS else ""
+        hint = hint or ("" if name.startswith("my-") else suggestion(name, DATASETS))
         raise UserError(
             f"found no {name} in {where}; put there {_OWN}, or pass another --data-dir.{_nearby(name, folder)}{hint}"
         )

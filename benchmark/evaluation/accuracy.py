@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from benchmark.attacks import ascent_step, input_gradients_only, random_point
 from benchmark.data.load import Images
-from benchmark.evaluation.attacked import AllBroken, Attacked, Rows
-from benchmark.evaluation.compute_batch import ComputeBatch
-from benchmark.seeding import generator_for
+from benchmark.evaluation.fast import AllBroken, Attacked, ComputeBatch, Rows
+from benchmark.runtime.seeding import generator_for
 
 
 def as_float_images(images: Tensor) -> Tensor:

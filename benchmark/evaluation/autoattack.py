@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval
-from benchmark.evaluation.attacked import Attacked
-from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.fast import Attacked, ComputeBatch
 from benchmark.evaluation.journal import FinishedBatch, Journal
-from benchmark.evaluation.package import (
+from benchmark.evaluation.probes import check_finite
+from benchmark.evaluation.progress import QUERIES, Place, Progress
+from benchmark.evaluation.pyautoattack_adapter import (
     PACKAGE,
     check_network,
     check_square,
@@ -34,11 +35,9 @@ from benchmark.evaluation.package import (
     package_version,
     standard_attack,
 )
-from benchmark.evaluation.probes import check_finite
-from benchmark.evaluation.progress import QUERIES, Place, Progress
-from benchmark.hashing import tensors_sha256
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import MIN_CLASSES, STANDARD_TARGETS
+from benchmark.runtime.hashing import tensors_sha256
 
 WAY = "folded 1"  # of computing; another one may round otherwise, and must not go on from this one's journal
 PROBED = 8  # images whose logits identify a network in its journal

@@ -10,7 +10,7 @@ from torch import nn
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
-from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.fast import ComputeBatch
 
 FACTORS = (0, 1 / 4, 1 / 2, 3 / 4, 1, 3 / 2, 2, 4)  # of the protocol's epsilon
 STEPS_PER_RADIUS = 4  # step_size is epsilon / 4, as in the protocol

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import Images, TestData
-from benchmark.devices import measuring_device
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.evaluation.compute_batch import ComputeBatch
+from benchmark.evaluation.fast import ComputeBatch
 from benchmark.evaluation.foreign import Foreign
 from benchmark.evaluation.given import (
     given_batch_size,
@@ -26,14 +25,14 @@ from benchmark.evaluation.given import (
     given_protocol,
     given_report,
 )
-from benchmark.evaluation.health import gradient_health
+from benchmark.evaluation.health.health import gradient_health
+from benchmark.evaluation.health.surroundings import plain_float32
+from benchmark.evaluation.health.verdict import Check
 from benchmark.evaluation.measurable import cause_of, measurable
 from benchmark.evaluation.normalisation import normalisation_hint
-from benchmark.evaluation.opponent import opponent_checks
-from benchmark.evaluation.package import PACKAGE, package_version
+from benchmark.evaluation.opponent.checks import opponent_checks
 from benchmark.evaluation.probes import Attackable, NotFinite
-from benchmark.evaluation.surroundings import plain_float32
-from benchmark.evaluation.verdict import Check
+from benchmark.evaluation.pyautoattack_adapter import PACKAGE, package_version
 from benchmark.results.evaluation import (
     CASCADE,
     OPPONENT,
@@ -45,6 +44,7 @@ from benchmark.results.evaluation import (
 )
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.verdicts import pack_verdicts
+from benchmark.runtime.devices import measuring_device
 
 PGD_SEED = 0
 DEFAULT_BATCH_SIZE = 500

@@ -15,7 +15,7 @@ from pyautoattack import fab_base
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
-from benchmark.evaluation.attacked import AllBroken, Attacked, Rows
+from benchmark.evaluation.fast import AllBroken, Attacked, Rows
 
 NEWTON_STEPS = 50  # more than were ever needed: four to eight
 

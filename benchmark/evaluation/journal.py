@@ -17,8 +17,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from benchmark.hashing import tensors_sha256
 from benchmark.results.store import write_atomic
+from benchmark.runtime.hashing import tensors_sha256
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from benchmark.devices import out_of_memory
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import frozen_eval, prepare
-from benchmark.evaluation.folding import can_fold
+from benchmark.evaluation.fast import can_fold
 from benchmark.evaluation.foreign import Foreign
 from benchmark.evaluation.probes import check_finite
 from benchmark.evaluation.restored import Snapshot, left_as_found
+from benchmark.runtime.devices import out_of_memory
 
 # Batch sizes that a network may be fixed to, tried in this order.
 FIXED_SIZES = tuple(dict.fromkeys((1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1, 65), 96, 100, 200, 250, 500)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval
 from benchmark.results.statistics import wilson
@@ -49,7 +49,7 @@ def _usual(data: Images) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]
     channels = data.images.shape[1]
     known = {
         f"normalised by the mean and standard deviation of {name}": (dataset.mean, dataset.std)
-        for name, dataset in KNOWN.items()
+        for name, dataset in DATASETS.items()
         if dataset.channels == channels
     }
     scaled = {"scaled to [-1, 1]": HALVES, "in 0 to 255": BYTES, "with black and white exchanged": INVERTED}

@@ -22,8 +22,8 @@ from benchmark.figures.style import (
     new_figure,
     set_title,
 )
-from benchmark.leaderboard.figure_ablations import norm_text
-from benchmark.leaderboard.figure_plan import OptionData, OptionPoint, Plan, RateData, RatePoint
+from benchmark.leaderboard.figure_plans.ablations import norm_text
+from benchmark.leaderboard.figure_plans.data import OptionData, OptionPoint, Plan, RateData, RatePoint
 
 _SIDE = 0.012  # distance of points that share a rate, as a share of the axis
 _SPREAD = 0.4  # of all points that share a rate, at most, as a share of the way to the next rate

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError
 from benchmark.figures.mask_numbers import Mask
-from benchmark.leaderboard.figure_list import (
+from benchmark.files.plain import read_below
+from benchmark.leaderboard.board.loading import load_results
+from benchmark.leaderboard.figure_plans.data import (
+    FrontData,
+    MaskData,
+    OptionData,
+    Plan,
+    RateData,
+    SecurityData,
+    TrainingData,
+)
+from benchmark.leaderboard.figure_plans.list import (
     FIGURES,
     LIST,
     PICTURE_BYTES,
@@ -24,17 +35,6 @@ from benchmark.leaderboard.figure_list import (
     plan_all,
     says_the_same,
 )
-from benchmark.leaderboard.figure_plan import (
-    FrontData,
-    MaskData,
-    OptionData,
-    Plan,
-    RateData,
-    SecurityData,
-    TrainingData,
-)
-from benchmark.leaderboard.loading import load_results
-from benchmark.plain_files import read_below
 from benchmark.results.store import artifact_path, write_atomic
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from benchmark.figures.style import (
     pale,
     set_title,
 )
-from benchmark.leaderboard.figure_plan import BARRED, FrontData, FrontPoint, Plan
+from benchmark.leaderboard.figure_plans.data import BARRED, FrontData, FrontPoint, Plan
 
 _AXES = {
     "size": ("size of the artifact's file (bytes, logarithmic)", "B"),

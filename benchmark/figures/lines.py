@@ -24,7 +24,7 @@ from benchmark.figures.style import (
     set_title,
     wrapped,
 )
-from benchmark.leaderboard.figure_plan import Plan, SecurityData, TrainingData, TrainingPanel
+from benchmark.leaderboard.figure_plans.data import Plan, SecurityData, TrainingData, TrainingPanel
 
 _SOLID: tuple[float, tuple[float, ...]] = (0.0, ())  # dashes: an offset, then lengths on and off
 _DASHED = (0.0, (4.0, 1.5))

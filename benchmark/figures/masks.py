@@ -24,7 +24,7 @@ from benchmark.figures.mask_numbers import (
     jaccard,
 )
 from benchmark.figures.style import NOMINAL_DPI, PNG_DPI, WIDTH, drawable
-from benchmark.leaderboard.figure_plan import MaskData, Plan
+from benchmark.leaderboard.figure_plans.data import MaskData, Plan
 
 BLUE, ORANGE, WHITE, RULE = (0, 90, 160), (253, 224, 186), (255, 255, 255), (232, 232, 232)
 BOTH = (247, 190, 120)  # where an empty row crosses an empty column

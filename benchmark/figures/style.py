@@ -16,7 +16,7 @@ from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.leaderboard.text import printable
+from benchmark.leaderboard.formats import printable
 from methods import BUILT_IN
 
 WIDTH = 7.0  # inches; 700 pixels at NOMINAL_DPI

@@ -31,8 +31,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
 from benchmark.errors import UserError
-from benchmark.interpreters import module_command, module_environment
 from benchmark.launch.order import WorkOrder
+from benchmark.runtime.interpreters import module_command, module_environment
 
 MAX_MESSAGE = 65536  # bytes; a message holds one path
 

@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.errors import CannotWrite
+from benchmark.files.plain import no_link
 from benchmark.launch.forking import ForkServer, Worker
 from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
-from benchmark.plain_files import no_link
 from benchmark.results.store import write_atomic
 
 

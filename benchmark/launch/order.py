@@ -8,10 +8,10 @@ from typing import Literal
 from pydantic import ValidationError
 
 from benchmark.errors import UserError
-from benchmark.experiment import Experiment
-from benchmark.plain_files import refuse_links
+from benchmark.files.plain import refuse_links
 from benchmark.results.store import write_atomic
-from benchmark.settings import Strict
+from benchmark.suite.experiment import Experiment
+from benchmark.suite.settings import Strict
 
 FAILURE = "failed.txt"  # in the work folder: why the run failed
 USER_MISTAKE = 2  # a worker's exit code; its reason is one sentence

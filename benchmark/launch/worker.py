@@ -26,29 +26,29 @@ import torch
 
 from benchmark.artifact.measure import measure_export
 from benchmark.artifact.unpack import Artifact
-from benchmark.cost import multiply_adds
 from benchmark.data.fitness import check_fitness
 from benchmark.data.load import TrainingData, load_test, load_training
 from benchmark.errors import CannotWrite, UserError
 from benchmark.evaluation.evaluate import evaluate
-from benchmark.evaluation.wide import widen
-from benchmark.hashing import tensors_sha256
-from benchmark.launch.known import known_evaluation, known_network
+from benchmark.evaluation.further_images import widen
+from benchmark.files.plain import no_link, refuse_links
+from benchmark.files.writing import writing
+from benchmark.launch.artifact_step import measure_cost, parent_network, write_network
+from benchmark.launch.make_record import make_record, make_record_again, portable_config
 from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder, has_begun, load_order, work_folder
-from benchmark.launch.provenance import device_name, git_state, python_version
-from benchmark.launch.recording import make_record, make_record_again, portable_config
-from benchmark.launch.storing import measure_cost, parent_network, write_network
-from benchmark.launch.threads import threads_for
-from benchmark.models import NetworkPlan, network_plan, prunable_sizes
-from benchmark.plain_files import no_link, refuse_links
-from benchmark.registry import ResolvedMethod
+from benchmark.launch.remeasured import known_evaluation, known_network
+from benchmark.networks.count import multiply_adds
+from benchmark.networks.resnet import NetworkPlan, network_plan, prunable_sizes
 from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
 from benchmark.results.store import load_record, save_record, write_atomic
+from benchmark.runtime.devices import threads_for
+from benchmark.runtime.hashing import tensors_sha256
+from benchmark.runtime.provenance import device_name, git_state, python_version
+from benchmark.suite.registry import ResolvedMethod
 from benchmark.training.allocator import keep_freed_memory
-from benchmark.training.handover import load_first_phase
+from benchmark.training.first_phase import load_first_phase
 from benchmark.training.loop import train
-from benchmark.writing import writing
 from methods import load_method_class
 from methods.allocation import weight_budget
 from methods.base import Architecture, Method, Target

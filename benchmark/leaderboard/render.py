@@ -14,27 +14,27 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.bibtex_page import to_bibtex
-from benchmark.leaderboard.changelog import CHANGELOG, changelog_page, missing_entries, read_changelog
-from benchmark.leaderboard.claims import Answer, answers, load_claims
-from benchmark.leaderboard.claims_page import claims_page
-from benchmark.leaderboard.csv_page import to_csv
-from benchmark.leaderboard.figure_list import Compared, compare_figures, load_figures, outdated_note
-from benchmark.leaderboard.json_page import to_json
-from benchmark.leaderboard.latex_page import to_latex
-from benchmark.leaderboard.loading import load_results
-from benchmark.leaderboard.markdown_page import index_page, to_markdown
-from benchmark.leaderboard.own_pages import PAGE_BYTES, may_delete, may_replace
-from benchmark.leaderboard.paper_pages import paper_csv, paper_latex, paper_markdown
-from benchmark.leaderboard.paper_ranking import PaperRanking, paper_ranking
-from benchmark.leaderboard.paper_tables import TABLES, paper_tables
-from benchmark.leaderboard.readme_table import README, readme_page
-from benchmark.leaderboard.reference import load_reported
+from benchmark.files.plain import files_below, read_below, refuse_links
+from benchmark.leaderboard.board.claims import Answer, answers, load_claims
+from benchmark.leaderboard.board.loading import load_results
+from benchmark.leaderboard.board.reference import TABLES, load_reported
+from benchmark.leaderboard.board.state import state_of
+from benchmark.leaderboard.board.tables import Board
+from benchmark.leaderboard.figure_plans.list import Compared, compare_figures, load_figures, outdated_note
+from benchmark.leaderboard.history.changelog import CHANGELOG, changelog_page, missing_entries, read_changelog
+from benchmark.leaderboard.pages.bibtex import to_bibtex
+from benchmark.leaderboard.pages.claims import claims_page
+from benchmark.leaderboard.pages.csv_file import to_csv
+from benchmark.leaderboard.pages.json_file import to_json
+from benchmark.leaderboard.pages.latex import to_latex
+from benchmark.leaderboard.pages.markdown import index_page, to_markdown
+from benchmark.leaderboard.pages.own_pages import PAGE_BYTES, may_delete, may_replace
+from benchmark.leaderboard.pages.paper import paper_csv, paper_latex, paper_markdown
+from benchmark.leaderboard.pages.readme import README, readme_page
+from benchmark.leaderboard.pages.terminal import to_terminal
+from benchmark.leaderboard.paper.ranking import PaperRanking, paper_ranking
+from benchmark.leaderboard.paper.tables import paper_tables
 from benchmark.leaderboard.site.pages import site_pages
-from benchmark.leaderboard.state import state_of
-from benchmark.leaderboard.tables import Board
-from benchmark.leaderboard.terminal import to_terminal
-from benchmark.plain_files import files_below, read_below, refuse_links
 from benchmark.results.store import write_atomic
 
 __all__ = ["check_pages", "pages", "to_csv", "to_markdown", "to_terminal", "write_pages"]

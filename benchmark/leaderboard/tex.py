@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 
-from benchmark.leaderboard.text import printable
+from benchmark.leaderboard.formats import printable
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",

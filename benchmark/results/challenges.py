@@ -19,8 +19,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
 from benchmark.errors import UserError
-from benchmark.plain_files import files_below, read_below, refuse_links
-from benchmark.plain_text import concealed
+from benchmark.files.plain import files_below, read_below, refuse_links
+from benchmark.files.text import concealed
 from benchmark.results.evaluation import CHALLENGED, OPPONENT, EvaluationPart
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part

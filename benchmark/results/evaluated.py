@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
-from benchmark.file_kinds import EVALUATED, kind_of_content
-from benchmark.plain_files import kind_of
+from benchmark.files.kinds import EVALUATED, kind_of_content
+from benchmark.files.plain import kind_of
 from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, OPPONENT, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc

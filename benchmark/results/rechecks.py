@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
 from benchmark.errors import UserError
-from benchmark.plain_files import files_below, read_below, refuse_links
+from benchmark.files.plain import files_below, read_below, refuse_links
 from benchmark.results.bounds import MAX_RECORD, characters
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, OPPONENT_CHECKS, CheckPart, EvaluationPart

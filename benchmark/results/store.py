@@ -12,9 +12,9 @@ from pathlib import Path
 from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError
-from benchmark.plain_files import files_below, open_below, read_below, refuse_links
+from benchmark.files.plain import files_below, open_below, read_below, refuse_links
+from benchmark.files.writing import replacing
 from benchmark.results.record import Record
-from benchmark.writing import replacing
 
 RECORD_BYTES = 2**22  # that a record, an evaluation or another JSON file of a board may have
 ARTIFACT_BYTES = 2**30  # that `read_artifact` reads at most

@@ -17,8 +17,8 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclassified
 from benchmark.evaluation.autoattack import BALL_TOLERANCE
-from benchmark.file_kinds import kind_of_content
-from benchmark.plain_files import kind_of
+from benchmark.files.kinds import kind_of_content
+from benchmark.files.plain import kind_of
 from benchmark.results.challenges import IMAGES_BYTES
 from benchmark.results.record import Record
 

@@ -14,21 +14,21 @@ from pathlib import Path
 import torch
 
 from benchmark.artifact.unpack import Artifact, read_artifact
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
 from benchmark.data.load import Images, TestData, load_test
-from benchmark.devices import choose_device
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.evaluation.curve import area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fit, evaluate
 from benchmark.evaluation.shards import Shard
-from benchmark.launch.provenance import device_name
-from benchmark.plain_files import refuse_links
+from benchmark.files.plain import refuse_links
+from benchmark.files.writing import writing
 from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import make_folders, write_model
 from benchmark.review.sources import pass_threads
-from benchmark.writing import writing
+from benchmark.runtime.devices import choose_device
+from benchmark.runtime.provenance import device_name
 
 
 @dataclass(frozen=True)
@@ -193,8 +193,8 @@ def _data_and_protocol(request: EvaluateRequest, artifact: Artifact) -> tuple[Te
         return data, protocol
     dataset = artifact.dataset if request.dataset is None else request.dataset
     epsilon = request.epsilon
-    if epsilon is None and dataset in KNOWN:
-        epsilon = KNOWN[dataset].epsilon
+    if epsilon is None and dataset in DATASETS:
+        epsilon = DATASETS[dataset].epsilon
     if epsilon is None:
         raise UserError(f"{dataset!r} is not a known data set and has no default epsilon; give --epsilon 8/255")
     data = load_test(dataset, request.data_dir, limit=request.images)

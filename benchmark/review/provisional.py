@@ -14,8 +14,8 @@ from torch import Tensor
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.evaluation.fast import ComputeBatch
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.statistics import wilson
 from benchmark.review.evaluating import EvaluateRequest, settle

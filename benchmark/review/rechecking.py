@@ -14,20 +14,18 @@ from safetensors.torch import save as save_tensors
 
 from benchmark.artifact.unpack import Artifact
 from benchmark.data.load import TestData
-from benchmark.devices import choose_device
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
+from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.health.surroundings import plain_float32
 from benchmark.evaluation.measurable import measurable
-from benchmark.evaluation.opponent import OpponentResult, opponent_checks
+from benchmark.evaluation.opponent.checks import OpponentResult, opponent_checks
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.evaluation.progress import duration
-from benchmark.evaluation.surroundings import plain_float32
-from benchmark.file_kinds import ADVERSARIAL, kind_of_content
-from benchmark.launch.provenance import device_name
-from benchmark.leaderboard.find import find_records, of_protocol
-from benchmark.plain_files import kind_of
+from benchmark.files.kinds import ADVERSARIAL, kind_of_content
+from benchmark.files.plain import kind_of
+from benchmark.leaderboard.board.find import find_records, of_protocol
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, VERDICTS, CheckPart
 from benchmark.results.rechecks import (
@@ -41,6 +39,8 @@ from benchmark.results.record import Record
 from benchmark.results.store import check_folder, load_records, make_folders, write_atomic
 from benchmark.results.verdicts import pack_verdicts
 from benchmark.review.sources import artifact_of, pass_threads, test_data_of
+from benchmark.runtime.devices import choose_device
+from benchmark.runtime.provenance import device_name
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from benchmark.artifact.measure import measure_export
 from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact
-from benchmark.hashing import tensors_sha256
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 from benchmark.results.record import Record
+from benchmark.runtime.hashing import tensors_sha256
 
 
 def recount(record: Record, artifact: Artifact) -> list[str]:

@@ -10,10 +10,9 @@ from pathlib import Path
 import torch
 
 from benchmark.artifact.unpack import Artifact
-from benchmark.devices import choose_device
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
-from benchmark.plain_text import terminal_line
+from benchmark.files.text import terminal_line
 from benchmark.results.agreement import Agreement, agreement, headline_reason
 from benchmark.results.challenges import challenges_to, images_path, load_challenges
 from benchmark.results.protocol import Protocol
@@ -22,6 +21,7 @@ from benchmark.results.record import Record
 from benchmark.review.adversarial import try_images
 from benchmark.review.recount import recount
 from benchmark.review.sources import artifact_of, test_data_of
+from benchmark.runtime.devices import choose_device
 
 JOURNALS = Path("runs", "reproduce")  # in the folder the command is run in
 QUICK_IMAGES = 200  # the first of the protocol's fixed order

@@ -8,9 +8,9 @@ from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
-from benchmark.launch.threads import threads_for
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
+from benchmark.runtime.devices import threads_for
 
 
 def artifact_of(record: Record, folder: Path) -> Artifact:

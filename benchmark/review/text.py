@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.plain_text import terminal_line
+from benchmark.files.text import terminal_line
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.evaluation import CASCADE, OPPONENT
 from benchmark.results.statistics import wilson

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.plain_files import read_below
+from benchmark.files.plain import read_below
 from benchmark.results.store import artifact_path, record_path, write_atomic
 from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.verifying import Outcome

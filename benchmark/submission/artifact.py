@@ -8,14 +8,14 @@ from pathlib import Path
 from benchmark.artifact.measure import BadExport
 from benchmark.artifact.unpack import Artifact, unpack
 from benchmark.errors import UserError
-from benchmark.experiment import Experiment
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
 from benchmark.results.record import Record
 from benchmark.review.recount import recount
 from benchmark.submission.download import download
 from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.reading import Parts
 from benchmark.submission.training_claims import differing
+from benchmark.suite.experiment import Experiment
 
 
 def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, list[str]]:

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 from pydantic import ValidationError
 
-from benchmark.catalogue import CONFIGS
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError
-from benchmark.evaluation.attack_checks import black_box_of
-from benchmark.evaluation.opponent import hard_label_attacked, hard_label_of, leaky_bpda_of
-from benchmark.evaluation.opponent_attacks import HARD_LABEL, LEAKY
+from benchmark.evaluation.health.attack_checks import black_box_of
+from benchmark.evaluation.opponent.attacks import HARD_LABEL, LEAKY
+from benchmark.evaluation.opponent.checks import hard_label_attacked, hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
-from benchmark.experiment import Experiment
-from benchmark.models import NetworkPlan, prunable_sizes
-from benchmark.registry import resolve
+from benchmark.files.places import CONFIGS
+from benchmark.networks.resnet import NetworkPlan, prunable_sizes
 from benchmark.results.evaluation import OPPONENT, VERDICTS, EvaluationPart
 from benchmark.results.record import Record
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.training_claims import check_training, differing
-from benchmark.suite import expand, load_suite
+from benchmark.suite.experiment import Experiment
+from benchmark.suite.registry import resolve
+from benchmark.suite.suite import expand, load_suite
 from methods.allocation import allocate, weight_budget
 
 MAX_CLASSES, MAX_SIDE, MAX_CHANNELS = 100_000, 4096, 16  # as in an artifact
@@ -166,7 +166,7 @@ def _preset(record: Record, experiment: Experiment) -> list[str]:
         return [f"preset: it says paper, but configs/ has no suite {experiment.suite} of that preset"]
     if not is_built_in(record):
         same = (experiment.dataset, experiment.epsilon, experiment.training.attack) == (
-            *(suite.dataset, suite.epsilon or KNOWN[suite.dataset].epsilon),
+            *(suite.dataset, suite.epsilon or DATASETS[suite.dataset].epsilon),
             suite.training.attack,
         )
         return [] if same else [f"preset: it says paper, but the schedule is not that of {experiment.suite}"]

@@ -19,8 +19,8 @@ import torch
 
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.errors import UserError
-from benchmark.leaderboard.rows import setting_of
-from benchmark.models import convolutions
+from benchmark.leaderboard.board.rows import setting_of
+from benchmark.networks.resnet import convolutions
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path

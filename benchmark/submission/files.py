@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.plain_files import kind_of, read_plain
+from benchmark.files.plain import kind_of, read_plain
 from benchmark.results.store import RECORD_BYTES
 
 SUBMISSION, RECORD = "submission.json", "record.json"

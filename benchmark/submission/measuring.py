@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, frozen_eval
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.folding import fold
-from benchmark.evaluation.health import Check, gradient_health
-from benchmark.launch.provenance import device_name
+from benchmark.evaluation.fast import fold
+from benchmark.evaluation.health.health import Check, gradient_health
 from benchmark.results.evaluation import HEALTH_ORDER, VERDICTS
+from benchmark.runtime.provenance import device_name
 from benchmark.submission.claim import Claim
 
 # Checks that cost little and need no verdict measured anew; `slow_health` makes those that attack.

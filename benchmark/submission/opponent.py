@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.opponent import FIRST_IMAGES, hard_label_of, leaky_bpda_of
-from benchmark.evaluation.opponent_attacks import COSTS, HARD_LABEL, LEAKY, opponent_attacks, stages_of
+from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.health.verdict import Check
+from benchmark.evaluation.opponent.attacks import COSTS, HARD_LABEL, LEAKY, opponent_attacks, stages_of
+from benchmark.evaluation.opponent.checks import FIRST_IMAGES, hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
-from benchmark.evaluation.verdict import Check
 from benchmark.results.evaluation import OPPONENT
 from benchmark.submission.doubts import doubted, fallen, far_more
 from benchmark.submission.replayed import Replay, computing

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.rows import Row
-from benchmark.leaderboard.tables import Board, boards
-from benchmark.leaderboard.text import amount, percent
-from benchmark.plain_text import terminal_line
+from benchmark.files.text import terminal_line
+from benchmark.leaderboard.board.rows import Row
+from benchmark.leaderboard.board.tables import Board, boards
+from benchmark.leaderboard.formats import amount, percent
 from benchmark.results.challenges import load_challenges
 from benchmark.results.rechecks import load_rechecks
 from benchmark.results.record import Record

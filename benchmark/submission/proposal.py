@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from benchmark.leaderboard.readme_markers import split_tables
+from benchmark.leaderboard.pages.readme_markers import split_tables
 
 BOARD = "leaderboards"
 README = "README.md"

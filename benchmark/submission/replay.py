@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 
 from benchmark.attacks import ascent_step, random_point
 from benchmark.evaluation.accuracy import as_float_images, pgd_verdicts
-from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.gradient_checks import summed_margin
+from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.health.gradient_checks import summed_margin
 from benchmark.results.evaluation import CASCADE
-from benchmark.seeding import generator_for
+from benchmark.runtime.seeding import generator_for
 from benchmark.submission.affordable import equivalents, whole_time
 from benchmark.submission.doubts import doubted, fallen, far_more, unbroken
 from benchmark.submission.replayed import SHORT_QUERIES, Replay, TooSlow, computing

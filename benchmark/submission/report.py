@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmark.leaderboard.text import printable
+from benchmark.leaderboard.formats import printable
 
 MAX_SHOWN = 20  # reasons of one check
 MAX_REASON = 400  # characters

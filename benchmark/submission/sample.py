@@ -23,14 +23,14 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images, frozen_eval
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.evaluation.compute_batch import ComputeBatch
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.opponent_attacks import HARD_LABEL, LEAKY, opponent_attacks, stages_of
+from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.opponent.attacks import HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.review.adversarial import try_content
-from benchmark.seeding import generator_for
+from benchmark.runtime.seeding import generator_for
 from benchmark.submission.files import ADVERSARIAL
 from benchmark.submission.schema import SAMPLE_SIZE, SampleClaim
 

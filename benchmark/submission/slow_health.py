@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.evaluation.attack_checks import STEP_FACTOR, UNBOUNDED_STEPS
+from benchmark.evaluation.health.attack_checks import STEP_FACTOR, UNBOUNDED_STEPS
+from benchmark.evaluation.health.verdict import Check
 from benchmark.evaluation.probes import PROBE_IMAGES
-from benchmark.evaluation.verdict import Check
 from benchmark.results.evaluation import HEALTH_ORDER, CheckPart, worst_verdict
 from benchmark.submission.doubts import CHANCE, allowed_differences
 from benchmark.submission.measuring import SHARE_TOLERANCE, health_of

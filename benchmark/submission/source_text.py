@@ -7,7 +7,7 @@ import re
 import tokenize
 from collections.abc import Iterator
 
-from benchmark.plain_text import concealed, is_hidden
+from benchmark.files.text import concealed, is_hidden
 
 MAX_LINE = 200  # columns, a tab goes on to the next multiple of eight
 MAX_INDENT = 100  # columns before the first character of a line

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from benchmark.architectures import SHAPES
-from benchmark.plain_text import ascii_forms, concealed
+from benchmark.files.text import ascii_forms, concealed
+from benchmark.networks.shapes import SHAPES
 from benchmark.results.bounds import MAX_NAME, MAX_TEXT
 from benchmark.results.parts import Part
 from benchmark.results.record import Record

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmark.cost import TRAINING_PART, training_images
-from benchmark.data.catalog import KNOWN
+from benchmark.data.catalog import DATASETS
+from benchmark.data.published import TRAINING_PART
 from benchmark.data.splits import VALIDATION_SHARE
-from benchmark.experiment import Experiment
+from benchmark.planning.cost import training_images
 from benchmark.results.record import Record
+from benchmark.suite.experiment import Experiment
 
 
 def differing(pairs: dict[str, tuple[Any, Any]], other: str) -> list[str]:
@@ -23,7 +24,7 @@ def differing(pairs: dict[str, tuple[Any, Any]], other: str) -> list[str]:
 def check_training(record: Record, experiment: Experiment) -> list[str]:
     """Compare image counts, passes and the history with what the experiment implies."""
     training, data = record.training, record.dataset
-    known = KNOWN.get(data.name)
+    known = DATASETS.get(data.name)
     pairs: dict[str, tuple[Any, Any]] = {}
     if known is not None:
         pairs["classes"] = (data.num_classes, known.num_classes)

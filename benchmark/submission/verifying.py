@@ -15,7 +15,6 @@ from benchmark.artifact.unpack import Artifact
 from benchmark.data.load import TestData
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
-from benchmark.experiment import Experiment
 from benchmark.results.challenges import best_known_records
 from benchmark.results.invariants import violations
 from benchmark.results.store import load_records
@@ -32,6 +31,7 @@ from benchmark.submission.remeasure import Effort, check_attacks, check_clean_im
 from benchmark.submission.report import Refused, Report, broken_off
 from benchmark.submission.sample import check_sample
 from benchmark.submission.texts import check_source, check_texts
+from benchmark.suite.experiment import Experiment
 
 
 @dataclass(frozen=True)

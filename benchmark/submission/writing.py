@@ -12,7 +12,8 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
-from benchmark.plain_files import read_plain
+from benchmark.files.plain import read_plain
+from benchmark.files.writing import temporary_folder, writing
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, first_mistake, write_atomic, write_model
 from benchmark.review.sources import artifact_of, test_data_of
@@ -29,7 +30,6 @@ from benchmark.submission.reading import is_built_in
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, Labels, SourceClaim, Submission
 from benchmark.submission.texts import check_source, record_texts, text_refusal
-from benchmark.writing import temporary_folder, writing
 from methods import is_file_target
 
 

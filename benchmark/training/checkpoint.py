@@ -14,8 +14,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from benchmark.errors import UserError
+from benchmark.files.writing import replacing
 from benchmark.results.store import write_atomic
-from benchmark.writing import replacing
 
 
 @dataclass(frozen=True)

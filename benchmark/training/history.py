@@ -6,9 +6,9 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmark.plain_files import no_link
+from benchmark.files.plain import no_link
+from benchmark.files.writing import writing
 from benchmark.results.store import write_atomic
-from benchmark.writing import writing
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,10 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmark.files.writing import writing
 from benchmark.training.checkpoint import OtherTraining, TrainingKey, load_checkpoint, load_network
-from benchmark.training.handover import check_taken_over, trained_path
+from benchmark.training.first_phase import check_taken_over, trained_path
 from benchmark.training.state import FirstPhase
-from benchmark.writing import writing
 
 # The history first: it carries no key, and a kill between two moves must leave it beside nothing that fits.
 _FILES = ("history.jsonl", "autoattack", "checkpoint.pt", "network.safetensors", "trained.safetensors")

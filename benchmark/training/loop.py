@@ -11,21 +11,20 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import TrainingData
-from benchmark.experiment import Experiment
-from benchmark.models import convolutions, network_plan
-from benchmark.seeding import derive_seed
+from benchmark.networks.resnet import convolutions, network_plan
+from benchmark.runtime.seeding import derive_seed
+from benchmark.suite.experiment import Experiment
 from benchmark.training.checkpoint import TrainingKey, save_network
 from benchmark.training.compiling import compile_network
 from benchmark.training.epoch import as_training_images, train_epoch
-from benchmark.training.factory import make_objective
-from benchmark.training.frozen import frozen_digest, set_trainable
-from benchmark.training.handover import save_trained, take_over
+from benchmark.training.first_phase import save_trained, take_over
 from benchmark.training.history import EpochLine, append, read, truncate
 from benchmark.training.leftovers import load_leftovers
+from benchmark.training.make_objective import make_objective
 from benchmark.training.memory import memory_errors_explained
 from benchmark.training.progress import tell_seconds
 from benchmark.training.saving import Saver
-from benchmark.training.schedule import learning_rate, make_optimizer
+from benchmark.training.schedule import frozen_digest, learning_rate, make_optimizer, set_trainable
 from benchmark.training.selection import recalibrate, validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Method, Phase, Target

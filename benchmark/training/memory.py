@@ -12,9 +12,9 @@ from contextlib import contextmanager
 
 import torch
 
-from benchmark.devices import out_of_memory
 from benchmark.errors import UserError
-from benchmark.experiment import Experiment
+from benchmark.runtime.devices import out_of_memory
+from benchmark.suite.experiment import Experiment
 
 
 @contextmanager

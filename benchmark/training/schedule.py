@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules of phases, and batches of epochs.
+"""What a phase trains, with which optimiser and learning rates, and the batches of its epochs.
 
 Schedules are fractions of a phase, so that presets scale.
 """
@@ -10,7 +10,9 @@ import math
 import torch
 from torch import Tensor, nn
 
+from benchmark.runtime.hashing import tensors_sha256
 from methods.base import Phase
+from methods.layers import parameters_by_role
 
 
 def make_optimizer(phase: Phase, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
@@ -40,3 +42,21 @@ def even_batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
     [4, 3, 3]
     """
     return rows.tensor_split(min(math.ceil(len(rows) / batch_size), len(rows) // 2))
+
+
+def set_trainable(model: nn.Module, phase: Phase) -> list[nn.Parameter]:
+    """Switch gradients on for what the phase trains, off for the rest; return the trained parameters."""
+    trained = []
+    for role, parameters in parameters_by_role(model).items():
+        for parameter in parameters.values():
+            parameter.requires_grad_(role in phase.trains)
+            if role in phase.trains:
+                trained.append(parameter)
+    return trained
+
+
+def frozen_digest(model: nn.Module, phase: Phase) -> str | None:
+    """Hash the parameters a phase promises to leave alone; None if there are none."""
+    roles = parameters_by_role(model)
+    frozen = {name: value for role, part in roles.items() if role not in phase.trains for name, value in part.items()}
+    return tensors_sha256(frozen) if frozen else None

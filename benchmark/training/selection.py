@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
-from benchmark.experiment import Experiment
+from benchmark.suite.experiment import Experiment
 from benchmark.training.schedule import even_batches
 
 VALIDATION_BATCH = 500

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from benchmark.experiment import FirstPhaseSpec
+from benchmark.suite.experiment import FirstPhaseSpec
 from benchmark.training.history import EpochLine
 from methods.base import Phase
 

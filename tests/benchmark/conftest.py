@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.evaluation.attack_checks import black_box_of
-from benchmark.evaluation.opponent import hard_label_of, leaky_bpda_of
+from benchmark.evaluation.health.attack_checks import black_box_of
+from benchmark.evaluation.opponent.checks import hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.results.evaluation import CASCADE, OPPONENT, VERDICTS
 from benchmark.results.verdicts import unpack_verdicts

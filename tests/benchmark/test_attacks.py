@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmark.attacks import ascent_step, input_gradients_only, pgd, project, random_point, trades_attack
-from benchmark.models import plain_conv
+from benchmark.networks.resnet import plain_conv
 
 EPSILON, STEP_SIZE, NUM_STEPS = 8 / 255, 3 / 255, 5
 

@@ -26,7 +26,7 @@ from benchmark.bench.steps import (
     training_step,
 )
 from benchmark.training.augment import random_crop_flip
-from benchmark.training.stored import LEVELS
+from benchmark.training.fast_objective import LEVELS
 from methods.base import Batch
 from methods.layers import CompressedConv2d, budget_groups
 

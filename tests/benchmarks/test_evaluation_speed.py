@@ -21,7 +21,7 @@ from torch import nn
 from benchmark.data.load import Images, load_test, load_training
 from benchmark.evaluation.accuracy import pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.models import NetworkPlan, plain_conv
+from benchmark.networks.resnet import NetworkPlan, plain_conv
 
 EPSILON, IMAGES = 32 / 255, 48
 

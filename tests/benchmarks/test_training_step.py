@@ -19,7 +19,7 @@ import pytest
 import torch
 
 from benchmark.bench.steps import training_step
-from benchmark.models import NetworkPlan
+from benchmark.networks.resnet import NetworkPlan
 from methods.base import Batch
 
 # Test folders are no packages.

@@ -9,9 +9,8 @@ from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.data.load import load_training
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.models import NetworkPlan
-from benchmark.training.frozen import set_trainable
-from benchmark.training.schedule import learning_rate, make_optimizer
+from benchmark.networks.resnet import NetworkPlan
+from benchmark.training.schedule import learning_rate, make_optimizer, set_trainable
 from methods.base import Batch, Target, WeightForm
 from tests.cheats.base import BATCH
 from tests.cheats.plateau_method import Plateaus

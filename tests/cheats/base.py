@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from benchmark.attacks import pgd
 from benchmark.data.load import load_training
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.models import NetworkPlan, plain_conv
+from benchmark.networks.resnet import NetworkPlan, plain_conv
 
 EPSILON = 32 / 255  # the data set's own
 BATCH, SIDE = 64, 8

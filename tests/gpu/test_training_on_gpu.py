@@ -9,8 +9,8 @@ import torch
 
 from benchmark.bench.steps import CASES, training_step
 from benchmark.data.load import load_training
-from benchmark.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
-from benchmark.settings import EvaluationSpec
+from benchmark.suite.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
+from benchmark.suite.settings import EvaluationSpec
 from benchmark.training.compiling import WORTHWHILE_STEPS, compile_network
 from benchmark.training.loop import train
 from methods.edge_popup import EdgePopup

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from benchmark.models import prunable_sizes
+from benchmark.networks.resnet import prunable_sizes
 from methods.allocation import allocate, weight_budget
 
 # ResNet34, ten classes, one hundredth of the weights kept: group -> counts at p = 0, 0.1, 0.5, 1. Equal layers may

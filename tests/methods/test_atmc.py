@@ -8,7 +8,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 from benchmark.training.schedule import learning_rate
 from methods.allocation import allocate, weight_budget
 from methods.atmc import Atmc, admm_layers

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 
 import pytest
 
-from benchmark.models import WIDTH_STEPS, convolutions, prunable_sizes
+from benchmark.networks.resnet import WIDTH_STEPS, convolutions, prunable_sizes
 from methods.allocation import allocate, weight_budget
 from methods.at import AT
 from methods.base import Target

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 from benchmark.training.schedule import learning_rate, make_optimizer
 from methods.allocation import allocate, weight_budget
 from methods.base import Target

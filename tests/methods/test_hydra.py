@@ -7,7 +7,7 @@ from dataclasses import asdict
 import pytest
 import torch
 
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 from methods.allocation import allocate, weight_budget
 from methods.base import Target
 from methods.hydra import Hydra, scores_from_weights

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 from benchmark.training.objectives import HalfCleanObjective, TradesObjective
 from methods.atmc import Atmc
 from methods.base import Target

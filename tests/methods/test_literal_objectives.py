@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmark.training.fast_objective import FastObjective, PerturbationStore, SoftTarget
 from benchmark.training.objectives import TradesObjective
-from benchmark.training.stored import FastObjective, PerturbationStore, SoftTarget
 from methods.at import AT
 from methods.base import Target
 

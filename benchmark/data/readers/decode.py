@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from benchmark.data.readers.picture import Picture, decode_picture
 from benchmark.errors import UserError
-from benchmark.interpreters import module_command, module_environment
+from benchmark.runtime.interpreters import module_command, module_environment
 
 # One task of a few milliseconds; a task per image would cost more in hand-over than in decoding.
 _CHUNK = 256

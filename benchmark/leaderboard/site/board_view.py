@@ -8,13 +8,13 @@ from functools import cached_property
 
 from markupsafe import Markup
 
-from benchmark.leaderboard.classes import SIZE_CLASSES, SizeClass
-from benchmark.leaderboard.rows import Front, Row
-from benchmark.leaderboard.site.names import row_path, run_ids, safe_json
+from benchmark.leaderboard.board.classes import SIZE_CLASSES, SizeClass
+from benchmark.leaderboard.board.rows import Front, Row
+from benchmark.leaderboard.board.tables import PRESETS, Board
+from benchmark.leaderboard.formats import allocation, architecture, clipped, short
+from benchmark.leaderboard.site.labels import COLUMNS, PRESET_WORDS, REPORTED
+from benchmark.leaderboard.site.links import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
-from benchmark.leaderboard.site.words import COLUMNS, PRESET_WORDS, REPORTED
-from benchmark.leaderboard.tables import PRESETS, Board
-from benchmark.leaderboard.text import allocation, architecture, clipped, short
 from benchmark.results.evaluation import HEALTH_ORDER
 
 _MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions

@@ -13,19 +13,12 @@ from statistics import mean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.leaderboard.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
-from benchmark.leaderboard.compare import p_text, wide_text
-from benchmark.leaderboard.figure_list import Figure
-from benchmark.leaderboard.paper_ranking import PaperRanking
-from benchmark.leaderboard.paper_tables import PaperTable
-from benchmark.leaderboard.site import words
-from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
-from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
-from benchmark.leaderboard.site.names import Places, artifact_link, checks_link, later_ids, record_link, row_path
-from benchmark.leaderboard.site.rerun import rerun
-from benchmark.leaderboard.site.row_view import broken_by_opponent, counts, neighbours, settings, spelled
-from benchmark.leaderboard.tables import Board
-from benchmark.leaderboard.text import (
+from benchmark.files.text import visible
+from benchmark.leaderboard.board.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
+from benchmark.leaderboard.board.compare import p_text, wide_text
+from benchmark.leaderboard.board.tables import Board
+from benchmark.leaderboard.figure_plans.list import Figure
+from benchmark.leaderboard.formats import (
     GENERATED,
     allocation,
     amount,
@@ -37,7 +30,14 @@ from benchmark.leaderboard.text import (
     printable,
     short,
 )
-from benchmark.plain_text import visible
+from benchmark.leaderboard.paper.ranking import PaperRanking
+from benchmark.leaderboard.paper.tables import PaperTable
+from benchmark.leaderboard.site import labels
+from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
+from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
+from benchmark.leaderboard.site.links import Places, artifact_link, checks_link, later_ids, record_link, row_path
+from benchmark.leaderboard.site.rerun import rerun
+from benchmark.leaderboard.site.row_view import broken_by_opponent, counts, neighbours, settings, spelled
 from benchmark.results.invariants import doubts
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -163,7 +163,7 @@ def _environment() -> Environment:
         "spelled": spelled,
         "strategy": strategy,
         "wide_text": wide_text,
-        "words": words,
+        "labels": labels,
     }
     return environment
 

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from benchmark.leaderboard.rows import Front, Row
-from benchmark.leaderboard.site.axes import Box, grid, linear, log_ticks, logarithmic, ticks
-from benchmark.leaderboard.text import amount, percent
+from benchmark.leaderboard.board.rows import Front, Row
+from benchmark.leaderboard.formats import amount, percent
+from benchmark.leaderboard.site.svg_axes import Box, grid, linear, log_ticks, logarithmic, ticks
 
 _WIDTH, _HEIGHT = 640, 320
 _BOX = Box(left=44, top=30, right=_WIDTH - 26, bottom=_HEIGHT - 40)

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.experiment import Experiment
 from benchmark.results.record import Record
+from benchmark.suite.experiment import Experiment
 from methods import BUILT_IN
 
 _BASE = "default"  # a suite of which nothing is left: all that its experiments depend on is overridden

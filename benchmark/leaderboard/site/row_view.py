@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from markupsafe import Markup, escape
 from pydantic import JsonValue
 
-from benchmark.leaderboard.rows import Row
+from benchmark.leaderboard.board.rows import Row
+from benchmark.leaderboard.formats import printable
 from benchmark.leaderboard.site.board_view import BoardView, Entry
-from benchmark.leaderboard.site.names import run_ids
-from benchmark.leaderboard.site.words import ATTACK_WORDS
-from benchmark.leaderboard.text import printable
+from benchmark.leaderboard.site.labels import ATTACK_WORDS
+from benchmark.leaderboard.site.links import run_ids
 from benchmark.results.evaluation import OPPONENT
 from benchmark.results.record import Record
 

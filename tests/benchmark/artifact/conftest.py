@@ -16,7 +16,7 @@ from benchmark.artifact import container
 from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.errors import UserError
-from benchmark.models import convolutions, plain_conv
+from benchmark.networks.resnet import convolutions, plain_conv
 
 
 @pytest.fixture(scope="session")

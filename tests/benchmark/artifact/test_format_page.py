@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmark.architectures import SHAPES
 from benchmark.artifact.container import DTYPES, read
 from benchmark.artifact.manifest import Manifest
 from benchmark.artifact.unpack import unpack
+from benchmark.networks.shapes import SHAPES
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "artifact-format.md").read_text(encoding="utf-8")
 

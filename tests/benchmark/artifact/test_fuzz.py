@@ -15,7 +15,7 @@ from benchmark.artifact import container
 from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.errors import UserError
-from benchmark.models import NetworkPlan
+from benchmark.networks.resnet import NetworkPlan
 
 FILES = 10_000
 NUMBERS = (0, 1, 2, 7, 127, 128, 255, 65_535, 2**24, 2**31 - 1, 2**31, 2**32 - 1)

@@ -17,7 +17,7 @@ from benchmark.artifact import container
 from benchmark.artifact.container import MAX_BYTES
 from benchmark.artifact.unpack import read_artifact, unpack
 from benchmark.errors import UserError
-from benchmark.models import NetworkPlan
+from benchmark.networks.resnet import NetworkPlan
 
 PLAN = NetworkPlan("resnet6", 10, (0.5,), (0.25,), 1 / 16)
 

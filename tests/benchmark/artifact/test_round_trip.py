@@ -12,12 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from benchmark.architectures import SHAPES
 from benchmark.artifact.container import DTYPES
 from benchmark.artifact.measure import BadExport
 from benchmark.artifact.pack import pack, write_artifact
 from benchmark.artifact.unpack import read_artifact, unpack
-from benchmark.models import NetworkPlan, ResNet
+from benchmark.networks.resnet import NetworkPlan, ResNet
+from benchmark.networks.shapes import SHAPES
 from methods import BUILT_IN, load_method_class
 from methods.at import AT
 from methods.base import Target

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmark.evaluation.opponent import LEAKY, hard_label_of, leaky_bpda_of
+from benchmark.evaluation.opponent.checks import LEAKY, hard_label_of, leaky_bpda_of
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.verdicts import pack_verdicts
 from benchmark.submission.opponent import unbroken_by_opponent

@@ -12,16 +12,16 @@ from torch import nn
 from benchmark.bench import attack_times, cases, measure, timing
 from benchmark.bench.attack_times import autoattack_times, evaluation_times, unbreakable
 from benchmark.bench.cases import Case, affordable, load_yardstick, suite_cases, usual_cases
-from benchmark.bench.measured import ConvolutionRate, Machine, Measurement, load_measurement
 from benchmark.bench.peak import convolution_rates, memory_rate
 from benchmark.bench.suite_steps import experiment_step
 from benchmark.bench.timing import fastest, medians
-from benchmark.bench.work import work_of
 from benchmark.data.hashes import LocalData
 from benchmark.evaluation.progress import attack_costs
-from benchmark.grid import plan
-from benchmark.models import network_plan, plain_conv
-from benchmark.registry import resolve
+from benchmark.networks.resnet import network_plan, plain_conv
+from benchmark.planning.measured import ConvolutionRate, Machine, Measurement, load_measurement
+from benchmark.planning.states import plan
+from benchmark.planning.work import work_of
+from benchmark.suite.registry import resolve
 from methods.layers import compressed_layers
 
 CPU = torch.device("cpu")

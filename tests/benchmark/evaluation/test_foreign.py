@@ -282,7 +282,7 @@ def test_a_network_that_changes_itself_comes_back_as_it_was_also_after_an_error(
 
 
 def test_a_network_of_this_project_keeps_its_layout_too(make_plan, state_of):
-    from benchmark.models import plain_conv
+    from benchmark.networks.resnet import plain_conv
 
     network = make_plan(mean=(0.3,), std=(0.4,))(conv=plain_conv, norm=nn.BatchNorm2d).eval()
     before = state_of(network)

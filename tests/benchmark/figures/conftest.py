@@ -14,8 +14,8 @@ from torch import nn
 
 from benchmark.artifact.pack import pack
 from benchmark.figures.draw import draw_figures
-from benchmark.leaderboard.tables import boards
-from benchmark.models import NetworkPlan, convolutions, plain_conv
+from benchmark.leaderboard.board.tables import boards
+from benchmark.networks.resnet import NetworkPlan, convolutions, plain_conv
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, save_record, write_model

@@ -6,16 +6,16 @@ from itertools import combinations
 
 import pytest
 
-from benchmark.catalogue import CONFIGS
 from benchmark.figures.ablations import draw_options, draw_rates
 from benchmark.figures.style import house_style
-from benchmark.leaderboard.figure_boards import plan_figures
-from benchmark.leaderboard.figure_options import DEFAULTS, FIGURES, option_plans
-from benchmark.leaderboard.tables import boards
-from benchmark.registry import resolve
+from benchmark.files.places import CONFIGS
+from benchmark.leaderboard.board.tables import boards
+from benchmark.leaderboard.figure_plans.boards import plan_figures
+from benchmark.leaderboard.figure_plans.options import DEFAULTS, FIGURES, option_plans
 from benchmark.results.statistics import wilson
 from benchmark.results.verdicts import pack_verdicts
-from benchmark.suite import expand, load_suite
+from benchmark.suite.registry import resolve
+from benchmark.suite.suite import expand, load_suite
 from methods import BUILT_IN
 from methods.edge_popup import EdgePopup
 

@@ -25,10 +25,10 @@ from benchmark.figures.fronts import draw_front
 from benchmark.figures.lines import draw_training
 from benchmark.figures.masks import BLUE, BOTH, ORANGE, RULE, WHITE, bar_image, mask_image
 from benchmark.figures.style import drawable, house_style, looks, new_figure, to_png
-from benchmark.leaderboard.figure_boards import plan_figures
-from benchmark.leaderboard.figure_list import FIGURES, load_figures
-from benchmark.leaderboard.figure_plan import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
-from benchmark.leaderboard.tables import boards
+from benchmark.leaderboard.board.tables import boards
+from benchmark.leaderboard.figure_plans.boards import plan_figures
+from benchmark.leaderboard.figure_plans.data import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
+from benchmark.leaderboard.figure_plans.list import FIGURES, load_figures
 from benchmark.results.store import artifact_path
 
 

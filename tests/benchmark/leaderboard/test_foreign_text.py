@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.leaderboard.bibtex_page import to_bibtex
-from benchmark.leaderboard.compare import compare_text
-from benchmark.leaderboard.csv_page import to_csv
-from benchmark.leaderboard.json_page import to_json
-from benchmark.leaderboard.latex_page import to_latex
-from benchmark.leaderboard.markdown_page import to_markdown
+from benchmark.leaderboard.board.compare import compare_text
+from benchmark.leaderboard.board.state import state_of
+from benchmark.leaderboard.board.tables import boards
+from benchmark.leaderboard.pages.bibtex import to_bibtex
+from benchmark.leaderboard.pages.csv_file import to_csv
+from benchmark.leaderboard.pages.json_file import to_json
+from benchmark.leaderboard.pages.latex import to_latex
+from benchmark.leaderboard.pages.markdown import to_markdown
+from benchmark.leaderboard.pages.terminal import to_terminal
 from benchmark.leaderboard.site.pages import site_pages
-from benchmark.leaderboard.state import state_of
-from benchmark.leaderboard.tables import boards
-from benchmark.leaderboard.terminal import to_terminal
 from benchmark.results.record import Record
 
 # Test folders are no packages (importmode=importlib), hence no import.

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark.cli import app
+from benchmark.cli.main import app
 from benchmark.errors import UserError
 from benchmark.leaderboard.render import check_pages, write_pages
 from benchmark.results.rechecks import rechecked_path, save_rechecked

@@ -12,10 +12,10 @@ def test_results_and_leaderboard_leave_torch_and_scipy_alone():
         "benchmark.results.store",
         "benchmark.results.statistics",
         "benchmark.leaderboard",
-        "benchmark.leaderboard.compare",
-        "benchmark.leaderboard.find",
+        "benchmark.leaderboard.board.compare",
+        "benchmark.leaderboard.board.find",
         "benchmark.leaderboard.render",
-        "benchmark.leaderboard.tables",
+        "benchmark.leaderboard.board.tables",
     ]
     code = f"import sys, {', '.join(modules)}; sys.exit(bool({{'torch', 'pandas', 'scipy'}} & set(sys.modules)))"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True)

@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from benchmark.cli import app
-from benchmark.leaderboard.reference import load_reported
+from benchmark.cli.main import app
+from benchmark.leaderboard.board.reference import load_reported
+from benchmark.leaderboard.board.tables import boards
+from benchmark.leaderboard.formats import GENERATED
 from benchmark.leaderboard.render import check_pages, pages, to_csv, to_markdown, to_terminal, write_pages
-from benchmark.leaderboard.tables import boards
-from benchmark.leaderboard.text import GENERATED
 from benchmark.results.store import artifact_path, save_record
 
 REFERENCE = Path(__file__).parents[3] / "leaderboards" / "reference"

@@ -7,7 +7,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
-from benchmark.catalogue import LEADERBOARDS
+from benchmark.files.places import LEADERBOARDS
 from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts

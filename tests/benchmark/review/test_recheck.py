@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file
 
 from benchmark.errors import UserError
-from benchmark.evaluation.opponent import OpponentResult
-from benchmark.evaluation.verdict import Check
+from benchmark.evaluation.health.verdict import Check
+from benchmark.evaluation.opponent.checks import OpponentResult
 from benchmark.results.challenges import best_known_records, load_challenges
 from benchmark.results.rechecks import load_rechecks
 from benchmark.results.store import record_path, save_record

@@ -18,14 +18,14 @@ from typer.testing import CliRunner, Result
 from benchmark.__main__ import app
 from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import Artifact, unpack
-from benchmark.experiment import Experiment
-from benchmark.hashing import tensors_sha256
 from benchmark.results.evaluation import OPPONENT
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts
+from benchmark.runtime.hashing import tensors_sha256
 from benchmark.submission.sample import candidates, sample_seed
 from benchmark.submission.schema import Submission
 from benchmark.submission.verifying import Outcome, VerifyRequest, verify
+from benchmark.suite.experiment import Experiment
 
 METHOD = '''"""Adversarial training under another name."""
 

@@ -13,7 +13,7 @@ import torch
 
 from benchmark.data.load import load_test
 from benchmark.evaluation.accuracy import prepare
-from benchmark.evaluation.opponent import HARD_LABEL, LEAKY
+from benchmark.evaluation.opponent.checks import HARD_LABEL, LEAKY
 from benchmark.results.evaluation import CASCADE, CHECKS, OPPONENT, EvaluationPart
 from benchmark.results.record import Record
 from benchmark.results.verdicts import pack_verdicts

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from benchmark.models import convolutions
+from benchmark.networks.resnet import convolutions
 from benchmark.results.record import Record
 from benchmark.submission import remeasure, replay, sample
 from benchmark.submission.files import LIMITS
@@ -83,7 +83,7 @@ def test_a_protocol_that_leads_elsewhere_is_refused(forger):
     assert "schema: record.json: the file: Value error, protocol is" in forger.reasons()
 
 
-@pytest.mark.parametrize("name", ["../../benchmark/cli.py", "/etc/cron.py", "mine.sh", "m\u0456ne.py", ".py"])
+@pytest.mark.parametrize("name", ["../../benchmark/cli/main.py", "/etc/cron.py", "mine.sh", "m\u0456ne.py", ".py"])
 def test_a_method_file_that_leads_elsewhere_is_refused(method_forger, name):
     fields = method_forger.read("submission.json")
     fields["source"]["file"] = name

@@ -7,8 +7,8 @@ import random
 import numpy as np
 import pytest
 
-from benchmark.evaluation.attack_checks import LEFT_UNBOUNDED, MORE_STEPS, NEWLY_BROKEN
-from benchmark.evaluation.verdict import Check, judge_share
+from benchmark.evaluation.health.attack_checks import LEFT_UNBOUNDED, MORE_STEPS, NEWLY_BROKEN
+from benchmark.evaluation.health.verdict import Check, judge_share
 from benchmark.results.evaluation import CheckPart, EvaluationPart, PgdPart
 from benchmark.submission import slow_health
 from benchmark.submission.claim import Claim

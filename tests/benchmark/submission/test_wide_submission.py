@@ -6,7 +6,7 @@ import json
 import shutil
 
 from benchmark.data.load import load_test
-from benchmark.evaluation.wide import widen
+from benchmark.evaluation.further_images import widen
 from benchmark.results.record import Record
 from benchmark.results.store import load_records, save_record
 from benchmark.results.verdicts import pack_verdicts, unpack_verdicts

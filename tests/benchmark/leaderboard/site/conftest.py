@@ -11,14 +11,14 @@ from typing import Any
 
 import pytest
 
-from benchmark.leaderboard.claims import Claim, RankingSpec, answers
-from benchmark.leaderboard.figure_list import Figure
-from benchmark.leaderboard.find import cell_of
-from benchmark.leaderboard.paper_ranking import paper_ranking
-from benchmark.leaderboard.paper_tables import PaperCell, PaperTable
-from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.board.claims import Claim, RankingSpec, answers
+from benchmark.leaderboard.board.find import cell_of
+from benchmark.leaderboard.board.reference import ReportedRow
+from benchmark.leaderboard.board.tables import Board, boards
+from benchmark.leaderboard.figure_plans.list import Figure
+from benchmark.leaderboard.paper.ranking import paper_ranking
+from benchmark.leaderboard.paper.tables import PaperCell, PaperTable
 from benchmark.leaderboard.site.pages import site_pages
-from benchmark.leaderboard.tables import Board, boards
 from benchmark.results.record import Record
 
 # Test folders are no packages (importmode=importlib), hence no import.

@@ -57,7 +57,7 @@ def test_every_committed_record_has_its_command():
 
 def changed(config, **changes):
     """Return the first committed record with a changed config, and the run that fits it."""
-    from benchmark.experiment import Experiment
+    from benchmark.suite.experiment import Experiment
 
     fields = json.loads(RECORDS[0].model_dump_json())
     fields["provenance"]["config"] = config | changes

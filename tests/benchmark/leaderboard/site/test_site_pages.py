@@ -13,13 +13,13 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.leaderboard.figure_list import Figure
-from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.board.reference import ReportedRow
+from benchmark.leaderboard.board.tables import boards
+from benchmark.leaderboard.figure_plans.list import Figure
+from benchmark.leaderboard.site.labels import COLUMNS, QUICK_IMAGES, REPORTED
 from benchmark.leaderboard.site.pages import site_pages
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.leaderboard.site.row_view import counts
-from benchmark.leaderboard.site.words import COLUMNS, QUICK_IMAGES, REPORTED
-from benchmark.leaderboard.tables import boards
 from benchmark.results.challenges import Challenge
 from benchmark.review import reproducing
 

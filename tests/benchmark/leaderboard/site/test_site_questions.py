@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 
-from benchmark.leaderboard.claims import Claim, RankingSpec, answers
-from benchmark.leaderboard.paper_ranking import PaperRanking
-from benchmark.leaderboard.reference import ReportedRow
+from benchmark.leaderboard.board.claims import Claim, RankingSpec, answers
+from benchmark.leaderboard.board.reference import ReportedRow
+from benchmark.leaderboard.board.tables import boards
+from benchmark.leaderboard.paper.ranking import PaperRanking
 from benchmark.leaderboard.site.pages import site_pages
-from benchmark.leaderboard.tables import boards
 
 PAGE = "site/questions.html"
 PROTOCOL = "cifar10-linf-8_255-aa-standard-100"

@@ -1,0 +1,1 @@
+"""Attacks for networks that were built to mislead the standard ones."""

@@ -1,0 +1,101 @@
+"""The attack package behind a few functions: its standard attack, its checks, and its side effects contained."""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.evaluation.fast import Attacked, compacted
+from benchmark.results.evaluation import CASCADE
+
+PACKAGE = "pyautoattack"
+
+
+def package_version() -> str:
+    """Return the installed version of the attack package."""
+    return version(PACKAGE)
+
+
+def standard_attack(
+    attacked: Attacked, *, epsilon: float, seed: int, targets: int, queries: int, device: torch.device
+) -> Any:
+    """Return the package's standard attack; on a folded network in the form that computes less.
+
+    `queries` are those of Square, of which the standard has 5,000.
+    """
+    from pyautoattack import AutoAttack
+
+    adversary = AutoAttack(attacked, eps=epsilon, norm="Linf", version="standard", seed=seed, device=device)
+    adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = targets
+    adversary.fab.targeted = True
+    adversary.square.n_queries = queries
+    if attacked.folded:
+        from benchmark.evaluation.fab_targets import FabTargets
+
+        for attack in (adversary.apgd, adversary.apgd_targeted):
+            attack.attack_single_run = compacted(attack, attacked)
+        adversary.fab = FabTargets(adversary.fab, attacked)
+    return adversary
+
+
+def check_network(adversary: Any, model: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> None:
+    """Make the package's checks of the network, which a plain call makes at its beginning."""
+    from pyautoattack import checks
+
+    checks.funcs.update(dict.fromkeys(checks.funcs, 0))  # otherwise one dynamic network accuses all after it
+    checks.check_randomized(model, images, labels, bs=len(images), logger=adversary.logger)
+    classes = checks.check_range_output(model, images, logger=adversary.logger)
+    checks.check_dynamic(model, images, False, logger=adversary.logger)
+    targets = adversary.fab.n_target_classes
+    checks.check_n_classes(classes, CASCADE, targets, targets, logger=adversary.logger)
+
+
+def check_square(adversary: Any, after: dict[str, Tensor]) -> None:
+    """Make the package's last check: Square should find next to nothing that the gradients missed."""
+    from pyautoattack import checks
+
+    shares = {attack: float(robust.double().mean()) for attack, robust in after.items()}
+    checks.check_square_sr(shares, logger=adversary.logger)
+
+
+@contextmanager
+def contained(device: torch.device) -> Iterator[None]:
+    """Restore torch's global generators and the tracing function: the package reseeds and removes them."""
+    trace = sys.gettrace()
+    try:
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            yield
+    finally:
+        sys.settrace(trace)
+
+
+@contextmanager
+def logged_warnings(report: Callable[[str], None]) -> Iterator[None]:
+    """Pass each kind of warning of the package (random or vanishing gradients, odd logits) to `report` once."""
+    logger = logging.getLogger("auto-attack")
+    told: set[str] = set()
+
+    class Forward(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            message = record.getMessage()
+            kind = re.sub(r"[0-9.]+", "#", message)  # counts of zero gradients differ from batch to batch
+            if kind not in told:
+                told.add(kind)
+                report(f"autoattack  warning: {message}")
+
+    handler, propagate = Forward(logging.WARNING), logger.propagate
+    logger.addHandler(handler)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagate

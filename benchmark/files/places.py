@@ -1,0 +1,9 @@
+"""Where the project's own folders lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+LEADERBOARDS = ROOT / "leaderboards"

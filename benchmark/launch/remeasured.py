@@ -1,0 +1,105 @@
+"""Networks that stand in a record already: what of them is taken over, so that only what is new is measured."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import JsonValue
+
+from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.data.hashes import DataHashes
+from benchmark.data.load import TestData, TrainingData
+from benchmark.errors import UserError
+from benchmark.results.evaluation import EvaluationPart
+from benchmark.results.parts import ProvenancePart
+from benchmark.results.record import Record
+from benchmark.results.store import artifact_path, artifact_problem, record_path
+from benchmark.suite.experiment import Experiment
+
+_WIDENED = "PGD on further images was added to this record"
+
+
+def is_attacked(record: Record, experiment: Experiment) -> bool:
+    """Tell whether a record of the same training run was evaluated as the experiment asks, PGD's further images aside.
+
+    These, `evaluation.pgd.images`, change nothing in what is measured on the protocol's images.
+    """
+    asked = experiment.evaluation.model_dump(mode="json")
+    return _without_further_images(record.provenance.config.get("evaluation")) == _without_further_images(asked)
+
+
+def _without_further_images(evaluation: JsonValue) -> JsonValue:
+    pgd = evaluation.get("pgd") if isinstance(evaluation, dict) else None
+    if not isinstance(evaluation, dict) or not isinstance(pgd, dict):
+        return evaluation
+    return evaluation | {"pgd": {name: value for name, value in pgd.items() if name != "images"}}
+
+
+def widening_note(provenance: ProvenancePart) -> str:
+    """Return the note of a record to which PGD on further images was added."""
+    commit = f" at commit {provenance.git_commit}" if provenance.git_commit else ""
+    dirty = " with uncommitted changes" if provenance.git_dirty else ""
+    return f"{_WIDENED} on {provenance.started[:10]}{commit}{dirty}"
+
+
+def other_data_reason(out: Path, records: Iterable[Record], hashes: DataHashes) -> str:
+    """Return why records below `out` keep their run from being run on data of these hashes; empty if all fit."""
+    for record in records:
+        dataset = record.dataset
+        for part, was, now in (
+            ("training", dataset.train_sha256, hashes.train),
+            ("test", dataset.test_sha256, hashes.test),
+        ):
+            if was != now:
+                return (
+                    f"{record_path(out, record.protocol, record.run)} was made from other {part} images or labels of "
+                    f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); pass the folder of the "
+                    "record's data as --data-dir, or another --out to begin anew"
+                )
+    return ""
+
+
+def other_data_warning(records: Iterable[Record], hashes: DataHashes) -> str:
+    """Return that a board will not rank a run of these data beside some records; empty if it will."""
+    made_from = [DataHashes(record.dataset.train_sha256, record.dataset.test_sha256) for record in records]
+    if not (others := sum(other != hashes for other in made_from)):
+        return ""
+    return (
+        f"{others} of {len(made_from)} records there were made from other data of this name, beside which no board "
+        "ranks it; pass another --out"
+    )
+
+
+def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:
+    """Return the network that a record was measured on.
+
+    Raises:
+        UserError: if it was trained on other images, or its file is not the one that was measured.
+    """
+    if data.sha256 != known.dataset.train_sha256:
+        raise UserError(_other_images(known, "trained"))
+    if problem := artifact_problem(out, known):
+        raise UserError(f"{known.run} stands on {known.protocol}, but {problem}; put the file back")
+    return read_artifact(artifact_path(out, known.run))
+
+
+def known_evaluation(known: Record, experiment: Experiment, test: TestData) -> EvaluationPart | None:
+    """Return what a record tells of the protocol's images if it is what the experiment asks for, otherwise None.
+
+    Raises:
+        UserError: if it was made on other images.
+    """
+    if not is_attacked(known, experiment):
+        return None
+    if test.sha256 != known.dataset.test_sha256:
+        raise UserError(_other_images(known, "attacked"))
+    notes = [note for note in known.evaluation.notes if not note.startswith(_WIDENED)]
+    return known.evaluation.model_copy(update={"wide": None, "notes": notes})
+
+
+def _other_images(known: Record, what: str) -> str:
+    return (
+        f"{known.run} stands on {known.protocol} and was {what} on other images of {known.dataset.name} than those of "
+        "--data-dir; give the folder with those images, or another --out to begin anew"
+    )

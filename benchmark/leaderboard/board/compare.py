@@ -1,0 +1,240 @@
+"""What `compare` prints: two rows side by side, and whether the same test images show one of them to be better."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from statistics import mean
+
+import numpy as np
+
+from benchmark.errors import UserError
+from benchmark.leaderboard.board.find import cell_of
+from benchmark.leaderboard.formats import amount, percent, printable, short
+from benchmark.results.evaluation import wide_parts
+from benchmark.results.invariants import violations
+from benchmark.results.record import Record
+from benchmark.results.statistics import (
+    SIGNIFICANCE,
+    PairedTest,
+    Verdicts,
+    accuracy_interval,
+    images_needed,
+    mcnemar,
+    pair_seeds,
+)
+
+WIDTH = 118
+LISTED = 20  # images of each side that are named
+_MEASURES: tuple[tuple[str, Callable[[Record], Verdicts]], ...] = (
+    ("clean", lambda record: record.evaluation.right("clean")),
+    ("PGD", lambda record: record.evaluation.right("pgd")),
+    ("AutoAttack", lambda record: record.evaluation.right("autoattack")),
+    ("robust", lambda record: record.evaluation.right("robust")),
+)
+_COLUMNS = (7, 16, 7, 16, 7, 16, 8)
+
+
+def compare_text(a: list[Record], b: list[Record]) -> str:
+    """Compare two rows image by image, in lines of at most 118 characters; the last sentence is the conclusion.
+
+    Args:
+        a: records of one row that differ in their seeds only.
+        b: those of another row. The k-th seed is paired with the k-th; seeds beyond the other's number are left out.
+
+    Raises:
+        UserError: if the rows have different protocols or were measured on different test images.
+    """
+    everything = [*a, *b]
+    if len({record.protocol for record in everything}) > 1:
+        raise UserError("rows of different protocols are never compared; evaluate both under one protocol.")
+    if len({record.dataset.test_sha256 for record in everything}) > 1:
+        raise UserError("the rows were measured on different test images; evaluate both on the same data.")
+    seeds = min(len(a), len(b))
+    blocks = [_names(a, b), *_notes(a, b)]
+    a, b = a[:seeds], b[:seeds]
+    wide = [_wrapped(text)] if (text := wide_text(a, b)) else []
+    test = mcnemar(*pair_seeds(_robust(a), _robust(b)))
+    blocks += [_accuracies(a, b), _images(a, b, test), _costs(a, b), *wide, _wrapped(_caveat(seeds))]
+    return "\n\n".join([*blocks, _wrapped(_conclusion(test, _robust(a), _robust(b)))]) + "\n"
+
+
+def _names(a: list[Record], b: list[Record]) -> str:
+    lines = [f"{side}: {cell_of(row[0])}, {_seeds(row)}" for side, row in (("A", a), ("B", b))]
+    lines.append(f"Protocol: {a[0].protocol}, {a[0].evaluation.n_images} test images, the same for both")
+    return "\n".join(_wrapped(line) for line in lines)
+
+
+def _notes(a: list[Record], b: list[Record]) -> list[str]:
+    """Return what a reader must know before the numbers; none in the plain case."""
+    lines = [
+        f"The board refuses {side}, seed {record.seed}: {'; '.join(reasons)}."
+        for side, row in (("A", a), ("B", b))
+        for record in row
+        if (reasons := violations(record))
+    ]
+    if a[0].preset != b[0].preset:
+        lines.append(f"A is of the preset {a[0].preset}, B of {b[0].preset}: boards rank them apart.")
+    attacked = [all(record.evaluation.opposed for record in row) for row in (a, b)]
+    if attacked[0] != attacked[1]:
+        one, other = ("A", "B") if attacked[0] else ("B", "A")
+        lines.append(
+            f"The opponent's attacks were run on {one} and not on {other}, whose robust accuracy is without them: "
+            "`python -m benchmark recheck` runs them."
+        )
+    if len({record.dataset.train_sha256 for record in (*a, *b)}) > 1:
+        lines.append("The rows were trained on different images or labels: a board ranks one of them only.")
+    if len(a) != len(b):
+        few = min(len(a), len(b))
+        lines.append(
+            f"The rows have different numbers of seeds. Compared below: A, {_seeds(a[:few])}; B, {_seeds(b[:few])}."
+        )
+    return ["\n".join(_wrapped(line) for line in lines)] if lines else []
+
+
+def _accuracies(a: list[Record], b: list[Record]) -> str:
+    lines = [_line("percent right", ["A", "95% interval", "B", "95% interval", "A - B", "95% interval", "p"])]
+    for name, verdicts in _MEASURES:
+        rows = [verdicts(record) for record in a], [verdicts(record) for record in b]
+        test = mcnemar(*pair_seeds(*rows))
+        cells = [cell for row in rows for cell in (percent(_accuracy(row)), _interval(accuracy_interval(row), ""))]
+        cells += [f"{100 * test.difference:+.2f}", _interval(test.interval, "+"), p_text(test.p_value)]
+        lines.append(_line(name, cells))
+    seeds = len(a)
+    told = "Wilson's" if seeds == 1 else "a bootstrap over seeds and images"
+    legend = (
+        "robust: right on the clean image and under every attack. p: exact McNemar test. Intervals of A and B: "
+        f"{told}; of the difference: Newcombe's for pairs, slightly narrower than the exact test would have it."
+    )
+    return "\n".join([*lines, _wrapped(legend)])
+
+
+def _images(a: list[Record], b: list[Record], test: PairedTest) -> str:
+    unit = "images" if len(a) == 1 else f"pairs of image and seed ({len(a)} x {a[0].evaluation.n_images})"
+    lines = [f"Robust {unit}: both {test.both}, only A {test.only_a}, only B {test.only_b}, neither {test.neither}."]
+    held_a, held_b = (np.stack(_robust(row)) for row in (a, b))
+    for name, other, mine, theirs in (("A", "B", held_a, held_b), ("B", "A", held_b, held_a)):
+        who = f"only {name}" if len(a) == 1 else f"every seed of {name} and none of {other}"
+        indices = np.flatnonzero(mine.all(axis=0) & ~theirs.any(axis=0)).tolist()
+        lines.append(f"Held by {who}: {_some(indices)}")
+    lines.append("Numbers are positions in the protocol's fixed order of test images, from 0.")
+    return "\n".join(_wrapped(line) for line in lines)
+
+
+def wide_text(a: Sequence[Record], b: Sequence[Record]) -> str:
+    """Return the test for PGD on more images than the protocol's of as many seeds of either row, as one paragraph.
+
+    Empty if a record has no such verdicts, or they are of other images.
+    """
+    parts = wide_parts(record.evaluation for record in (*a, *b))
+    if not parts:
+        return ""
+    held = [part.right("pgd") for part in parts[: len(a)]], [part.right("pgd") for part in parts[len(a) :]]
+    told = [
+        f"{name} {percent(_accuracy(row))} ({_interval(accuracy_interval(row), '')})"
+        for name, row in zip("AB", held, strict=True)
+    ]
+    shown = _conclusion(mcnemar(*pair_seeds(*held)), *held)
+    return f"PGD on {parts[0].n_images:,} images, percent right: {', '.join(told)}. {shown}"
+
+
+def _costs(a: list[Record], b: list[Record]) -> str:
+    cells: list[tuple[str, Callable[[list[Record]], str]]] = [
+        ("preset", lambda row: row[0].preset),
+        ("size", _size),
+        ("density", lambda row: short(mean(record.compression.density for record in row))),
+        ("training passes", lambda row: amount(mean(record.training.passes for record in row))),
+    ]
+    if len(a) > 1:
+        cells.append(("robust by seed", _by_seed))
+    lines = [f"{'':<16}  {'A':<48}  B"] + [f"{name:<16}  {tell(a):<48}  {tell(b)}" for name, tell in cells]
+    return "\n".join(printable(line)[:WIDTH].rstrip() for line in lines)
+
+
+def _size(row: list[Record]) -> str:
+    return f"{round(mean(record.artifact.size_bytes for record in row)):,} bytes"
+
+
+def _robust(row: list[Record]) -> list[Verdicts]:
+    return [record.evaluation.right("robust") for record in row]
+
+
+def _by_seed(row: list[Record]) -> str:
+    return ", ".join(percent(record.evaluation.best_known_accuracy) for record in row)
+
+
+def _caveat(seeds: int) -> str:
+    if seeds == 1:
+        return "The test is about these two networks, one seed of each: a second training of either may differ."
+    return (
+        f"The test pools {seeds} seeds as if every pair of image and seed were independent. Where the seeds of one row "
+        "differ as much as the rows do, it is too sure of itself."
+    )
+
+
+def _conclusion(test: PairedTest, a: Sequence[Verdicts], b: Sequence[Verdicts]) -> str:
+    """Return in one sentence what the test of the verdicts of as many seeds of either row shows."""
+    seeds = len(a)
+    unit = "images" if seeds == 1 else "pairs of image and seed"
+    p = f"exact McNemar p = {p_text(test.p_value)}"
+    if test.p_value < SIGNIFICANCE:
+        a_leads = test.difference > 0
+        better, worse = ("A", "B") if a_leads else ("B", "A")
+        more, less = (test.only_a, test.only_b) if a_leads else (test.only_b, test.only_a)
+        doubt = f"leads, but its seeds overlap with {worse}'s" if seeds_overlap(a, b) else "is better"
+        return f"{better} {doubt}: {more} {unit} only {better} holds, {less} only {worse}; {p}."
+    seen = f"No real difference shown: {test.only_a} {unit} only A holds, {test.only_b} only B; {p}"
+    pairs = test.both + test.only_a + test.only_b + test.neither
+    needed = images_needed(test.only_a, test.only_b, pairs)
+    if needed is None:
+        return f"{seen}; both hold equally many."
+    images = int(float(f"{math.ceil(needed / seeds):.2g}"))  # an estimate from few images: two digits are plenty
+    return f"{seen}; about {images:,} images would be needed to show a difference of this size."
+
+
+def seeds_overlap(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> bool:
+    """Tell whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that.
+
+    Args:
+        a: whether each image is right, seed by seed, of one row.
+        b: the same of another row, with as many seeds.
+    """
+    lower, upper = sorted(([_accuracy([bits]) for bits in row] for row in (a, b)), key=lambda row: mean(row))
+    return max(lower) >= min(upper)
+
+
+def p_text(p: float) -> str:
+    """Write a p-value: 0.31, 0.0021, 3e-6; never rounded to the limit it is compared with."""
+    if p < 0.001:
+        digits, exponent = f"{max(p, 1e-300):.0e}".split("e")
+        return f"{digits}e{int(exponent)}"
+    text = f"{p:.2g}"
+    return f"{p:.4f}" if float(text) == SIGNIFICANCE else text
+
+
+def _accuracy(row: Sequence[Verdicts]) -> float:
+    return sum(int(np.count_nonzero(bits)) for bits in row) / sum(bits.size for bits in row)
+
+
+def _interval(ends: tuple[float, float], sign: str) -> str:
+    return " to ".join(f"{100 * end:{sign}.2f}" for end in ends)
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return "  ".join([f"{name:<14}", *(cell.rjust(width) for cell, width in zip(cells, _COLUMNS, strict=True))])
+
+
+def _some(indices: list[int]) -> str:
+    if not indices:
+        return "none"
+    more = f" and {len(indices) - LISTED} more" if len(indices) > LISTED else ""
+    return ", ".join(str(index) for index in indices[:LISTED]) + more
+
+
+def _seeds(row: list[Record]) -> str:
+    return f"seed{'s' if len(row) > 1 else ''} {', '.join(str(record.seed) for record in row)}"
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.wrap(printable(text), WIDTH, subsequent_indent="  "))

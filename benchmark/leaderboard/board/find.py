@@ -1,0 +1,160 @@
+"""From a name that a user typed to the records of one row of a board."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from benchmark.errors import UserError, suggestion
+from benchmark.leaderboard.board.rows import setting_of
+from benchmark.results.record import Record
+from benchmark.results.store import check_folder, load_records
+
+CANDIDATES = 5  # at most so many are listed when a name means several rows
+_HASH = re.compile(r"[0-9a-f]{4,12}")
+
+
+def find_records(records: Sequence[Record], name: str) -> list[Record]:
+    """Return the records that a name means, all of one row, in the order of protocols and seeds.
+
+    Args:
+        records: where to look.
+        name: a run; the first four or more hex digits of its hash; a cell, that is a run's name without its last part,
+            for all its seeds; or a part of a cell's name that no other cell has. Several of these, joined by commas,
+            mean their records together: so the seeds of one row are named where two rows share a cell.
+
+    Raises:
+        UserError: if nothing bears the name, or records of several rows do.
+    """
+    found = {id(record): record for part in name.split(",") for record in _matches(records, part.strip())}
+    rows: dict[tuple[str, str], list[Record]] = {}
+    for record in sorted(found.values(), key=lambda record: (record.protocol, record.seed, record.run)):
+        rows.setdefault((record.protocol, setting_of(record)), []).append(record)
+    cells = {cell_of(record) for record in found.values()}
+    if len(cells) > 1 or len({protocol for protocol, _ in rows}) < len(rows):
+        raise UserError(_ambiguous(name, rows.values()))
+    for row in rows.values():
+        if len({record.seed for record in row}) < len(row):
+            raise UserError(_ambiguous(name, [[record] for record in row]))
+    return [record for row in rows.values() for record in row]
+
+
+def of_protocol(records: Sequence[Record], protocol: str) -> list[Record]:
+    """Return the records of one protocol.
+
+    Raises:
+        UserError: if there are none.
+    """
+    known = sorted({record.protocol for record in records})
+    if protocol not in known:
+        raise UserError(
+            f"there is no protocol {protocol!r} among the records; known: {', '.join(known)}."
+            f"{suggestion(protocol, known)}"
+        )
+    return [record for record in records if record.protocol == protocol]
+
+
+def find_pair(
+    records: Sequence[Record], a: str, b: str, *, protocol: str | None = None
+) -> tuple[list[Record], list[Record]]:
+    """Return the records of two rows of one protocol.
+
+    Args:
+        records: where to look.
+        a: name of the first row, see `find_records`.
+        b: name of the second.
+        protocol: id of the protocol; None: the only one that has both rows.
+
+    Raises:
+        UserError: if a name or the protocol is unknown or ambiguous, or both names mean the same records.
+    """
+    homes = _protocols(records, a), _protocols(records, b)
+    shared = homes[0] & homes[1]
+    if protocol is not None:
+        shared &= {record.protocol for record in of_protocol(records, protocol)}
+    if not shared:
+        raise UserError(
+            f"rows of different protocols are never compared: {a!r} has {_listed(homes[0])}, "
+            f"{b!r} has {_listed(homes[1])}; evaluate both under one protocol."
+        )
+    if len(shared) > 1:
+        raise UserError(f"both rows exist under {_listed(shared)}: choose one with --protocol.")
+    records = [record for record in records if record.protocol in shared]
+    rows = find_records(records, a), find_records(records, b)
+    if {record.run for record in rows[0]} & {record.run for record in rows[1]}:
+        raise UserError(f"{a!r} and {b!r} name the same run: give two different rows.")
+    return rows
+
+
+def is_known(records: Sequence[Record], name: str) -> bool:
+    """Tell whether every part of a name, see `find_records`, is borne by a record."""
+    return all(_bearers(records, part.strip()) for part in name.split(","))
+
+
+def _bearers(records: Sequence[Record], name: str) -> list[Record]:
+    """Return the records that bear the name in the strictest sense that any record does; none if it is unknown."""
+    senses: list[Callable[[Record], bool]] = [
+        lambda record: record.run == name,
+        lambda record: _HASH.fullmatch(name) is not None and record.run_hash.startswith(name),
+        lambda record: cell_of(record) == name,
+        lambda record: name != "" and name in cell_of(record),
+    ]
+    for bears in senses:
+        if found := [record for record in records if bears(record)]:
+            return found
+    return []
+
+
+def _matches(records: Sequence[Record], name: str) -> list[Record]:
+    """Return the records that bear the name.
+
+    Raises:
+        UserError: if none does.
+    """
+    if found := _bearers(records, name):
+        return found
+    cells = {cell_of(record) for record in records}
+    known = sorted(cells | {part for cell in cells for part in cell.split("/")})
+    raise UserError(
+        f"no record is called {name!r}: give a run, four or more digits of its hash, or a part of a cell's name, "
+        f"as the records' file names show them.{suggestion(name, known)}"
+    )
+
+
+def _protocols(records: Sequence[Record], name: str) -> set[str]:
+    return {record.protocol for part in name.split(",") for record in _matches(records, part.strip())}
+
+
+def _ambiguous(name: str, rows: Iterable[list[Record]]) -> str:
+    told = dict.fromkeys(
+        f"{cell_of(row[0])} ({','.join(record.run_hash[:6] for record in row)}; {row[0].training.epochs} epochs)"
+        for row in rows
+    )
+    listed = ", ".join(list(told)[:CANDIDATES])
+    more = f" and {len(told) - CANDIDATES} more" if len(told) > CANDIDATES else ""
+    return f"{name!r} means {len(told)} rows, give the cell or the hashes of one: {listed}{more}."
+
+
+def _listed(names: set[str]) -> str:
+    return " and ".join(sorted(names))
+
+
+def cell_of(record: Record) -> str:
+    """Return a run's name without its seed and hash."""
+    return record.run.rpartition("/")[0]
+
+
+def find_record(folder: Path, name: str, protocol: str | None) -> Record:
+    """Return the record below `folder` that a name means, see `find_records`.
+
+    Raises:
+        UserError: if there is none, or several seeds or protocols have it.
+    """
+    check_folder(folder)
+    records = load_records(folder)
+    found = find_records(records if protocol is None else of_protocol(records, protocol), name)
+    if len(found) > 1:
+        told = ", ".join(f"{record.run_hash[:6]} (seed {record.seed}, {record.protocol})" for record in found[:5])
+        raise UserError(f"{name!r} means {len(found)} records, give the hash of one, or --protocol: {told}")
+    return found[0]

@@ -1,0 +1,1 @@
+"""What each figure shows, from rows to points. Draws nothing."""

@@ -1,0 +1,1 @@
+"""What changed on a board between two versions of it."""

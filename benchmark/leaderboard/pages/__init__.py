@@ -1,0 +1,1 @@
+"""One writer per format. What a column is called and says is decided in columns.py."""

@@ -1,0 +1,1 @@
+"""The published tables beside the rows that reproduce them."""

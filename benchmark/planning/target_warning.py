@@ -1,0 +1,49 @@
+"""What a keep ratio and an allocation do to the layers of a network, before anything is trained."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+
+from benchmark.data.catalog import DATASETS
+from benchmark.networks.resnet import NetworkPlan, prunable_sizes
+from benchmark.suite.experiment import Experiment
+from methods.allocation import allocate
+
+NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass anything on
+
+
+def target_warning(experiment: Experiment) -> str:
+    """Warn when a target leaves layers whole, with nothing to choose, or nearly empty."""
+    if experiment.keep_ratio == 1.0 or experiment.allocation == "global":
+        return ""
+    sizes = layer_sizes(full_network(experiment))
+    kept = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
+    whole = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count == size]
+    starved = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count < min(NEARLY_EMPTY, size)]
+    parts = []
+    if whole:
+        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; a larger p takes from small layers")
+    if starved:
+        parts.append(
+            f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; a smaller p gives small layers more"
+        )
+    return "; ".join(parts)
+
+
+@lru_cache(maxsize=256)
+def layer_sizes(network: NetworkPlan) -> Mapping[str, int]:
+    """Return the weights per convolution; remembered, because the cells of a grid share few networks."""
+    return prunable_sizes(network)
+
+
+def full_network(experiment: Experiment) -> NetworkPlan:
+    """Return the network before the method's `resize`; a data set yet unseen counts as ten classes of colour images."""
+    known = DATASETS.get(experiment.dataset, DATASETS["cifar10"])
+    spec = experiment.architecture
+    return NetworkPlan(spec.name, known.num_classes, known.mean, known.std, spec.width, spec.last_norm)
+
+
+def _some(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more layers"

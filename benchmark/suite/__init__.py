@@ -1,0 +1,1 @@
+"""From a suite file and the command line to fully resolved experiments."""

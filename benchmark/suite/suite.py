@@ -1,0 +1,241 @@
+"""YAML suites in `configs/`: read, override, validate, and expand to experiments."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError
+
+from benchmark.data.catalog import DATASETS
+from benchmark.errors import UserError, suggestion
+from benchmark.files.yaml_file import read_mapping
+from benchmark.suite.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
+from benchmark.suite.first_phase import begin_from
+from benchmark.suite.overrides import apply_override
+from benchmark.suite.presets import PresetName, apply_preset
+from benchmark.suite.registry import ResolvedMethod, resolve
+from benchmark.suite.scalars import is_decimal
+from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
+
+T = TypeVar("T")
+OneOrMany = Annotated[
+    list[T], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
+]
+
+
+def _strategy(value: Any) -> Any:
+    number = float(value) if isinstance(value, str) and is_decimal(value) else value
+    if value != "global" and not (isinstance(number, int | float) and 0 <= number <= 1):
+        raise ValueError("allocation is 'global' or an exponent p from 0 to 1")
+    return number
+
+
+def _text(value: Any) -> Any:
+    if isinstance(value, float):  # whose digits YAML has dropped: 1.10 would become 1.1
+        raise ValueError("this is text; write it in quotes")
+    return value
+
+
+Text = Annotated[str, BeforeValidator(_text)]
+WeightForm = Literal["fp", "binary"]
+KeepRatio = Annotated[float, Field(gt=0, le=1)]
+Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
+ObjectiveName = Literal["own", "pgd", "fast", "trades", "half_clean", "clean"]  # own: the method's paper's
+
+
+class Axes(Strict):
+    """The axes of the grid; each is a value or a list. An entry's axis replaces the suite's."""
+
+    weights: OneOrMany[WeightForm] | None = None
+    keep_ratio: OneOrMany[KeepRatio] | None = None
+    allocation: OneOrMany[Strategy] | None = None
+    last_norm: OneOrMany[bool] | None = None
+    objective: OneOrMany[ObjectiveName] | None = None
+
+
+class MethodEntry(Axes):
+    """One method with the part of the grid it is run on."""
+
+    method: Text
+    options: dict[str, Any] = {}  # fields of the method; a list makes one more axis
+    training: dict[str, Any] = {}  # replaces parts of the suite's training settings
+    architecture: NetworkSpec = NetworkSpec()  # what it names replaces parts of the suite's architecture
+    first_phase: Text | None = None  # method of this suite whose run, otherwise equal, stands in for the first phase
+
+
+class Suite(Strict):
+    """A grid of experiments on one data set."""
+
+    name: Text
+    about: Text = ""
+    preset: Literal["paper", "own"] = "own"  # own: the schedule is the suite's, not the paper's
+    dataset: Text
+    train_images: int | None = Field(default=None, ge=2)
+    epsilon: ExactFraction | None = None  # None means the data set's default
+    architecture: NetworkSpec = NetworkSpec()
+    grid: Axes = Axes()
+    methods: list[MethodEntry] = Field(min_length=1)
+    training: TrainingSpec = TrainingSpec()
+    artifact: ArtifactSpec = ArtifactSpec()
+    evaluation: EvaluationSpec = EvaluationSpec()
+    seeds: OneOrMany[Annotated[int, Field(ge=0)]] = [0]
+
+
+GRID_DEFAULTS: dict[str, list[Any]] = {
+    "weights": ["fp", "binary"],
+    "keep_ratio": [0.01],
+    "allocation": [0.1],
+    "last_norm": [True],
+    "objective": ["own"],
+}
+
+
+def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
+    """Read a YAML suite and apply `key.subkey=value` overrides.
+
+    An override of `training` or `architecture` also wins over what single methods set there.
+
+    Raises:
+        UserError: if the file is missing, is not YAML, or does not describe a suite.
+    """
+    try:
+        document = read_mapping(path, "name, dataset and methods")
+    except FileNotFoundError:
+        raise UserError(f"there is no suite {path}; see `python -m benchmark list` for those that come along") from None
+    for override in overrides:
+        apply_override(document, override)
+    if any(_changes_training(override) for override in overrides) and document.get("preset") == "paper":
+        document["preset"] = "own"  # a changed schedule is no longer the paper's, nor ranked as such
+    return validated(Suite, document, str(path))
+
+
+def _changes_training(override: str) -> bool:
+    return override.split("=")[0].split(".")[0].strip() not in ("name", "about", "preset", "seeds", "evaluation")
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def validated(model: type[M], document: Any, where: str) -> M:
+    """Validate settings, turning the first problem into one sentence.
+
+    Raises:
+        UserError: naming the place, the problem and what was got.
+    """
+    try:
+        return model.model_validate(document)
+    except ValidationError as error:
+        raise UserError(f"{where}: {first_problem(error)}") from None
+
+
+def first_problem(error: ValidationError) -> str:
+    """Describe the first validation problem as 'place: message, got value'."""
+    problem = error.errors(include_url=False)[0]
+    parts = [part for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part))]
+    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
+    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
+    if message.endswith(got):
+        got = ""
+    return f"{place}: {message}{got}" if place else f"{message}{got}"
+
+
+def expand(
+    suite: Suite,
+    entries: Sequence[tuple[MethodEntry, ResolvedMethod]],
+    *,
+    seeds: Sequence[int],
+    preset: PresetName | None,
+) -> list[Experiment]:
+    """Turn the grid into experiments, in the order of the entries, without repeats.
+
+    Raises:
+        UserError: if a method's options are wrong, or the data set has no default epsilon and none is given.
+    """
+    experiments: dict[str, Experiment] = {}
+    for number, (entry, method) in enumerate(entries):
+        where = f"{suite.name}: methods[{number}] ({entry.method})"
+        dense: Sequence[Experiment] = []
+        if entry.first_phase is not None:
+            named = [
+                other.model_copy(update={"first_phase": None})  # only a run that trains all its phases can stand in
+                for other in suite.methods
+                if other.method == entry.first_phase
+            ]
+            found = resolve(entry.first_phase)
+            dense = expand(suite, [(other, found) for other in named], seeds=seeds, preset=preset)
+        for cell in _cells(suite, entry, method):
+            for seed in seeds:
+                experiment = _experiment(suite, entry, method, cell, seed, where)
+                if preset is not None:
+                    experiment = apply_preset(experiment, preset)
+                if entry.first_phase is not None:
+                    experiment = begin_from(dense, entry.first_phase, experiment, method, where)
+                experiments.setdefault(experiment.run, experiment)
+    return list(experiments.values())
+
+
+def _cells(suite: Suite, entry: MethodEntry, method: ResolvedMethod) -> Iterator[dict[str, Any]]:
+    """Yield every combination of the axes, method options included, as keyword values."""
+    axes: dict[str, list[Any]] = {}
+    for name, default in GRID_DEFAULTS.items():
+        own = [method.cls.own_axes[name]] if name in method.cls.own_axes else None
+        axes[name] = getattr(entry, name) or own or getattr(suite.grid, name) or default
+    axes["objective"] = list(
+        dict.fromkeys(method.cls.objective if name == "own" else name for name in axes["objective"])
+    )
+    options = {
+        f"options.{name}": value if isinstance(value, list) else [value] for name, value in entry.options.items()
+    }
+    if empty := [name for name, values in options.items() if not values]:
+        raise UserError(f"{suite.name}: {entry.method}: {empty[0]} is an empty list; give at least one value")
+    names = [*axes, *options]
+    for values in itertools.product(*axes.values(), *options.values()):
+        yield dict(zip(names, values, strict=True))
+
+
+def _experiment(
+    suite: Suite, entry: MethodEntry, method: ResolvedMethod, cell: dict[str, Any], seed: int, where: str
+) -> Experiment:
+    options = {name.removeprefix("options."): value for name, value in cell.items() if name.startswith("options.")}
+    epsilon = suite.epsilon or (DATASETS[suite.dataset].epsilon if suite.dataset in DATASETS else None)
+    if epsilon is None:
+        raise UserError(
+            f"{suite.dataset!r} is not a known data set and has no default epsilon."
+            f"{suggestion(suite.dataset, DATASETS)} For one of your own, give --data-dir and --set epsilon=8/255"
+        )
+    allocation = cell["allocation"] if cell["keep_ratio"] < 1 else 1.0  # a dense network is split in one way
+    settings = {
+        "suite": suite.name,
+        "preset": suite.preset,
+        "dataset": suite.dataset,
+        "train_images": suite.train_images,
+        "epsilon": epsilon,
+        "architecture": {
+            **suite.architecture.model_dump(exclude_unset=True),
+            **entry.architecture.model_dump(exclude_unset=True),
+            "last_norm": cell["last_norm"],
+        },
+        "method": method.spec(options, where).model_dump(),
+        "weights": cell["weights"],
+        "keep_ratio": cell["keep_ratio"],
+        "allocation": allocation,
+        "objective": cell["objective"],
+        "training": _merged(suite.training.model_dump(exclude_unset=True), entry.training),
+        "artifact": suite.artifact.model_dump(exclude_unset=True),
+        "evaluation": suite.evaluation.model_dump(exclude_unset=True),
+        "seed": seed,
+    }
+    return validated(Experiment, settings, where)
+
+
+def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """Return `base` with `changes` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in changes.items():
+        old = merged.get(key)
+        merged[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return merged

@@ -1,0 +1,84 @@
+"""Networks made to look robust, whose gradients are true and lead nowhere, are failed by the opponent's attacks."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from benchmark.data.load import load_test
+from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
+from benchmark.evaluation.fast.compute_batch import ComputeBatch
+from benchmark.evaluation.health.health import gradient_health
+from benchmark.evaluation.opponent.checks import opponent_checks
+from benchmark.results.evaluation import OPPONENT_CHECKS
+from tests.cheats import CHEATS, inside
+from tests.cheats.base import EPSILON, hardened_base, robust_base
+
+IMAGES = 40
+
+
+def attacked(network):
+    """Return test images, and the clean and PGD verdicts of a network."""
+    data = load_test("digits", None, limit=IMAGES).test
+    settings = {"epsilon": EPSILON, "step_size": EPSILON / 4, "steps": 10, "restarts": 1, "seed": 0, "batch_size": 64}
+    verdicts = {"clean": clean_verdicts(network, data, batch_size=64), "pgd": pgd_verdicts(network, data, **settings)}
+    return data, verdicts
+
+
+def opposed(network, data, verdicts):
+    """Return what the opponent's attacks find, and the checks by name."""
+    compute = ComputeBatch(lambda line: None)
+    result = opponent_checks(
+        network, data, verdicts, epsilon=EPSILON, seed=0, compute=compute, report=lambda line: None
+    )
+    assert [check.name for check in result.checks] == list(OPPONENT_CHECKS)
+    return result, {check.name: check for check in result.checks}
+
+
+@pytest.mark.parametrize("name", CHEATS)
+def test_a_cheat_that_the_other_checks_pass_is_failed_and_comes_near_the_truth(name):
+    cheat = CHEATS[name]()
+    data, verdicts = attacked(cheat)
+    _, truth = attacked(inside(cheat))
+    reported = int((verdicts["clean"] & verdicts["pgd"]).sum())
+    assert reported >= int(truth["pgd"].sum()) + 0.2 * IMAGES
+    old = gradient_health(
+        cheat,
+        data,
+        verdicts,
+        epsilon=EPSILON,
+        pgd_step_size=EPSILON / 4,
+        pgd_steps=10,
+        seed=0,
+        batch_size=64,
+        only=["zero_gradients", "true_gradients", "deterministic"],
+        report=lambda line: None,
+    )
+    assert "fail" not in {check.verdict for check in old}
+
+    result, checks = opposed(cheat, data, verdicts)
+
+    assert "fail" in {checks["leaky_bpda"].verdict, checks["hard_label"].verdict}
+    left = int((verdicts["clean"] & verdicts["pgd"] & result.right).sum())
+    assert left < reported - 0.15 * IMAGES
+    wrong = cheat(result.adversarial).argmax(1) != data.labels[result.broken]
+    distance = (result.adversarial - as_float_images(data.images[result.broken])).abs().max()
+    assert wrong.all() and distance <= EPSILON + 1e-6
+    assert result.adversarial.min() >= 0 and result.adversarial.max() <= 1
+    assert torch.equal((~result.right).nonzero().flatten(), result.broken.sort().values)
+
+
+def test_units_that_are_never_on_lead_leaky_bpda_astray_and_not_a_search_by_labels():
+    cheat = CHEATS["dead units"]()
+
+    _, checks = opposed(cheat, *attacked(cheat))
+
+    assert checks["leaky_bpda"].verdict != "fail"
+    assert checks["hard_label"].verdict == "fail"
+
+
+@pytest.mark.parametrize("network", [hardened_base, robust_base])
+def test_an_honest_network_does_not_fail_on_what_pgd_alone_left(network):
+    _, checks = opposed(network(), *attacked(network()))
+
+    assert "fail" not in {check.verdict for check in checks.values()}
