@@ -5,6 +5,7 @@ A state is read from the board's JSON page, line by line: a merge may have left 
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Literal
@@ -182,12 +183,17 @@ def _reason(now: set[str], then: Sequence[set[str]], unchanged: set[str]) -> str
 
 
 def _above(names: Mapping[PageRow, str]) -> Callable[[PageRow], set[str]]:
-    """Return a function that returns the names of the rows that rank above a row."""
+    """Return a function that returns the names of the rows that rank above a ranked row."""
     rankings: dict[str, list[tuple[int, str]]] = {}
     for row, name in names.items():
         if row.rank is not None:
-            rankings.setdefault(row.ranking, []).append((row.rank, name))
-    return lambda row: {name for rank, name in rankings.get(row.ranking, ()) if rank < (row.rank or 0)}
+            insort(rankings.setdefault(row.ranking, []), (row.rank, name))
+
+    def above(row: PageRow) -> set[str]:
+        ranked = rankings.get(row.ranking, [])
+        return {name for _, name in ranked[: bisect_left(ranked, (row.rank or 0, ""))]}
+
+    return above
 
 
 def _seeds(seeds: Iterable[_Seed]) -> str:
