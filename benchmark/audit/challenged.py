@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import read_artifact
-from benchmark.audit.sources import Sources, read_file
+from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.files.plain import read_plain
 from benchmark.results.challenges import (
     Challenge,
+    challenge_path,
     challenged,
     challenges_to,
     images_path,
-    load_challenges,
     unchallenged,
     wrong_images,
 )
@@ -42,18 +42,9 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     refusal = text_refusal("credit", challenge.credit)
     late = [f"its date, {challenge.date}, lies in the future"] if challenge.date > datetime.now(UTC).date() else []
     report.note("texts", ([f"credit: {refusal}"] if refusal else []) + late, "a plain name and a date")
-    try:
-        images_file = images_path(sources.board, challenge)
-        proper = record_path(sources.board, challenge.protocol, challenge.run)
-    except UserError as error:
-        report.note("place", [str(error)])
-        raise Refused from None
-    report.note(
-        "place",
-        [] if path == images_file.with_suffix(".json") else ["it does not match its path"],
-        "its path matches its content",
-    )
-    record = sources.records.get(proper)
+    check_place(path, lambda: challenge_path(sources.board, challenge), report)
+    images_file = images_path(sources.board, challenge)
+    record = sources.records.get(record_path(sources.board, challenge.protocol, challenge.run))
     if record is None:
         report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
         raise Refused
@@ -86,7 +77,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     except UserError as error:
         report.note("attack", [str(error)])
         raise Refused from None
-    others = [other for other in load_challenges(sources.board) if other != challenge and _before(other, challenge)]
+    others = [other for other in sources.challenges if other != challenge and _before(other, challenge)]
     (former,) = challenged([record], challenges_to(record, others))
     if not unchallenged(former.evaluation)[challenge.broken].any():
         report.note("attack", ["it breaks no image that was counted as robust before it"])

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.files.git_diff import file_name, parse_raw_diff
 
 WORK = b"work/"  # below a board, of runs that have not ended
-_PLAIN, _ABSENT = "100644", "000000"  # modes of a file without execute permission, and of none
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,14 @@ class History:
             raise UserError(f"{self.board} is a link, which git does not compare; give --out the folder itself")
         changed: dict[str, Change] = {}
         options = ("--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--relative")
-        fields = self._git("diff", "-z", *options).split(b"\0")
-        for meta, name in zip(fields[0::2], fields[1::2], strict=False):
-            modes = meta.decode("ascii").lstrip(":").split()[:2]
-            gone = modes[1] == _ABSENT
-            changed[_text(name)] = Change(_text(name), gone, plain=gone or modes[1] == _PLAIN)
+        for raw in parse_raw_diff(self._git("diff", "-z", *options)):
+            changed[raw.path] = Change(raw.path, raw.gone, plain=raw.gone or raw.plain)
         # Ignored files, too: what a board shows does not depend on what git ignores.
         for name in self._git("ls-files", "--others", "-z", commit=False).split(b"\0"):
             if name and not name.startswith(WORK):
-                path = self.board / _text(name)
+                path = self.board / file_name(name)
                 plain = path.is_file() and not path.is_symlink() and not path.stat().st_mode & 0o111
-                changed[_text(name)] = Change(_text(name), gone=False, plain=plain)
+                changed[file_name(name)] = Change(file_name(name), gone=False, plain=plain)
         return [changed[name] for name in sorted(changed)]
 
     def content(self, name: str) -> bytes | None:
@@ -72,7 +69,7 @@ class History:
 
     def names(self) -> list[str]:
         """Return the names of all files at the commit."""
-        return [_text(name) for name in self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0") if name]
+        return [file_name(name) for name in self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0") if name]
 
     def _git(self, *arguments: str, commit: bool = True) -> bytes:
         ran = self._run(*arguments, *([self.commit, "--", "."] if commit else []))
@@ -93,8 +90,3 @@ class History:
             raise UserError(
                 f"--since needs git ({error}); install it, or leave --since out to audit everything"
             ) from None
-
-
-def _text(name: bytes) -> str:
-    """Return a file's name; bytes that are no UTF-8 become surrogates, as everywhere in Python."""
-    return name.decode("utf-8", "surrogateescape")

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.audit.rows import artifact_of
-from benchmark.audit.sources import Sources, read_file
+from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.results.rechecks import Rechecked, rechecked, rechecked_path
@@ -34,13 +34,8 @@ def audit_checks(path: Path, sources: Sources, report: Report) -> None:
     """
     checks = read_file(Rechecked, path, report)
     report.note("texts", part_texts(checks), "no markup, no hidden characters")
-    try:
-        proper = rechecked_path(sources.board, checks.protocol, checks.run)
-        record = sources.records.get(record_path(sources.board, checks.protocol, checks.run))
-    except UserError as error:
-        report.note("place", [str(error)])
-        raise Refused from None
-    report.note("place", [] if path == proper else [f"its content belongs to {proper}"], "its path matches its content")
+    check_place(path, lambda: rechecked_path(sources.board, checks.protocol, checks.run), report)
+    record = sources.records.get(record_path(sources.board, checks.protocol, checks.run))
     if record is None:
         report.note("record", [f"{checks.run} has no valid record under {checks.protocol}"])
         raise Refused

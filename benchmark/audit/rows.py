@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import Artifact, unpack
-from benchmark.audit.sources import Sources, read_file
+from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.files.plain import read_plain
 from benchmark.results.invariants import doubts, violations
-from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
+from benchmark.results.rechecks import rechecked, rechecks_of
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
 from benchmark.submission.artifact import check_artifact
@@ -34,13 +34,7 @@ def read_record(path: Path, board: Path, report: Report) -> Record:
         Refused: if it is no valid record, or lies where it does not belong.
     """
     record = read_file(Record, path, report)
-    try:
-        proper = record_path(board, record.protocol, record.run)
-        report.note(
-            "place", [] if path == proper else [f"its content belongs to {proper}"], "its path matches its content"
-        )
-    except UserError as error:
-        report.note("place", [str(error)])
+    check_place(path, lambda: record_path(board, record.protocol, record.run), report)
     report.stop_if_refused()
     return record
 
@@ -70,7 +64,7 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     report.note("copies", reasons, f"compared with {len(others)} other records")
     report.stop_if_refused()
     try:
-        (complete,) = rechecked([record], rechecks_of(record, load_rechecks(sources.board)))
+        (complete,) = rechecked([record], rechecks_of(record, sources.rechecks))
     except UserError as error:  # the file with the checks is refused by itself
         report.note("checks", [str(error)])
         raise Refused from None

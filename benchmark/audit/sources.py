@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from benchmark.data.load import TestData, load_test
 from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
+from benchmark.results.challenges import Challenge, load_challenges
+from benchmark.results.rechecks import Rechecked, load_rechecks
 from benchmark.results.record import Record
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
@@ -86,6 +89,24 @@ class Sources:
         report.note("data", [], f"{len(data.test)} test images of {name}, as stated")
         return data
 
+    @cached_property
+    def rechecks(self) -> list[Rechecked]:
+        """All later checks on the board.
+
+        Raises:
+            UserError: if a file of them is not valid.
+        """
+        return load_rechecks(self.board)
+
+    @cached_property
+    def challenges(self) -> list[Challenge]:
+        """All challenges on the board.
+
+        Raises:
+            UserError: if one is not valid.
+        """
+        return load_challenges(self.board)
+
     def older(self, path: Path) -> list[Record]:
         """Return the records that a record may be a copy of: those not checked, and those checked before it."""
         return [record for place, record in self.records.items() if place not in self.audited or place < path]
@@ -100,6 +121,26 @@ class Sources:
             note = f"test_sha256 is {sha256[:12]}, {used[0][1]} records of {name} on this board have {used[0][0][:12]}"
             report.note("data", [note])
             raise Refused
+
+
+def check_place(path: Path, place: Callable[[], Path], report: Report) -> None:
+    """Check that a file lies where its content says.
+
+    Args:
+        path: of the file.
+        place: returns where it belongs.
+        report: receives the outcome.
+
+    Raises:
+        Refused: if its content names no place on a board.
+    """
+    try:
+        expected = place()
+    except UserError as error:
+        report.note("place", [str(error)])
+        raise Refused from None
+    reasons = [] if path == expected else [f"its content belongs to {expected}"]
+    report.note("place", reasons, "its path matches its content")
 
 
 def read_file(model: type[M], path: Path, report: Report) -> M:

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmark.results.statistics import binomial_bound
+from benchmark.results.verdicts import Verdicts
 
 CONFIDENCE = 0.99
 # Shares of images whose verdict may flip without anything being wrong. Clean: rounding on another machine. Attacks:
@@ -30,7 +28,7 @@ class Agreement:
     reason: str  # why they do not agree; empty if they do
 
 
-def agreement(name: str, claimed: NDArray[np.bool_], measured: NDArray[np.bool_]) -> Agreement:
+def agreement(name: str, claimed: Verdicts, measured: Verdicts) -> Agreement:
     """Compare verdicts image by image.
 
     Two exact binomial tests at the 1% level: the number of flips against the share that chance explains, and their

@@ -39,6 +39,16 @@ def characters(value: Any) -> int:
     return sum(map(characters, value)) if isinstance(value, list | tuple) else 0
 
 
+def check_characters(part: BaseModel) -> None:
+    """Check that a file's content holds at most MAX_RECORD characters of text.
+
+    Raises:
+        ValueError: if it holds more.
+    """
+    if (size := characters(part)) > MAX_RECORD:
+        raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+
+
 def check_chosen(config: dict[str, Any], deviations: list[str], phases: Sequence[Any]) -> None:
     """Check before a training what its record will say of the method and its settings.
 

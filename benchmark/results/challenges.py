@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -26,8 +25,8 @@ from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.rechecks import load_rechecks, rechecked
 from benchmark.results.record import Record
-from benchmark.results.store import RECORD_BYTES, first_mistake, load_records, record_path, write_atomic, write_model
-from benchmark.results.verdicts import pack_verdicts, unpack_common
+from benchmark.results.store import load_placed, load_records, record_path, write_atomic, write_model
+from benchmark.results.verdicts import Verdicts, pack_verdicts, unpack_common
 
 IMAGES_BYTES = 2**32  # of a file
 MAX_CREDIT = 100  # characters
@@ -70,6 +69,11 @@ def images_path(folder: Path, challenge: Challenge) -> Path:
     return refuse_links(challenge_folder(folder, challenge.protocol, challenge.run) / name, folder)
 
 
+def challenge_path(folder: Path, challenge: Challenge) -> Path:
+    """Return where the JSON file of a challenge lies."""
+    return images_path(folder, challenge).with_suffix(".json")
+
+
 def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
     """Return where the challenges to a record lie.
 
@@ -82,9 +86,8 @@ def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
 
 def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
     """Write a challenge with its images, the JSON last, and return the path of the JSON."""
-    place = images_path(folder, challenge)
-    write_atomic(place, images)
-    path = place.with_suffix(".json")
+    write_atomic(images_path(folder, challenge), images)
+    path = challenge_path(folder, challenge)
     write_model(path, challenge)
     return path
 
@@ -124,7 +127,7 @@ def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> li
     return [_applied(record, challenges_to(record, challenges)) for record in records]
 
 
-def unchallenged(evaluation: EvaluationPart) -> NDArray[np.bool_]:
+def unchallenged(evaluation: EvaluationPart) -> Verdicts:
     """Return (n_images,) bits: images that a challenge may break, right under everything but the opponent's attacks.
 
     What that attack breaks is kept as bits alone: a challenge has the images too, so that anybody can try them.
@@ -152,15 +155,11 @@ def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
 
 
 def _load(path: Path, folder: Path) -> Challenge:
-    try:
-        challenge = Challenge.model_validate_json(read_below(path, folder, RECORD_BYTES) or b"")
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_mistake(error)}. Delete the file or submit the challenge again.") from None
+    remedy = "submit the challenge again"
+    challenge, _ = load_placed(path, folder, Challenge, lambda each: challenge_path(folder, each), remedy=remedy)
     images = images_path(folder, challenge)
-    if path != images.with_suffix(".json"):
-        raise UserError(f"{path}: its content belongs elsewhere. Move the file back or delete it.")
     if reason := wrong_images(read_below(images, folder, IMAGES_BYTES) or b"", challenge):
-        raise UserError(f"{images}: {reason}. Submit the challenge again.")
+        raise UserError(f"{images}: {reason}; {remedy}")
     return challenge
 
 

@@ -7,19 +7,18 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files.kinds import EVALUATED, kind_of_content
 from benchmark.files.plain import kind_of
-from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
+from benchmark.results.bounds import MAX_LINES, check_characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, OPPONENT, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.store import first_mistake
-from benchmark.results.verdicts import pack_verdicts
+from benchmark.results.verdicts import Verdicts, pack_verdicts
 
 
 class ShardPart(Part):
@@ -64,8 +63,7 @@ class Evaluated(Part):
         images = Protocol.parse(self.protocol).images
         if self.shard is None and self.evaluation.n_images != images:
             raise ValueError(f"{self.evaluation.n_images} images were measured, {self.protocol} asks for {images}")
-        if (size := characters(self)) > MAX_RECORD:
-            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+        check_characters(self)
         return self
 
 
@@ -161,5 +159,5 @@ def _worst(checks: list[CheckPart]) -> CheckPart:
     return max(checks, key=lambda check: order.index(check.verdict))
 
 
-def _share(right: NDArray[np.bool_]) -> float:
+def _share(right: Verdicts) -> float:
     return int(right.sum()) / len(right)

@@ -8,14 +8,13 @@ from operator import not_
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from benchmark.results.bounds import MAX_ITEMS
 from benchmark.results.fields import ExactSize, Integer, Name, Positive, Quantity, Sha256, Share, Text
 from benchmark.results.parts import DatasetPart, Part
 from benchmark.results.protocol import Protocol
-from benchmark.results.verdicts import unpack_common, unpack_verdicts
+from benchmark.results.verdicts import Verdict, Verdicts, unpack_common, unpack_verdicts
 
 TOLERANCE = 1e-12  # a fraction recomputed from its counts may differ by rounding only
 CASCADE = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's, each on the images that those before it left right
@@ -62,7 +61,7 @@ class CheckPart(Part):
 
     name: Name
     value: float | None  # None if it could not be measured
-    verdict: Literal["pass", "suspect", "fail", "not run"]
+    verdict: Verdict
     reason: Text
 
 
@@ -78,7 +77,7 @@ class WidePart(Part):
     pgd_accuracy: Share
     verdicts: dict[str, str]
 
-    def right(self, name: str) -> NDArray[np.bool_]:
+    def right(self, name: str) -> Verdicts:
         """Return (n_images,) verdicts: right on the clean image ("clean") or under PGD ("pgd")."""
         return unpack_verdicts(self.verdicts[name], self.n_images)
 
@@ -127,7 +126,7 @@ class EvaluationPart(Part):
             *(attack.version, attack.seed),
         ).id
 
-    def right(self, name: str) -> NDArray[np.bool_]:
+    def right(self, name: str) -> Verdicts:
         """Return (n_images,) verdicts: right under one attack, under "autoattack", or under all ("robust")."""
         if name == "robust":
             return unpack_common(self.verdicts.values(), self.n_images)
@@ -197,7 +196,7 @@ def wide_parts(evaluations: Iterable[EvaluationPart]) -> list[WidePart]:
     return found if same and len(found) == len(parts) else []
 
 
-def _check_accuracy(name: str, accuracy: float, right: NDArray[np.bool_]) -> None:
+def _check_accuracy(name: str, accuracy: float, right: Verdicts) -> None:
     counted = int(np.count_nonzero(right)) / right.size
     if abs(counted - accuracy) > TOLERANCE:
         raise ValueError(f"{name} accuracy is {accuracy}, but its verdicts give {counted}")

@@ -10,21 +10,19 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
 from benchmark.errors import UserError
-from benchmark.files.plain import files_below, read_below, refuse_links
-from benchmark.results.bounds import MAX_RECORD, characters
+from benchmark.files.plain import files_below, refuse_links
+from benchmark.results.bounds import check_characters
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, OPPONENT_CHECKS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Quantity, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import RECORD_BYTES, first_mistake, record_path, write_model
-from benchmark.results.verdicts import unpack_verdicts
+from benchmark.results.store import first_mistake, load_placed, record_path, write_model
+from benchmark.results.verdicts import Verdicts, unpack_verdicts
 
 CHECKS_FOLDER = "checks"  # below a folder of results
 
@@ -48,7 +46,7 @@ class Rechecked(Part):
         return Protocol.parse(self.protocol).images
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def right(self) -> Verdicts:
         """The (n_images,) verdicts of the opponent's attacks; True also where it did not attack."""
         return unpack_verdicts(self.verdicts[OPPONENT], self.n_images)
 
@@ -58,8 +56,7 @@ class Rechecked(Part):
             raise ValueError(f"checks are {[check.name for check in self.checks]}, must be {OPPONENT_CHECKS}")
         if list(self.verdicts) != [OPPONENT]:
             raise ValueError(f"verdicts are {sorted(self.verdicts)}, must be of {OPPONENT} alone")
-        if (size := characters(self)) > MAX_RECORD:
-            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+        check_characters(self)
         unpack_verdicts(self.verdicts[OPPONENT], self.n_images)  # raises ValueError if they are of other images
         return self
 
@@ -87,7 +84,13 @@ def load_rechecks(folder: Path) -> list[Rechecked]:
     Raises:
         UserError: if a file is not valid, or lies elsewhere than its content says.
     """
-    return [_load(path, folder) for path in files_below(folder / CHECKS_FOLDER, folder, ".json")]
+
+    def place(checks: Rechecked) -> Path:
+        return rechecked_path(folder, checks.protocol, checks.run)
+
+    remedy = "measure them with `python -m benchmark recheck`"
+    paths = files_below(folder / CHECKS_FOLDER, folder, ".json")
+    return [load_placed(path, folder, Rechecked, place, remedy=remedy)[0] for path in paths]
 
 
 def rechecks_of(record: Record, rechecks: Sequence[Rechecked]) -> list[Rechecked]:
@@ -145,19 +148,3 @@ def _applied(record: Record, checks: Rechecked) -> Record:
         f"the checks of {record.run} in {CHECKS_FOLDER}/{record.protocol}/ do not belong to its record: {reason}; "
         f"delete the file{measure}"
     )
-
-
-def _load(path: Path, folder: Path) -> Rechecked:
-    try:
-        checks = Rechecked.model_validate_json(read_below(path, folder, RECORD_BYTES) or b"")
-    except ValidationError as error:
-        raise UserError(
-            f"{path}: {first_mistake(error)}; delete the file, and measure them with `python -m benchmark recheck`"
-        ) from None
-    try:
-        proper = rechecked_path(folder, checks.protocol, checks.run)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if path != proper:
-        raise UserError(f"{path}: its content belongs to {proper}; move the file back or delete it")
-    return checks

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Verdicts = NDArray[np.bool_]
+from benchmark.results.verdicts import Verdicts
 
 SIGNIFICANCE = 0.05  # p-values below it count as a difference
 POWER = 0.8  # of the test that `images_needed` plans

@@ -7,7 +7,9 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -15,6 +17,8 @@ from benchmark.errors import UserError
 from benchmark.files.plain import files_below, open_below, read_below, refuse_links
 from benchmark.files.writing import replacing
 from benchmark.results.record import Record
+
+M = TypeVar("M", bound=BaseModel)
 
 RECORD_BYTES = 2**22  # that a record, an evaluation or another JSON file of a board may have
 ARTIFACT_BYTES = 2**30  # that `read_artifact` reads at most
@@ -144,6 +148,37 @@ def write_model(path: Path, model: BaseModel) -> None:
     write_atomic(path, json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def load_placed(
+    path: Path, folder: Path, model: type[M], place: Callable[[M], Path], *, remedy: str
+) -> tuple[M, bytes]:
+    """Read a JSON file that must lie where its content says; return the content and its bytes.
+
+    Args:
+        path: of the file.
+        folder: of results; no part of `path` below it may be a link.
+        model: of the content.
+        place: returns where a file of this content belongs.
+        remedy: how to get such a file again.
+
+    Raises:
+        UserError: if the file is missing, is not valid or does not lie where its content says.
+    """
+    content = read_below(path, folder, RECORD_BYTES)
+    if content is None:
+        raise UserError(f"there is no file {path}; {remedy}")
+    try:
+        parsed = model.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_mistake(error)}; delete the file, and {remedy}") from None
+    try:
+        expected = place(parsed)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if path != expected:
+        raise UserError(f"{path}: its content belongs to {expected}; move the file back or delete it")
+    return parsed, content
+
+
 def first_mistake(error: ValidationError) -> str:
     """Return where the first mistake in a file is, and what it is."""
     first = error.errors()[0]
@@ -166,17 +201,7 @@ def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> N
 
 
 def _load(path: Path, folder: Path) -> tuple[Record, str]:
-    content = read_below(path, folder, RECORD_BYTES)
-    if content is None:
-        raise UserError(f"there is no record {path}; start the run again")
-    try:
-        record = Record.model_validate_json(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_mistake(error)}. Delete the file or repeat the run.") from None
-    try:
-        expected = record_path(folder, record.protocol, record.run)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if path != expected:
-        raise UserError(f"{path}: its content belongs to {expected}. Move the file back or delete it.")
+    record, content = load_placed(
+        path, folder, Record, lambda each: record_path(folder, each.protocol, each.run), remedy="repeat the run"
+    )
     return record, hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

@@ -6,17 +6,21 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Verdicts = NDArray[np.bool_]  # (N,), one per test image; True: still classified correctly
+Verdict = Literal["pass", "suspect", "fail", "not run"]  # of a check of gradient health
 
-def pack_verdicts(right: Sequence[bool] | NDArray[np.bool_]) -> str:
+
+def pack_verdicts(right: Sequence[bool] | Verdicts) -> str:
     """Pack one bit per image (True: still right) into base64 text, first image in the highest bit."""
     return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode("ascii")
 
 
-def unpack_verdicts(text: str, n: int) -> NDArray[np.bool_]:
+def unpack_verdicts(text: str, n: int) -> Verdicts:
     """Undo `pack_verdicts`: return (n,) verdicts.
 
     Raises:
@@ -25,7 +29,7 @@ def unpack_verdicts(text: str, n: int) -> NDArray[np.bool_]:
     return _bits(_packed(text, n), n)
 
 
-def unpack_common(texts: Iterable[str], n: int) -> NDArray[np.bool_]:
+def unpack_common(texts: Iterable[str], n: int) -> Verdicts:
     """Return (n,) verdicts of the images that are right in all of the packed texts, at least one.
 
     Raises:
@@ -44,5 +48,5 @@ def _packed(text: str, n: int) -> NDArray[np.uint8]:
     return packed
 
 
-def _bits(packed: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
+def _bits(packed: NDArray[np.uint8], n: int) -> Verdicts:
     return np.unpackbits(packed, count=n).view(np.bool_)

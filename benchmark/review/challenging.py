@@ -28,7 +28,7 @@ from benchmark.review.sources import artifact_of, test_data_of
 
 
 @dataclass(frozen=True)
-class Verdict:
+class ChallengeOutcome:
     """What became of a challenge."""
 
     submitted: int
@@ -39,7 +39,7 @@ class Verdict:
     path: Path | None  # of the stored challenge; None if nothing is new
 
 
-def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir: Path | None) -> Verdict:
+def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir: Path | None) -> ChallengeOutcome:
     """Check adversarial images against a record's artifact in float32 and store those that break something new.
 
     Args:
@@ -79,4 +79,4 @@ def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir
         )
         path = save_challenge(accepted, images, folder)
     after = (int(robust.sum()) - int(robust[index[new]].sum())) / len(robust)
-    return Verdict(len(index), int(wrong.sum()), int(new.sum()), before, after, path)
+    return ChallengeOutcome(len(index), int(wrong.sum()), int(new.sum()), before, after, path)

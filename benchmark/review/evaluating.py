@@ -23,12 +23,11 @@ from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fi
 from benchmark.evaluation.shards import Shard
 from benchmark.files.plain import refuse_links
 from benchmark.files.writing import writing
-from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
+from benchmark.results.evaluated import CurvePart, Evaluated, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import make_folders, write_model
-from benchmark.review.sources import pass_threads
+from benchmark.review.sources import measured_here, pass_threads
 from benchmark.runtime.devices import choose_device
-from benchmark.runtime.provenance import device_name
 
 
 @dataclass(frozen=True)
@@ -131,13 +130,7 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
             evaluation=evaluation,
             curve=None,
             curve_area=None,
-            machine=MachinePart(
-                torch=torch.__version__,
-                device=device_name(device),
-                threads=torch.get_num_threads(),
-                started=started.isoformat(timespec="seconds"),
-                seconds=round(time.perf_counter() - clock, 3),
-            ),
+            machine=measured_here(device, started, time.perf_counter() - clock),
         )
         write_model(path, found)
     shutil.rmtree(task.journal, ignore_errors=True)

@@ -7,15 +7,14 @@ evaluation, which goes on from them.
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from torch import Tensor
 
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts, prepare
-from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.accuracy import clean_verdicts, prepare
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.protocol_attacks import protocol_attacks
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.statistics import wilson
 from benchmark.review.evaluating import EvaluateRequest, settle
@@ -37,30 +36,19 @@ def evaluate_provisionally(request: EvaluateRequest, say: Callable[[str], None])
         raise UserError("--provisional measures neither a curve nor against a parent; leave --curve and --parent out")
     task = settle(request)
     network, images = prepare(task.artifact.network, task.device), task.part.test.to(task.device)
-    epsilon, size, compute = float(Fraction(task.protocol.epsilon)), request.batch_size, ComputeBatch(say)
-    clean = clean_verdicts(network, images, batch_size=size, compute=compute)
-    pgd = pgd_verdicts(
+    compute = ComputeBatch(say)
+    clean = clean_verdicts(network, images, batch_size=request.batch_size, compute=compute)
+    pgd, attacked = protocol_attacks(
         network,
         images,
-        epsilon=epsilon,
-        step_size=float(Fraction(task.protocol.pgd_step)),
-        steps=task.protocol.pgd_steps,
-        restarts=task.protocol.pgd_restarts,
-        seed=PGD_SEED,
-        batch_size=size,
+        task.protocol,
+        classes=task.part.info.num_classes,
+        pgd_seed=PGD_SEED,
+        batch_size=request.batch_size,
         compute=compute,
-    )
-    attacked = autoattack(
-        network,
-        images,
-        num_classes=task.part.info.num_classes,
-        epsilon=epsilon,
-        seed=task.protocol.autoattack_seed,
-        batch_size=size,
-        report=say,
         journal=task.journal,
+        report=say,
         attacks=QUICK,
-        compute=compute,
     )
     rows = {"clean": clean, f"pgd-{task.protocol.pgd_steps}": pgd, "at most": clean & pgd & attacked.verdicts}
     return "\n".join([*(_line(name, right) for name, right in rows.items()), WARNING])

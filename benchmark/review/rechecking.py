@@ -26,7 +26,6 @@ from benchmark.evaluation.progress import duration
 from benchmark.files.kinds import ADVERSARIAL, kind_of_content
 from benchmark.files.plain import kind_of
 from benchmark.leaderboard.board.find import find_records, of_protocol
-from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, VERDICTS, CheckPart
 from benchmark.results.rechecks import (
     CHECKS_FOLDER,
@@ -38,9 +37,8 @@ from benchmark.results.rechecks import (
 from benchmark.results.record import Record
 from benchmark.results.store import check_folder, load_records, make_folders, write_atomic
 from benchmark.results.verdicts import pack_verdicts
-from benchmark.review.sources import artifact_of, pass_threads, test_data_of
+from benchmark.review.sources import artifact_of, measured_here, pass_threads, test_data_of
 from benchmark.runtime.devices import choose_device
-from benchmark.runtime.provenance import device_name
 
 
 @dataclass(frozen=True)
@@ -185,7 +183,7 @@ def _measure(
             compute=ComputeBatch(say),
             report=say,
         )
-    seconds = round(time.perf_counter() - clock, 3)
+    machine = measured_here(device, started, time.perf_counter() - clock)
     checks = Rechecked(
         schema_version=1,
         run=record.run,
@@ -194,14 +192,8 @@ def _measure(
         test_sha256=data.sha256,
         checks=[CheckPart(**vars(check)) for check in result.checks],
         verdicts={OPPONENT: pack_verdicts(result.right.numpy())},
-        seconds=seconds,
-        machine=MachinePart(
-            torch=torch.__version__,
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-            started=started.isoformat(timespec="seconds"),
-            seconds=seconds,
-        ),
+        seconds=machine.seconds,
+        machine=machine,
     )
     return checks, result
 

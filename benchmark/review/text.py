@@ -6,7 +6,7 @@ from benchmark.files.text import terminal_line
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.evaluation import CASCADE, OPPONENT
 from benchmark.results.statistics import wilson
-from benchmark.review.challenging import Verdict
+from benchmark.review.challenging import ChallengeOutcome
 from benchmark.review.rechecking import RecheckOutcome
 
 MARKS = {"pass": "pass", "suspect": "SUSPECT", "fail": "FAIL", "not run": "not run"}
@@ -53,21 +53,21 @@ def recheck_text(outcome: RecheckOutcome) -> str:
     return f"rows: {told}" + ("; run `python -m benchmark leaderboard` to update the pages" if outcome.written else "")
 
 
-def challenge_text(found: Verdict) -> str:
+def challenge_text(outcome: ChallengeOutcome) -> str:
     """Return what became of a challenge, in one or two lines."""
     lines = [
-        f"{found.submitted} images in the ball and in [0, 1]; {found.broken} are misclassified by the artifact, "
-        f"{found.new} of these are new"
+        f"{outcome.submitted} images in the ball and in [0, 1]; {outcome.broken} are misclassified by the artifact, "
+        f"{outcome.new} of these are new"
     ]
-    if found.path is None:
-        lines.append(f"best-known accuracy stays {100 * found.before:.2f}: nothing was stored")
+    if outcome.path is None:
+        lines.append(f"best-known accuracy stays {100 * outcome.before:.2f}: nothing was stored")
     else:
-        if found.after < found.before:
-            lines.append(f"best-known accuracy falls from {100 * found.before:.2f} to {100 * found.after:.2f}")
+        if outcome.after < outcome.before:
+            lines.append(f"best-known accuracy falls from {100 * outcome.before:.2f} to {100 * outcome.after:.2f}")
         else:
             lines.append(
-                f"best-known accuracy stays {100 * found.before:.2f}: the opponent's attacks had broken these images, "
-                "which are now kept"
+                f"best-known accuracy stays {100 * outcome.before:.2f}: the opponent's attacks had already broken these "
+                "images, which are now kept"
             )
-        lines.append(f"stored {found.path}; run `python -m benchmark leaderboard` to update the pages")
+        lines.append(f"stored {outcome.path}; run `python -m benchmark leaderboard` to update the pages")
     return "\n".join(map(terminal_line, lines))

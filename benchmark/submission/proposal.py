@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from benchmark.files.git_diff import RawChange, parse_raw_diff
 from benchmark.leaderboard.pages.readme_markers import split_tables
 
 BOARD = "leaderboards"
 README = "README.md"
 _SUBMISSIONS = f"{BOARD}/submissions/"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_PLAIN_FILE, _ABSENT = "100644", "000000"  # git's modes; others are executables, links and submodules
 _SHOWN = 10  # paths at most in a refusal
 
 
@@ -38,16 +38,6 @@ class Kind(StrEnum):
     CODE = "code"  # people
     SUBMISSIONS = "submissions"  # `verify` of each folder
     BOARD = "board"  # `audit --since`
-
-
-@dataclass(frozen=True)
-class Change:
-    """One changed path, with its mode in the proposal and its contents before and after as git's blob ids."""
-
-    path: str
-    mode: str
-    before: str
-    after: str
 
 
 @dataclass(frozen=True)
@@ -74,7 +64,7 @@ def decide(repository: Path, base: str) -> Decision:
     tables, others = _without_tables(repository, others)
     if not board and not tables:
         return Decision(Kind.CODE, since)
-    _refuse("only plain files belong on a board", (c for c in board if c.mode not in (_PLAIN_FILE, _ABSENT)))
+    _refuse("only plain files belong on a board", (c for c in board if not (c.plain or c.gone)))
     # A file .gitattributes could make git check out other contents than would be merged.
     _refuse("no hidden file belongs on a board", (c for c in board if "/." in c.path))
     _refuse(f"boards lie in {BOARD}/, spelled so", (c for c in board if not c.path.startswith(f"{BOARD}/")))
@@ -113,15 +103,10 @@ def _merge_base(repository: Path, base: str) -> str:
     return found[0]
 
 
-def _changes(repository: Path, since: str) -> list[Change]:
+def _changes(repository: Path, since: str) -> list[RawChange]:
     # Without the last option, a file .gitmodules of the proposal could hide submodules.
     options = ("-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none")
-    fields = os.fsdecode(_git(repository, "diff-tree", *options, since, "HEAD")).split("\0")[:-1]
-    changes = []
-    for about, path in zip(fields[::2], fields[1::2], strict=True):
-        _, mode, before, after, _ = about.split(" ")
-        changes.append(Change(path, mode, before, after))
-    return changes
+    return parse_raw_diff(_git(repository, "diff-tree", *options, since, "HEAD"))
 
 
 def _is_board(path: str) -> bool:
@@ -129,10 +114,10 @@ def _is_board(path: str) -> bool:
     return path.partition("/")[0].casefold() == BOARD
 
 
-def _without_tables(repository: Path, changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+def _without_tables(repository: Path, changes: Sequence[RawChange]) -> tuple[list[RawChange], list[RawChange]]:
     """Return the README if its tables of the boards change, and the changes without it if nothing else in it does."""
     for change in changes:
-        if change.path == README and change.mode == _PLAIN_FILE and set(change.before) != {"0"}:
+        if change.path == README and change.plain and not change.new:
             before, after = (
                 split_tables(os.fsdecode(_git(repository, "cat-file", "blob", blob)), BOARD)
                 for blob in (change.before, change.after)
@@ -157,7 +142,7 @@ def _is_plain(path: str) -> bool:
     return _PLAIN_NAME.fullmatch(_submission(path) or "") is not None
 
 
-def _refuse(reason: str, changes: Iterable[Change]) -> None:
+def _refuse(reason: str, changes: Iterable[RawChange]) -> None:
     """Refuse a proposal with these changes, if there are any; every name is a stranger's text, shown as ASCII."""
     paths = [ascii(change.path) for change in changes]
     if paths:

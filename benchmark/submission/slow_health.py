@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.evaluation.health.attack_checks import STEP_FACTOR, UNBOUNDED_STEPS
+from benchmark.evaluation.health.attack_checks import RESTARTS, SCALES, STEP_FACTOR, UNBOUNDED_STEPS
 from benchmark.evaluation.health.verdict import Check
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.results.evaluation import HEALTH_ORDER, CheckPart, worst_verdict
@@ -20,7 +20,6 @@ from benchmark.submission.replayed import Replay, computing
 # The images that a check looks at: right under this. "robust" is under every attack of the protocol.
 POOLS = {"logit_scale": "robust", "more_steps": "pgd", "unbounded": "clean"}
 LEAST = 4  # images, whatever time there is
-SCALES, RESTARTS = 3, 2  # of logit_scale and more_steps
 
 
 def check_slow_health(replay: Replay) -> tuple[list[str], str]:

@@ -104,7 +104,7 @@ def test_kept_images_become_a_challenge_though_the_checks_count_them_already(
 
     assert result.exit_code == 0, result.output
     accuracy = 100 * before.evaluation.best_known_accuracy
-    assert f"best-known accuracy stays {accuracy:.2f}: the opponent's attacks had broken these images" in result.output
+    assert f"best-known accuracy stays {accuracy:.2f}: the opponent's attacks had already broken these images" in result.output
     (challenge,) = load_challenges(out)
     assert len(challenge.broken) == 3
     again = run_command("challenge", record.run, out / "kept.safetensors", "--credit", "Ada", "--out", out)
