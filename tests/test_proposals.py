@@ -26,6 +26,8 @@ from benchmark.submission.proposal import Decision, Kind, Refused, commands, dec
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = [  # of the package, by the decision
     "benchmark/__init__.py",
+    "benchmark/files/__init__.py",
+    "benchmark/files/git_diff.py",
     "benchmark/leaderboard/__init__.py",
     "benchmark/leaderboard/pages/readme_markers.py",
     "benchmark/submission/__init__.py",

@@ -1,4 +1,4 @@
-"""Later checks kept beside a board: they agree with themselves, with their record and with its artifact."""
+"""Later checks stored with a board: they must agree with themselves, their record and its artifact."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def audit_checks(path: Path, sources: Sources, report: Report) -> None:
     artifact = artifact_of(record, sources.board, report)
     data = sources.test_data(record.dataset.name, complete.evaluation.n_images, checks.test_sha256, report)
     replay = replay_of(Claim.of_record(complete), prepare(artifact.network, "cpu"), data.test, sources.effort)
-    report.note("broken", unbroken_by_opponent(replay, report.say), "what is said to be broken falls again")
+    report.note("broken", unbroken_by_opponent(replay, report.say), "the images listed as broken fall again")
     report.stop_if_refused()
     report.note("opponent", *check_opponent(replay, report.say))
 
@@ -61,7 +61,7 @@ def _impossible_times(checks: Rechecked, record: Record) -> list[str]:
     if not EARLIEST <= started <= now + CLOCK_SLACK or checks.machine.threads > MAX_THREADS:
         return [f"started {started} on {checks.machine.threads} threads is not possible"]
     if started < datetime.fromisoformat(record.provenance.started) - CLOCK_SLACK:
-        return [f"{started} lies before the record's run, {record.provenance.started}"]
+        return [f"{started} is before the record's run, {record.provenance.started}"]
     if (seconds := max(checks.seconds, checks.machine.seconds)) > MAX_SECONDS:
         return [f"{seconds:g} seconds are not possible"]
     return []

@@ -1,4 +1,4 @@
-"""A record on a board with its artifact: all that `verify` checks of a submission but for the sample of images."""
+"""A record on a board with its artifact: everything `verify` checks of a submission except the sample of images."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from benchmark.submission.texts import record_texts
 
 
 def read_record(path: Path, board: Path, report: Report) -> Record:
-    """Read a record as `verify` reads one.
+    """Read a record as `verify` does.
 
     Raises:
-        Refused: if it is no valid record, or lies where it does not belong.
+        Refused: if it is not a valid record, or is not where it belongs.
     """
     record = read_file(Record, path, report)
     check_place(path, lambda: record_path(board, record.protocol, record.run), report)
@@ -65,7 +65,7 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     report.stop_if_refused()
     try:
         (complete,) = rechecked([record], rechecks_of(record, sources.rechecks))
-    except UserError as error:  # the file with the checks is refused by itself
+    except UserError as error:  # the file with the checks is refused as well
         report.note("checks", [str(error)])
         raise Refused from None
     claim = Claim.of_record(complete)
@@ -80,7 +80,7 @@ def measure_again(claim: Claim, artifact: Artifact, images: Images, sources: Sou
     """Check a claim's clean verdicts, gradient health and attacks on its network.
 
     Raises:
-        Refused: if a reason was found; the report has it.
+        Refused: if a check fails; the report has the reason.
     """
     network = prepare(artifact.network, "cpu")
     use_threads_of(claim)
@@ -101,7 +101,7 @@ def artifact_of(record: Record, board: Path, report: Report) -> Artifact:
         raise Refused
     content = read_plain(path, LIMITS[ARTIFACT])
     if content is None:
-        report.note("artifact", [f"{path} is no plain file of at most {LIMITS[ARTIFACT]:,} bytes"])
+        report.note("artifact", [f"{path} is not a plain file of at most {LIMITS[ARTIFACT]:,} bytes"])
     elif hashlib.sha256(content).hexdigest() != record.artifact.sha256:
         report.note("artifact", ["the file is not the one that was measured: its sha256 differs"])
     else:

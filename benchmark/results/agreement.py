@@ -1,4 +1,4 @@
-"""Whether a second measurement of a record's network agrees with the record: exact binomial bounds, no judgement."""
+"""Whether a second measurement of a record's network agrees with the record, by exact binomial bounds."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from benchmark.results.statistics import binomial_bound
 from benchmark.results.verdicts import Verdicts
 
 CONFIDENCE = 0.99
-# Shares of images whose verdict may flip without anything being wrong. Clean: rounding on another machine. Attacks:
-# other random draws, because a subset of the images makes other batches.
+# Shares of images whose verdict may flip although nothing is wrong. Clean: rounding on another machine. Attacks: other
+# random draws, because a subset of the images makes other batches.
 CLEAN_FLIPS = 0.002
 ATTACK_FLIPS = 0.02
 
@@ -32,7 +32,7 @@ def agreement(name: str, claimed: Verdicts, measured: Verdicts) -> Agreement:
     """Compare verdicts image by image.
 
     Two exact binomial tests at the 1% level: the number of flips against the share that chance explains, and their
-    direction, since a claim made too high loses images and gains none.
+    direction, since an inflated claim loses images and gains none.
 
     Args:
         name: "clean", or the attack's name.
@@ -53,9 +53,9 @@ def agreement(name: str, claimed: Verdicts, measured: Verdicts) -> Agreement:
 
 
 def headline_reason(accuracy: float, measured: int, n: int) -> str:
-    """Return why a record's accuracy over all its images is not borne out by n of them; empty if it is.
+    """Return why n images measured again contradict a record's accuracy over all its images; empty if they do not.
 
-    Of all its images a part was measured again; the claim must lie in the exact (Clopper-Pearson) 99% interval.
+    The claim must lie in the exact (Clopper-Pearson) 99% interval of these n images.
     """
     low, high = binomial_bound(measured, n, CONFIDENCE)
     if low <= accuracy <= high:

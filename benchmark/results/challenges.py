@@ -1,6 +1,6 @@
-"""Accepted challenges: adversarial images, found by anyone, that break a record's network where its attacks did not.
+"""Accepted challenges: adversarial images from anyone that break a record's network where its attacks did not.
 
-A challenge lies in folder/challenges/<record's file name>/<date>-<id>.json, with its images beside it as
+A challenge is in folder/challenges/<protocol>/<record's file name>/<date>-<id>.json, with its images beside it as
 <date>-<id>.safetensors. It lowers the best-known accuracy of the record; AutoAttack's own number stays.
 """
 
@@ -54,7 +54,7 @@ class Challenge(Part):
 
 
 def is_credit(text: str) -> bool:
-    """Tell whether a text may stand on a board as a name: one printable line, not too long."""
+    """Return whether a text may appear on a board as a name: one printable line, not too long."""
     return not concealed(text) and text == " ".join(text.split()) and 1 <= len(text) <= MAX_CREDIT
 
 
@@ -64,18 +64,18 @@ def challenges_to(record: Record, challenges: Sequence[Challenge]) -> list[Chall
 
 
 def images_path(folder: Path, challenge: Challenge) -> Path:
-    """Return where the adversarial images of a challenge lie."""
+    """Return the path of the adversarial images of a challenge."""
     name = f"{challenge.date.isoformat()}-{challenge.images_sha256[:8]}.safetensors"
     return refuse_links(challenge_folder(folder, challenge.protocol, challenge.run) / name, folder)
 
 
 def challenge_path(folder: Path, challenge: Challenge) -> Path:
-    """Return where the JSON file of a challenge lies."""
+    """Return the path of the JSON file of a challenge."""
     return images_path(folder, challenge).with_suffix(".json")
 
 
 def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
-    """Return where the challenges to a record lie.
+    """Return the folder of the challenges to a record.
 
     Raises:
         UserError: if a name could lead outside the folder.
@@ -96,7 +96,7 @@ def load_challenges(folder: Path) -> list[Challenge]:
     """Read all challenges below `folder`, ordered by path.
 
     Raises:
-        UserError: if one is damaged, lies elsewhere than its content says, or has other images than it names.
+        UserError: if one is damaged, does not lie where its content says, or does not have the images it names.
     """
     return [_load(path, folder) for path in files_below(folder / "challenges", folder, ".json")]
 
@@ -105,7 +105,7 @@ def best_known_records(folder: Path) -> list[Record]:
     """Read all records below `folder` with their later checks, and their best-known accuracy after all challenges.
 
     Raises:
-        UserError: if a record, its later checks or a challenge cannot be read, or they do not belong together.
+        UserError: if a record, its later checks or a challenge cannot be read, or they do not fit together.
     """
     return challenged(rechecked(load_records(folder), load_rechecks(folder)), load_challenges(folder))
 
@@ -114,23 +114,23 @@ def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> li
     """Return the records with their best-known accuracy after all challenges.
 
     Raises:
-        UserError: if a challenge is to none of the records, to another artifact than its record's, or names an image
-            that is not there.
+        UserError: if a challenge has no record or another artifact than its record, or names an image that does not
+            exist.
     """
     records = list(records)
-    known = {(record.protocol, record.run) for record in records}
-    if lost := next((each for each in challenges if (each.protocol, each.run) not in known), None):
+    recorded = {(record.protocol, record.run) for record in records}
+    if orphan := next((each for each in challenges if (each.protocol, each.run) not in recorded), None):
         raise UserError(
-            f"the challenge by {lost.credit} of {lost.date} is to {lost.run} under {lost.protocol}, which has no "
-            "record; bring the record, or delete the challenge"
+            f"the challenge by {orphan.credit} of {orphan.date} is to {orphan.run} under {orphan.protocol}, which has "
+            "no record; add the record, or delete the challenge"
         )
     return [_applied(record, challenges_to(record, challenges)) for record in records]
 
 
 def unchallenged(evaluation: EvaluationPart) -> Verdicts:
-    """Return (n_images,) bits: images that a challenge may break, right under everything but the opponent's attacks.
+    """Return (n_images,) verdicts under everything but the opponent's attacks: a challenge may break what is True.
 
-    What that attack breaks is kept as bits alone: a challenge has the images too, so that anybody can try them.
+    What those attacks broke is kept as bits only; a challenge has the images too, so that anybody can try them.
     """
     texts = [text for name, text in evaluation.verdicts.items() if name != OPPONENT]
     return unpack_common(texts, evaluation.n_images)
@@ -145,7 +145,7 @@ def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
         if challenge.artifact_sha256 != record.artifact.sha256 or challenge.broken[-1] >= len(right):
             raise UserError(
                 f"the challenge by {challenge.credit!r} of {challenge.date} to {record.run} is to another artifact; "
-                "check it anew with `python -m benchmark challenge`, or delete it"
+                "check it again with `python -m benchmark challenge`, or delete it"
             )
         right[challenge.broken] = False
     verdicts: Mapping[str, str] = {**evaluation.verdicts, CHALLENGED: pack_verdicts(right)}
@@ -164,13 +164,13 @@ def _load(path: Path, folder: Path) -> Challenge:
 
 
 def wrong_images(content: bytes, challenge: Challenge) -> str:
-    """Return why a file is not the adversarial images that a challenge names, one for each place; empty if it is."""
+    """Return why a file does not hold the adversarial images that a challenge names; empty if it does."""
     if hashlib.sha256(content).hexdigest() != challenge.images_sha256:
         return "it is missing or not the file that the challenge names: its sha256 differs"
     try:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError):
-        return "it is no safetensors file"
+        return "it is not a safetensors file"
     if sorted(tensors) != ["index", "x_adv"]:
         return f"it holds {', '.join(sorted(tensors))[:60] or 'nothing'}; a challenge holds x_adv and index"
     if tensors["index"].dtype != np.int64 or tensors["index"].tolist() != challenge.broken:

@@ -1,7 +1,7 @@
-"""Checks of gradient health that came after a record: measured later on its artifact and kept beside the record.
+"""Later checks: checks of gradient health newer than a record, measured on its artifact and kept beside the record.
 
-They lie in folder/checks/<protocol>/<record's file name>. Images that their attacks broke lower the
-best-known accuracy of the record, and a check that fails takes its rank; the record's own file stays as it is.
+They are in folder/checks/<protocol>/<record's file name>. Images that their attacks broke lower the record's
+best-known accuracy, and a failed check takes away its rank; the file of the record stays unchanged.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CHECKS_FOLDER = "checks"  # below a folder of results
 
 
 class Rechecked(Part):
-    """The later checks of one record: their answers, and the verdicts of the opponent's attacks."""
+    """The later checks of one record: their results, and the verdicts of the opponent's attacks."""
 
     schema_version: Literal[1]
     run: Name
@@ -62,10 +62,10 @@ class Rechecked(Part):
 
 
 def rechecked_path(folder: Path, protocol: str, run: str) -> Path:
-    """Return where the later checks of a record lie.
+    """Return the path of the later checks of a record.
 
     Raises:
-        UserError: if a name could lead outside the folder, or leads to a link.
+        UserError: if a name could lead outside the folder, or the path is a link.
     """
     record = record_path(folder, protocol, run)
     return refuse_links(folder / CHECKS_FOLDER / protocol / record.name, folder)
@@ -82,7 +82,7 @@ def load_rechecks(folder: Path) -> list[Rechecked]:
     """Read all later checks below `folder`, ordered by path.
 
     Raises:
-        UserError: if a file is not valid, or lies elsewhere than its content says.
+        UserError: if a file is not valid, or does not lie where its content says.
     """
 
     def place(checks: Rechecked) -> Path:
@@ -94,24 +94,24 @@ def load_rechecks(folder: Path) -> list[Rechecked]:
 
 
 def rechecks_of(record: Record, rechecks: Sequence[Rechecked]) -> list[Rechecked]:
-    """Return the later checks of one record: one, or none."""
+    """Return the later checks of one record, at most one."""
     return [each for each in rechecks if (each.protocol, each.run) == (record.protocol, record.run)]
 
 
 def rechecked(records: Iterable[Record], rechecks: Sequence[Rechecked]) -> list[Record]:
-    """Return the records, those that were checked later with these checks and verdicts.
+    """Return the records, with their later checks and the verdicts of these applied.
 
     Raises:
-        UserError: if checks are of none of the records, of another artifact or other images than their record's, or of
-            a record that has these checks itself.
+        UserError: if checks belong to none of the records, or to another artifact, other images or a record that
+            already contains these checks.
     """
     records = list(records)
     by_record = {(each.protocol, each.run): each for each in rechecks}
     recorded = {(record.protocol, record.run) for record in records}
-    if lost := next((each for name, each in by_record.items() if name not in recorded), None):
+    if orphan := next((each for name, each in by_record.items() if name not in recorded), None):
         raise UserError(
-            f"{CHECKS_FOLDER}/ has checks of {lost.run} under {lost.protocol}, which has no record; bring the record, "
-            "or delete the file with the checks"
+            f"{CHECKS_FOLDER}/ has checks of {orphan.run} under {orphan.protocol}, which has no record; add the "
+            "record, or delete the file with the checks"
         )
     applied = []
     for record in records:
@@ -121,12 +121,12 @@ def rechecked(records: Iterable[Record], rechecks: Sequence[Rechecked]) -> list[
 
 
 def wrong_record(record: Record, checks: Rechecked) -> str:
-    """Return why checks are not those of a record with their protocol and run; empty if they are."""
+    """Return why checks do not belong to the record of their protocol and run; empty if they do."""
     if checks.artifact_sha256 != record.artifact.sha256:
         return "they were measured on another artifact"
     if checks.test_sha256 != record.dataset.test_sha256:
         return "they were measured on other test images"
-    return "the record has these checks itself" if record.evaluation.opposed else ""
+    return "the record already contains these checks" if record.evaluation.opposed else ""
 
 
 def _applied(record: Record, checks: Rechecked) -> Record:

@@ -1,4 +1,4 @@
-"""What one finished run leaves behind: a frozen, self-explaining record.
+"""The result of a finished run: a frozen, self-explanatory record.
 
 Accuracies, densities and ratios are fractions in [0, 1], durations are seconds, sizes are bytes.
 """

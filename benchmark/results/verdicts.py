@@ -1,4 +1,4 @@
-"""One bit per test image, still right or not: allows paired tests and intersections without the network."""
+"""Verdicts: one bit per test image. They allow paired tests and intersections without the network."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ Verdict = Literal["pass", "suspect", "fail", "not run"]  # of a check of gradien
 
 
 def pack_verdicts(right: Sequence[bool] | Verdicts) -> str:
-    """Pack one bit per image (True: still right) into base64 text, first image in the highest bit."""
+    """Pack one bit per image (True: still classified correctly) into base64 text, first image in the highest bit."""
     return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode("ascii")
 
 
 def unpack_verdicts(text: str, n: int) -> Verdicts:
-    """Undo `pack_verdicts`: return (n,) verdicts.
+    """Return the (n,) verdicts in a text that `pack_verdicts` made.
 
     Raises:
         ValueError: if the text is not base64, holds another number of bytes or has bits set beyond `n`.
@@ -30,7 +30,7 @@ def unpack_verdicts(text: str, n: int) -> Verdicts:
 
 
 def unpack_common(texts: Iterable[str], n: int) -> Verdicts:
-    """Return (n,) verdicts of the images that are right in all of the packed texts, at least one.
+    """Return the (n,) verdicts that all of the packed texts, at least one, agree on as True.
 
     Raises:
         ValueError: as `unpack_verdicts` does.

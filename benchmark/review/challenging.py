@@ -1,4 +1,4 @@
-"""`challenge`: checks adversarial images that somebody found, and lowers a row's best-known accuracy by them."""
+"""`challenge`: checks submitted adversarial images, and lowers a row's best-known accuracy by them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from benchmark.review.sources import artifact_of, test_data_of
 
 @dataclass(frozen=True)
 class ChallengeOutcome:
-    """What became of a challenge."""
+    """The result of a challenge."""
 
     submitted: int
     broken: int  # misclassified by the record's network
-    new: int  # of those, until now broken by no attack, or by the opponent's attacks alone
+    new: int  # of those, broken by no attack before, or only by the opponent's attacks
     before: float  # best-known accuracy
     after: float
     path: Path | None  # of the stored challenge; None if nothing is new
@@ -46,7 +46,7 @@ def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir
         record: the row.
         file: adversarial images, see `try_images`.
         folder: holds records, artifacts and challenges.
-        credit: who found them.
+        credit: name of whoever made them.
         data_dir: folder with the data set's files.
 
     Raises:

@@ -22,7 +22,7 @@ def artifact_of(record: Record, folder: Path) -> Artifact:
     """Read the artifact that a record is about.
 
     Raises:
-        UserError: if it is missing, damaged, or another file than the record's.
+        UserError: if it is missing, damaged, or not the file of the record.
     """
     path = artifact_path(folder, record.run)
     if not path.exists():
@@ -37,7 +37,7 @@ def artifact_of(record: Record, folder: Path) -> Artifact:
 
 
 def pass_threads(artifact: Artifact, images: int, most: int) -> int:
-    """Return the threads, `most` of them at most, for passes of so many images through an artifact's network."""
+    """Return how many threads, at most `most`, to use for passes of `images` images through an artifact's network."""
     counted = operations(artifact.network, artifact.plan.in_channels, artifact.image_size)
     return threads_for(counted.dense_macs * images, most)
 
@@ -68,7 +68,7 @@ def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData
     data = load_test(record.dataset.name, data_dir, limit=images)
     if data.sha256 != record.dataset.test_sha256:
         raise UserError(
-            f"the test images of {record.dataset.name} found here are not those of the record "
+            f"the test images of {record.dataset.name} here are not those of the record "
             f"(sha256 {data.sha256[:12]}…, not {record.dataset.test_sha256[:12]}…); give their folder by --data-dir"
         )
     return data

@@ -106,7 +106,7 @@ def test_an_evaluation_survives_its_file(make_shard, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "cannot be read"), ("{}", "is no result of"), ("<html>", "is no result of")]
+    ("text", "message"), [(None, "cannot be read"), ("{}", "is not a result of"), ("<html>", "is not a result of")]
 )
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path: Path, text, message):
     path = tmp_path / "file.json"
@@ -120,7 +120,7 @@ def test_a_file_that_is_no_evaluation_is_refused(tmp_path: Path, text, message):
     ("chosen", "message"),
     [
         ([(1, {}), (3, {})], r"shards \[2\] of 3 are missing"),
-        ([(1, {}), (2, {}), (2, {}), (3, {})], r"are \[1, 2, 2, 3\], one is there twice"),
+        ([(1, {}), (2, {}), (2, {}), (3, {})], r"are \[1, 2, 2, 3\], which has a duplicate"),
         ([(1, {"count": 2}), (2, {}), (3, {})], r"cut into \[2, 3\]"),
         ([(None, {"n": 30})], "a whole evaluation"),
         ([(1, {}), (2, {"artifact__sha256": "f" * 64}), (3, {})], "differ in the artifact"),

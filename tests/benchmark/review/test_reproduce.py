@@ -54,7 +54,7 @@ def test_a_record_that_boasts_and_a_challenge_that_breaks_nothing_are_not_consis
     result = run_command("reproduce", record.run, "--out", out)
     assert result.exit_code == 1
     assert "not consistent: autoattack" in result.output
-    assert "challenge by Mallory of 2026-01-02: the artifact classifies 1 of its 1 images right" in result.output
+    assert "challenge by Mallory of 2026-01-02: the artifact classifies 1 of its 1 images correctly" in result.output
 
 
 @pytest.mark.parametrize(

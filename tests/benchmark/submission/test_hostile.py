@@ -170,7 +170,7 @@ def test_a_safetensors_header_that_claims_the_memory_is_refused(forger):
     (forger.folder / "adversarial.safetensors").write_bytes(content)
     forger.settle(forger.read())
 
-    assert "sample: adversarial.safetensors is no safetensors file" in forger.reasons()
+    assert "sample: adversarial.safetensors is not a safetensors file" in forger.reasons()
 
 
 @pytest.mark.parametrize(
