@@ -41,8 +41,8 @@ class History:
         commit = ran.stdout.decode("ascii", "replace").strip()
         if ran.returncode != 0 or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
             raise UserError(
-                f"--since {name!a} is not a commit of the git repository around {board}; give its hash, or a name such as "
-                "main or HEAD~1"
+                f"--since {name!a} is not a commit of the git repository around {board}; give its hash, or a name such "
+                "as main or HEAD~1"
             )
         return cls(board, commit)
 

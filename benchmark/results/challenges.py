@@ -49,7 +49,7 @@ class Challenge(Part):
         if self.broken != sorted(set(self.broken)):
             raise ValueError("the broken images are not in ascending order, each once")
         if not is_credit(self.credit):
-            raise ValueError(f"credit is no printable name of 1 to {MAX_CREDIT} characters")
+            raise ValueError(f"credit is not a printable name of 1 to {MAX_CREDIT} characters")
         return self
 
 

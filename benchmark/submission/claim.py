@@ -1,4 +1,4 @@
-"""What a file says was measured on a network, and on which machine: the part that records and evaluations share."""
+"""The measurement that a file claims, and its machine: what records and evaluations have in common."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.results.verdicts import Verdicts, unpack_common
 
 @dataclass(frozen=True)
 class Claim:
-    """Measured numbers that are to be measured again."""
+    """Claimed numbers that are to be measured again."""
 
     evaluation: EvaluationPart
     num_classes: int
@@ -53,13 +53,13 @@ class Claim:
         return self.evaluation.right(name)
 
     def met(self, name: str) -> Verdicts:
-        """Return (N,) bool: the images that an attack of the cascade met, which are those right before it."""
+        """Return (N,) bool: the images that an attack of the cascade met, those that survived the one before."""
         return self.right("clean" if name == CASCADE[0] else CASCADE[CASCADE.index(name) - 1])
 
     def measured(self, name: str) -> Verdicts:
         """Return the (N,) verdicts of one of the protocol's attacks, or of all of them together ("robust").
 
-        What later checks and challenges broke counts as robust here: gradient health was measured before them.
+        Images broken by later checks or challenges count as robust here: gradient health was measured before them.
         """
         if name != "robust":
             return self.right(name)

@@ -181,4 +181,4 @@ def test_a_network_whose_folded_copy_answers_otherwise_is_refused(forger, monkey
     """Attacks ask the copy: weights made so that rounding tells the two apart would hide the network from them."""
     monkeypatch.setattr(measuring, "fold", lambda network: lambda images: network(images).roll(1, 1))
 
-    assert "clean: the folded copy that attacks ask differs on " in forger.reasons()
+    assert "clean: the folded copy that attacks query differs on " in forger.reasons()

@@ -41,7 +41,7 @@ def test_a_result_is_accepted_and_copied_to_the_board(run, honest_result, rows, 
     again = run("verify", honest_result, "--board", board, "--accept")
 
     assert again.exit_code == 1
-    assert "is on the board already" in again.output
+    assert "is already on the board" in again.output
 
 
 def test_a_method_is_accepted_without_its_file_being_run(run, method_forger, tmp_path, monkeypatch):
@@ -92,14 +92,14 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
         (("/mine/",), "give it by --method path/to/mine.py:Mine"),
         (("/mine/", "--method", "{rows}/small.yaml"), "give the file as it was"),
         (("/mine/", "--method", "{rows}/none.py"), "there is no such file"),
-        (("/at/", "--method", "{rows}/mine.py"), "comes with the benchmark"),
+        (("/at/", "--method", "{rows}/mine.py"), "is a built-in method"),
         (("/at/", "--url", "http://example.org/a"), "the submission cannot hold url"),
         (("/at/", "--credit", "\u202eevil"), "the submission cannot hold credit"),
         (("/at/", "--credit", "<b>me</b>"), "--credit '<b>me</b>' holds markup"),
         (("/at/", "--url", f"https://example.org/{'a' * 200}"), "the submission cannot hold url"),
         (("/at/", "--to", "{rows}"), "name a new or empty folder"),
-        (("/at/", "--to", "{rows}/mine.py/s"), "lies below mine.py, which is a file"),
-        (("/at/", "--method", ""), "comes with the benchmark"),
+        (("/at/", "--to", "{rows}/mine.py/s"), "is below mine.py, which is a file"),
+        (("/at/", "--method", ""), "is a built-in method"),
         (("/at/", "--board", "{rows}/none"), "there is no board in"),
         (("/at/", "--board", "{rows}/records"), "give --board a folder that holds records/, as {rows}"),
         (("nothing",), "nothing"),
@@ -163,7 +163,7 @@ def test_accept_overwrites_nothing(accepted, tmp_path, kind):
     else:
         taken.write_bytes(b"mine")
 
-    with pytest.raises(UserError, match=r"is there already|is a symbolic link"):
+    with pytest.raises(UserError, match=r"already exists|is a symbolic link"):
         accept_submission(accepted, board)
 
     assert taken.read_bytes() == (tmp_path / "mine").read_bytes() == b"mine"

@@ -107,7 +107,7 @@ def test_links_pipes_and_folders_are_refused_without_waiting_for_a_writer(forger
     assert "record.json is a folder" in reasons
     assert "artifact.safetensors is a symbolic link" in reasons
     assert "adversarial.safetensors is a pipe" in reasons
-    assert "method is no folder, but a pipe" in reasons
+    assert "method is a pipe, not a folder" in reasons
 
 
 def test_a_folder_that_is_a_link_is_refused(forger):
@@ -176,7 +176,7 @@ def test_a_safetensors_header_that_claims_the_memory_is_refused(forger):
 @pytest.mark.parametrize(
     ("old", "new", "told"),
     [
-        ('"seed": 0,', '"seed": 0, "seed": 0,', "stands twice"),
+        ('"seed": 0,', '"seed": 0, "seed": 0,', "appears more than once"),
         ('"seed": 0,', '"seed": -0,', "negative zero"),
         ('"seed": 0,', '"seed": ' + "9" * 5000 + ",", "5000 digits"),
         ('"seed": 0,', '"seed": NaN,', "NaN is no number"),
@@ -203,7 +203,7 @@ def test_a_key_that_stands_twice_is_found_among_many(forger):
     keys = ",".join(f'"{number}":0' for number in range(300_000))
     (forger.folder / "record.json").write_text(f'{{{keys},"299999":0}}')
 
-    assert "the key '299999' stands twice" in forger.reasons()
+    assert "the key '299999' appears more than once" in forger.reasons()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b'"text"', b"{}"])
@@ -306,7 +306,7 @@ def test_a_built_in_name_for_an_own_method_is_refused(method_forger):
 
 def test_a_method_without_its_source_or_with_another_is_refused(method_forger):
     method_forger.settle(method_forger.read(), source=None)
-    assert "a method comes with either its source or its package" in method_forger.reasons()
+    assert "a method needs either its source or its package" in method_forger.reasons()
     (method_forger.folder / "method" / "mine.py").write_text("x = 1\n")
     method_forger.settle(method_forger.read(), source={"file": "mine.py", "sha256": "0" * 64})
     assert "file of the method: submission.json says mine.py 0000" in method_forger.reasons()
@@ -378,7 +378,7 @@ def test_a_copy_with_its_filters_rescaled_is_refused(forger, full_board):
 def test_a_row_that_is_there_already_is_refused(forger, full_board):
     (reason,) = forger.verify(board=full_board).reasons
 
-    assert reason.endswith("is on the board already")
+    assert reason.endswith("is already on the board")
 
 
 def test_the_artifact_of_another_network_is_refused(forger, rows):
@@ -447,7 +447,7 @@ def test_a_robust_image_counted_as_broken_is_found_on_another_kind_of_machine_to
     forger.flip(record, place, right=False)
     forger.resample(record)
 
-    reason = f"apgd-ce: the record counts image {place} as broken; with each of 5 other seeds it withstood apgd-t"
+    reason = f"apgd-ce: the record counts image {place} as broken; with each of 5 other seeds it survived apgd-t"
     assert reason in forger.reasons()
 
 
