@@ -19,11 +19,11 @@ class Agreement:
     """One attack's verdicts in the record against those measured again on the same images."""
 
     name: str
-    claimed: int  # images right, by the record
-    measured: int  # images right, measured again
+    claimed: int  # correct images, by the record
+    measured: int  # correct images, measured again
     n: int
-    lost: int  # right by the record, wrong now
-    gained: int  # wrong by the record, right now
+    lost: int  # correct in the record, wrong now
+    gained: int  # wrong in the record, correct now
     allowed: int  # flips that chance explains, at the 99% level
     reason: str  # why they do not agree; empty if they do
 
@@ -61,6 +61,6 @@ def headline_reason(accuracy: float, measured: int, n: int) -> str:
     if low <= accuracy <= high:
         return ""
     return (
-        f"the record claims {100 * accuracy:.2f}, but {measured} of {n} images are right: "
+        f"the record claims {100 * accuracy:.2f}, but {measured} of {n} images are classified correctly: "
         f"{100 * low:.2f} to {100 * high:.2f} with 99% confidence"
     )

@@ -25,7 +25,7 @@ CASCADE = (
 )  # AutoAttack's; each attacks the images that survived those before it
 VERDICTS = ("clean", "pgd", *CASCADE)
 WIDE_VERDICTS = ("clean", "pgd")  # cheap enough for more images than AutoAttack's
-CHALLENGED = "challenges"  # right under all accepted challenges; never in a file, see `challenges`
+CHALLENGED = "challenges"  # survivors of all accepted challenges; never in a file, see `challenges`
 # False where leaky BPDA or RayS broke the image. They attack survivors of all other attacks only; True elsewhere.
 OPPONENT = "opponent"
 CHECKS = (
@@ -103,7 +103,7 @@ def worst_verdict(verdicts: Iterable[str]) -> str:
 class EvaluationPart(Part):
     """Accuracies on the test images, one bit per image and attack (see `pack_verdicts`), and gradient health.
 
-    The bits of AutoAttack's attacks are cumulative: right after this attack and all before it. Those of the opponent's
+    The bits of AutoAttack's attacks are cumulative: survivors of this attack and all before it. Those of the opponent's
     attacks are not: they met only some of the images that survived all the others.
     """
 

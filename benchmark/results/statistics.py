@@ -59,7 +59,7 @@ def mcnemar(a: Verdicts, b: Verdicts) -> PairedTest:
     12% with a standard deviation of 2 points, in 38% with one of 5 points.
 
     Args:
-        a: (N,) verdicts, True: right.
+        a: (N,) verdicts, True: correct.
         b: (N,) verdicts on the same images in the same order, N at least 1.
 
     Raises:
@@ -139,7 +139,7 @@ def seed_bootstrap(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
     the cases with two seeds, in 91% with three and in 95% with five; with little spread it is wider than necessary.
 
     Args:
-        verdicts: one (N,) array per seed, True: right; at least one seed, and N below 2**24.
+        verdicts: one (N,) array per seed, True: correct; at least one seed, and N below 2**24.
 
     Raises:
         ValueError: if there are no seeds or their numbers of images differ.
@@ -165,7 +165,7 @@ def accuracy_interval(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
     """Return the 95% interval of the mean accuracy over seeds: Wilson's for one seed, the bootstrap's for several.
 
     Args:
-        verdicts: one (N,) array per seed, True: right; at least one seed.
+        verdicts: one (N,) array per seed, True: correct; at least one seed.
     """
     if len(verdicts) == 1:
         return wilson(int(np.count_nonzero(verdicts[0])), verdicts[0].size)

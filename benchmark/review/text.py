@@ -20,7 +20,7 @@ def evaluated_text(evaluated: Evaluated) -> str:
         f"artifact   {evaluated.artifact.size_bytes:,} bytes, sha256 {evaluated.artifact.sha256}",
         f"protocol   {evaluated.protocol}{which}",
         "",
-        f"{'attack':<14}{'right':>10}{'accuracy':>10}   95% interval (Wilson)",
+        f"{'attack':<14}{'correct':>10}{'accuracy':>10}   95% interval (Wilson)",
     ]
     pgd = f"pgd-{evaluation.pgd.steps}"
     names = {"clean": "clean", "pgd": pgd, **{name: f"  {name}" for name in CASCADE}, "autoattack": "AutoAttack"}

@@ -71,7 +71,7 @@ def check_clean(claim: Claim, network: nn.Module, images: Images) -> list[str]:
     shown = ", ".join(map(str, wrong[:5]))
     return [
         f"the verdicts of {len(wrong)} clean images are not those of the artifact: {shown}; "
-        f"{int(measured.sum())} of {len(images)} are right"
+        f"{int(measured.sum())} of {len(images)} are classified correctly"
     ]
 
 

@@ -1,6 +1,6 @@
 """The sample of adversarial images: the artifact and the verdicts decide which images it contains, nobody chooses.
 
-Candidates are the images that are right when clean and broken by an attack, in the order of
+Candidates are the images that are classified correctly when clean and broken by an attack, in the order of
 SHA-256("<seed>:<place>"), where the seed is the SHA-256 of the artifact's hash, the protocol and all verdicts. The
 sample holds the first 64 of them. An image that the record counts as broken may survive the attacks on another machine:
 it is then listed as missed, and the next candidate takes its place; more than MAX_MISSED are not accepted.

@@ -17,7 +17,7 @@ from benchmark.submission.doubts import CHANCE, allowed_differences
 from benchmark.submission.measuring import SHARE_TOLERANCE, health_of
 from benchmark.submission.replayed import Replay, computing
 
-# A check looks at the images that are right under this; "robust": under every attack of the protocol.
+# A check looks at the images that survive this; "robust": under every attack of the protocol.
 POOLS = {"logit_scale": "robust", "more_steps": "pgd", "unbounded": "clean"}
 LEAST = 4  # images, however little time there is
 

@@ -320,8 +320,8 @@ def test_a_link_is_refused_and_not_read(board, adversarial, monkeypatch, tmp_pat
 )
 def test_health_that_contradicts_the_verdicts_is_refused(board, check, changes, reason):
     fields = board.read()
-    (found,) = (each for each in fields["evaluation"]["health"] if each["name"] == check)
-    found.update(changes)
+    (stated,) = (each for each in fields["evaluation"]["health"] if each["name"] == check)
+    stated.update(changes)
     board.write(fields)
 
     assert reason in board.refusals("56d8")

@@ -95,7 +95,9 @@ def test_shards_join_with_the_hard_label_attack_and_its_checks(make_opposed):
 
 
 def test_shards_with_and_without_the_hard_label_attack_do_not_join(make_shard, make_opposed):
-    with pytest.raises(UserError, match=r"shards \[2\] of 3 were measured before the opponent's attacks .* these anew"):
+    with pytest.raises(
+        UserError, match=r"shards \[2\] of 3 were measured before the opponent's attacks .* these again"
+    ):
         merge([make_opposed(1), make_shard(2), make_opposed(3)])
 
 

@@ -25,7 +25,7 @@ def adversarial(out, record) -> dict[str, Tensor]:
     """Return PGD images for every test image of the record."""
     data = load_test("digits", None, limit=record.evaluation.n_images)
     epsilon = float(Fraction(record.evaluation.epsilon))
-    found = pgd(
+    adversarial = pgd(
         read_artifact(artifact_path(out, record.run)).network,
         as_float_images(data.test.images),
         data.test.labels,
@@ -35,7 +35,7 @@ def adversarial(out, record) -> dict[str, Tensor]:
         random_start=False,
         generator=torch.Generator(),
     )
-    return {"x_adv": found, "index": torch.arange(len(found))}
+    return {"x_adv": adversarial, "index": torch.arange(len(adversarial))}
 
 
 def submit(run_command, out: Path, record, tensors: dict[str, Tensor], *, credit: str = "Ada"):

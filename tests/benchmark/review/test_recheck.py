@@ -1,4 +1,4 @@
-"""`recheck` adds the later checks beside a record, keeps the images it finds, and goes on where it was stopped."""
+"""`recheck` adds the later checks beside a record, keeps the adversarial images, and continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def breaks(monkeypatch):
             survivors = torch.stack(list(verdicts.values())).all(0).nonzero().flatten()
             broken, right = survivors[:count].flip(0), torch.ones(len(data), dtype=torch.bool)
             right[broken] = False
-            found = (data.images[broken].float() / 255 + epsilon).clamp(0, 1)
+            adversarial = (data.images[broken].float() / 255 + epsilon).clamp(0, 1)
             report(f"attacked with {sorted(verdicts)}, {network.training=}")
             checks = [
                 Check("leaky_bpda", 0.0, "pass", "It was attacked."),
                 Check("hard_label", count / len(survivors), "fail" if count else "pass", "It was attacked."),
                 Check("straight_way", 0.1, "pass", "Nothing."),
             ]
-            return OpponentResult(checks, right, found, broken)
+            return OpponentResult(checks, right, adversarial, broken)
 
         monkeypatch.setattr(rechecking, "opponent_checks", attack)
 

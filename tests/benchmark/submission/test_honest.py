@@ -1,4 +1,4 @@
-"""Honest submissions of both kinds pass, and the command line tells what became of each."""
+"""Honest submissions of both kinds pass, and the command line reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ def test_a_method_is_accepted_without_its_file_being_run(run, method_forger, tmp
     (method_forger.folder / "method" / "mine.py").write_text(source, encoding="utf-8")
     digest = method_forger.digest("method/mine.py")
     record["method"]["source_sha256"] = record["provenance"]["config"]["method"]["source_sha256"] = digest
-    method_forger.settle(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
+    method_forger.rehash(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
 
-    found = method_forger.verify(seconds=1)
+    outcome = method_forger.verify(seconds=1)
 
-    assert found.accepted, found.reasons
+    assert outcome.accepted, outcome.reasons
 
 
 def test_submit_tells_row_and_rank_beside_the_rows_there(run, rows, full_board, tmp_path):
@@ -87,7 +87,7 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("/mine/",), "give it by --method path/to/mine.py:Mine"),
         (("/mine/", "--method", "{rows}/small.yaml"), "give the file as it was"),
@@ -105,20 +105,20 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
         (("nothing",), "nothing"),
     ],
 )
-def test_a_mistake_in_submit_is_told_and_leaves_no_folder(run, rows, board, tmp_path, options, told):
+def test_a_mistake_in_submit_is_reported_and_leaves_no_folder(run, rows, board, tmp_path, options, message):
     to = tmp_path / "s"
     options = [option.format(rows=rows) for option in options]
 
     result = run("submit", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", *options)
 
     assert result.exit_code != 0
-    assert told.format(rows=rows) in str(result.exception)
+    assert message.format(rows=rows) in str(result.exception)
     assert not to.exists()
 
 
 def test_credit_is_gits_name_unless_it_is_given(run, rows, board, tmp_path, monkeypatch):
-    found = subprocess.CompletedProcess([], 0, "Grace  Hopper\n")
-    monkeypatch.setattr(writing.subprocess, "run", lambda *args, **kwargs: found)
+    completed = subprocess.CompletedProcess([], 0, "Grace  Hopper\n")
+    monkeypatch.setattr(writing.subprocess, "run", lambda *args, **kwargs: completed)
 
     result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "s", "--board", board)
 

@@ -13,7 +13,7 @@ from benchmark.submission.command import is_run_command
 from benchmark.submission.texts import check_source, record_texts, text_refusal
 
 ROOT = Path(__file__).resolve().parents[3]
-# Test folders are no packages (importmode=importlib), hence no import.
+# Test folders are not packages (importmode=importlib), hence no import.
 record_fields = runpy.run_path(str(ROOT / "tests" / "benchmark" / "results" / "conftest.py"))["record_fields"]
 
 
@@ -158,5 +158,5 @@ def test_other_letters_may_be_in_comments_and_plain_strings():
     ],
 )
 def test_a_source_that_does_not_read_as_it_runs_is_refused(text, reason):
-    (told,) = check_source(text.encode())
-    assert told.startswith("the method's file ") and reason in told
+    (sentence,) = check_source(text.encode())
+    assert sentence.startswith("the method's file ") and reason in sentence
