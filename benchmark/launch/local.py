@@ -13,6 +13,7 @@ from benchmark.files.plain import no_link
 from benchmark.launch.forking import ForkServer, Worker
 from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
 from benchmark.results.store import write_atomic
+from benchmark.runtime.progress import duration
 
 
 @dataclass
@@ -128,7 +129,7 @@ def _time_left(finished: Sequence[float], elapsed: Sequence[float], waiting: int
         return "all finished"
     mean = sum(finished) / len(finished)
     left = (mean * waiting + sum(max(0.0, mean - seconds) for seconds in elapsed)) / jobs
-    return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f}s left"
+    return f"about {duration(left)} left"
 
 
 def _short_name(order: WorkOrder) -> str:

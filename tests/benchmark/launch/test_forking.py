@@ -22,7 +22,7 @@ from benchmark.launch import forking, local
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, load_order, started_threads
-from benchmark.launch.worker import _settle_threads
+from benchmark.launch.prepare import set_threads
 from benchmark.runtime.devices import threads_for
 from benchmark.suite.experiment import Experiment
 
@@ -159,13 +159,13 @@ def test_a_fresh_run_settles_its_threads_and_a_started_one_keeps_them(make_order
     order.save()
     before = torch.get_num_threads()
     try:
-        settled = _settle_threads(order, 1_000)
+        settled = set_threads(order, 1_000)
         assert settled.threads == torch.get_num_threads() == 1
         assert load_order(order.folder / "order.json").threads == 1
         assert started_threads(order.out, order.experiment) is None
         (order.folder / left).touch()
         assert started_threads(order.out, order.experiment) == 1
-        kept = _settle_threads(order.model_copy(update={"threads": 2}), 1_000)
+        kept = set_threads(order.model_copy(update={"threads": 2}), 1_000)
         assert kept.threads == torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)

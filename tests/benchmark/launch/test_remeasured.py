@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
-from benchmark.launch.remeasured import known_evaluation, known_network
+from benchmark.launch.remeasured import measured_artifact, recorded_evaluation
 from benchmark.results.store import artifact_path, load_records, save_record
 from benchmark.suite.experiment import Experiment
 
@@ -82,7 +82,7 @@ def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp
     command("run", suite, *MORE, "--out", tmp_path / "anew")
 
     assert code == 0, output
-    assert f"train      not again: this network stands on {first.protocol}" in output
+    assert f"train      not again: this network already has a record on {first.protocol}" in output
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     again, anew = by_images(out)[12], by_images(tmp_path / "anew")[12]
     assert by_images(out)[8] == first
@@ -105,7 +105,7 @@ def test_pgd_on_further_images_is_added_without_attacking_the_others_again(suite
     command("run", suite, *wide, "--out", tmp_path / "anew")
 
     assert code == 0, output
-    assert f"only PGD on further images is measured: all else stands on {first.protocol}" in planned
+    assert f"only PGD on further images is measured: everything else is in its record on {first.protocol}" in planned
     assert "evaluate   not again, only PGD on further images" in output
     (record,), (anew,) = load_records(out), load_records(tmp_path / "anew")
     assert record.evaluation.wide == anew.evaluation.wide
@@ -128,7 +128,7 @@ def test_other_test_images_are_one_sentence(suite, out):
     assert "was made from other test images or labels of digits" in refusal("run", suite, *WIDE, "--out", out)
     experiment = Experiment.model_validate(record.provenance.config)
     with pytest.raises(UserError, match="was attacked on other images of digits than those of --data-dir"):
-        known_evaluation(by_images(out)[8], experiment, load_test("digits", None))
+        recorded_evaluation(by_images(out)[8], experiment, load_test("digits", None))
 
 
 def test_it_is_done_then_and_can_be_measured_a_third_time(suite, out):
@@ -145,7 +145,7 @@ def test_plan_says_so_and_counts_no_training(suite, out):
     _, output = command("plan", suite, *MORE, "--out", out)
     words = " ".join(output.split())
 
-    assert f"its network is measured and not trained: it stands on {by_images(out)[8].protocol}" in words
+    assert f"its network is measured and not trained: it already has a record on {by_images(out)[8].protocol}" in words
     assert "3 epochs 0 passes 0.00e0 FLOPs" in words
 
 
@@ -168,7 +168,7 @@ def test_other_training_images_are_one_sentence(suite, out):
     assert "was made from other training images or labels of digits" in refusal("run", suite, *MORE, "--out", out)
     assert len(load_records(out)) == 1
     with pytest.raises(UserError, match="was trained on other images of digits than those of --data-dir"):
-        known_network(out, by_images(out)[8], load_training("digits", None))
+        measured_artifact(out, by_images(out)[8], load_training("digits", None))
 
 
 HYDRA = SUITE.replace("training:", "  - {method: hydra, keep_ratio: 0.5, first_phase: at}\ntraining:")

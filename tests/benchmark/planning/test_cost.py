@@ -8,9 +8,10 @@ from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_training
 from benchmark.networks.count import multiply_adds
 from benchmark.networks.resnet import NetworkPlan
-from benchmark.planning.cost import forward_runs, training_flops, training_images
+from benchmark.planning.cost import training_flops, training_images
 from benchmark.planning.states import plan
 from benchmark.planning.text import plan_lines
+from benchmark.suite.objectives import forward_runs
 from benchmark.suite.registry import resolve
 
 METHODS = {found.target: found for found in map(resolve, ("at", "edge_popup", "small_dense"))}
@@ -125,7 +126,7 @@ def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_p
     assert lines[6] == "        at trains dense networks: keep_ratio must be 1, got 0.5"
     assert lines[8] == "3 experiments: 2 todo, 1 refused; 1 with a reported number"
     assert lines[9] == "unchecked: the data, as their files are not here; pass their folder as --data-dir"
-    assert lines[10] == "all together: 8,800 passes, 2.09e18 FLOPs (6 h at 100 TFLOP/s)"
+    assert lines[10] == "all together: 8,800 passes, 2.09e18 FLOPs (5.8 h at 100 TFLOP/s)"
     assert "49,000 training images" in lines[12]
 
 
