@@ -59,7 +59,7 @@ def plan_suite(request: Request, local: LocalData | None = None) -> list[Planned
 
     Args:
         request: what the user asked for.
-        local: the data on disk, as far as they were read before; None reads them anew.
+        local: the data on disk, with what was read of them before; None starts afresh.
 
     Raises:
         UserError: for any mistake in the request.

@@ -73,7 +73,7 @@ def _evaluation(measured: Measurement) -> Iterator[str]:
     yield ""
     yield "evaluation: images per second, clean and under PGD; time of AutoAttack for an image that survives it"
     yield from _table(header + (["PGD ratio"] if compared else []), rows)
-    yield "each attack is timed for some seconds on images that cannot fall, and scaled to the passes one of them takes"
+    yield "each attack is timed for some seconds on images that always survive, and scaled to all passes of one image"
     if measured.machine.device == "cuda":
         for entry in measured.evaluation:
             yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {duration(1000 * total(entry))}"
@@ -99,7 +99,7 @@ def _against(plain: float | None, ours: float) -> list[str]:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> Iterator[str]:
-    """Yield aligned lines: the first `words` columns to the left, numbers to the right."""
+    """Yield aligned lines: the first `words` columns on the left, numbers on the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         cells = [

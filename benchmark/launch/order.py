@@ -18,7 +18,7 @@ USER_MISTAKE = 2  # a worker's exit code; its reason is one sentence
 
 
 class WorkOrder(Strict):
-    """One experiment with the circumstances that do not change its result."""
+    """One experiment, and settings that do not change its result."""
 
     experiment: Experiment
     out: Path  # records go to out/records, everything else to out/work
@@ -72,4 +72,4 @@ def load_order(path: Path) -> WorkOrder:
     try:
         return WorkOrder.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise UserError(f"work order {path} cannot be read; delete it, or its folder to train this run anew") from None
+        raise UserError(f"work order {path} cannot be read; delete it, or its folder to train this run again") from None

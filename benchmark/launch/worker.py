@@ -60,7 +60,7 @@ def main(order_path: Path) -> int:
             run_order(order_path)
     except UserError as error:
         return _failed(order_path.parent, str(error), USER_MISTAKE)
-    except KeyboardInterrupt:  # Ctrl-C reaches every process of the terminal: the parent says so
+    except KeyboardInterrupt:  # only where it was started by hand: no failure
         return 1
     except Exception:
         return _failed(order_path.parent, traceback.format_exc(), 1)

@@ -1,4 +1,4 @@
-"""What training costs, known before it starts: the images of a pass, and floating-point operations.
+"""What training will cost: the images of a pass, and floating-point operations.
 
 Multiply-adds are those of the convolutions, counted from their shapes; everything else in these networks is less than
 a hundredth. One multiply-add is two FLOPs. A pass of the attack counts as two forward runs, the forward run itself and

@@ -9,9 +9,10 @@ import pytest
 from benchmark.figures.ablations import draw_options, draw_rates
 from benchmark.figures.style import house_style
 from benchmark.files.places import CONFIGS
+from benchmark.leaderboard.board.reference import PAPERS_OPTIONS
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.figure_plans.boards import plan_figures
-from benchmark.leaderboard.figure_plans.options import DEFAULTS, FIGURES, option_plans
+from benchmark.leaderboard.figure_plans.options import FIGURES, option_plans
 from benchmark.results.statistics import wilson
 from benchmark.results.verdicts import pack_verdicts
 from benchmark.suite.registry import resolve
@@ -92,7 +93,7 @@ def drawn(plan):
 def test_the_defaults_that_records_leave_out_are_those_of_the_method():
     method = EdgePopup()
 
-    assert {name: getattr(method, name) for name in DEFAULTS} == DEFAULTS
+    assert {name: getattr(method, name) for name in PAPERS_OPTIONS} == PAPERS_OPTIONS
 
 
 def test_the_suite_of_ablations_gives_one_figure_of_each_part(suite_records):

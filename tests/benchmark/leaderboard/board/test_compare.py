@@ -51,7 +51,7 @@ def line_of(text, beginning):
 
 def test_the_better_row_is_named_with_counts_and_p_value(make):
     better, worse = make(range(60), method="at"), make(range(55, 75), method="hydra")
-    expected = "is better: 55 images only {} holds, 15 only {}; exact McNemar p = 2e-6."
+    expected = "is better: 55 images robust for {} only, 15 for {} only; exact McNemar p = 2e-6."
     assert conclusion(compare_text([better], [worse])) == "A " + expected.format("A", "B")
     assert conclusion(compare_text([worse], [better])) == "B " + expected.format("B", "A")
 
@@ -60,14 +60,16 @@ def test_without_a_difference_it_says_how_many_images_would_show_it(make):
     text = compare_text([make(range(50))], [make(range(5, 52), method="at")])
     assert images_needed(5, 2, 100) == 609
     assert conclusion(text) == (
-        "No real difference shown: 5 images only A holds, 2 only B; exact McNemar p = 0.45; "
+        "No real difference shown: 5 images robust for A only, 2 for B only; exact McNemar p = 0.45; "
         "about 610 images would be needed to show a difference of this size."
     )
 
 
 def test_rows_that_hold_equally_many_images_need_no_number(make):
     text = compare_text([make(range(50))], [make(range(5, 55), method="at")])
-    assert conclusion(text).endswith("5 images only A holds, 5 only B; exact McNemar p = 1; both hold equally many.")
+    assert conclusion(text).endswith(
+        "5 images robust for A only, 5 for B only; exact McNemar p = 1; both are robust on equally many."
+    )
 
 
 def test_each_measure_stands_beside_its_intervals_difference_and_test(make_record):
@@ -88,9 +90,9 @@ def test_the_images_that_separate_the_rows_are_listed_up_to_twenty(make):
     text = compare_text([make(range(30))], [make([*range(25, 40), 99], method="at")])
     assert "Robust images: both 5, only A 25, only B 11, neither 59." in text
     listed = ", ".join(str(index) for index in range(20))
-    assert f"Held by only A: {listed} and 5 more\n" in text
-    assert "Held by only B: 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 99\n" in text
-    assert "Held by only B: none\n" in compare_text([make(range(30))], [make(range(25), method="at")])
+    assert f"Robust for only A: {listed} and 5 more\n" in text
+    assert "Robust for only B: 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 99\n" in text
+    assert "Robust for only B: none\n" in compare_text([make(range(30))], [make(range(25), method="at")])
 
 
 def test_costs_stand_side_by_side(make):
@@ -115,12 +117,13 @@ def test_several_seeds_are_paired_in_order_and_their_pooling_is_told(make):
     assert "edge_popup/binary-keep0.01-p0.1-pgd, seeds 0, 1\n" in text
     assert "at/binary-keep0.01-p0.1-pgd, seeds 3, 4\n" in text
     assert "Robust pairs of image and seed (2 x 100): both 20, only A 60, only B 0, neither 120." in text
-    assert "Held by every seed of A and none of B: 20, 21, 22, 23, 24, 25, 26, 27, 28, 29\n" in text
+    assert "Robust for every seed of A and none of B: 20, 21, 22, 23, 24, 25, 26, 27, 28, 29\n" in text
     assert "a bootstrap over seeds and images" in " ".join(text.split())
     assert re.search(r"^robust by seed +40\.00, 40\.00 +10\.00, 10\.00$", text, re.MULTILINE)
     assert "The test pools 2 seeds" in text
     assert (
-        conclusion(text) == "A is better: 60 pairs of image and seed only A holds, 0 only B; exact McNemar p = 2e-18."
+        conclusion(text)
+        == "A is better: 60 pairs of image and seed robust for A only, 0 for B only; exact McNemar p = 2e-18."
     )
 
 
@@ -129,7 +132,7 @@ def test_a_lead_that_not_every_seed_has_is_not_called_better(make):
     a = [make(range(40), seed=0), make(range(36), seed=1)]
     b = [make(range(40), seed=0, method="at"), make(range(18), seed=1, method="at")]
     assert conclusion(compare_text(a, b)) == (
-        "A leads, but its seeds overlap with B's: 18 pairs of image and seed only A holds, 0 only B; "
+        "A leads, but its seeds overlap with B's: 18 pairs of image and seed robust for A only, 0 for B only; "
         "exact McNemar p = 8e-6."
     )
     assert conclusion(compare_text(b, a)).startswith("B leads, but its seeds overlap with A's: 18 ")
@@ -195,7 +198,7 @@ def test_the_command_compares_committed_rows():
     found = CliRunner().invoke(app, ["compare", *rows, "--out", str(LEADERBOARDS)])
     assert found.exit_code == 0, found.output
     assert re.fullmatch(
-        r"A is better: \d+ pairs of image and seed only A holds, .* p = \de-\d+\.", conclusion(found.output)
+        r"A is better: \d+ pairs of image and seed robust for A only, .* p = \de-\d+\.", conclusion(found.output)
     )
 
 
