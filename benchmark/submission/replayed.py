@@ -166,7 +166,7 @@ class Replay:
                 batch_size=self.claim.batch_size,
                 report=say,
                 attacks=(name,),
-                queries=QUERIES if queries is None else queries,
+                queries=queries,
                 before_pass=check_time,
             )
         return (~result.robust[name]).tolist()
