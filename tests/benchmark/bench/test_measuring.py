@@ -1,4 +1,4 @@
-"""Timing with a clock of its own, attacks that are stopped early, and cases that keep what they find."""
+"""Timing with a simulated clock, attacks that are stopped early, and cases that keep what they measured."""
 
 from __future__ import annotations
 
@@ -59,9 +59,9 @@ def test_steps_are_warmed_then_timed_in_turn_and_the_median_counts(taking):
     calls = []
     steps = {"a": taking("a", 99.0, 1.0, 5.0, 2.0, calls=calls), "b": taking("b", 99.0, 3.0, calls=calls)}
 
-    found = medians(steps, CPU, budget=14.5)
+    seconds = medians(steps, CPU, budget=14.5)
 
-    assert found == {"a": 2.0, "b": 3.0}
+    assert seconds == {"a": 2.0, "b": 3.0}
     assert calls == ["a", "b"] * 4
 
 
@@ -83,9 +83,9 @@ def test_rates_are_of_both_precisions_and_positive(monkeypatch):
     monkeypatch.setattr("benchmark.bench.peak.BATCH", {"cpu": 2})
     monkeypatch.setattr("benchmark.bench.peak.COPIED", {"cpu": 4096})
 
-    found = convolution_rates(CPU, 8, 8)
+    rates = convolution_rates(CPU, 8, 8)
 
-    assert [(rate.precision, rate.channels, rate.side) for rate in found] == [("fp32", 8, 8), ("bf16", 8, 8)]
+    assert [(rate.precision, rate.channels, rate.side) for rate in rates] == [("fp32", 8, 8), ("bf16", 8, 8)]
     assert memory_rate(CPU) > 0
 
 
@@ -93,10 +93,10 @@ def test_a_convolution_s_rate_is_its_flops_by_its_time(monkeypatch):
     monkeypatch.setattr("benchmark.bench.peak.BATCH", {"cpu": 2})
     monkeypatch.setattr("benchmark.bench.peak.fastest", lambda step, device, budget: 1e-6)
 
-    found = convolution_rates(CPU, 8, 4)[0]
+    rate = convolution_rates(CPU, 8, 4)[0]
 
-    assert found.forward == pytest.approx(2 * 9 * 8 * 8 * 16 * 2 / 1e3)  # FLOPs in a microsecond, in GFLOP/s
-    assert found.backward == pytest.approx(2 * found.forward)
+    assert rate.forward == pytest.approx(2 * 9 * 8 * 8 * 16 * 2 / 1e3)  # FLOPs in a microsecond, in GFLOP/s
+    assert rate.backward == pytest.approx(2 * rate.forward)
 
 
 class Slow(nn.Module):
@@ -116,10 +116,10 @@ def test_each_attack_is_stopped_early_and_scaled_to_the_passes_of_a_survivor(clo
     model = Slow(clock).eval()
     data = unbreakable(model, 3, 1, 4, CPU)
 
-    found = autoattack_times(model, data, 4, budget=0.0)
+    seconds = autoattack_times(model, data, 4, budget=0.0)
 
     # An image's pass takes a second whichever attack makes it, so that its passes are its seconds.
-    assert found == pytest.approx({attack: cost.passes for attack, cost in attack_costs(3).items()})
+    assert seconds == pytest.approx({attack: cost.passes for attack, cost in attack_costs(3).items()})
     assert model.passes < 4 * 40 + 1
 
 
@@ -131,16 +131,16 @@ def test_a_network_s_evaluation_is_timed_beside_the_plain_one_and_leaves_no_hook
         tried.append(sorted(settings))
         return model(images).argmax(1) == labels
 
-    found = evaluation_times(make_plan(), 8, 2, CPU, budget=0.0, plain_pgd=plain)
+    entry = evaluation_times(make_plan(), 8, 2, CPU, budget=0.0, plain_pgd=plain)
 
-    assert list(found.autoattack) == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert all(seconds > 0 for seconds in found.autoattack.values())
-    assert found.plain_pgd_seconds > 0
+    assert list(entry.autoattack) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert all(seconds > 0 for seconds in entry.autoattack.values())
+    assert entry.plain_pgd_seconds > 0
     assert tried[0] == ["epsilon", "seed", "step_size", "steps"]
-    assert (found.images, found.network.size, found.network.width) == (2, 8, 1 / 16)
+    assert (entry.images, entry.network.size, entry.network.width) == (2, 8, 1 / 16)
 
 
-def test_no_image_falls_while_autoattack_is_timed(make_plan):
+def test_every_image_survives_while_autoattack_is_timed(make_plan):
     model = make_plan()(conv=plain_conv, norm=nn.BatchNorm2d).eval()
     data = unbreakable(model, 4, 3, 8, CPU)
     generator = torch.Generator().manual_seed(1)
@@ -159,7 +159,7 @@ TINY = {
     "evaluation": {"images": 4},
 }
 HYDRA = {"method": {"name": "hydra", "target": "methods.hydra:Hydra"}, "weights": "fp", "objective": "trades"}
-METHODS = {found.target: found for found in map(resolve, ("edge_popup", "hydra"))}
+METHODS = {method.target: method for method in map(resolve, ("edge_popup", "hydra"))}
 
 
 @pytest.mark.parametrize("changes", [{}, {"objective": "fast"}, HYDRA], ids=["pgd", "fast", "trades"])
@@ -184,11 +184,11 @@ def test_the_work_of_an_experiment_is_what_it_computes(make_experiment):
     experiment = make_experiment(evaluation={"images": 100, "pgd": {"steps": 20, "restarts": 2}}, train_images=512)
     network = network_plan(experiment.architecture, random_data("cifar10", 2).info)
 
-    found = work_of(experiment, network, epochs=7)
+    work = work_of(experiment, network, epochs=7)
 
-    assert (found.epochs, found.training_images, found.validation_images) == (7, 512, 1000)
-    assert (found.test_images, found.pgd_steps, found.autoattack_batch) == (100, 40, 500)
-    assert found.key.batch_size == 256 and found.key.network.name == "resnet34"
+    assert (work.epochs, work.training_images, work.validation_images) == (7, 512, 1000)
+    assert (work.test_images, work.pgd_steps, work.autoattack_batch) == (100, 40, 500)
+    assert work.key.batch_size == 256 and work.key.network.name == "resnet34"
     bounded = make_experiment(training={"selection_images": 30})
     assert work_of(bounded, network, epochs=7).validation_images == 30
     assert work_of(bounded, network, epochs=7).training_images == 49_000  # validation images are not trained on
@@ -292,7 +292,7 @@ def test_every_kind_of_step_is_compared_with_the_yardstick(monkeypatch, tmp_path
 
 
 def test_what_was_measured_before_a_stop_or_a_failure_is_kept(tmp_path):
-    said = []
+    lines = []
 
     def fail(measured):
         raise RuntimeError("no such luck\nand more")
@@ -300,18 +300,18 @@ def test_what_was_measured_before_a_stop_or_a_failure_is_kept(tmp_path):
     def stop(measured):
         raise KeyboardInterrupt
 
-    found = [
+    measurements = [
         Case("first", 1.0, lambda measured: measured.model_copy(update={"memory": 3.0})),
         Case("second", 1.0, fail),
         Case("third", 8.0, stop),
     ]
 
     with pytest.raises(KeyboardInterrupt):
-        measure.run_cases(found, EMPTY, tmp_path, said.append)
+        measure.run_cases(measurements, EMPTY, tmp_path, lines.append)
 
     assert load_measurement(tmp_path).memory == 3.0
-    assert said[0] == "[1/3] first   about 10s left"
-    assert said[2] == "note   second is left out: RuntimeError: no such luck"
+    assert lines[0] == "[1/3] first   about 10s left"
+    assert lines[2] == "note   second is left out: RuntimeError: no such luck"
 
 
 @pytest.mark.gpu

@@ -43,8 +43,8 @@ def make(make_short):
     """Return a maker of records of the built-in edge-popup with some options."""
 
     def record(number, *, last_norm=True, options=None, **changes):
-        told = {"method__target": TARGET, "method__options": options or {}, "architecture__last_norm": last_norm}
-        return make_short(number, **{**told, **changes})
+        fields = {"method__target": TARGET, "method__options": options or {}, "architecture__last_norm": last_norm}
+        return make_short(number, **{**fields, **changes})
 
     return record
 
@@ -132,7 +132,7 @@ def test_pgd_on_more_images_is_shown_where_all_rows_of_a_figure_have_it(make):
         assert plan.data.measured == "best-known robust accuracy" and "100 test images" in plan.caption
 
 
-def test_networks_that_failed_gradient_health_stand_in_the_figures_and_are_told(make, board_of, health):
+def test_networks_that_failed_gradient_health_are_in_the_figures_and_named(make, board_of, health):
     failed = {"evaluation__health": health("unbounded", "fail", "All stay right.")}
     records = [
         make(1, keep=0.1, right=(80, 50, 41)),
@@ -176,7 +176,7 @@ def test_the_options_figures_join_rows_alike_in_all_else(make):
     }
 
 
-def test_lbn_alone_is_no_ablation_of_an_option_and_the_reason_is_told(make):
+def test_lbn_alone_is_no_ablation_of_an_option_and_the_reason_is_given(make):
     records = [make(1), make(2, last_norm=False, options={"score_scale": 0.1, "binary_init": KAIMING})]
 
     plans, skipped = planned(records)
@@ -219,7 +219,7 @@ def test_nothing_overlaps_in_the_figures_of_the_suite(suite_records):
             assert max(y) < axes.get_ylim()[1]
 
 
-def test_points_with_and_without_lbn_stand_beside_each_other(suite_records):
+def test_points_with_and_without_lbn_are_side_by_side(suite_records):
     plan = planned(suite_records)[0][1]
     (axes,) = drawn(plan).axes
 

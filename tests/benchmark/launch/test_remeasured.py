@@ -1,4 +1,4 @@
-"""A network that stands under one protocol is measured under another one without being trained again."""
+"""A network with a record under one protocol is measured under another one without being trained again."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def by_images(folder):
     return {record.evaluation.n_images: record for record in load_records(folder)}
 
 
-def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp_path):
+def test_the_file_is_measured_as_a_new_training_would_have_been(suite, out, tmp_path):
     first = by_images(out)[8]
     path = artifact_path(out, first.run)
     before = (path.read_bytes(), path.stat().st_mtime_ns)
@@ -204,11 +204,11 @@ def test_a_suite_of_another_name_leaves_a_record_that_agrees_with_itself(suite, 
     assert command("run", suite, "--set", "evaluation.pgd.images=20", "--out", out)[0] == 0
     assert command("run", suite, *MORE, "--out", out)[0] == 0
 
-    told = {n: (record.suite, record.provenance.config["suite"]) for n, record in by_images(out).items()}
-    assert told == {8: ("tiny", "tiny"), 12: ("other", "other")}
+    suites = {n: (record.suite, record.provenance.config["suite"]) for n, record in by_images(out).items()}
+    assert suites == {8: ("tiny", "tiny"), 12: ("other", "other")}
 
 
-def test_where_the_network_was_trained_is_told_whole_whatever_measures_it(suite, out):
+def test_where_the_network_was_trained_is_recorded_whatever_measures_it(suite, out):
     record = by_images(out)[8]
     elsewhere = {"git_commit": None, "git_dirty": True, "device": "another", "threads": 3, "torch": "2.0"}
     save_record(record.model_copy(update={"provenance": record.provenance.model_copy(update=elsewhere)}), out)
@@ -227,7 +227,7 @@ def test_a_record_of_a_trained_network_is_written_as_before_there_were_others(ou
     assert "trained" not in by_images(out)[8].model_dump(mode="json")["provenance"]
 
 
-def test_notes_tell_of_the_further_images_that_are_there(suite, out):
+def test_the_note_is_about_the_further_images_that_are_there(suite, out):
     for images in (16, 20, 18):
         assert command("run", suite, "--set", f"evaluation.pgd.images={images}", "--out", out)[0] == 0
 
@@ -250,7 +250,7 @@ def test_a_method_s_file_may_have_been_renamed(tmp_path, suite):
     assert (record.method.target, record.provenance.config["method"]["target"]) == ("other.py:Own", "other.py:Own")
 
 
-def test_the_row_page_tells_where_the_network_was_trained(suite, out):
+def test_the_row_page_shows_where_the_network_was_trained(suite, out):
     command("run", suite, *MORE, "--out", out)
     record = by_images(out)[12]
     commit = "1234567890" * 4

@@ -14,7 +14,7 @@ from benchmark.planning.text import plan_lines
 from benchmark.suite.objectives import forward_runs
 from benchmark.suite.registry import resolve
 
-METHODS = {found.target: found for found in map(resolve, ("at", "edge_popup", "small_dense"))}
+METHODS = {method.target: method for method in map(resolve, ("at", "edge_popup", "small_dense"))}
 DENSE = {"method": {"name": "at", "target": "methods.at:AT"}, "keep_ratio": 1.0, "weights": "fp", "allocation": 1.0}
 
 
@@ -113,7 +113,7 @@ def test_a_budget_below_the_smallest_network_is_refused_before_it_runs(make_expe
     assert item.state == "refused" and "213 weights is less than one channel per stage" in item.reason
 
 
-def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_path):
+def test_a_plan_shows_numbers_totals_and_how_to_read_them(make_experiment, tmp_path):
     dense = make_experiment(**DENSE, preset="paper", architecture={"last_norm": False}, training={"batch_size": 512})
     refused = make_experiment(**{**DENSE, "keep_ratio": 0.5})
 
@@ -130,7 +130,7 @@ def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_p
     assert "49,000 training images" in lines[12]
 
 
-def test_a_plan_tells_the_options_of_cells_that_differ_in_nothing_else(make_experiment, tmp_path):
+def test_a_plan_shows_the_options_of_cells_that_differ_in_nothing_else(make_experiment, tmp_path):
     edge_popup = {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup"}
     scaled = make_experiment(method=edge_popup | {"options": {"score_scale": 0.1, "binary_init": "pm1"}})
 

@@ -72,7 +72,7 @@ def test_rows_that_hold_equally_many_images_need_no_number(make):
     )
 
 
-def test_each_measure_stands_beside_its_intervals_difference_and_test(make_record):
+def test_each_measure_is_shown_with_its_intervals_difference_and_test(make_record):
     a, b = make_record(right=(80, 50, 45)), make_record(method="at", right=(78, 60, 40))
     text = compare_text([a], [b])
     rows = {name: line_of(text, name).split() for name in ("clean", "PGD", "AutoAttack", "robust")}
@@ -95,7 +95,7 @@ def test_the_images_that_separate_the_rows_are_listed_up_to_twenty(make):
     assert "Robust for only B: none\n" in compare_text([make(range(30))], [make(range(25), method="at")])
 
 
-def test_costs_stand_side_by_side(make):
+def test_costs_are_shown_side_by_side(make):
     other = make(
         range(10),
         method="at",
@@ -110,7 +110,7 @@ def test_costs_stand_side_by_side(make):
     assert re.search(r"^training passes +215\.6 M +1\.0 M$", text, re.MULTILINE)
 
 
-def test_several_seeds_are_paired_in_order_and_their_pooling_is_told(make):
+def test_several_seeds_are_paired_in_order_and_their_pooling_is_explained(make):
     a = [make(range(40), seed=0), make(range(20, 60), seed=1)]
     b = [make(range(10), seed=3, method="at"), make(range(30, 40), seed=4, method="at")]
     text = compare_text(a, b)
@@ -146,7 +146,7 @@ def test_images_needed_are_images_and_not_pairs(make):
     assert f"about {round(needed / 2, -1):,.0f} images would be needed" in conclusion(compare_text(a, b))
 
 
-def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_told(make):
+def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_said(make):
     a = [make(range(40), seed=seed) for seed in (0, 1)]
     text = compare_text(a, [make(range(39), seed=1, method="at")])
     assert "The rows have different numbers of seeds. Compared below: A, seed 0; B, seed 1." in text
@@ -154,7 +154,7 @@ def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_told(make):
     assert "Robust images: both 39, only A 1, only B 0, neither 60." in text
 
 
-def test_what_a_board_would_not_rank_together_is_told(make_record):
+def test_what_a_board_would_not_rank_together_is_said(make_record):
     text = compare_text([make_record()], [make_record(preset="smoke", right=(80, 45, 46))])
     assert "A is of the preset paper, B of smoke: boards rank them apart." in text
     assert "The board refuses B, seed 0: AutoAttack accuracy 0.4600 exceeds PGD accuracy 0.4500" in text
@@ -195,21 +195,21 @@ def test_a_p_value_is_short_and_never_rounded_to_the_limit(p, text):
 
 def test_the_command_compares_committed_rows():
     rows = ["edge_popup/binary-keep0.1-p1-pgd", "edge_popup/binary-keep0.1-p0.1-pgd"]
-    found = CliRunner().invoke(app, ["compare", *rows, "--out", str(LEADERBOARDS)])
-    assert found.exit_code == 0, found.output
+    result = CliRunner().invoke(app, ["compare", *rows, "--out", str(LEADERBOARDS)])
+    assert result.exit_code == 0, result.output
     assert re.fullmatch(
-        r"A is better: \d+ pairs of image and seed robust for A only, .* p = \de-\d+\.", conclusion(found.output)
+        r"A is better: \d+ pairs of image and seed robust for A only, .* p = \de-\d+\.", conclusion(result.output)
     )
 
 
 def test_the_command_finds_the_protocol_that_both_rows_share(make_record, tmp_path):
     for record in (make_record(), make_record(method="at"), make_record(n=200)):
         save_record(record, tmp_path)
-    found = CliRunner().invoke(app, ["compare", "edge_popup", "/at/", "--out", str(tmp_path)])
-    assert found.exit_code == 0, found.output
-    assert "cifar10-linf-8_255-aa-standard-100, 100 test images" in found.output
+    result = CliRunner().invoke(app, ["compare", "edge_popup", "/at/", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "cifar10-linf-8_255-aa-standard-100, 100 test images" in result.output
 
 
 def test_the_command_names_a_missing_folder(tmp_path):
-    found = CliRunner().invoke(app, ["compare", "a", "b", "--out", str(tmp_path / "nosuch")])
-    assert isinstance(found.exception, UserError) and "there is no folder" in str(found.exception)
+    result = CliRunner().invoke(app, ["compare", "a", "b", "--out", str(tmp_path / "nosuch")])
+    assert isinstance(result.exception, UserError) and "there is no folder" in str(result.exception)
