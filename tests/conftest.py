@@ -17,8 +17,11 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
+from benchmark.bench.cases import EVERY_STEP
+from benchmark.bench.steps import TrainingStep, experiment_step
 from benchmark.data.load import Images
 from benchmark.networks.resnet import NetworkPlan
+from benchmark.session import Request, resolve_request
 from benchmark.suite.experiment import Experiment
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer, set_trainable
@@ -203,5 +206,29 @@ def make_experiment() -> Callable[..., Experiment]:
             "seed": 0,
         }
         return Experiment.model_validate(settings | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_step() -> Callable[..., TrainingStep]:
+    """Return the maker of the training steps that `bench` times: of a method and its objective, on random images.
+
+    Settings of the suite are changed by overrides, others by keyword.
+    """
+
+    def make(
+        case: str, *overrides: str, batch_size: int = 6, device: torch.device | str = "cpu", channels_last: bool = True
+    ) -> TrainingStep:
+        request = Request(str(EVERY_STEP), None, None, None, None, overrides, None, Path("runs"))
+        experiments, methods = resolve_request(request)
+        (experiment,) = (each for each in experiments if f"{each.method.name}/{each.objective}" == case)
+        return experiment_step(
+            experiment,
+            methods[experiment.method.target],
+            batch_size=batch_size,
+            device=torch.device(device),
+            channels_last=channels_last,
+        )
 
     return make

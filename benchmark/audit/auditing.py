@@ -23,10 +23,10 @@ from benchmark.audit.rows import audit_row
 from benchmark.audit.sorting import Item, Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
-from benchmark.evaluation.progress import duration
 from benchmark.files.plain import read_plain
 from benchmark.results.record import Record
 from benchmark.results.store import check_folder, record_path
+from benchmark.runtime.progress import duration
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import Effort

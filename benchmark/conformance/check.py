@@ -28,7 +28,7 @@ TARGETS = [
 
 @dataclass(frozen=True)
 class RuleResult:
-    """What one rule says of one target; without a rule, that the method refuses the target."""
+    """The result of one rule on one target; without a rule, that the method refuses the target."""
 
     target: Target | None  # None: all of them
     rule: Rule | None
@@ -44,26 +44,26 @@ class RuleResult:
 
 
 def target_label(target: Target) -> str:
-    """Spell a target as on one line of the report."""
+    """Return a target as a line of the report shows it."""
     return f"{target.weights} " + (
         "dense" if target.dense else f"keep {target.keep_ratio:g} {strategy_label(target.allocation)}"
     )
 
 
-def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[RuleResult]:
+def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[RuleResult]:
     """Check a method with its default options against every rule on every target, on a CPU.
 
     Raises:
         UserError: if the method cannot be made without options, or the folder for temporary files is full.
     """
-    found.create({}, "check")
+    resolved_method.create({}, "check")
     accepted = False
     for target in TARGETS if targets is None else targets:
-        trial = Trial(found, target)
+        trial = Trial(resolved_method, target)
         try:
             reason = trial.method.refusal(target)
         except Exception as error:
-            yield RuleResult(target, None, False, f"refusal raised {_described(error, found)}")
+            yield RuleResult(target, None, False, f"refusal raised {_described(error, resolved_method)}")
             continue
         if reason is not None and not (isinstance(reason, str) and reason):
             yield RuleResult(target, None, False, f"refusal returned {reason!r}, neither a sentence nor None")
@@ -78,11 +78,11 @@ def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None)
             if verdict is not None:
                 yield verdict
     if not accepted:
-        yield RuleResult(None, None, False, "the method refuses every target, so nothing of it can be measured")
+        yield RuleResult(None, None, False, "the method refuses every target, so it cannot be measured")
 
 
 def summary(verdicts: Sequence[RuleResult], name: str) -> str:
-    """Say in one line what all verdicts come to."""
+    """Return all verdicts summed up in one line."""
     checks = [verdict for verdict in verdicts if verdict.rule is not None or not verdict.passed]
     failed = [verdict for verdict in checks if not verdict.passed]
     refused = len(verdicts) - len(checks)
@@ -96,7 +96,7 @@ def summary(verdicts: Sequence[RuleResult], name: str) -> str:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Work with one thread, which is fastest on tiny networks, and leave the random numbers outside alone."""
+    """Compute with one thread, which is fastest on tiny networks, and leave torch's random state unchanged."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -114,13 +114,13 @@ def _verdict(trial: Trial, rule: Rule) -> RuleResult | None:
     except CannotWrite:
         raise  # the method is not to blame
     except (Exception, SystemExit) as error:  # a method may raise anything
-        return RuleResult(trial.target, rule, False, _described(error, trial.found))
+        return RuleResult(trial.target, rule, False, _described(error, trial.resolved_method))
     return None if seen is None else RuleResult(trial.target, rule, True, seen)
 
 
-def _described(error: BaseException, found: ResolvedMethod) -> str:
-    """Return type, message and the place in the method's file."""
+def _described(error: BaseException, resolved_method: ResolvedMethod) -> str:
+    """Return an error's type, its message and its line in the method's file."""
     message = (str(error).strip().splitlines() or ["without a message"])[0]
-    own = inspect.getsourcefile(found.cls)
+    own = inspect.getsourcefile(resolved_method.cls)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
     return f"{type(error).__name__}: {message}" + (f" ({Path(own).name}, line {lines[-1]})" if own and lines else "")

@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from benchmark.data.load import ImageInfo, TestData, TrainingData
+from typing import Protocol
+
+from benchmark.data.load import ImageInfo
 from benchmark.errors import UserError
 from benchmark.results.protocol import MIN_CLASSES
 
 MIN_SIZE = 8  # pixels; the networks halve the image three times
 
 
-def check_fitness(training_data: TrainingData, test_data: TestData) -> None:
+class DescribedPart(Protocol):
+    """What is checked of a part: `TrainingData` and `TestData` have it."""
+
+    @property
+    def info(self) -> ImageInfo:
+        """Facts about the data set."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """Of the whole decoded part."""
+        ...
+
+
+def check_fitness(training_data: DescribedPart, test_data: DescribedPart) -> None:
     """Refuse a data set that cannot be evaluated, before anything is trained on it.
 
     Raises:

@@ -22,7 +22,6 @@ from benchmark.evaluation.health.surroundings import plain_float32
 from benchmark.evaluation.measurable import measurable
 from benchmark.evaluation.opponent.checks import OpponentResult, opponent_checks
 from benchmark.evaluation.probes import PROBE_IMAGES
-from benchmark.evaluation.progress import duration
 from benchmark.files.kinds import ADVERSARIAL, kind_of_content
 from benchmark.files.plain import kind_of
 from benchmark.leaderboard.board.find import find_records, of_protocol
@@ -39,6 +38,7 @@ from benchmark.results.store import check_folder, load_records, make_folders, wr
 from benchmark.results.verdicts import pack_verdicts
 from benchmark.review.sources import artifact_of, measured_here, pass_threads, test_data_of
 from benchmark.runtime.devices import choose_device
+from benchmark.runtime.progress import duration
 
 
 @dataclass(frozen=True)

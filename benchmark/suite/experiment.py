@@ -11,10 +11,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.networks.shapes import get_shape
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
+from benchmark.suite.objectives import Objective, passes_per_image
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
 
 Precision = Literal["fp32", "bf16", "bf16-attack"]
-Objective = Literal["pgd", "fast", "trades", "half_clean", "clean"]
 
 
 class NetworkSpec(Strict):
@@ -156,9 +156,7 @@ class Experiment(Strict):
     @property
     def passes_per_image(self) -> float:
         """Forward-and-backward passes per training image and epoch; a forward pass alone counts half."""
-        steps = self.training.attack.num_steps
-        passes = {"pgd": steps + 1, "fast": 2, "trades": steps + 2.5, "half_clean": steps + 2, "clean": 1}
-        return passes[self.objective]
+        return passes_per_image(self.objective, self.training.attack.num_steps)
 
     def protocol(self, images: int, num_classes: int) -> Protocol:
         """Return the protocol by which the exported network is measured on so many images of so many classes."""

@@ -14,6 +14,7 @@ from benchmark.errors import UserError, suggestion
 from benchmark.files.yaml_file import read_mapping
 from benchmark.suite.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
 from benchmark.suite.first_phase import begin_from
+from benchmark.suite.objectives import Objective
 from benchmark.suite.overrides import apply_override
 from benchmark.suite.presets import PresetName, apply_preset
 from benchmark.suite.registry import ResolvedMethod, resolve
@@ -43,7 +44,7 @@ Text = Annotated[str, BeforeValidator(_text)]
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
 Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
-ObjectiveName = Literal["own", "pgd", "fast", "trades", "half_clean", "clean"]  # own: the method's paper's
+ObjectiveName = Literal["own", Objective]  # own: the method's paper's
 
 
 class Axes(Strict):

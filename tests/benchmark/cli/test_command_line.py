@@ -90,7 +90,7 @@ def test_other_evaluation_settings_measure_the_network_already_trained(tmp_path,
 
     again = command(*arguments, "--set", "evaluation.images=4")
 
-    assert "train      not again: this network stands on" in again.stdout
+    assert "train      not again: this network already has a record on" in again.stdout
     assert "loss" not in again.stdout
     weights = {record["weights_sha256"] for record in records(tmp_path / "out").values()}
     assert len(list((tmp_path / "out" / "records").iterdir())) == 2 and len(weights) == 1
