@@ -1,4 +1,4 @@
-"""Whether a data set is still the one that something was made from, asked before anything is run."""
+"""Hashes of the data sets on disk, for checking that a record was made from the same data."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.data.source import find_local
 
 
 class DataHashes(NamedTuple):
-    """SHA-256 of the decoded images and labels of each whole part; a record names the same two."""
+    """SHA-256 of the decoded images and labels of each whole part, as in a record."""
 
     train: str
     test: str
@@ -28,7 +28,7 @@ class LocalData:
     data_dir: Path | None
 
     def is_here(self, name: str) -> bool:
-        """Return whether there are files of a data set; decodes nothing.
+        """Return whether the files of a data set are on disk; decodes nothing.
 
         Raises:
             UserError: if they could be read in two ways.
@@ -36,7 +36,7 @@ class LocalData:
         return find_local(name, self.data_dir) is not None
 
     def hashes(self, name: str) -> DataHashes | None:
-        """Decode a data set and return its hashes; None if it is not here.
+        """Decode a data set and return its hashes; None if it is not on disk.
 
         Raises:
             UserError: if its files are broken or incomplete.
