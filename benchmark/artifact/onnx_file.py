@@ -32,8 +32,8 @@ def check_target(path: Path) -> None:
     if not path.is_file() or not path.stat().st_size:
         return
     kind = kind_of_content(path)
-    if kind is None or kind.what != ONNX_NETWORK:
-        what = "a file of another kind" if kind is None else kind.what
+    if kind is None or kind.name != ONNX_NETWORK:
+        what = "a file of another kind" if kind is None else kind.name
         raise UserError(f"--onnx {path} is {what}, which would be lost; name another file, or move that one")
 
 

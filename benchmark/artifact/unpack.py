@@ -66,7 +66,7 @@ def read_artifact(path: Path) -> Artifact:
         if not path.is_file():
             raise UserError(_absence(path))
         if (kind := kind_of_content(path)) is not None:
-            raise UserError(f"{path} is {kind.what}, not an artifact of this benchmark: {kind.action}.")
+            raise UserError(f"{path} is {kind.name}, not an artifact of this benchmark: {kind.action}.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > container.MAX_BYTES:

@@ -46,5 +46,5 @@ def get_shape(name: str) -> Shape:
         UserError: if there is none.
     """
     if name not in SHAPES:
-        raise UserError(f"architecture {name!r} is not known.{suggestion(name, SHAPES)} Known: {', '.join(SHAPES)}")
+        raise UserError(f"unknown architecture {name!r}.{suggestion(name, SHAPES)} Known: {', '.join(SHAPES)}")
     return SHAPES[name]

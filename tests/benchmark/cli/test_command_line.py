@@ -290,7 +290,7 @@ MISTAKES = [
     (["run", "--set", "epsilon=8"], "strictly between 0 and 1"),
     (["run", "--set", "methods.1.options.score_scal=1"], "Did you mean score_scale?"),
     (["run", "--set", "methods.1.options.score_scale=-1"], "score_scale must be positive"),
-    (["run", "--set", "architecture.name=resnet43"], "architecture 'resnet43' is not known"),
+    (["run", "--set", "architecture.name=resnet43"], "unknown architecture 'resnet43'"),
     (["run", "--methods", "missing.py:Class"], "there is no file"),
     (["leaderboard", "--out", "nosuch"], "there is no folder nosuch"),
     (["compare", "at", "hydra", "--out", "nosuch"], "there is no folder nosuch"),

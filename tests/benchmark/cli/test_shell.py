@@ -283,8 +283,8 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(tmp_path)
         (errno.ENOSPC, "/disk/file", "/disk/file: No space left on device; free some space there"),
         (errno.ENOSPC, None, "error: standard output: No space left on device; free some space there"),
         (errno.EDQUOT, "/disk/file", "free some of your quota there"),
-        (errno.EROFS, "/disk/file", "/disk/file: Read-only file system; name a folder that can be written to"),
-        (errno.EACCES, "/disk/file", "/disk/file: Permission denied; allow writing there or name another folder"),
+        (errno.EROFS, "/disk/file", "/disk/file: Read-only file system; name a writable folder"),
+        (errno.EACCES, "/disk/file", "/disk/file: Permission denied; make it writable or name another folder"),
     ],
 )
 def test_what_the_system_refuses_is_one_sentence_with_place_and_remedy(command, monkeypatch, number, name, sentence):

@@ -209,7 +209,7 @@ def test_a_plan_combines_the_architecture_with_the_facts_of_the_data():
 
 
 def test_an_unknown_architecture_is_refused_with_a_suggestion():
-    with pytest.raises(UserError, match=r"architecture 'resnet43' is not known. Did you mean resnet34\? Known: resnet"):
+    with pytest.raises(UserError, match=r"unknown architecture 'resnet43'. Did you mean resnet34\? Known: resnet"):
         get_shape("resnet43")
 
 
