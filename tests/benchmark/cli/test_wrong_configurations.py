@@ -1,4 +1,4 @@
-"""Configurations that make no sense, through the command line: one helpful sentence and exit code 2, nothing written.
+"""Invalid configurations on the command line: one helpful sentence, exit code 2, nothing written.
 
 `test_command_line.py` has further mistakes, in real processes.
 """
@@ -69,7 +69,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("entry", "reason"), REFUSED.values(), ids=REFUSED)
-def test_a_run_of_nothing_but_refused_experiments_is_a_mistake(tmp_path, command, entry, reason):
+def test_a_run_with_only_refused_experiments_is_a_mistake(tmp_path, command, entry, reason):
     (tmp_path / "suite.yaml").write_text(SUITE.replace("{method: edge_popup}", entry), encoding="utf-8")
 
     code, out, err = command("run", "suite.yaml")
@@ -97,7 +97,7 @@ WRONG = {
         {"name: small": "name: small\npreset: smoke"},
         "suite.yaml: preset: Input should be 'paper' or 'own', got 'smoke'",
     ),
-    "binary with a loss that there is not": (
+    "binary with an unknown loss": (
         {"grid: {": "grid: {weights: binary, objective: hinge, "},
         "'trades', 'half_clean' or 'clean', got 'hinge'",
     ),
@@ -145,7 +145,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_wrong_setting_is_told_in_one_sentence(tmp_path, command, wrong):
+def test_a_wrong_setting_is_reported_in_one_sentence(tmp_path, command, wrong):
     changes, *sentences = wrong
     text = SUITE
     for old, new in changes.items():

@@ -148,9 +148,9 @@ def test_a_path_that_is_no_file_gets_a_suggestion(tmp_path):
     artifact = tmp_path / "artifacts" / "network.safetensors"
     artifact.touch()
 
-    with pytest.raises(UserError, match=r"networks\.safetensors is no file: .*, perhaps of network\.safetensors\."):
+    with pytest.raises(UserError, match=r"networks\.safetensors is not a file: .*, perhaps network\.safetensors\."):
         read_artifact(artifact.with_name("networks.safetensors"))
-    with pytest.raises(UserError, match=rf"{tmp_path} is a folder, not a file: .* as {artifact}\."):
+    with pytest.raises(UserError, match=rf"{tmp_path} is a folder, not a file: .*, such as {artifact}\."):
         read_artifact(tmp_path)
 
 
