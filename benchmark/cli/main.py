@@ -204,8 +204,8 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
-            help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row only; "
-            "for several seeds, their hashes separated by commas.",
+            help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row "
+            "only; for several seeds, their hashes separated by commas.",
             show_default=False,
         ),
     ],

@@ -157,8 +157,8 @@ def recheck(
     rows: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Rows of the boards: runs, at least four digits of their hashes, or parts of their names. Default: all "
-            "records without these attacks.",
+            help="Rows of the boards: runs, at least four digits of their hashes, or parts of their names. Default: "
+            "all records without these attacks.",
             show_default=False,
         ),
     ] = None,
@@ -194,7 +194,8 @@ def challenge(
     images: Annotated[
         Path,
         typer.Argument(
-            help="safetensors file: x_adv, float32 (K, C, H, W), and index, int64 (K,), positions among the row's images.",
+            help="safetensors file with x_adv, float32 (K, C, H, W), and index, int64 (K,): positions in the row's "
+            "test images.",
             show_default=False,
             **PATH,
         ),
