@@ -63,7 +63,7 @@ REFUSED = {
     ),
     "too few epochs for ATMC's phases": (
         "{method: atmc, weights: binary, training: {epochs: 2}}",
-        "atmc has 3 phases here and needs as many epochs, got 2",
+        "atmc has 3 phases here and needs at least 3 epochs, got 2",
     ),
 }
 
@@ -119,7 +119,7 @@ WRONG = {
     ),
     "ADMM interval of no steps": (
         {"{method: edge_popup}": "{method: atmc, options: {interval: 0}}"},
-        "interval is a number of steps, at least 1, got 0",
+        "interval must be at least 1 step, got 0",
     ),
     "negative ADMM penalty": (
         {"{method: edge_popup}": "{method: atmc, options: {rho: -1.0}}"},
