@@ -9,27 +9,15 @@ import torch
 from torch import Tensor
 
 
-def top_k_mask(magnitudes: Tensor, count: int) -> Tensor:
-    """Mark the `count` largest entries; among equal values the earlier position wins.
+def joint_top_k_masks(magnitudes: Sequence[Tensor], count: int) -> list[Tensor]:
+    """Mark the `count` largest entries of all tensors together; among equal values the earlier position wins.
 
     The tie rule matters: scores that start from +-1 weights or are in half precision have many ties, and an unstable
     selection would make the network depend on the machine.
 
     Args:
-        magnitudes: any shape, finite or infinite, no NaN.
-        count: number of entries to keep, in [0, magnitudes.numel()].
-
-    Returns:
-        A boolean tensor of the same shape with exactly `count` entries set.
-
-    Raises:
-        ValueError: if `count` is out of range.
-    """
-    return joint_top_k_masks([magnitudes], count)[0]
-
-
-def joint_top_k_masks(magnitudes: Sequence[Tensor], count: int) -> list[Tensor]:
-    """Mark the `count` largest entries of all tensors together; ties go to earlier tensors, then as in `top_k_mask`.
+        magnitudes: tensors of any shape, finite or infinite, no NaN; earlier tensors win ties.
+        count: number of entries to mark, from 0 to the total number of entries.
 
     Returns:
         One boolean mask per tensor; the masks together have exactly `count` entries set.

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOP_EXPONENT = 15  # the largest magnitude of a tensor is stored between 2 ** 14 and 2 ** 15
-LEAST_EXPONENT, MOST_EXPONENT = -128, 127
+LEAST_EXPONENT = -128
 
 
 def to_halves(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], int]:

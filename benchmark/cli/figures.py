@@ -32,5 +32,5 @@ def figures(
         drawn = draw_figures(out, echo_line)
         write_pages(out)  # the site shows them
     if not drawn:
-        echo_line(f"{out}: no figure could be drawn, for the reasons above", err=True)
+        echo_line(f"{out}: nothing to draw, for the reasons above", err=True)
         raise typer.Exit(1)

@@ -10,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.projections import _masks_on_device, joint_top_k_masks, top_k_mask, two_means
+from methods.projections import _masks_on_device, joint_top_k_masks, two_means
+
+
+def top_k_mask(values: Tensor, count: int) -> Tensor:
+    """Return the mask of a single tensor."""
+    return joint_top_k_masks([values], count)[0]
 
 
 def literal_mask(values: Tensor, count: int) -> Tensor:

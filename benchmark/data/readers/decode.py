@@ -54,7 +54,7 @@ def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) 
         where: returns the name of a row for error messages.
 
     Raises:
-        UserError: naming the first row that is no image, would lose information, or has another size than row 0.
+        UserError: naming the first row that is not an image, would lose information, or has another size than row 0.
     """
     height, width = decode_picture(encoded[0], where(0)).pixels.shape[:2]
     cores = min(16, os.cpu_count() or 1)

@@ -173,5 +173,5 @@ def _numbers_as_names(files: list[Path], labels: list[Labels]) -> tuple[str, ...
             if start_late
             else f"no training image in {files[0].parent} has label {absent[0]}, but labels go to {len(counts) - 1}"
         )
-        raise UserError(f"{problem}; map them to 0 to {len(counts) - 1 - len(absent)}, or {_REMEDY}.")
+        raise UserError(f"{problem}; map them to 0 to {len(counts) - 1 - len(absent)}, or, {_REMEDY}.")
     return tuple(str(number) for number in range(len(counts)))

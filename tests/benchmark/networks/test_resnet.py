@@ -215,7 +215,7 @@ def test_an_unknown_architecture_is_refused_with_a_suggestion():
 
 @pytest.mark.parametrize("size", [8, 9])
 def test_a_shortcut_is_a_strided_convolution(build, size):
-    """The weight gradient of torch's own may write out of bounds, hence the workaround."""
+    """The weight gradient of torch's own may write out of bounds."""
     shortcut = build(name="resnet10", width=0.25).to(memory_format=torch.channels_last).layer2[0].shortcut
     convolution, norm = shortcut
     strided = nn.Conv2d(convolution.in_channels, convolution.out_channels, 1, 2, bias=False)
