@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line
-from benchmark.cli.main import DatasetOption, DeviceOption, MethodsOption, PresetOption, SetOption, app, stoppable
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import DatasetOption, DeviceOption, MethodsOption, PresetOption, SetOption
 from benchmark.cli.paths import PATH
 from benchmark.errors import UserError
 

@@ -12,6 +12,17 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
+from benchmark.cli.options import (
+    DataDirOption,
+    DatasetOption,
+    DeviceOption,
+    MethodsOption,
+    OutOption,
+    PresetOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+)
 from benchmark.cli.paths import PATH
 
 app = typer.Typer(
@@ -22,47 +33,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SuiteArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="A suite: a name in configs/ or the path of a YAML file. Default: the suite of --dataset, or quickstart. "
-        "A method that the suite names by file or module is imported, which runs its code.",
-        show_default=False,
-    ),
-]
-MethodsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="Methods, separated by commas: 'all' (built-in methods and plug-ins), names, path/to/file.py:Class or "
-        "package.module:Class. Default: those of the suite. A file or module is imported, which runs its code.",
-        show_default=False,
-    ),
-]
-DatasetOption = Annotated[str | None, typer.Option(help="Data set. Default: that of the suite.", show_default=False)]
-PresetOption = Annotated[
-    str | None, typer.Option(help="Scale the suite: paper, short or smoke; see `list`.", show_default=False)
-]
-SeedsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--seeds",
-        "--seed",
-        help="Training seeds, separated by commas. Default: those of the suite.",
-        show_default=False,
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a setting of the suite, such as training.epochs=5. May be repeated."),
-]
-DataDirOption = Annotated[
-    Path | None, typer.Option(help="Folder with the files of the data set. Default: data", show_default=False, **PATH)
-]
-DeviceOption = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
-OutOption = Annotated[
-    Path, typer.Option(help="Output folder for records, artifacts, board pages, and work in progress.", **PATH)
-]
 
 
 @app.command()

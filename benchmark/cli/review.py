@@ -8,20 +8,9 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
-from benchmark.cli.main import DataDirOption, DeviceOption, app, stoppable
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import DataDirOption, DeviceOption, LeaderboardOption, ProtocolOption, RowArgument
 from benchmark.cli.paths import PATH
-
-LeaderboardOption = Annotated[Path, typer.Option("--out", help="Folder with records/ and artifacts/.", **PATH)]
-RowArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row only.",
-        show_default=False,
-    ),
-]
-ProtocolOption = Annotated[
-    str | None, typer.Option(help="Protocol id, if the row is on several boards.", show_default=False)
-]
 
 
 @app.command()

@@ -10,9 +10,9 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
-from benchmark.cli.main import DataDirOption, app, stoppable
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import DataDirOption, LeaderboardOption, ProtocolOption, RowArgument
 from benchmark.cli.paths import PATH
-from benchmark.cli.review import LeaderboardOption, ProtocolOption, RowArgument
 
 BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the boards.", **PATH)]
 
