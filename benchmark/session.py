@@ -1,4 +1,4 @@
-"""From a user's request to finished records: the two commands `plan` and `run` without their printing."""
+"""The commands `plan` and `run`, from the user's request to finished records."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from benchmark.suite.suite import MethodEntry, Suite, expand, load_suite
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for, as typed."""
+    """The user's options, as typed."""
 
     suite: str | None
     methods: str | None
@@ -69,45 +69,45 @@ def plan_suite(request: Request, local: LocalData | None = None) -> list[Planned
 
 
 def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[[str], None]) -> bool:
-    """Run what is missing, write the pages, print the boards; return whether anything failed.
+    """Run what is missing, write the pages and print the boards; return whether anything failed.
 
-    A run that is refused because its record was made from other data has failed too.
+    A run that is refused because of a record of other data counts as failed.
 
     Raises:
-        UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
-            refused.
+        UserError: for any mistake in the request or the data, before anything runs, and if every experiment is refused.
     """
     command = _command(request, device, jobs)
     if len(command) > MAX_TEXT:
         raise UserError(
-            f"the command has {len(command):,} characters, a record holds {MAX_TEXT:,}; write the settings into a suite"
+            f"the command has {len(command):,} characters, but a record holds at most {MAX_TEXT:,}; move the settings "
+            "into a suite"
         )
     local = LocalData(request.data_dir)
     planned = _acceptable(plan_suite(request, local))
     check_place(request.out)
-    place = choose_device(device)
+    resolved_device = choose_device(device)
     todo = [item for item in planned if item.state in ("todo", "failed")]
     failed: Sequence[WorkOrder] = []
-    # The server imports what the workers need while this process checks the data.
-    with ForkServer(place) if todo else nullcontext() as server:
+    # The server imports libraries for the workers while the data are checked.
+    with ForkServer(resolved_device) if todo else nullcontext() as server:
         if todo:
             _check_data(todo[0].experiment, local)
             make_folders(request.out, "work", "records", "artifacts")
-        if todo and any(item.unchecked for item in planned):  # the data are here only now, downloaded or unpacked
+        if todo and any(item.unchecked for item in planned):  # the data have been downloaded or unpacked by now
             planned = _acceptable(plan_suite(request, local))
             todo = [item for item in planned if item.state in ("todo", "failed")]
         for line in remarks(planned):
             say(line)
         done = sum(item.state == "done" for item in planned)
-        jobs, threads = jobs_and_threads(place, jobs)
-        say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
+        jobs, threads = jobs_and_threads(resolved_device, jobs)
+        say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} in parallel on {resolved_device}")
         if server is not None:
             orders = [
                 WorkOrder(
                     experiment=item.experiment,
                     out=request.out,
                     data_dir=request.data_dir,
-                    device=place,
+                    device=resolved_device,
                     threads=started_threads(request.out, item.experiment) or threads,
                     command=command,
                     trained_for=item.remeasured.protocol if item.remeasured else None,
@@ -124,8 +124,8 @@ def _acceptable(planned: list[Planned]) -> list[Planned]:
     """Return the plan; raises UserError if every experiment in it is refused."""
     if planned and all(item.state == "refused" for item in planned):
         first, count = planned[0], len(planned)
-        which = "the experiment is" if count == 1 else f"all {count} experiments are"
-        raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
+        subject = "the experiment is" if count == 1 else f"all {count} experiments are"
+        raise UserError(f"{subject} refused, {first.experiment.cell} because: {first.reason}")
     return planned
 
 
@@ -134,8 +134,8 @@ def _suite(request: Request) -> Suite:
     suite = load_suite(path, request.overrides)
     if request.dataset is None or request.dataset == suite.dataset:
         return suite
-    # Epsilon and step sizes belong to the suite's own data set; another one has its own epsilon, and steps of a quarter
-    # of it. What the user typed stays.
+    # Epsilon and step sizes belong to the suite's own data set. Another one has its own epsilon, and steps of a quarter
+    # of it, unless the user has set them.
     overridden = {override.partition("=")[0].strip() for override in request.overrides}
     training, pgd = suite.training, suite.evaluation.pgd
     if "training.attack.step_size" not in overridden:
@@ -155,35 +155,34 @@ def _suite(request: Request) -> Suite:
 
 
 def _suite_path(request: Request) -> Path:
-    bundled = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    suites = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
     if request.suite is None:
         if request.dataset in (None, "digits"):
-            return bundled["quickstart"]
-        return bundled.get(request.dataset, bundled["default"])
-    if request.suite in bundled:
-        return bundled[request.suite]
+            return suites["quickstart"]
+        return suites.get(request.dataset, suites["default"])
+    if request.suite in suites:
+        return suites[request.suite]
     path = Path(request.suite).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     raise UserError(
-        f"there is no suite {request.suite!r}.{suggestion(request.suite, bundled)} Known: {', '.join(bundled)}; "
-        "or give a path to a YAML file"
+        f"there is no suite {request.suite!r}.{suggestion(request.suite, suites)} Known: {', '.join(suites)}; "
+        "or give the path of a YAML file"
     )
 
 
 def _entries(suite: Suite, methods: str | None) -> list[tuple[MethodEntry, ResolvedMethod]]:
-    """Choose the suite's entries by method; a method without one gets the suite's plain grid."""
+    """Return the suite's entries of the chosen methods; a method without an entry gets the suite's plain grid."""
     if methods is None:
         return [(entry, resolve(entry.method)) for entry in suite.methods]
-    wanted = [name.strip() for name in methods.split(",") if name.strip()]
-    if not wanted:
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
         raise UserError("--methods is empty; give 'all' or names separated by commas")
-    if "all" in wanted:
+    if "all" in names:
         own_classes = [entry.method for entry in suite.methods if ":" in entry.method]
-        named = [name for name in wanted if name != "all"]
-        wanted = [*registered_methods(), *own_classes, *named]
+        names = [*registered_methods(), *own_classes, *(name for name in names if name != "all")]
     chosen: list[tuple[MethodEntry, ResolvedMethod]] = []
-    for name in dict.fromkeys(wanted):
+    for name in dict.fromkeys(names):
         method = resolve(name)
         entries = [entry for entry in suite.methods if entry.method == name] or [MethodEntry(method=name)]
         chosen += [(entry, method) for entry in entries]
@@ -229,8 +228,8 @@ def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None
 
 
 def _command(request: Request, device: str, jobs: int | None) -> str:
-    """Return the command line of a request, without options that are at their defaults."""
-    given = {
+    """Return the command line of a request, without options that have their default."""
+    options = {
         "--methods": request.methods,
         "--dataset": request.dataset,
         "--preset": request.preset,
@@ -240,7 +239,7 @@ def _command(request: Request, device: str, jobs: int | None) -> str:
         "--device": None if device == "auto" else device,
         "--jobs": jobs,
     }
-    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     settings = [word for override in request.overrides for word in ("--set", override)]
     suite = [] if request.suite is None else [request.suite]
     return shlex.join(["python", "-m", "benchmark", "run", *suite, *words, *settings])

@@ -1,4 +1,4 @@
-"""Whether a data set is still the one that something was made from, asked before anything is run."""
+"""Hashes of the data sets on disk, for checking that a record was made from the same data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.data.source import find_local
 
 
 class DataHashes(NamedTuple):
-    """SHA-256 of the decoded images and labels of each whole part; a record names the same two."""
+    """SHA-256 of the decoded images and labels of each whole part, as in a record."""
 
     train: str
     test: str
@@ -37,7 +37,7 @@ class LocalData:
         self._facts: dict[str, tuple[_PartFacts, _PartFacts]] = {}  # of the training and the test part
 
     def is_here(self, name: str) -> bool:
-        """Return whether there are files of a data set; decodes nothing.
+        """Return whether the files of a data set are on disk; decodes nothing.
 
         Raises:
             UserError: if they could be read in two ways.

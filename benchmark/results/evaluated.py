@@ -81,7 +81,7 @@ def load_evaluated(path: Path) -> Evaluated:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file that `evaluate` wrote") from None
     except ValidationError as error:
         kind = kind_of_content(path)
-        problem = first_mistake(error) if kind is None or kind.what == EVALUATED else f"it is {kind.what}"
+        problem = first_mistake(error) if kind is None or kind.name == EVALUATED else f"it is {kind.name}"
         raise UserError(f"{path} is not a result of `evaluate`: {problem}") from None
 
 

@@ -53,7 +53,7 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
             raise UserError(f"{file} is larger than {IMAGES_BYTES >> 30} GiB; submit fewer images at a time")
         kind = kind_of_content(file)
         if kind is not None and not kind.safetensors:
-            raise UserError(f"{file} is {kind.what}; give a file that safetensors.torch.save_file wrote, with x_adv")
+            raise UserError(f"{file} is {kind.name}; give a file that safetensors.torch.save_file wrote, with x_adv")
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); give a safetensors file") from None

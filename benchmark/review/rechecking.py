@@ -161,8 +161,8 @@ def _check_target(path: Path) -> None:
         raise UserError(f"--keep {path} is {kind_of(path)}; name a file")
     if path.is_file() and path.stat().st_size:
         kind = kind_of_content(path)
-        if kind is None or kind.what != ADVERSARIAL:
-            what = "a file of another kind" if kind is None else kind.what
+        if kind is None or kind.name != ADVERSARIAL:
+            what = "a file of another kind" if kind is None else kind.name
             raise UserError(f"--keep {path} is {what}, which would be lost; name another file, or move that one")
 
 

@@ -77,7 +77,7 @@ def test_bench_measures_a_suite_and_plan_shows_hours_from_it(command, tmp_path):
     assert (measured.machine.threads, measured.machine.jobs) == (1, 2)
     assert re.search(r"FLOPs +\d+s   reported: n/a", after)
     assert "time of all: " in after and ", 2 experiments side by side" in after
-    assert "~" not in after  # all of it was measured
+    assert "~" not in after  # everything was measured
     assert "AutoAttack: 45% of the test images survive, assumed" in after
 
 
@@ -112,7 +112,7 @@ def test_ctrl_c_ends_with_130_and_keeps_what_was_measured(command, monkeypatch, 
     code, _, err = command("bench", "tiny.yaml")
 
     assert code == 130
-    assert err == "stopped; what was measured is in runs\n"
+    assert err == "stopped; the measurements so far are in runs\n"
     assert load_measurement(tmp_path / "runs").convolutions
 
 

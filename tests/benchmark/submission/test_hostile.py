@@ -144,7 +144,7 @@ def test_a_pickle_of_the_oldest_kind_as_artifact_is_refused(forger):
     }
     forger.rehash(record)
 
-    assert "the artifact is refused because it does not begin like one" in forger.reasons()
+    assert "the artifact is refused because it does not start like one" in forger.reasons()
 
 
 @pytest.mark.hangs_after(100)
