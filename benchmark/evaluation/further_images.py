@@ -1,8 +1,8 @@
 """Clean and PGD verdicts on more test images than AutoAttack can afford, added to a finished evaluation.
 
-Test subsets lie in each other, so that the protocol's images are the first of the larger subset: their verdicts are
-taken over, and only the further images are measured. The random starts are drawn for all images at once, as in any PGD
-of this benchmark, and hence the verdicts are those of one PGD over the whole subset.
+Test subsets are nested: the protocol's images are the first of the larger subset. Their verdicts are reused, and only
+the further images are measured. Random starts are drawn for all images at once, as in any PGD of this benchmark, so
+the verdicts are those of one PGD over the whole subset.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def widen(
     """Return an evaluation with clean and PGD verdicts on all `images`, under its own PGD settings and seed.
 
     Args:
-        network: of this project, the one that was evaluated; moved and cast as `evaluate` does.
+        network: of this project, the one that was evaluated; moved and cast as in `evaluate`.
         evaluation: of the first of the images.
         images: more of the same test part.
         device: where to run.
@@ -48,7 +48,7 @@ def widen(
     further = torch.arange(len(data)) >= n
     compute = ComputeBatch(report)
     line = _Line(f"wide       pgd-{pgd.steps}", int(further.sum()), report)
-    measured = {
+    verdicts = {
         "clean": clean_verdicts(network, data, batch_size=batch_size, compute=compute),
         "pgd": pgd_verdicts(
             network,
@@ -61,36 +61,36 @@ def widen(
             batch_size=batch_size,
             among=further,
             compute=compute,
-            progress=line.tell,
+            progress=line.update,
         ),
     }
-    right = {name: np.concatenate([evaluation.right(name), bits.numpy()[n:]]) for name, bits in measured.items()}
-    shares = {name: int(np.count_nonzero(bits)) / len(data) for name, bits in right.items()}
-    told = ", ".join(f"{name} {100 * share:.2f}" for name, share in shares.items())
-    report(f"wide       {told} of {len(data)} images")
+    complete = {name: np.concatenate([evaluation.right(name), bits.numpy()[n:]]) for name, bits in verdicts.items()}
+    shares = {name: int(np.count_nonzero(bits)) / len(data) for name, bits in complete.items()}
+    percentages = ", ".join(f"{name} {100 * share:.2f}" for name, share in shares.items())
+    report(f"wide       {percentages} of {len(data)} images")
     wide = WidePart(
         n_images=len(data),
         test_sha256=images.sha256(),
         clean_accuracy=shares["clean"],
         pgd_accuracy=shares["pgd"],
-        verdicts={name: pack_verdicts(bits) for name, bits in right.items()},
+        verdicts={name: pack_verdicts(bits) for name, bits in complete.items()},
     )
     return EvaluationPart(**{**dict(evaluation), "wide": wide, "notes": [*evaluation.notes, *compute.notes]})
 
 
 class _Line:
-    """Reports every few seconds how far an attack is and how long it still takes."""
+    """Reports an attack's progress and the time left, every few seconds."""
 
     def __init__(self, name: str, images: int, report: Callable[[str], None]) -> None:
         self.name, self.images, self.report = name, images, report
         self.started = self.shown = time.perf_counter()
 
-    def tell(self, share: float) -> None:
-        """Take note of the share that is done, in (0, 1]."""
+    def update(self, share: float) -> None:
+        """Update the share that is done, in (0, 1]."""
         now = time.perf_counter()
         if now - self.shown < LINE_SECONDS:
             return
         self.shown, spent = now, now - self.started
-        left = spent * (1 - share) / share
+        seconds_left = spent * (1 - share) / share
         done = f"{share:.0%} of {self.images} further images"
-        self.report(f"{self.name}   {done}   {duration(spent)}, about {duration(left)} left")
+        self.report(f"{self.name}   {done}   {duration(spent)}, about {duration(seconds_left)} left")
