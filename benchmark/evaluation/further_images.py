@@ -48,7 +48,7 @@ def widen(
     further = torch.arange(len(data)) >= n
     compute = ComputeBatch(report)
     line = _Line(f"wide       pgd-{pgd.steps}", int(further.sum()), report)
-    verdicts = {
+    measured = {
         "clean": clean_verdicts(network, data, batch_size=batch_size, compute=compute),
         "pgd": pgd_verdicts(
             network,
@@ -61,36 +61,36 @@ def widen(
             batch_size=batch_size,
             among=further,
             compute=compute,
-            progress=line.update,
+            progress=line.tell,
         ),
     }
-    complete = {name: np.concatenate([evaluation.right(name), bits.numpy()[n:]]) for name, bits in verdicts.items()}
-    shares = {name: int(np.count_nonzero(bits)) / len(data) for name, bits in complete.items()}
-    percentages = ", ".join(f"{name} {100 * share:.2f}" for name, share in shares.items())
-    report(f"wide       {percentages} of {len(data)} images")
+    right = {name: np.concatenate([evaluation.right(name), bits.numpy()[n:]]) for name, bits in measured.items()}
+    shares = {name: int(np.count_nonzero(bits)) / len(data) for name, bits in right.items()}
+    accuracies = ", ".join(f"{name} {100 * share:.2f}" for name, share in shares.items())
+    report(f"wide       {accuracies} of {len(data)} images")
     wide = WidePart(
         n_images=len(data),
         test_sha256=images.sha256(),
         clean_accuracy=shares["clean"],
         pgd_accuracy=shares["pgd"],
-        verdicts={name: pack_verdicts(bits) for name, bits in complete.items()},
+        verdicts={name: pack_verdicts(bits) for name, bits in right.items()},
     )
     return EvaluationPart(**{**dict(evaluation), "wide": wide, "notes": [*evaluation.notes, *compute.notes]})
 
 
 class _Line:
-    """Reports an attack's progress and the time left, every few seconds."""
+    """Reports every few seconds how far an attack is and how long it still takes."""
 
     def __init__(self, name: str, images: int, report: Callable[[str], None]) -> None:
         self.name, self.images, self.report = name, images, report
         self.started = self.shown = time.perf_counter()
 
-    def update(self, share: float) -> None:
-        """Update the share that is done, in (0, 1]."""
+    def tell(self, share: float) -> None:
+        """Take note of the share that is done, in (0, 1]."""
         now = time.perf_counter()
         if now - self.shown < LINE_SECONDS:
             return
         self.shown, spent = now, now - self.started
-        seconds_left = spent * (1 - share) / share
+        left = spent * (1 - share) / share
         done = f"{share:.0%} of {self.images} further images"
-        self.report(f"{self.name}   {done}   {duration(spent)}, about {duration(seconds_left)} left")
+        self.report(f"{self.name}   {done}   {duration(spent)}, about {duration(left)} left")

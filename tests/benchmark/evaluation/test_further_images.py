@@ -87,31 +87,31 @@ def test_wide_verdicts_are_those_of_one_pgd_over_all_images(model, make_images):
     data.labels[::5] = (data.labels[::5] + 1) % 10
     narrow, whole = evaluation_of(model, data.first(12)), evaluation_of(model, data)
 
-    found = widen(model, narrow, data, device="cpu", batch_size=7)
+    evaluation = widen(model, narrow, data, device="cpu", batch_size=7)
 
-    wide = found.wide
+    wide = evaluation.wide
     assert (wide.n_images, wide.test_sha256) == (40, data.sha256())
     for name in ("clean", "pgd"):
         assert wide.right(name).tolist() == whole.right(name).tolist()
         assert 0 < wide.right(name)[12:].sum() < 28, "images of both kinds"
         assert wide.right(name)[:12].tolist() == narrow.right(name).tolist()
     assert 0 < wide.pgd_accuracy < wide.clean_accuracy == whole.clean_accuracy < 1
-    assert found.model_copy(update={"wide": None}) == narrow
+    assert evaluation.model_copy(update={"wide": None}) == narrow
 
 
 def test_only_further_images_are_attacked(model, make_images, monkeypatch):
-    data, asked = make_images(20, model=model), []
+    data, masks = make_images(20, model=model), []
     narrow = evaluation_of(model, data.first(12))
     monkeypatch.setattr(
-        wide_module, "pgd_verdicts", lambda *given, among, **more: asked.append(among) or torch.zeros(20).bool()
+        wide_module, "pgd_verdicts", lambda *arguments, among, **settings: masks.append(among) or torch.zeros(20).bool()
     )
 
     widen(model, narrow, data, device="cpu", batch_size=7)
 
-    assert [among.tolist() for among in asked] == [[False] * 12 + [True] * 8]
+    assert [among.tolist() for among in masks] == [[False] * 12 + [True] * 8]
 
 
-def test_progress_tells_how_far_it_is_and_how_long_it_takes(model, make_images, monkeypatch):
+def test_progress_reports_the_share_done_and_the_time_left(model, make_images, monkeypatch):
     clock = itertools.count(step=30)  # seconds, at the start and at every step of the attack
     monkeypatch.setattr(wide_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     data, lines = make_images(20, model=model), []

@@ -33,7 +33,7 @@ QUERIES = 60  # of Square
 
 
 def plain_evaluation():
-    """Return the benchmark's plain evaluation, a reference for verdicts as well as speed."""
+    """Return the yardstick of speed, which is one of verdicts too."""
     path = Path(__file__).parents[3] / "benchmarks" / "plain_evaluation.py"
     spec = importlib.util.spec_from_file_location("plain_evaluation", path)
     module = importlib.util.module_from_spec(spec)
@@ -224,7 +224,7 @@ def test_the_verdicts_after_each_attack_are_those_of_the_package(short, trained,
     assert COUNT - 5 > counts[0] > counts[-1] > 5  # otherwise the comparison would prove little
 
 
-def test_one_plain_call_gives_the_same_verdicts_and_the_images_are_adversarial(short, trained, digits):
+def test_one_plain_call_gives_the_same_verdicts_and_the_images_found_are_adversarial(short, trained, digits):
     images = digits.images.float() / 255
     plain = plain_evaluation().plain_autoattack(
         trained, images, digits.labels, epsilon=EPSILON, seed=SEED, batch_size=25
