@@ -112,8 +112,8 @@ def check_fit(data: TestData, protocol: Protocol) -> None:
         raise UserError(f"the protocol is for {protocol.dataset}, but the images are from {data.info.name}")
     if len(data.test) != protocol.images:
         raise UserError(
-            f"protocol {protocol.id} asks for {protocol.images} images, {data.info.name} gives {len(data.test)}; "
-            "ask for as many as there are"
+            f"protocol {protocol.id} asks for {protocol.images} images, but there are {len(data.test)} of "
+            f"{data.info.name}; use a protocol with {len(data.test)} images"
         )
     if (version := autoattack_version(data.info.num_classes)) != protocol.autoattack:
         raise UserError(

@@ -75,8 +75,8 @@ def autoattack(
 ) -> AutoAttackResult:
     """Run AutoAttack standard in the Linf ball on the network as passed, in float32.
 
-    Every attack gets the images still classified correctly, in order, in batches; the package seeds itself anew for
-    each batch, so that a batch's outcome depends on its images alone. One plain call does the same inside.
+    Every attack gets the images still classified correctly, in order, in batches; the package reseeds itself for each
+    batch, so that a batch's outcome depends on its images alone. One plain call does the same inside.
     An image counts as broken only if the network as passed misclassifies its adversarial image.
 
     Args:

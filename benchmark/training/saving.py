@@ -1,4 +1,4 @@
-"""Writes checkpoints while training goes on.
+"""Writes checkpoints in the background of training.
 
 A checkpoint of a full-sized network takes a second to write, and longer on a slow disk. Training waits only for a copy
 in main memory, which a thread writes during the next epoch. There is one copy at a time: the next is made once the
