@@ -1,8 +1,8 @@
 """Clean and PGD verdicts on more test images than AutoAttack can afford, added to a finished evaluation.
 
-Test subsets lie in each other, so that the protocol's images are the first of the larger subset: their verdicts are
-taken over, and only the further images are measured. The random starts are drawn for all images at once, as in any PGD
-of this benchmark, and hence the verdicts are those of one PGD over the whole subset.
+Test subsets are nested: the protocol's images are the first of the larger subset. Their verdicts are reused, and only
+the further images are measured. Random starts are drawn for all images at once, as in any PGD of this benchmark, so
+the verdicts are those of one PGD over the whole subset.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def widen(
     """Return an evaluation with clean and PGD verdicts on all `images`, under its own PGD settings and seed.
 
     Args:
-        network: of this project, the one that was evaluated; moved and cast as `evaluate` does.
+        network: of this project, the one that was evaluated; moved and cast as in `evaluate`.
         evaluation: of the first of the images.
         images: more of the same test part.
         device: where to run.

@@ -18,8 +18,9 @@ from benchmark.data.catalog import DATASETS
 from benchmark.data.load import Images, TestData, load_test
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
+from benchmark.evaluation.arguments import check_fit
 from benchmark.evaluation.curve import area_under, default_epsilons, security_curve
-from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, check_fit, evaluate
+from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, evaluate
 from benchmark.evaluation.shards import Shard
 from benchmark.files.plain import refuse_links
 from benchmark.files.writing import writing

@@ -156,7 +156,7 @@ def test_a_stopped_run_is_not_resumed_when_there_are_fewer_images(tmp_path, shap
     lines = lines_until_killed(started(), seen="set aside")
 
     assert "checkpoint.pt was trained on other images or labels" in lines[-1]
-    assert "and training begins anew" in lines[-1]
+    assert "and training starts over" in lines[-1]
     assert (checkpoint.parent / "set-aside-1" / "checkpoint.pt").read_bytes() == old
     assert (checkpoint.parent / "set-aside-1" / "history.jsonl").exists()
 
@@ -190,7 +190,7 @@ def test_a_run_resumes_on_the_same_data_in_another_encoding(run, shapes, out):
 
     code, output = run()
 
-    assert code == 0 and "training is finished already" in output and "set aside" not in output
+    assert code == 0 and "training is already finished" in output and "set aside" not in output
     assert load_records(out)[0].weights_sha256 == before.weights_sha256
 
 

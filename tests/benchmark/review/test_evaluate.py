@@ -309,7 +309,7 @@ def test_a_provisional_look_stores_no_result_and_the_whole_evaluation_goes_on_fr
 
     whole = run_command(*asked)
     (file,) = (out / "evaluations").glob("*.json")
-    assert "goes on from" in whole.output
+    assert "resumes from" in whole.output
     assert load_evaluated(file).evaluation.verdicts.items() >= record.evaluation.verdicts.items()
 
 

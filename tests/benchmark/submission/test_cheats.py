@@ -35,8 +35,8 @@ evaluation: {{images: 16, pgd: {{steps: 10}}}}
 KINDS = "border", "all pixels", "sawtooth"
 BEFORE = "files", "schema", "texts", "hashes", "method", "numbers", "artifact", "copies", "data", "clean", "sample"
 FOUND = (
-    "images that survived everything fall to PGD through leaky ReLUs (BPDA)",
-    "images that survived everything fall to RayS, which sees the predicted class alone",
+    "images that survived all attacks are broken by PGD through leaky ReLUs (BPDA)",
+    "images that survived all attacks are broken by RayS, which sees only the predicted class",
 )
 
 

@@ -22,7 +22,7 @@ POOL = 64
 
 def judged(name, count, total):
     """Return a check of which so many images speak against the network."""
-    return judge_share(name, count, total, LIMITS[name], found="are such", advice="look")
+    return judge_share(name, count, total, LIMITS[name], observation="are such", advice="look")
 
 
 def stated(name, count, total=POOL):

@@ -207,7 +207,7 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path, expanded):
     with pytest.raises(UserError, match=r"was trained on other images or labels .*; run that method again"):
         load_first_phase(tmp_path, spec, "0" * 64)
     trained_path(tmp_path).unlink()
-    with pytest.raises(UserError, match="is not there; run it first"):
+    with pytest.raises(UserError, match="is missing; run it first"):
         load_first_phase(tmp_path, spec, data.sha256)
 
 

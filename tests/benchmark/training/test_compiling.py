@@ -1,4 +1,4 @@
-"""Compiling changes no bit of state, needs few variants, and where it fails training goes on. No GPU is needed here."""
+"""Compiling changes no bit of state and needs few variants; if it fails, training continues. Needs no GPU."""
 
 from __future__ import annotations
 
@@ -42,18 +42,18 @@ def make_tiny_step(make_step, make_batch):
 
 
 def compiled(step, backend, *, steps=WORTHWHILE_STEPS, devices=("cpu",)):
-    """Compile a step's network; return the answer and what was reported."""
-    said = []
+    """Compile a step's network; return whether it was compiled, and the reported lines."""
+    lines = []
     done = compile_network(
         step.model,
         step.batch.images,
         step.objective,
         steps=steps,
-        report=said.append,
+        report=lines.append,
         backend=backend,
         devices=devices,
     )
-    return done, said
+    return done, lines
 
 
 def state_of(step):
@@ -87,8 +87,8 @@ def test_a_traced_backward_gives_an_attack_the_same_gradient(make_tiny_step):
             logits = model(images)
         return logits.detach(), torch.autograd.grad(logits.square().sum(), images)[0]
 
-    for found, expected in zip(gradient(step.model), gradient(eager.model), strict=True):
-        assert torch.allclose(found, expected, rtol=0, atol=1e-2 * float(expected.abs().max()))
+    for actual, expected in zip(gradient(step.model), gradient(eager.model), strict=True):
+        assert torch.allclose(actual, expected, rtol=0, atol=1e-2 * float(expected.abs().max()))
 
 
 def test_the_trial_leaves_state_gradients_modes_and_random_streams_as_they_were(make_tiny_step):
@@ -147,7 +147,7 @@ def test_a_failing_compiler_costs_one_sentence(make_tiny_step):
     done, said = compiled(step, broken)
 
     assert not done
-    assert len(said) == 1 and "so training goes on uncompiled" in said[0] and "\n" not in said[0]
+    assert len(said) == 1 and "so training continues uncompiled" in said[0] and "\n" not in said[0]
     assert "no such instruction" in said[0]
     step()
     eager()

@@ -1,4 +1,4 @@
-"""Histories of former versions still load, and the share of validation is told."""
+"""Histories of earlier versions still load, and the share of validation is reported."""
 
 from __future__ import annotations
 
