@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +38,7 @@ from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import MIN_CLASSES, STANDARD_TARGETS
 from benchmark.runtime.hashing import tensors_sha256
 
-WAY = "folded 1"  # of computing; another one may round otherwise, and must not go on from this one's journal
+WAY = "folded 2"  # of computing; another one may round otherwise, and must not go on from this one's journal
 PROBED = 8  # images whose logits identify a network in its journal
 BALL_TOLERANCE = 1e-6  # the package may leave the ball by float rounding
 
@@ -189,19 +188,18 @@ def _attacked(
     images, labels = as_float_images(data.images[here]), data.labels[here]
     white_box = {"apgd-ce": adversary.apgd, "apgd-t": adversary.apgd_targeted, "fab-t": adversary.fab}
     attacks = {**white_box, "square": adversary.square}
-    with attacked.nearby(images) if place.attack == "square" else nullcontext():
-        found = attacks[place.attack].perturb(images.clone(), labels.clone())
-    progress.forward(len(found), 1.0)
-    broken = attacked.truth(found).max(dim=1)[1] != labels
-    _check_in_ball(found[broken], images[broken], epsilon, place.attack)
-    adversarial = found[broken].detach().cpu()
+    perturbed = attacks[place.attack].perturb(images.clone(), labels.clone())
+    progress.forward(len(perturbed), 1.0)
+    broken = attacked.truth(perturbed).max(dim=1)[1] != labels
+    _check_in_ball(perturbed[broken], images[broken], epsilon, place.attack)
+    adversarial = perturbed[broken].detach().cpu()
     return FinishedBatch(rows[broken.cpu()], adversarial, forwarded=progress.forwarded, seconds=progress.seconds)
 
 
-def _check_in_ball(found: Tensor, images: Tensor, epsilon: float, attack: str) -> None:
-    if not len(found):
+def _check_in_ball(perturbed: Tensor, images: Tensor, epsilon: float, attack: str) -> None:
+    if not len(perturbed):
         return
-    distance, low, high = float((found - images).abs().max()), float(found.min()), float(found.max())
+    distance, low, high = float((perturbed - images).abs().max()), float(perturbed.min()), float(perturbed.max())
     if not (distance <= epsilon + BALL_TOLERANCE and low >= 0 and high <= 1):  # so put, it refuses NaN too
         raise RuntimeError(
             f"{attack} returned an image {distance:.6f} away (epsilon {epsilon:.6f}), "

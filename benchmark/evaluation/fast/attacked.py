@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
-from benchmark.evaluation.fast.folding import FoldedResNet, fold
-from benchmark.evaluation.fast.local_passes import KEPT_BYTES, LocalPasses
+from benchmark.evaluation.fast.folding import fold
 
 
 class AllBroken(Exception):
@@ -86,7 +85,6 @@ class Attacked(nn.Module):
         self.stored, self.network, self.folded = stored, stored if folded is None else folded, folded is not None
         self.compute, self.count, self.check = compute, count, check
         self.rows: Rows | None = None
-        self.local: LocalPasses | None = None
         self.share = 1.0
 
     def forward(self, images: Tensor) -> Tensor:
@@ -117,20 +115,9 @@ class Attacked(nn.Module):
         finally:
             self.rows, self.share = None, 1.0
 
-    @contextmanager
-    def nearby(self, images: Tensor) -> Iterator[None]:
-        """Expect calls without gradients inside the block, for images (B, C, H, W) that change in places only."""
-        if isinstance(self.network, FoldedResNet) and images.device.type == "cpu" and not self.compute.notes:
-            maps = sum(each.numel() * each.element_size() for each in self.network.maps(images[:1]))
-            self.local = LocalPasses(self.network, self.compute) if len(images) * maps <= KEPT_BYTES else None
-        try:
-            yield
-        finally:
-            self.local = None
-
     def _passed(self, images: Tensor) -> Tensor:
         self.count(len(images), self.share)
-        logits = self.compute.forward(self.network, images) if self.local is None else self.local(images)
+        logits = self.compute.forward(self.network, images)
         self.check(logits)
         return logits
 

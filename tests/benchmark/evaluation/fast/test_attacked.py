@@ -25,7 +25,6 @@ from benchmark.evaluation.fast import attacked as attacked_module
 from benchmark.evaluation.fast.attacked import AllBroken, Attacked, Rows
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
 from benchmark.evaluation.fast.folding import can_fold, fold
-from benchmark.evaluation.fast.local_passes import LocalPasses
 from benchmark.networks.resnet import BasicBlock, convolutions, plain_conv
 from benchmark.results.evaluation import CASCADE
 
@@ -341,30 +340,6 @@ def test_the_projection_is_the_packages(make_images):
     on_plane = ((normals * (points + step)).sum(1) - offsets).abs() < 1e-3
     assert 20 < int(on_plane.sum()) < 180
     assert float((points + step).min()) >= -1e-6 and float((points + step).max()) <= 1 + 1e-6
-
-
-@pytest.mark.parametrize(("name", "size"), [("resnet10", (16, 16)), ("resnet18", (17, 26)), ("resnet50", (26, 17))])
-def test_passes_over_images_that_change_in_places_give_the_logits_of_whole_passes(make_network, name, size):
-    folded = fold(make_network(name=name))
-    local, images = LocalPasses(folded, ComputeBatch(lambda line: None, rows=4)), torch.rand(6, 3, *size)
-    whole, run_whole = [], folded.run
-    folded.run = lambda images, kept: whole.append(len(images)) or run_whole(images, kept)
-
-    for step in range(40):
-        side = 12 if step < 3 else int(torch.randint(1, 5, ()))
-        top, left = (int(torch.randint(0, length - side + 1, ())) for length in size)
-        asked = images.clone()
-        asked[..., top : top + side, left : left + side] = torch.rand(len(images), 3, side, side)
-        if step == 20:
-            images, asked = images[1:], asked[1:]  # one is broken
-        with torch.no_grad():
-            assert torch.allclose(local(asked), run_whole(asked, []), rtol=1e-4, atol=1e-5)
-        accepted = torch.rand(len(images)) < 0.3
-        images[accepted] = asked[accepted]
-    with torch.no_grad():
-        assert torch.allclose(local(asked), run_whole(asked, []), rtol=1e-4, atol=1e-5)  # the same once more
-
-    assert len(whole) < 30  # of 82 parts
 
 
 def test_pgd_gives_the_verdicts_of_the_network_as_it_is(trained, digits):
