@@ -14,7 +14,7 @@ REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: run test lint types pytest bench format leaderboard leaderboard-check lock clean
+.PHONY: run test lint types pytest docs bench format leaderboard leaderboard-check lock clean
 
 run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
 	$(BIN)/python -m benchmark run quickstart
@@ -31,6 +31,13 @@ types: $(INSTALLED_DEV)
 # One torch thread per worker: more would only fight over the cores.
 pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip --doctest-modules methods benchmark tests
+
+# What is published: the boards, and below them this documentation. -W: a warning, such as a dead link, is an error.
+docs: $(INSTALLED_DEV)  ## The documentation, executed notebook included: build/pages/docs/index.html
+	rm -rf build/pages build/doctrees
+	mkdir -p build/pages
+	tar -C leaderboards --exclude ./work -cf - . | tar -C build/pages -xf -
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/pages/docs
 
 bench: $(INSTALLED_DEV)  ## Timings, one at a time, on an otherwise idle machine.
 	$(BIN)/python -m pytest -p no:xdist --benchmark-only tests/benchmarks

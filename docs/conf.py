@@ -2,35 +2,51 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from sphinx.application import Sphinx
 
 project = "Robust compression benchmark"
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
-exclude_patterns = ["demo"]
+exclude_patterns = ["demo"]  # a board, not pages of this documentation
 html_theme = "furo"
 html_title = project
+html_static_path = ["static"]
+html_css_files = ["docs.css"]
 html_copy_source = False
 html_show_copyright = False
-templates_path = ["templates"]
+html_theme_options = {"announcement": 'Measured results: <a href="../site/index.html">the boards</a>'}
 
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
-napoleon_google_docstring = True
-napoleon_numpy_docstring = False
 # Every reference must resolve, except to what other packages document.
 nitpicky = True
 nitpick_ignore_regex = [("py:.*", r"(?!(benchmark|methods)\.).*")]
 
 myst_heading_anchors = 3
-# The boards are published beside the documentation: leaderboards/site/ as ../site/.
 myst_url_schemes = {"http": None, "https": None, "boards": "../{{path}}#{{fragment}}"}
 nb_execution_mode = "force"
 nb_execution_raise_on_error = True
 
+_ROOT = Path(__file__).resolve().parents[1]
+_FROM_ROOT = {"changelog", "contributing", "security"}  # pages that show the file of this name in the root
+_RELATIVE = re.compile(r"\]\((?!https?:|#)")
+_TO_ROOT = re.compile(r"\]\(\.\./(CHANGELOG|CONTRIBUTING|SECURITY)\.md")
+_TO_BOARDS = re.compile(r"(?<!!)(\[[^\]]*\])\(\.\./leaderboards/")  # of pictures a copy is made instead
 
-def link_boards(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Point links to the boards, which in the repository are in another folder, to where they are published."""
-    source[0] = source[0].replace("](../leaderboards/", "](boards:")
+
+def prepare_source(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Show files of the root as pages, and point links to where their targets are published.
+
+    Boards are published one folder above this documentation.
+    """
+    text = source[0]
+    if docname in _FROM_ROOT:
+        text = (_ROOT / f"{docname.upper()}.md").read_text(encoding="utf-8")
+        text = _RELATIVE.sub("](../", text).replace("](../docs/", "](")
+    text = _TO_ROOT.sub(lambda match: f"]({match[1].lower()}.md", text)
+    source[0] = _TO_BOARDS.sub(r"\1(boards:", text)
 
 
 def list_deviations(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -46,6 +62,6 @@ def list_deviations(app: Sphinx, what: str, name: str, obj: object, options: obj
 
 
 def setup(app: Sphinx) -> None:
-    """Connect the two changes above."""
-    app.connect("source-read", link_boards)
+    """Connect the functions above."""
+    app.connect("source-read", prepare_source)
     app.connect("autodoc-process-docstring", list_deviations)
