@@ -18,6 +18,8 @@ html_copy_source = False
 html_show_copyright = False
 html_theme_options = {"announcement": 'Measured results: <a href="../site/index.html">the boards</a>'}
 
+default_role = "code"  # a single backquote, as in docstrings
+autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 # Every reference must resolve, except to what other packages document.
