@@ -46,11 +46,13 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ anew from their records.
+leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ and docs/demo/ from their records.
 	$(BIN)/python -m benchmark leaderboard
+	$(BIN)/python -m benchmark leaderboard --out docs/demo
 
-leaderboard-check: $(INSTALLED)  ## Fail if a page in leaderboards/ differs from its records.
+leaderboard-check: $(INSTALLED)  ## Fail if one of these pages differs from its records.
 	$(BIN)/python -m benchmark leaderboard --check
+	$(BIN)/python -m benchmark leaderboard --check --out docs/demo
 
 lock: $(INSTALLED_DEV)  ## Write constraints*.txt: exact versions and hashes. LOCK=--upgrade takes newer ones.
 	$(BIN)/python .ci/lock.py $(LOCK)
