@@ -32,12 +32,13 @@ types: $(INSTALLED_DEV)
 pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip --doctest-modules methods benchmark tests
 
-# What is published: the boards, and below them this documentation. -W: a warning, such as a dead link, is an error.
-docs: $(INSTALLED_DEV)  ## The documentation, executed notebook included: build/pages/docs/index.html
-	rm -rf build/pages build/doctrees
+# What is published: the boards, and the documentation below them. -W: a warning, such as a dead link, is an error.
+docs: $(INSTALLED_DEV)  ## The documentation, its notebook executed: build/pages/docs/index.html
+	rm -rf build/pages build/docs build/doctrees
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/docs
 	mkdir -p build/pages
 	tar -C leaderboards --exclude ./work -cf - . | tar -C build/pages -xf -
-	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/pages/docs
+	mv build/docs build/pages/docs
 
 bench: $(INSTALLED_DEV)  ## Timings, one at a time, on an otherwise idle machine.
 	$(BIN)/python -m pytest -p no:xdist --benchmark-only tests/benchmarks

@@ -19,6 +19,7 @@ html_show_copyright = False
 html_theme_options = {"announcement": 'Measured results: <a href="../site/index.html">the boards</a>'}
 
 default_role = "code"  # a single backquote, as in docstrings
+toc_object_entries_show_parents = "hide"
 autodoc_preserve_defaults = True
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
