@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -255,6 +256,12 @@ def test_every_module_is_in_one_layer(sources):
     assert [module for module in sources if within(module, "benchmark") and layer_of(module) is None] == []
     # The last one is for the package itself, not for whatever nobody thought of.
     assert [module for module in sources if layer_of(module) == len(LAYERS) - 1] == ["benchmark"]
+
+
+def test_the_documentation_shows_the_layers_in_their_order():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+    assert tuple(re.findall(r"^\| `(benchmark[\w.]*)` \|", page, flags=re.MULTILINE)) == LAYERS
 
 
 def test_no_module_imports_itself_by_way_of_others(sources):
