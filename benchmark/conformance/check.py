@@ -27,7 +27,7 @@ TARGETS = [
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RuleResult:
     """The result of one rule on one target; without a rule, that the method refuses the target."""
 
     target: Target | None  # None: all of them
@@ -50,7 +50,7 @@ def target_label(target: Target) -> str:
     )
 
 
-def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[Verdict]:
+def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[RuleResult]:
     """Check a method with its default options against every rule on every target, on a CPU.
 
     Raises:
@@ -63,13 +63,13 @@ def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | No
         try:
             reason = trial.method.refusal(target)
         except Exception as error:
-            yield Verdict(target, None, False, f"refusal raised {_described(error, resolved_method)}")
+            yield RuleResult(target, None, False, f"refusal raised {_described(error, resolved_method)}")
             continue
         if reason is not None and not (isinstance(reason, str) and reason):
-            yield Verdict(target, None, False, f"refusal returned {reason!r}, neither a sentence nor None")
+            yield RuleResult(target, None, False, f"refusal returned {reason!r}, neither a sentence nor None")
             continue
         if reason is not None:
-            yield Verdict(target, None, True, reason)
+            yield RuleResult(target, None, True, reason)
             continue
         accepted = True
         for rule in RULES:
@@ -78,10 +78,10 @@ def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | No
             if verdict is not None:
                 yield verdict
     if not accepted:
-        yield Verdict(None, None, False, "the method refuses every target, so it cannot be measured")
+        yield RuleResult(None, None, False, "the method refuses every target, so it cannot be measured")
 
 
-def summary(verdicts: Sequence[Verdict], name: str) -> str:
+def summary(verdicts: Sequence[RuleResult], name: str) -> str:
     """Return all verdicts summed up in one line."""
     checks = [verdict for verdict in verdicts if verdict.rule is not None or not verdict.passed]
     failed = [verdict for verdict in checks if not verdict.passed]
@@ -106,16 +106,16 @@ def _alone() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _verdict(trial: Trial, rule: Rule) -> Verdict | None:
+def _verdict(trial: Trial, rule: Rule) -> RuleResult | None:
     try:
         seen = rule.check(trial)
     except Broken as broken:
-        return Verdict(trial.target, rule, False, str(broken))
+        return RuleResult(trial.target, rule, False, str(broken))
     except CannotWrite:
         raise  # the method is not to blame
     except (Exception, SystemExit) as error:  # a method may raise anything
-        return Verdict(trial.target, rule, False, _described(error, trial.resolved_method))
-    return None if seen is None else Verdict(trial.target, rule, True, seen)
+        return RuleResult(trial.target, rule, False, _described(error, trial.resolved_method))
+    return None if seen is None else RuleResult(trial.target, rule, True, seen)
 
 
 def _described(error: BaseException, resolved_method: ResolvedMethod) -> str:

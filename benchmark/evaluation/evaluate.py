@@ -13,8 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.data.load import Images, TestData
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
-from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.accuracy import as_float_images, clean_verdicts
 from benchmark.evaluation.fast import ComputeBatch
 from benchmark.evaluation.foreign import Foreign
 from benchmark.evaluation.given import (
@@ -32,6 +31,7 @@ from benchmark.evaluation.measurable import cause_of, measurable
 from benchmark.evaluation.normalisation import normalisation_hint
 from benchmark.evaluation.opponent.checks import opponent_checks
 from benchmark.evaluation.probes import Attackable, NotFinite
+from benchmark.evaluation.protocol_attacks import protocol_attacks
 from benchmark.evaluation.pyautoattack_adapter import PACKAGE, package_version
 from benchmark.results.evaluation import (
     CASCADE,
@@ -145,28 +145,16 @@ def _measure(
         if hint := normalisation_hint(network, images, clean, classes=classes, batch_size=size):
             notes.add(hint)
     try:
-        pgd = pgd_verdicts(
+        pgd, attacked = protocol_attacks(
             attacked_network,
             images,
-            epsilon=epsilon,
-            step_size=pgd_step,
-            steps=protocol.pgd_steps,
-            restarts=protocol.pgd_restarts,
-            seed=PGD_SEED,
+            protocol,
+            classes=classes,
+            pgd_seed=PGD_SEED,
             batch_size=batch_size,
             compute=compute,
-        )
-        report(f"evaluate   pgd-{protocol.pgd_steps} {_percent(pgd)}")
-        attacked = autoattack(
-            attacked_network,
-            images,
-            num_classes=classes,
-            epsilon=epsilon,
-            seed=protocol.autoattack_seed,
-            batch_size=batch_size,
-            report=report,
             journal=journal,
-            compute=compute,
+            report=report,
         )
     except NotFinite as error:
         raise NotFinite(

@@ -18,12 +18,12 @@ from benchmark.results.record import Record
 from benchmark.results.statistics import (
     SIGNIFICANCE,
     PairedTest,
-    Verdicts,
     accuracy_interval,
     images_needed,
     mcnemar,
     pair_seeds,
 )
+from benchmark.results.verdicts import Verdicts
 
 WIDTH = 118
 LISTED = 20  # images of each side that are listed
