@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from torch import Tensor, nn
 from benchmark.bench.cases import EVERY_STEP
 from benchmark.bench.steps import TrainingStep, experiment_step
 from benchmark.data.load import Images
+from benchmark.launch.forking import ForkServer
 from benchmark.networks.resnet import NetworkPlan
 from benchmark.session import Request, resolve_request
 from benchmark.suite.experiment import Experiment
@@ -81,10 +83,40 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.submission.replayed.Replay.threads", 1)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep decoded images of tests out of the user's cache."""
-    monkeypatch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+class KeptServers:
+    """Fork servers for `run` inside of this process: one serves all tests that have its folder and environment.
+
+    Starting one takes longer than most of the runs in tests, as it imports torch.
+    """
+
+    def __init__(self) -> None:
+        self.stack, self.key = ExitStack(), object()
+
+    def __call__(self, device: str) -> AbstractContextManager[ForkServer]:
+        """Return what `ForkServer` would, but leave it running."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        key = device, os.getcwd(), environment
+        if key != self.key:
+            self.stack.close()
+            self.server, self.key = self.stack.enter_context(ForkServer(device)), key
+        return nullcontext(self.server)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kept_servers(_own_cache: None) -> Iterator[None]:
+    """Let `run` inside of this process use servers that are kept."""
+    kept = KeptServers()
+    with pytest.MonkeyPatch.context() as patch, kept.stack:
+        patch.setattr("benchmark.session.ForkServer", kept)
+        yield
 
 
 @pytest.fixture

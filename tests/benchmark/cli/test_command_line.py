@@ -244,6 +244,7 @@ def small_sets(tmp_path):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
+@pytest.mark.slow
 def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tmp_path, cifar100, small_sets):
     """The paper's 28 cells, and both precisions of the baselines: RST without LBN, the others with it and without."""
     out = tmp_path / "out"
