@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
 LOCKED := $(PIP) --require-hashes --only-binary :all:
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
 
 # The stamps say that an installation went through to its end, and redo it when one of these files has changed.
@@ -14,7 +15,7 @@ REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: run test lint types pytest docs bench format leaderboard leaderboard-check lock clean
+.PHONY: run test test-slow lint types pytest docs bench format leaderboard leaderboard-check lock clean
 
 run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
 	$(BIN)/python -m benchmark run quickstart
@@ -30,7 +31,10 @@ types: $(INSTALLED_DEV)
 
 # One torch thread per worker: more would only fight over the cores.
 pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip --doctest-modules methods benchmark tests
+	$(PYTEST) -m "not slow" --doctest-modules methods benchmark tests
+
+test-slow: $(INSTALLED_DEV)  ## The tests marked as slow: long trainings, kills, whole grids.
+	$(PYTEST) -m slow tests
 
 # What is published: the boards, and the documentation below them. -W: a warning, such as a dead link, is an error.
 docs: $(INSTALLED_DEV)  ## The documentation, its notebook executed: build/pages/docs/index.html

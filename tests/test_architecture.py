@@ -193,6 +193,18 @@ def named_methods(sources: dict[str, str]) -> Iterator[str]:
                     yield f"{module} names {node.value}"
 
 
+def paths_into_tests(sources: dict[str, str]) -> Iterator[str]:
+    """Yield every place of `benchmark` that spells a path into tests/, from which code could be run."""
+    for module, text in sorted(sources.items()):
+        for node in ast.walk(ast.parse(text)) if within(module, "benchmark") else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_in_tests(node.value):
+                yield f"{module} names {node.value}"
+
+
+def _is_in_tests(path: str) -> bool:
+    return " " not in path and "tests" in path.split("/")
+
+
 def heavy_imports(sources: dict[str, str]) -> Iterator[str]:
     """Yield, for every light module, one chain of imports by which it reaches a heavy package."""
     graph = {module: imports_of(text).at_once for module, text in sources.items()}
@@ -275,6 +287,12 @@ def test_no_module_of_the_benchmark_names_a_method(sources):
     assert list(named_methods(sources)) == []
     planted = {"benchmark.new": 'METHOD = "hydra"', PUBLISHED_NAMES[0]: 'METHOD = "hydra"', "methods.new": 'A = "at"'}
     assert list(named_methods(planted)) == ["benchmark.new names hydra"]
+
+
+def test_no_module_of_the_benchmark_reaches_into_the_tests(sources):
+    assert list(paths_into_tests(sources)) == []
+    planted = {"benchmark.new": 'PATH = ROOT / "tests" / "x.py"', "benchmark.other": 'PATH = "tests/x.py"'}
+    assert list(paths_into_tests(planted)) == ["benchmark.new names tests", "benchmark.other names tests/x.py"]
 
 
 PLANTED = [

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from benchmark.attacks import ascent_step, input_gradients_only, random_point
 from benchmark.data.load import Images
-from benchmark.evaluation.fast import AllBroken, Attacked, ComputeBatch, Rows
+from benchmark.evaluation.fast import AllBroken, AttackedNetwork, ComputeBatch, Rows
 from benchmark.runtime.seeding import generator_for
 
 
@@ -21,7 +21,7 @@ def as_float_images(images: Tensor) -> Tensor:
 
 
 def prepare(network: nn.Module, device: torch.device | str) -> nn.Module:
-    """Move a network to where it is measured, float32 with TF32 off and channels last, and return it."""
+    """Move a network to the device in float32 and channels last, switch TF32 off, and return the network."""
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     return network.to(device=device, dtype=torch.float32, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -29,28 +29,28 @@ def prepare(network: nn.Module, device: torch.device | str) -> nn.Module:
 
 @contextmanager
 def frozen_eval(model: nn.Module) -> Iterator[None]:
-    """Put the network into eval mode inside the block, with gradients for inputs only; every module's mode returns."""
+    """Put the network into eval mode inside the block, with gradients for inputs only; then restore all modes."""
     # Frozen TorchScript has no mode.
-    before = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
+    modes = [(module, module.training) for module in model.modules() if hasattr(module, "training")]
     model.eval()
     try:
         with input_gradients_only(model):
             yield
     finally:
-        for module, training in before:
+        for module, training in modes:
             module.training = training
 
 
 def misclassified(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return (B,) bool: another class has the largest logit, or a logit is NaN, which names no class at all."""
+    """Return (B,) bool: another class has the largest logit, or a logit is NaN, which names no class."""
     return (logits.argmax(1) != labels) | logits.isnan().any(1)
 
 
 @torch.no_grad()
 def clean_verdicts(model: nn.Module, data: Images, *, batch_size: int, compute: ComputeBatch | None = None) -> Tensor:
-    """Return a (N,) bool tensor on the CPU: whether the unperturbed image is classified right.
+    """Return a (N,) bool tensor on the CPU: whether the unperturbed image is classified correctly.
 
-    At most `batch_size` images go through the network at once, and fewer where `compute` says so.
+    At most `batch_size` images go through the network at once, fewer if `compute` says so.
     """
     compute = ComputeBatch(_silent) if compute is None else compute
 
@@ -78,11 +78,11 @@ def pgd_verdicts(
     compute: ComputeBatch | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Tensor:
-    """Attack with PGD and return, per image, whether every point the attack visited is classified right.
+    """Attack with PGD and return, per image, whether every point the attack visited is classified correctly.
 
     The clean image counts as visited, so PGD accuracy never exceeds clean accuracy. Random starts are drawn for all
-    images at once: the verdicts do not depend on the batch size. Of a network of this project a folded copy is
-    attacked, but only the network itself can get an image wrong, and an image that it got wrong is let go.
+    images at once, so that verdicts do not depend on the batch size. For a network of this project a folded copy is
+    attacked, but only the network itself decides that an image is broken; a broken image is not attacked further.
 
     Args:
         model: network on [0, 1] images; evaluated in eval mode.
@@ -93,8 +93,8 @@ def pgd_verdicts(
         restarts: independent random starts.
         seed: of the random starts.
         batch_size: images per forward pass.
-        among: (N,) bool on the CPU, the images to attack; the others' verdict is False. All images if not given.
-        compute: how many images go through the network at once where fewer than `batch_size` are better.
+        among: (N,) bool on the CPU, the images to attack; the others' verdict is False. None for all images.
+        compute: how many images go through the network at once, where fewer than `batch_size` are better.
         progress: receives the share of the attack that is done, in (0, 1], after every step.
 
     Returns:
@@ -106,18 +106,18 @@ def pgd_verdicts(
         robust &= among
     device = data.images.device
     with frozen_eval(model):
-        attacked = Attacked(model, compute)
-        compute.suit(attacked.network, as_float_images(data.images[:1]))
+        attacked = AttackedNetwork(model, compute)
+        attacked.choose_rows(as_float_images(data.images[:1]))
         for restart in range(restarts):
             generator = generator_for(torch.device("cpu"), "pgd", seed, restart)
             starts = random_point(as_float_images(data.images.cpu()), epsilon, generator)
-            before, standing = 0, robust.nonzero().flatten()
-            if not len(standing):
+            finished, survivors = 0, robust.nonzero().flatten()
+            if not len(survivors):
                 break
-            for rows in standing.split(batch_size):
+            for rows in survivors.split(batch_size):
                 place = rows.to(device)
                 images, labels, start = as_float_images(data.images[place]), data.labels[place], starts[rows].to(device)
-                within = partial(_within, progress, restart, restarts, before, len(rows), len(standing))
+                batch_progress = partial(_overall, progress, restart, restarts, finished, len(rows), len(survivors))
                 attack = partial(
                     _withstood,
                     attacked,
@@ -127,16 +127,16 @@ def pgd_verdicts(
                     epsilon=epsilon,
                     step_size=step_size,
                     steps=steps,
-                    progress=within,
+                    progress=batch_progress,
                 )
                 robust[rows] &= compute.until_it_fits(attack).cpu()
-                within(1.0)
-                before += len(rows)
+                batch_progress(1.0)
+                finished += len(rows)
     return robust
 
 
 def _withstood(
-    attacked: Attacked,
+    attacked: AttackedNetwork,
     adversarial: Tensor,
     images: Tensor,
     labels: Tensor,
@@ -146,7 +146,7 @@ def _withstood(
     steps: int,
     progress: Callable[[float], None],
 ) -> Tensor:
-    """Return (B,) bool: right at every point of PGD from `adversarial` on; all tensors of B images on the device."""
+    """Return (B,) bool: correct at every point of PGD that starts at `adversarial`; all tensors hold B images."""
     rows = Rows(labels=labels, images=images, places=torch.arange(len(labels), device=labels.device))
     with attacked.watching(rows), suppress(AllBroken):
         for step in range(steps):
@@ -157,11 +157,11 @@ def _withstood(
     return ~rows.broken
 
 
-def _within(
-    progress: Callable[[float], None], restart: int, restarts: int, before: int, rows: int, total: int, share: float
+def _overall(
+    progress: Callable[[float], None], restart: int, restarts: int, finished: int, rows: int, total: int, share: float
 ) -> None:
-    """Report the share of the whole attack from that of a batch: `before` of `total` images came before it."""
-    progress((restart + (before + share * rows) / total) / restarts)
+    """Report the share of the whole attack, given that of a batch; `finished` of `total` images came before it."""
+    progress((restart + (finished + share * rows) / total) / restarts)
 
 
 def _silent(line: str) -> None:

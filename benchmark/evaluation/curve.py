@@ -1,4 +1,4 @@
-"""Security curves: PGD accuracy as the radius of the ball grows, and the area below as one number."""
+"""Security curves: PGD accuracy as the radius of the ball grows, and the area under it as one number."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CurvePoint:
 
 
 def default_epsilons(epsilon: float) -> list[float]:
-    """Return 0, 1/4, 1/2, 3/4, 1, 3/2, 2 and 4 times a protocol's epsilon, without those of 1 and more.
+    """Return 0, 1/4, 1/2, 3/4, 1, 3/2, 2 and 4 times a protocol's epsilon, as far as they are below 1.
 
     >>> default_epsilons(0.5)
     [0.0, 0.125, 0.25, 0.375, 0.5, 0.75]
@@ -45,16 +45,16 @@ def security_curve(
 ) -> list[CurvePoint]:
     """Attack with PGD at growing radii; accuracy never rises from one to the next.
 
-    An image broken at a radius counts as broken at all larger ones and is not attacked again: what broke it lies in
-    the larger balls too. Hence a point is the accuracy under the attacks of its radius and of all smaller ones, at
-    most that of PGD at its radius alone. At radius 0 it is clean accuracy.
+    An image broken at a radius counts as broken at all larger ones and is not attacked again: its adversarial image
+    lies in the larger balls too. A point is thus the accuracy under the attacks of its radius and of all smaller ones,
+    at most that of PGD at its radius alone. At radius 0 it is clean accuracy.
 
     Args:
         model: network on [0, 1] images; evaluated in eval mode.
         data: N images.
         epsilons: radii in [0, 1) pixels, ascending.
         steps: PGD steps of a quarter of the radius, from one random start.
-        seed: of the random starts; with the same seed they lie in the same directions at every radius.
+        seed: of the random starts, which lie in the same directions at every radius.
         batch_size: images per forward pass.
         report: receives a line per point, and one whenever memory runs out.
 
@@ -86,9 +86,9 @@ def security_curve(
 
 
 def area_under(points: Sequence[CurvePoint]) -> float:
-    """Return the area under a curve by trapezoids over its range of radii: a mean accuracy, in [0, 1].
+    """Return the area under a curve by trapezoids, divided by its range of radii: a mean accuracy, in [0, 1].
 
-    Areas over different ranges do not compare.
+    Areas over different ranges are not comparable.
 
     Raises:
         ValueError: with fewer than two points.

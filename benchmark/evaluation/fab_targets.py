@@ -1,7 +1,7 @@
 """FAB-T on all target classes at once: full batches, where the package takes one target after another.
 
-FAB-T draws no random numbers and its rows do not influence each other, so that an image is broken by the same targets
-either way. What the package would skip because an earlier target broke an image is computed until one target does.
+FAB-T draws no random numbers and its rows do not influence each other, so the same targets break an image either way.
+The package skips targets after the first that breaks an image; here they run until one of them breaks it.
 """
 
 from __future__ import annotations
@@ -15,38 +15,38 @@ from pyautoattack import fab_base
 from pyautoattack.fab_pt import FABAttack_PT
 from torch import Tensor
 
-from benchmark.evaluation.fast import AllBroken, Attacked, Rows
+from benchmark.evaluation.fast import AllBroken, AttackedNetwork, Rows
 
-NEWTON_STEPS = 50  # more than were ever needed: four to eight
+NEWTON_STEPS = 50  # four to eight were enough in all measurements
 
 
 class FabTargets(FABAttack_PT):  # type: ignore[misc]
-    """The package's FAB-T with the settings of one of its instances, on an `Attacked`."""
+    """The package's FAB-T with the settings of one of its instances, on an `AttackedNetwork`."""
 
-    def __init__(self, settings: FABAttack_PT, attacked: Attacked) -> None:
+    def __init__(self, settings: FABAttack_PT, attacked: AttackedNetwork) -> None:
         names = ("norm", "n_restarts", "n_iter", "eps", "alpha_max", "eta", "beta", "seed", "device")
         super().__init__(attacked, targeted=True, **{name: getattr(settings, name) for name in names})
         self.n_target_classes = settings.n_target_classes
 
     def perturb(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return an adversarial image within epsilon of each of (B, C, H, W) images, itself where none was found."""
-        found = x.clone()
+        """Return an adversarial image within epsilon of each of (B, C, H, W) images, or the image itself."""
+        adversarial = x.clone()
         with torch.no_grad(), quick_projection():
             logits = self.predict(x)
-            right = (logits.max(1)[1] == y).nonzero().flatten()
-            # The rows of an image stand together, so that few groups have to know of what another one found.
-            targets = logits[right].sort(dim=1)[1][:, -(self.n_target_classes + 1) : -1].flip(1).flatten()
-            places = right.repeat_interleave(self.n_target_classes)
+            correct = (logits.max(1)[1] == y).nonzero().flatten()
+            # The rows of an image are adjacent, so that few images are split between groups.
+            targets = logits[correct].sort(dim=1)[1][:, -(self.n_target_classes + 1) : -1].flip(1).flatten()
+            places = correct.repeat_interleave(self.n_target_classes)
             open_rows = torch.ones_like(places, dtype=torch.bool)
-            size = self.predict.compute.at_most(len(places)) if len(places) else 1
+            size = self.predict.at_most(len(places)) if len(places) else 1
             while open_rows.any():
                 group = open_rows.nonzero().flatten()[:size]
                 open_rows[group] = False
                 rows = Rows(labels=y[places[group]], images=x[places[group]], places=places[group], radius=self.eps)
                 self._run(rows, targets[group], share=len(group) / len(x))
-                found[rows.places[rows.broken]] = rows.found[rows.broken]
+                adversarial[rows.places[rows.broken]] = rows.adversarial[rows.broken]
                 open_rows &= ~torch.isin(places, rows.places[rows.broken])
-        return found
+        return adversarial
 
     def _run(self, rows: Rows, targets: Tensor, *, share: float) -> None:
         self._rows, self._targets, self._begun = rows, targets, False
@@ -58,7 +58,7 @@ class FabTargets(FABAttack_PT):  # type: ignore[misc]
             pass
 
     def _get_predicted_label(self, x: Tensor) -> Tensor:
-        """Return predictions; at first, for the clean images, those that are known."""
+        """Return predictions; in the first call, for the clean images, their labels: only correct ones are attacked."""
         if not self._begun:
             self._begun = True
             return self._rows.labels
@@ -66,11 +66,11 @@ class FabTargets(FABAttack_PT):  # type: ignore[misc]
         return predicted
 
     def _predict_fn(self, x: Tensor) -> Tensor:
-        """Return what the package takes its targets from."""
+        """Return logits from which the package picks our targets."""
         return torch.nn.functional.one_hot(self._targets).to(x.dtype)
 
     def get_diff_logits_grads_batch_targeted(self, imgs: Tensor, la: Tensor, la_target: Tensor) -> tuple[Tensor, ...]:
-        """Return by how much each target's logit is above the label's, (R, 1), and its gradient (R, 1, C, H, W)."""
+        """Return each target's logit minus the label's, (R, 1), and the gradient of that (R, 1, C, H, W)."""
         points = imgs.detach().clone().requires_grad_()
         with torch.enable_grad():
             logits = self.predict.unjudged(points)
@@ -92,11 +92,11 @@ def quick_projection() -> Iterator[None]:
 
 
 def project_to_plane(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor:
-    """Return the smallest step, in the largest of its parts, from each point onto its plane within [0, 1].
+    """Return the step of least Linf norm from each point onto its plane, within [0, 1].
 
-    With the room of a pixel being what it can move in the direction that leads to the plane, the step moves every pixel
-    by the same length, but no farther than its room. That length solves an equation that is concave and made of
-    straight pieces, so that Newton's method from below ends at its solution after a few pieces; the package sorts.
+    The step moves every pixel towards the plane by the same length, but not out of [0, 1]; the room of a pixel is how
+    far it can move. The length solves a concave, piecewise linear equation, on which Newton's method from below
+    converges after a few pieces; the package sorts instead.
 
     Args:
         points: (R, D) in [0, 1].
@@ -104,7 +104,7 @@ def project_to_plane(points: Tensor, normals: Tensor, offsets: Tensor) -> Tensor
         offsets: (R,) b of the planes w x = b.
 
     Returns:
-        (R, D); where the plane cannot be reached, the step to the corner nearest to it.
+        (R, D); if the plane cannot be reached, the step to the corner nearest to it.
     """
     height = (normals * points).sum(1) - offsets
     steepness = normals.abs()

@@ -1,7 +1,7 @@
-"""Networks of others behind one face: any batch of float images goes in, one row of logits per image comes out.
+"""One interface for networks of others: takes any batch of float images, returns one row of logits per image.
 
-Whatever can be called will do: modules, functions, TorchScript, exported and compiled programs. They are measured in
-place and as they are, for many refuse a copy, another layout or another type.
+Any callable will do: modules, functions, TorchScript, exported and compiled programs. They are measured in place and as
+they are, because many refuse a copy, another layout or another type.
 """
 
 from __future__ import annotations
@@ -13,36 +13,36 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-DEPTH = 6  # how far a function's objects are looked through for modules
+DEPTH = 6  # how deep a function's objects are searched for modules
 ITEMS = 1000  # a longer list holds data
 PLAIN = (str, bytes, int, float, complex, bool, type(None), type, Tensor, types.ModuleType)
 
 
 class Foreign(nn.Module):
-    """A network of others, fed as it can be fed.
+    """A network of others, called with the number and type of images that it accepts.
 
     Attributes:
         called: the network: a module or any other callable.
-        least: images that it needs at once; fewer are filled up with the last of them.
+        least: images that it needs at once; fewer are padded with the last of them.
         most: images that it takes at once; more are passed in parts. None for any number.
-        image_type: the type it wants its images in; None for the type they have.
+        image_type: the type of images it needs; None for the type they have.
     """
 
     def __init__(self, called: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.called = called
         own = set(self.modules())
-        # What a function closes over, or a module keeps in a list, has modes and parameters as well.
+        # Modules that a function closes over, or that a module keeps in a list, have modes and parameters as well.
         self.within = nn.ModuleList(module for module in modules_in(called) if module not in own)
         self.least, self.most = 1, None
         self.image_type: torch.dtype | None = None
-        self.training = self.within.training = False  # nothing in these two depends on it
+        self.training = self.within.training = False  # neither of these two depends on it
 
     least: int
     most: int | None
 
     def train(self, mode: bool = True) -> Foreign:
-        """Set the mode of all modules; those of `torch.export`, which refuse, get the flag alone."""
+        """Set the mode of all modules; those of `torch.export`, which refuse, only get the flag."""
         for module in (self.called, *self.within):
             if isinstance(module, nn.Module):
                 _set_mode(module, mode)
@@ -57,9 +57,9 @@ class Foreign(nn.Module):
 
     def _part(self, images: Tensor) -> Tensor:
         missing = self.least - len(images)
-        filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
-        logits = self.called(filled)
-        if isinstance(logits, Tensor) and len(filled) == 1 and logits.ndim == 1:
+        padded = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
+        logits = self.called(padded)
+        if isinstance(logits, Tensor) and len(padded) == 1 and logits.ndim == 1:
             logits = logits[None]  # a network that squeezes loses the axis of a single image
         return logits[: len(images)] if missing > 0 else logits
 
@@ -74,7 +74,7 @@ def _set_mode(module: nn.Module, mode: bool) -> None:
 
 
 def modules_in(value: object) -> Iterator[nn.Module]:
-    """Yield the modules that a callable is seen to use: its own, and those it closes over, names or keeps in lists."""
+    """Yield the modules that a callable visibly uses: its own, and those it closes over, names or keeps in lists."""
     yield from _modules_in(value, {}, DEPTH)
 
 
@@ -85,12 +85,12 @@ def _modules_in(value: object, seen: dict[int, object], depth: int) -> Iterator[
     if isinstance(value, nn.Module):
         yield value
         for module in value.modules():
-            for each in list(vars(module).values()):
-                if isinstance(each, list | tuple | dict):
-                    yield from _modules_in(each, seen, depth - 1)
+            for attribute in list(vars(module).values()):
+                if isinstance(attribute, list | tuple | dict):
+                    yield from _modules_in(attribute, seen, depth - 1)
         return
-    for each in _parts(value):
-        yield from _modules_in(each, seen, depth - 1)
+    for part in _parts(value):
+        yield from _modules_in(part, seen, depth - 1)
 
 
 def _parts(value: object) -> list[object]:
@@ -104,9 +104,9 @@ def _parts(value: object) -> list[object]:
     if isinstance(value, types.MethodType):
         return [value.__self__, value.__func__]
     if isinstance(value, types.FunctionType):
-        filled = [cell.cell_contents for cell in value.__closure__ or () if not _empty(cell)]
+        closed_over = [cell.cell_contents for cell in value.__closure__ or () if not _empty(cell)]
         named = [value.__globals__[name] for name in _names(value.__code__) if name in value.__globals__]
-        return [*filled, *named, value.__defaults__, value.__kwdefaults__, *vars(value).values()]
+        return [*closed_over, *named, value.__defaults__, value.__kwdefaults__, *vars(value).values()]
     if isinstance(value, types.BuiltinMethodType | types.BuiltinFunctionType):
         return [value.__self__]
     return list(vars(value).values()) if hasattr(value, "__dict__") else []
@@ -120,7 +120,7 @@ def _empty(cell: types.CellType) -> bool:
 
 
 def _names(code: types.CodeType) -> Iterator[str]:
-    """Yield the global names of a function and of those defined inside of it."""
+    """Yield the global names used by a function and by those defined inside it."""
     yield from code.co_names
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):

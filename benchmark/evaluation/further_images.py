@@ -1,13 +1,12 @@
 """Clean and PGD verdicts on more test images than AutoAttack can afford, added to a finished evaluation.
 
-Test subsets lie in each other, so that the protocol's images are the first of the larger subset: their verdicts are
-taken over, and only the further images are measured. The random starts are drawn for all images at once, as in any PGD
-of this benchmark, and hence the verdicts are those of one PGD over the whole subset.
+Test subsets are nested: the protocol's images are the first of the larger subset. Their verdicts are reused, and only
+the further images are measured. Random starts are drawn for all images at once, as in any PGD of this benchmark, so
+the verdicts are those of one PGD over the whole subset.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -19,9 +18,10 @@ from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts, prepare
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.fast import ComputeBatch
-from benchmark.evaluation.progress import LINE_SECONDS, duration
+from benchmark.evaluation.progress import LINE_SECONDS
 from benchmark.results.evaluation import EvaluationPart, WidePart
 from benchmark.results.verdicts import pack_verdicts
+from benchmark.runtime.progress import Ticker
 
 
 def widen(
@@ -36,7 +36,7 @@ def widen(
     """Return an evaluation with clean and PGD verdicts on all `images`, under its own PGD settings and seed.
 
     Args:
-        network: of this project, the one that was evaluated; moved and cast as `evaluate` does.
+        network: of this project, the one that was evaluated; moved and cast as in `evaluate`.
         evaluation: of the first of the images.
         images: more of the same test part.
         device: where to run.
@@ -61,13 +61,13 @@ def widen(
             batch_size=batch_size,
             among=further,
             compute=compute,
-            progress=line.tell,
+            progress=line.show,
         ),
     }
     right = {name: np.concatenate([evaluation.right(name), bits.numpy()[n:]]) for name, bits in measured.items()}
     shares = {name: int(np.count_nonzero(bits)) / len(data) for name, bits in right.items()}
-    told = ", ".join(f"{name} {100 * share:.2f}" for name, share in shares.items())
-    report(f"wide       {told} of {len(data)} images")
+    accuracies = ", ".join(f"{name} {100 * share:.2f}" for name, share in shares.items())
+    report(f"wide       {accuracies} of {len(data)} images")
     wide = WidePart(
         n_images=len(data),
         test_sha256=images.sha256(),
@@ -79,18 +79,14 @@ def widen(
 
 
 class _Line:
-    """Reports every few seconds how far an attack is and how long it still takes."""
+    """Reports every few seconds how much of an attack is done and how long it still takes."""
 
     def __init__(self, name: str, images: int, report: Callable[[str], None]) -> None:
         self.name, self.images, self.report = name, images, report
-        self.started = self.shown = time.perf_counter()
+        self.ticker = Ticker(LINE_SECONDS)
 
-    def tell(self, share: float) -> None:
-        """Take note of the share that is done, in (0, 1]."""
-        now = time.perf_counter()
-        if now - self.shown < LINE_SECONDS:
-            return
-        self.shown, spent = now, now - self.started
-        left = spent * (1 - share) / share
-        done = f"{share:.0%} of {self.images} further images"
-        self.report(f"{self.name}   {done}   {duration(spent)}, about {duration(left)} left")
+    def show(self, share: float) -> None:
+        """Report the share that is done, in (0, 1], if a line is due."""
+        if self.ticker.due():
+            done = f"{share:.0%} of {self.images} further images"
+            self.report(f"{self.name}   {done}   {self.ticker.times(share)}")

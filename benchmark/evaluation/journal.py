@@ -1,8 +1,7 @@
-"""Finished batches of an attack on disk, so that a killed evaluation goes on where it was.
+"""Finished batches of an attack on disk, so that a killed evaluation resumes where it was.
 
-Used by AutoAttack and by the opponent's attacks.
-
-A batch's file is written whole or not at all, and read only if its digest fits the very images and settings asked for.
+Used by AutoAttack and by the opponent's attacks. A batch's file is written completely or not at all, and read only if
+its digest matches the images and settings.
 """
 
 from __future__ import annotations
@@ -26,8 +25,8 @@ class FinishedBatch:
     """What one attack did to one batch of images.
 
     Attributes:
-        broken: (K,) int64; rows, in the whole set of images, that are classified wrong from now on.
-        adversarial: (K, C, H, W) float32 in [0, 1]; the images that showed it, or none at all for the clean images.
+        broken: (K,) int64; rows, in the whole set of images, that count as misclassified from now on.
+        adversarial: (K, C, H, W) float32 in [0, 1]; the misclassified images, or none for the clean images.
         forwarded: images sent through the network, counted once per forward pass.
         seconds: wall time.
     """
@@ -39,7 +38,7 @@ class FinishedBatch:
 
 
 class Journal:
-    """Files of finished batches in a subfolder that is named by a hash of the settings."""
+    """Files of finished batches in a subfolder named by a hash of the settings."""
 
     def __init__(
         self, folder: Path | None, settings: Mapping[str, str | int | float], *, report: Callable[[str], None]
@@ -49,16 +48,16 @@ class Journal:
         Args:
             folder: of the journals of all settings; None keeps no journal.
             settings: everything that a batch's outcome depends on, except its images.
-            report: receives a line about batches found and about damaged files.
+            report: receives a line if there are batches already, and one per damaged file.
         """
         self.hash = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
         self.folder = None if folder is None else folder / self.hash[:16]
         self.report = report
-        if self.folder is not None and (found := len(list(self.folder.glob("*.safetensors")))):
-            report(f"autoattack  goes on from {found} batches in {self.folder}")
+        if self.folder is not None and (batches := len(list(self.folder.glob("*.safetensors")))):
+            report(f"autoattack  resumes from {batches} batches in {self.folder}")
 
     def once(self, name: str, rows: Tensor, run: Callable[[], FinishedBatch]) -> FinishedBatch:
-        """Return a batch from the journal, or run it and keep it; arguments as for `load`."""
+        """Return a batch from the journal, or run and save it; arguments as for `load`."""
         batch = self.load(name, rows)
         if batch is None:
             batch = run()
@@ -70,10 +69,10 @@ class Journal:
 
         Args:
             name: of the batch, such as "apgd-t-0003".
-            rows: (B,) int64; the images it consists of.
+            rows: (B,) int64; its images.
 
         Returns:
-            What `save` was given for these rows; None if there is no file, or a damaged one, which is reported.
+            What was saved for these rows; None if there is no file, or a damaged one, which is reported.
         """
         if self.folder is None or not (path := self.folder / f"{name}.safetensors").exists():
             return None
@@ -86,7 +85,7 @@ class Journal:
         except (SafetensorError, OSError, ValueError, KeyError):
             intact = False
         if not intact:
-            self.report(f"autoattack  {path} is damaged or of other images: this batch runs again")
+            self.report(f"autoattack  {path} is damaged or holds other images; this batch runs again")
             return None
         return batch
 

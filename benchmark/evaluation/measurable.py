@@ -1,7 +1,7 @@
-"""Makes a network ready to be measured: on its device, tried on images, and fed in the way that it takes them.
+"""Prepares a network for measurement: on its device, and with the batch sizes and image type that it accepts.
 
-Networks of this project are cast to float32 and channels last, and attacked by their folded copy. Any other is left as
-it is as far as it runs so: it is tried with several images, then with one batch size after another, then in float32.
+Networks of this project are cast to float32 and channels last, and attacked through their folded copy. Any other
+network is changed only if it does not run: it is tried on a few images, then with other batch sizes, then in float32.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from benchmark.evaluation.probes import check_finite
 from benchmark.evaluation.restored import Snapshot, left_as_found
 from benchmark.runtime.devices import out_of_memory
 
-# Batch sizes that a network may be fixed to, tried in this order.
+# Batch sizes that a network may have been fixed to, in the order of trial.
 FIXED_SIZES = tuple(dict.fromkeys((1, 2, 4, 8, 16, 32, 64, 128, 256, 512, *range(1, 65), 96, 100, 200, 250, 500)))
 OTHER_TYPES = (torch.float64, torch.float16, torch.bfloat16)
-PROBABILITY_ROUNDING = 1e-3  # by which a row of probabilities in any type may miss 1
+PROBABILITY_ROUNDING = 1e-3  # of the sum of a row of probabilities, in any type
 
 
 @contextmanager
@@ -35,41 +35,38 @@ def measurable(
     note: Callable[[str], None],
     name: str = "network",
 ) -> Iterator[nn.Module]:
-    """Yield a network that maps any batch of float32 images to logits; afterwards it is exactly as it was.
+    """Yield a network that maps any batch of float32 images to logits; afterwards restore it exactly.
 
     Args:
         called: network or function.
-        images: (B, C, H, W) float32 in [0, 1], on the device where it is to be measured; as many as it gets at once.
+        images: (B, C, H, W) float32 in [0, 1], a full batch, on the device of the measurement.
         classes: logits per image.
-        note: receives a sentence about each way in which it is not fed like others.
+        note: receives a sentence about each way in which the network is treated differently from others.
         name: of the network in messages.
 
     Raises:
-        UserError: if it cannot be run forwards and back on the images, or returns something else than logits.
+        UserError: if a forward or backward pass on the images fails, or if the network does not return logits.
     """
-    own = isinstance(called, nn.Module) and can_fold(called)
-    network = called if isinstance(called, nn.Module) and own else Foreign(called)
+    network = called if isinstance(called, nn.Module) and can_fold(called) else Foreign(called)
     _check_tensors(network, name)
     with left_as_found(network):
-        fit = _Fit(network, images, classes, name)
+        trials = _Trials(network, images, classes, name)
         if isinstance(network, Foreign):
-            fit.move()
-            for sentence in fit.feed(network):
-                note(sentence)
-            for sentence in fit.doubts():
+            trials.move()
+            for sentence in (*trials.adapt(network), *trials.doubts()):
                 note(sentence)
         else:
             kinds = _float_types(network)
             prepare(network, images.device)
-            if problem := fit.problem(2):
+            if problem := trials.problem(2):
                 raise UserError(problem)
             if kinds - {torch.float32}:
                 note(_cast_note(kinds, name))
         yield network
 
 
-class _Fit:
-    """Trials of a network on images: how many it takes at once, and in which type."""
+class _Trials:
+    """Trial passes of a network: how many images it takes at once, and in which type."""
 
     def __init__(self, network: nn.Module, images: Tensor, classes: int, name: str) -> None:
         self.network, self.images, self.classes, self.name = network, images, classes, name
@@ -81,55 +78,55 @@ class _Fit:
         except Exception as error:  # the network's own code
             raise UserError(f"the {self.name} cannot be moved to {self.images.device}: {cause_of(error)}") from None
 
-    def feed(self, network: Foreign) -> list[str]:
-        """Find out how the network takes images, and say in which way it is not fed like others."""
-        first = self._batches(network)
-        if first is None:
+    def adapt(self, network: Foreign) -> list[str]:
+        """Set the batch size and image type that the network takes; return a note for each that is not the usual."""
+        problem = self._set_batch_sizes(network)
+        if problem is None:
             return _batch_notes(network, self.name)
         kinds = _float_types(network)
         if len(kinds) == 1 and kinds != {torch.float32}:
             snapshot = Snapshot(network)
             network.to(torch.float32)
-            if self._batches(network) is None:
+            if self._set_batch_sizes(network) is None:
                 return [_cast_note(kinds, self.name), *_batch_notes(network, self.name)]
             snapshot.restore()
         for kind in OTHER_TYPES:
             network.image_type = kind
-            if self._batches(network) is None:
-                given = f"the {self.name} takes images in {_type(kind)} only, and was measured so"
-                return [given, *_batch_notes(network, self.name)]
-        raise UserError(first)
+            if self._set_batch_sizes(network) is None:
+                note = f"the {self.name} was measured on {_type(kind)} images, the only ones that it takes"
+                return [note, *_batch_notes(network, self.name)]
+        raise UserError(problem)
 
-    def _batches(self, network: Foreign) -> str | None:
-        """Set how many images the network takes at once; return why it takes none, as seen with two of them."""
+    def _set_batch_sizes(self, network: Foreign) -> str | None:
+        """Set how many images the network takes at once; if none, return the problem with two of them."""
         network.least, network.most = 1, None
-        whole = len(self.images)
-        if first := self.problem(2):
-            for size in (whole, *FIXED_SIZES):
-                if size != 2 and self._fits(size):
+        full = len(self.images)
+        if problem := self.problem(2):
+            for size in (full, *FIXED_SIZES):
+                if size != 2 and self._accepts(size):
                     network.least = network.most = size
                     return None
-            return first
+            return problem
         if self.problem(3):
             network.least = network.most = 2
             return None
-        most = whole
+        most = full
         while most > 3 and self.problem(most):
             most //= 2
-        network.least, network.most = (2 if self.problem(1) else 1), (None if most == whole else most)
+        network.least, network.most = (2 if self.problem(1) else 1), (None if most == full else most)
         return None
 
-    def _fits(self, count: int) -> bool:
+    def _accepts(self, count: int) -> bool:
         try:
             return self.problem(count) is None
-        except UserError:  # what it returns for two images is the better sentence
+        except UserError:  # the message for two images is the better one
             return False
 
     def problem(self, count: int) -> str | None:
-        """Return why the network cannot be run on so many images at once; None if it can.
+        """Return why the network does not run on `count` images at once; None if it does.
 
         Raises:
-            UserError: if it can, but returns something else than finite logits.
+            UserError: if it runs, but does not return finite logits.
         """
         images = self.images[torch.arange(count, device=self.images.device) % len(self.images)]
         try:
@@ -137,28 +134,28 @@ class _Fit:
                 output = self.network(images)
         except Exception as error:  # whatever the network's own code raises
             if out_of_memory(error):
-                return None  # fewer at once will be tried when it is measured
+                return None  # the measurement will try fewer at once
             shape = "x".join(str(side) for side in images.shape[1:])
             return f"the {self.name} cannot be run on images of {shape}: {cause_of(error)}"
-        wanted = f"the {self.name} must return logits of shape {(count, self.classes)} for {count} images"
+        expected = f"the {self.name} must return logits of shape {(count, self.classes)} for {count} images"
         if not isinstance(output, Tensor) or output.layout != torch.strided:
-            raise UserError(f"{wanted}; got {_described(output)}")
+            raise UserError(f"{expected}; got {_described(output)}")
         if not output.is_floating_point():
             raise UserError(f"the {self.name} returns {_type(output.dtype)}, not logits; return floating-point scores")
         if count != self.classes and tuple(output.shape) == (self.classes, count):
-            raise UserError(f"{wanted}; got {tuple(output.shape)}: return them transposed")
+            raise UserError(f"{expected}; got {tuple(output.shape)}: transpose them")
         if output.ndim != 2 or len(output) != count:
-            return f"{wanted}; got {tuple(output.shape)}"
+            return f"{expected}; got {tuple(output.shape)}"
         if output.shape[1] != self.classes:
-            raise UserError(f"{wanted}; got {tuple(output.shape)}: it was made for another number of classes")
+            raise UserError(f"{expected}; got {tuple(output.shape)}: it was made for another number of classes")
         check_finite(output)
         return None
 
     def doubts(self) -> list[str]:
-        """Return what attacks have to fear of the network's answers.
+        """Return a sentence for each property of the network that weakens attacks.
 
         Raises:
-            UserError: if the way back to the images fails.
+            UserError: if the backward pass to the images fails.
         """
         images = self.images[:2].clone()
         with torch.no_grad(), frozen_eval(self.network):
@@ -167,45 +164,43 @@ class _Fit:
         doubts = []
         if bool((output >= 0).all()) and bool(((sums - 1).abs() < PROBABILITY_ROUNDING).all()):
             doubts.append(
-                f"the {self.name} returns probabilities, on which attacks by gradient are weaker; return the logits "
-                "before the softmax and evaluate again"
+                f"the {self.name} returns probabilities, which weaken gradient attacks; return the logits before the "
+                "softmax and evaluate again"
             )
         try:
             with torch.enable_grad(), frozen_eval(self.network):
                 point = images.requires_grad_(True)
-                logits = self.network(point.clone())  # which it may write into
-                reached = logits.requires_grad
-                if reached:
+                logits = self.network(point.clone())  # a copy, because the network may write into it
+                has_gradient = logits.requires_grad
+                if has_gradient:
                     (gradient,) = torch.autograd.grad(logits.float().sum(), point, allow_unused=True)
-                    reached = gradient is not None
+                    has_gradient = gradient is not None
         except Exception as error:  # the network's own code
             if out_of_memory(error):
                 return doubts
             raise UserError(
-                f"the {self.name} runs forwards, but not back to its images, which attacks need: {cause_of(error)}"
+                f"the {self.name} has no backward pass to its images, which attacks need: {cause_of(error)}"
             ) from None
-        if not reached:
+        if not has_gradient:
             doubts.append(
-                f"no gradient leads from the {self.name}'s logits to its images (detached, quantised, or computed "
-                "without gradients), so that only Square attacks it in earnest"
+                f"the {self.name}'s logits have no gradient with respect to its images (detached, quantised, or "
+                "computed without gradients), so that only Square is a serious attack on it"
             )
         return doubts
 
 
 def _check_tensors(network: nn.Module, name: str) -> None:
-    """Raise UserError for tensors that cannot take part in a pass with gradients, whatever is done."""
+    """Raise UserError for tensors that can never take part in a pass with gradients."""
     for key, tensor in [*network.named_parameters(), *network.named_buffers()]:
         key = key.removeprefix("called.")
         if is_lazy(tensor):
-            raise UserError(
-                f"{key} of the {name} has no shape yet; pass images through the network once, then evaluate"
-            )
+            raise UserError(f"{key} of the {name} has no shape yet; run the network once on images, then evaluate it")
         if tensor.is_meta:
-            raise UserError(f"{key} of the {name} holds no values (device meta); load the network's weights first")
+            raise UserError(f"{key} of the {name} has no values (device meta); load the network's weights first")
         if tensor.is_inference():
             raise UserError(
-                f"{key} of the {name} was made inside torch.inference_mode() and can take part in no gradient; build "
-                "the network outside of it"
+                f"{key} of the {name} was made inside torch.inference_mode() and supports no gradients; build the "
+                "network outside it"
             )
 
 
@@ -214,16 +209,16 @@ def _float_types(network: nn.Module) -> set[torch.dtype]:
 
 
 def _cast_note(kinds: set[torch.dtype], name: str) -> str:
-    given = " and ".join(sorted(map(_type, kinds)))
-    return f"the {name}, given in {given}, was measured in float32 as on the boards"
+    types = " and ".join(sorted(map(_type, kinds)))
+    return f"the {name} has type {types} and was measured in float32, as on the boards"
 
 
 def _batch_notes(network: Foreign, name: str) -> list[str]:
     if network.most is None:
         return []
-    few = "exactly" if network.least == network.most else "at most"
+    limit = "exactly" if network.least == network.most else "at most"
     images = "image" if network.most == 1 else "images"
-    return [f"the {name} takes {few} {network.most} {images} at once; batches went through it in such parts"]
+    return [f"the {name} takes {limit} {network.most} {images} at once, so batches were split or padded"]
 
 
 def _type(kind: torch.dtype) -> str:
@@ -231,16 +226,16 @@ def _type(kind: torch.dtype) -> str:
 
 
 def cause_of(error: Exception) -> str:
-    """Return the line of an exception that says what failed: the last one of TorchScript, after its stack."""
+    """Return the line of an exception that names the cause; in TorchScript, the last one, after the stack."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
     line = (lines[-1] if "TorchScript interpreter" in lines[0] else lines[0]).removeprefix("RuntimeError: ")
     return line if isinstance(error, RuntimeError) else f"{type(error).__name__}: {line}"
 
 
 def _described(output: object) -> str:
-    """Say what a network returned in place of logits, and what to return."""
+    """Describe what a network returned instead of logits, and what to return."""
     if isinstance(output, Tensor):
-        return "a sparse tensor: return it to_dense()"
+        return "a sparse tensor: return it dense, by to_dense()"
     if hasattr(output, "logits"):
         return f"a {type(output).__name__}: wrap the network and return its `logits`"
     if isinstance(output, dict):

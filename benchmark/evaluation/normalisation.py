@@ -1,4 +1,4 @@
-"""A hint for the commonest mistake: a network that expects images of another range, given images in [0, 1]."""
+"""A hint for the most common mistake: a network that expects another pixel range gets images in [0, 1]."""
 
 from __future__ import annotations
 
@@ -15,51 +15,51 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = ((0.5,), (0.5,))  # [-1, 1]
 BYTES = ((0.0,), (1 / 255,))  # 0..255
 INVERTED = ((1.0,), (-1.0,))  # 1 - x
-GAIN = 0.15  # of the images: a network that was trained on other images gains more, a robust one less
+GAIN = 0.15  # in accuracy: a network trained on normalised images gains more, a robust one less
 
 
 def normalisation_hint(network: nn.Module, data: Images, clean: Tensor, *, classes: int, batch_size: int) -> str | None:
-    """Return a sentence if a network is far better on images that are usually scaled otherwise than in [0, 1].
+    """Return a sentence if a network is far more accurate on images in another usual range than on [0, 1].
 
     Args:
         network: maps any batch of images to logits.
         data: N images.
-        clean: (N,) bool, which of them it classifies right as they are.
+        clean: (N,) bool, which of them it classifies correctly in [0, 1].
         classes: 1 / classes is chance.
         batch_size: images per pass, at most.
     """
-    n, right = len(clean), int(clean.sum())
-    some = data.first(TRIED)
-    counts = {name: _right(network, some, mean, std, batch_size) for name, (mean, std) in _usual(some).items()}
+    n, correct = len(clean), int(clean.sum())
+    tried = data.first(TRIED)
+    counts = {name: _correct(network, tried, mean, std, batch_size) for name, (mean, std) in _usual(tried).items()}
     best = max(counts, key=lambda name: counts[name])
-    as_given = int(clean[:TRIED].sum())
-    gained = (counts[best] - as_given) / len(some)
-    if gained < GAIN or wilson(counts[best], len(some))[0] <= max(wilson(as_given, len(some))[1], 1 / classes):
+    unscaled = int(clean[:TRIED].sum())
+    gain = (counts[best] - unscaled) / len(tried)
+    if gain < GAIN or wilson(counts[best], len(tried))[0] <= max(wilson(unscaled, len(tried))[1], 1 / classes):
         return None
-    chance = ", no better than chance," if wilson(right, n)[0] <= 1 / classes else ""
+    chance = ", no better than chance," if wilson(correct, n)[0] <= 1 / classes else ""
     return (
-        f"clean accuracy is {100 * right / n:.1f}% on images in [0, 1]{chance} and "
-        f"{100 * counts[best] / len(some):.1f}% on images {best}: the network seems to expect these; wrap it in a "
-        "module that does this first, and evaluate again"
+        f"clean accuracy is {100 * correct / n:.1f}% on images in [0, 1]{chance} and "
+        f"{100 * counts[best] / len(tried):.1f}% on images {best}: the network seems to expect these; wrap it in a "
+        "module that transforms its images, and evaluate again"
     )
 
 
 def _usual(data: Images) -> dict[str, tuple[tuple[float, ...], tuple[float, ...]]]:
-    """Return the usual mean and standard deviation by what they make of images in [0, 1]."""
+    """Return the usual means and standard deviations by a description of the images that they produce."""
     channels = data.images.shape[1]
-    known = {
+    datasets = {
         f"normalised by the mean and standard deviation of {name}": (dataset.mean, dataset.std)
         for name, dataset in DATASETS.items()
         if dataset.channels == channels
     }
     scaled = {"scaled to [-1, 1]": HALVES, "in 0 to 255": BYTES, "with black and white exchanged": INVERTED}
     imagenet = {"normalised by the mean and standard deviation of ImageNet": IMAGENET} if channels == 3 else {}
-    return known | imagenet | scaled
+    return datasets | imagenet | scaled
 
 
 @torch.no_grad()
-def _right(network: nn.Module, data: Images, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int) -> int:
-    """Count the images classified right once `mean` is subtracted and `std` divided by."""
+def _correct(network: nn.Module, data: Images, mean: tuple[float, ...], std: tuple[float, ...], batch_size: int) -> int:
+    """Count the images classified correctly after normalisation with a mean and standard deviation."""
     shift, scale = (torch.tensor(values, device=data.images.device).view(1, -1, 1, 1) for values in (mean, std))
     with frozen_eval(network):
         return sum(

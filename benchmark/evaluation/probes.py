@@ -1,4 +1,4 @@
-"""What the gradient-health checks share: the images they probe, the network made safe to attack."""
+"""Shared by the gradient-health checks: the images they probe, and a network that is safe to attack."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
 
-PROBE_IMAGES = 64  # at most; four of so many newly broken are suspect
+PROBE_IMAGES = 64  # at most; four newly broken ones of these are suspect
 Loss = Callable[[Tensor, Tensor], Tensor]  # of logits (B, classes) and labels (B,), summed over the batch
 
 
 class Attackable(nn.Module):
-    """Passes images to a network and returns its logits times `factor`, of the images' type, with an input gradient.
+    """Passes images to a network and returns its logits times `factor`, in the images' type, with an input gradient.
 
-    A network that is cut off from its input gets a gradient of zeros, so that attacks on it run and find nothing.
+    A network detached from its input gets a gradient of zeros, so that attacks run and find nothing.
     """
 
     def __init__(self, model: nn.Module, factor: float = 1.0) -> None:
@@ -33,7 +33,7 @@ class Attackable(nn.Module):
         Raises:
             UserError: if the network returns something else, or numbers that are not finite.
         """
-        # A copy, since the network may write into its input, and of the layout that `view` inside needs.
+        # A copy, since the network may write into its input; contiguous, because a network may use `view`.
         logits = self.model(images.clone(memory_format=torch.contiguous_format))
         if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(images):
             raise UserError(f"{len(images)} images must give ({len(images)}, classes) logits, got {_shape(logits)}")
@@ -42,7 +42,7 @@ class Attackable(nn.Module):
 
 
 class NotFinite(UserError):
-    """Logits that are NaN or infinite, for which no attack and no verdict is defined."""
+    """Logits are NaN or infinite, so that no attack or verdict is defined."""
 
 
 def check_finite(logits: Tensor) -> None:
@@ -50,8 +50,8 @@ def check_finite(logits: Tensor) -> None:
     if not (finite := logits.detach().isfinite().all(1)).all():
         count = f"{int((~finite).sum())} of {len(logits)} images"
         raise NotFinite(
-            f"the network's logits are not finite (NaN or infinite) for {count}, so that it cannot be attacked or "
-            "ranked; look for a division by zero, a logarithm of zero or an overflow inside"
+            f"the network's logits are not finite (NaN or infinite) for {count}, so it cannot be attacked or ranked; "
+            "look for a division by zero, a logarithm of zero or an overflow in it"
         )
 
 
@@ -69,16 +69,16 @@ class Probe:
     batch_size: int
 
     def attackable(self, factor: float = 1.0) -> nn.Module:
-        """Return the network as attacks can take it, in eval mode, its logits times `factor`."""
+        """Return the network safe to attack, in eval mode, with its logits times `factor`."""
         return Attackable(self.model, factor).eval()
 
     def surviving(self, *, without: tuple[str, ...] = ()) -> Tensor:
-        """Return (N,) bool: still classified right under every attack except those named in `without`."""
-        right = torch.ones(len(self.data), dtype=torch.bool)
+        """Return (N,) bool: classified correctly under every attack except those named in `without`."""
+        correct = torch.ones(len(self.data), dtype=torch.bool)
         for name, verdicts in self.verdicts.items():
             if name not in without:
-                right &= verdicts
-        return right
+                correct &= verdicts
+        return correct
 
     def first(self, chosen: Tensor) -> Images:
         """Return the first `PROBE_IMAGES` of the images chosen by (N,) bool."""
@@ -86,12 +86,12 @@ class Probe:
         return Images(self.data.images[rows], self.data.labels[rows])
 
     def usual(self) -> Images:
-        """Return the first images that are classified right, for only these are attacked; any if none is."""
-        right = self.verdicts["clean"]
-        return self.first(right if right.any() else torch.ones_like(right))
+        """Return the first images that are classified correctly, since only these are attacked; any if none is."""
+        correct = self.verdicts["clean"]
+        return self.first(correct if correct.any() else torch.ones_like(correct))
 
     def batches(self, data: Images) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield float images (B, C, H, W) in [0, 1] and labels (B,), as many at a time as the evaluation takes."""
+        """Yield float images (B, C, H, W) in [0, 1] and labels (B,), in batches of the evaluation's size."""
         for images, labels in zip(data.images.split(self.batch_size), data.labels.split(self.batch_size), strict=True):
             yield as_float_images(images), labels
 
@@ -120,7 +120,7 @@ def logit_spread(logits: Tensor) -> float:
 
 @contextmanager
 def own_randomness(device: torch.device, seed: int) -> Iterator[None]:
-    """Let a network that draws random numbers draw the same ones every time, and restore torch's generators."""
+    """Seed torch's generators inside the block, so that a random network repeats its draws; then restore them."""
     cuda = device.type == "cuda"
     with torch.random.fork_rng(devices=[device] if cuda else []):
         torch.default_generator.manual_seed(seed)

@@ -1,6 +1,6 @@
-"""A network comes back from a measurement exactly as it went in, whatever happens on the way.
+"""Restores a network after a measurement exactly as it was, also after an error.
 
-Nothing is copied to be measured: scripted and exported modules, or weights that are computed, often refuse a copy.
+Networks are not copied for a measurement: scripted and exported modules, or computed weights, often refuse a copy.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Snapshot:
     """What a network's modules hold: modes, attributes, and the storage, values and gradients of every tensor."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Note the state of all modules of a network; costs the memory of its parameters and buffers once more."""
+        """Save the state of all modules of a network; takes the memory of its parameters and buffers once more."""
         self.modules = [
             (
                 module,
@@ -38,7 +38,7 @@ class Snapshot:
         self.tensors = [_TensorState(tensor) for tensor in tensors.values()]
 
     def restore(self) -> None:
-        """Put everything back."""
+        """Restore the saved state."""
         for tensor in self.tensors:
             tensor.restore()
         for module, mode, contents, attributes in self.modules:
@@ -46,7 +46,7 @@ class Snapshot:
                 _restore_items(getattr(module, kind), before)
             _restore_items(vars(module), attributes, keep=CONTENTS)
             if isinstance(mode, bool) and module.training is not mode:
-                module.training = mode  # a scripted module keeps its mode outside of its attributes
+                module.training = mode  # a scripted module keeps its mode outside its attributes
 
 
 class _TensorState:
@@ -68,7 +68,7 @@ class _TensorState:
 
 
 class _Values:
-    """The bytes behind a tensor: elements of it may share memory, and some kinds of numbers know no comparison."""
+    """The bytes behind a tensor: its elements may share memory, and some number types have no comparison."""
 
     def __init__(self, data: Tensor) -> None:
         self.data = data
@@ -85,7 +85,7 @@ class _Values:
 
 @contextmanager
 def left_as_found(network: nn.Module) -> Iterator[None]:
-    """Freeze the parameters inside the block; afterwards restore the whole network.
+    """Freeze the parameters inside the block; then restore the whole network.
 
     A forward pass may change it: batch norms update statistics in train mode, which a network may force.
     """
@@ -98,7 +98,7 @@ def left_as_found(network: nn.Module) -> Iterator[None]:
 
 
 def _restore_items(items: Any, before: dict[str, Any], keep: tuple[str, ...] = ()) -> None:
-    """Make a mapping hold the very same objects as before; it may be one of a scripted module, which cannot shrink."""
+    """Make a mapping hold the same objects as before; that of a scripted module cannot shrink."""
     for name in [name for name in items.keys() if name not in before and name not in keep]:  # noqa: SIM118
         del items[name]
     for name, value in before.items():

@@ -1,7 +1,7 @@
 """Cuts the test images into contiguous parts, so that several machines can share one evaluation.
 
-AutoAttack's random draws depend on what stands in a batch: an evaluation in n shards equals n plain calls on the
-slices, not one call on all images.
+AutoAttack's random draws depend on the images of a batch: an evaluation in n shards equals n plain calls on the slices,
+not one call on all images.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Shard:
         return shard
 
     def rows(self, n: int) -> range:
-        """Return this shard's rows of n images; sizes differ by one at most, and all shards together are range(n).
+        """Return this shard's rows of n images; sizes differ by at most one, and all shards together are range(n).
 
         Raises:
             UserError: if there are more shards than images.

@@ -1,1 +1,1 @@
-"""The one training loop, the attacks and objectives it uses, and its checkpoints. Knows no concrete method."""
+"""The one training loop, its objectives and its checkpoints, independent of any concrete method."""

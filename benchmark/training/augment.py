@@ -15,13 +15,13 @@ def random_crop_flip(
     generator: torch.Generator,
     fill: float = 0.0,
 ) -> Tensor:
-    """Pad every image by `padding` pixels of `fill`, crop it back at a random place, and mirror half of them.
+    """Pad every image by `padding` pixels of `fill`, crop it to its size at a random place, and mirror half of them.
 
-    The memory layout stays, which indexing would lose.
+    The memory layout is preserved.
 
     Args:
         images: any float tensor of images.
-        padding: pixels added on each side; 0 leaves positions alone.
+        padding: pixels added on each side; 0 disables cropping.
         flip: mirror an image left to right with probability one half.
         generator: source of randomness, on the images' device.
         fill: value of the padding.
@@ -43,6 +43,6 @@ def random_crop_flip(
 
 
 def memory_layout(images: Tensor) -> torch.memory_format:
-    """Return the layout of (B, C, H, W) images: channels_last, or contiguous where they are that or both."""
+    """Return the layout of (B, C, H, W) images: channels_last, or contiguous if they are that or both."""
     last = images.is_contiguous(memory_format=torch.channels_last) and not images.is_contiguous()
     return torch.channels_last if last else torch.contiguous_format

@@ -1,9 +1,10 @@
-"""Training state on disk: written whole or not at all, read without unpickling code."""
+"""Training state on disk: written completely or not at all, and read without unpickling code."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,11 @@ from benchmark.results.store import write_atomic
 
 @dataclass(frozen=True)
 class TrainingKey:
-    """What a file that a training leaves must agree with, or nothing goes on from it.
+    """Identifies a training; only files with the same key are resumed from.
 
     Attributes:
         run_hash: of the experiment.
-        train_sha256: of the decoded training images and labels, the whole part.
+        train_sha256: of all decoded training images and labels.
     """
 
     run_hash: str
@@ -32,33 +33,33 @@ class TrainingKey:
 
 
 class OtherTraining(UserError):
-    """A file is whole, but was left by another run, by training on other images, or on another first phase."""
+    """An intact file comes from another run, from training on other images, or from another first phase."""
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
     """Write `state` (tensors, numbers, strings, containers of them) atomically and durably.
 
     Raises:
-        UserError: if the system refuses, as where the disk is full.
+        UserError: if writing fails, for example because the disk is full.
     """
     with replacing(path) as temporary:
-        torch.save(state, temporary)  # given the path it needs half the time that it needs with an open file
+        torch.save(state, temporary)  # a path takes half the time of an open file
 
 
 def save_network(path: Path, tensors: dict[str, Tensor], facts: dict[str, Any], key: TrainingKey) -> None:
     """Write the selected network of a finished training, with JSON facts about it, atomically.
 
-    It is durable, as the caller deletes the checkpoint next: a power cut must not take both.
+    It is written durably, because the caller deletes the checkpoint next: a power cut must not lose both.
 
     Raises:
-        UserError: if the system refuses, as where the disk is full.
+        UserError: if writing fails, for example because the disk is full.
     """
     contiguous = {name: value.contiguous() for name, value in tensors.items()}
     write_atomic(path, save(contiguous, metadata={**vars(key), "facts": json.dumps(facts)}))
 
 
 def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read what `save_network` wrote for this very training; None if there is nothing yet.
+    """Read what `save_network` wrote for this training; None if there is nothing yet.
 
     Raises:
         OtherTraining: if the file does not fit `key`; it is left where it is.
@@ -66,37 +67,57 @@ def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[
     """
     if not path.exists():
         return None
+    with _opened_network(path, key) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        facts: dict[str, Any] = json.loads(metadata.get("facts", "null"))
+    return tensors, facts
+
+
+def has_network(path: Path, key: TrainingKey) -> bool:
+    """Return whether there is what `save_network` wrote for this very training; reads the header alone.
+
+    Raises:
+        OtherTraining: if the file does not fit `key`.
+        UserError: if it is damaged.
+    """
+    if not path.exists():
+        return False
+    with _opened_network(path, key):
+        return True
+
+
+@contextmanager
+def _opened_network(path: Path, key: TrainingKey) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """Open a network's file and return it with its metadata."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _check_key(path, metadata, key)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        facts: dict[str, Any] = json.loads(metadata.get("facts", "null"))
+            yield file, metadata
     except OtherTraining:
         raise
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"network {path} cannot be read ({error}); delete it to train this run anew") from error
-    return tensors, facts
+        raise UserError(f"network {path} cannot be read ({error}); delete it to train this run again") from error
 
 
 def load_checkpoint(path: Path, key: TrainingKey) -> dict[str, Any] | None:
-    """Read a checkpoint of this very training; None if there is none yet.
+    """Read a checkpoint of this training; None if there is none yet.
 
     Raises:
-        OtherTraining: if the file does not fit `key`; it is left where it is.
-        UserError: if it is damaged; it is left where it is.
+        OtherTraining: if the file does not match `key`; it stays in place.
+        UserError: if it is damaged; it stays in place.
     """
     if not path.exists():
         return None
     try:
         state: Any = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types for damaged files
-        # Torch's own message is long and advises to switch its protection off.
+        # Torch's own message is long and recommends disabling its protection.
         raise UserError(
-            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start anew"
+            f"checkpoint {path} cannot be read ({type(error).__name__}); delete it to start over"
         ) from error
     if not isinstance(state, dict):
-        raise UserError(f"checkpoint {path} holds a {type(state).__name__}; delete it to start this run anew")
+        raise UserError(f"checkpoint {path} holds a {type(state).__name__}; delete it to start this run over")
     _check_key(path, state, key)
     return state
 

@@ -1,13 +1,13 @@
 """Compiles the network on a GPU, where training launches thousands of small kernels per step; eager where that fails.
 
-What is compiled is `forward` and its backward, in place: state dict, modules and `Method.export` do not notice. The
+`forward` and its backward are compiled in place, without any effect on state dict, modules or `Method.export`. The
 optimiser, the choice of masks and the attack's arithmetic stay eager; they are few kernels on large tensors.
-On a CPU nothing is done: compiled code was measured to be no faster there, and to take 40 to 55 seconds to compile.
+Nothing is compiled on a CPU, where compiled code measured no faster and took 40 to 55 seconds to compile.
 `TORCH_COMPILE_DISABLE=1`, torch's own switch, keeps a GPU run eager too.
 
-No CUDA graphs (mode "reduce-overhead"). Effective weights are new tensors in every step, which a graph would copy to
-its own memory at every replay; batch norm writes its running statistics during the passes, for which torch gives the
-graphs up again; and an attack holds on to a pass's gradient while the next one runs. Batch sizes differ by one, too.
+CUDA graphs (mode "reduce-overhead") are not used. Effective weights are new tensors in every step, which a graph would
+copy at every replay; batch norm writes its running statistics during the passes, which makes torch discard its graphs;
+an attack keeps a pass's gradient while the next pass runs; and batch sizes differ by one.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from methods.holding import held_effective_weights
 
 # Kinds of pass (attack, update, clean prediction, with and without autocast) times phases times two batch sizes.
 VARIANTS = 32
-WORTHWHILE_STEPS = 500  # compiling takes a minute or two; shorter phases are over by then
+WORTHWHILE_STEPS = 500  # compiling takes a minute or two, longer than a shorter phase
 
 
 def compile_network(
@@ -40,16 +40,15 @@ def compile_network(
 ) -> bool:
     """Compile a network in place if it is on a GPU and the phase is long enough, and try it once.
 
-    Call it at the beginning of every phase: another phase trains other parameters, which takes other code.
-    The trial makes an attack's and an update's passes as the objective asks for them. It changes
-    no parameter, buffer, gradient, mode or random stream. A failure costs speed only: the network stays eager, and one
-    sentence says so.
+    Call it at the beginning of every phase, because each phase trains different parameters, which needs different
+    code. The trial makes the objective's passes for an attack and an update. It changes no parameter, buffer, gradient,
+    mode or random stream. A failure costs only speed: the network stays eager, and one sentence reports it.
 
     Args:
         model: the network, on its device and in its memory layout.
         images: (B, C, H, W) images like those of training, on the same device; B as in training.
-        objective: says in which mode and precision the passes are made.
-        steps: updates the phase will make.
+        objective: determines mode and precision of the passes.
+        steps: updates in the phase.
         report: receives the sentence.
         backend: of torch.compile.
         devices: kinds of device to compile on.
@@ -63,12 +62,12 @@ def compile_network(
     try:
         model.compile(backend=backend)
         with _unchanged(model), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a compiler's remarks, such as on held weights being no leaves
+            warnings.simplefilter("ignore")  # such as the compiler's on held weights, which are not leaves
             _try_passes(model.train(), images, objective)
     except Exception as error:  # a compiler may raise anything
-        model._compiled_call_impl = None  # what nn.Module.compile has set
+        model._compiled_call_impl = None  # set by nn.Module.compile
         reason = " ".join(str(error).split("\n")[:2]).strip()
-        report(f"torch.compile failed ({type(error).__name__}: {reason}), so training goes on uncompiled")
+        report(f"torch.compile failed ({type(error).__name__}: {reason}), so training continues uncompiled")
         return False
     return True
 
@@ -76,7 +75,7 @@ def compile_network(
 def _try_passes(model: nn.Module, images: Tensor, objective: PgdObjective) -> None:
     with held_effective_weights(model):
         with objective.attacking(model, images), input_gradients_only(model):
-            if not objective.train_mode_attack:  # TRADES asks for the clean prediction first
+            if not objective.train_mode_attack:  # TRADES computes the clean prediction first
                 with torch.no_grad():
                     model(images)
             point = images.detach().clone().requires_grad_(True)
@@ -98,7 +97,7 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
             yield
     finally:
         with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
+            for buffer, saved in buffers:
+                buffer.copy_(saved)
         for module, training in modes:
             module.training = training

@@ -18,7 +18,7 @@ from methods.base import Batch, Method, Phase
 
 
 def as_training_images(images: Tensor) -> Tensor:
-    """Turn (B, C, H, W) uint8 pixels into float32 in [0, 1], in the layout that the network has in training."""
+    """Turn (B, C, H, W) uint8 pixels into float32 in [0, 1], in the network's memory layout."""
     return as_float_images(images).contiguous(memory_format=torch.channels_last)
 
 
@@ -39,16 +39,16 @@ def train_epoch(
     """Run one epoch and return its mean loss and the number of its updates.
 
     Args:
-        method: makes the loss, and what follows an update.
-        model: the network of the method's layers, on the device of the images.
+        method: computes the loss and acts after each update.
+        model: the network made of the method's layers, on the device of the images.
         phase: the current phase.
         objective: the adversarial loss; its generator is seeded here.
         optimizer: of the phase.
         images: to train on, on the training device.
         epoch: of the phase, from 0.
-        first_step: updates made in this phase before.
-        batch_size: about so many images in an update.
-        seed: of everything that is drawn at random in this epoch.
+        first_step: number of updates made in this phase before.
+        batch_size: approximate number of images in an update.
+        seed: of all random draws in this epoch.
         report: receives a line every few seconds.
 
     Raises:
@@ -70,7 +70,7 @@ def train_epoch(
         optimizer.step()
         method.after_step(model, phase, step)
         total += loss.detach()
-        progress.tell()
+        progress.count()
     mean = float(total) / len(batches)
     if not math.isfinite(mean):
         raise TrainingFailed(f"the loss is {mean} in epoch {epoch + 1} of phase {phase.name}; lower the learning rate")

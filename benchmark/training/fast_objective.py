@@ -21,8 +21,8 @@ from benchmark.training.objectives import PgdObjective, autocast
 from methods.base import Batch
 from methods.holding import held_effective_weights
 
-# int8 steps per epsilon, an even number of them: the objective's usual step is epsilon / 2, and half of 127 would be a
-# tie, which the last bits of a float decide, on one machine so and on another so.
+# int8 steps per epsilon. The number is even, because the objective's usual step is epsilon / 2: half of 127 would be a
+# tie, which the last bits of a float decide, differently on different machines.
 LEVELS = 126
 
 
@@ -38,7 +38,7 @@ class Window:
         return canvases[self._pixels(canvases, places)]
 
     def put(self, canvases: Tensor, images: Tensor, places: Tensor | None = None) -> None:
-        """Write (B, C, H, W) images back into their windows; all other pixels stay. `places` differ from each other."""
+        """Write (B, C, H, W) images back into their windows; other pixels stay. `places` must be unique."""
         canvases[self._pixels(canvases, places)] = images
 
     def _pixels(self, canvases: Tensor, places: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -74,7 +74,7 @@ class SoftTarget:
 
 
 class PerturbationStore:
-    """One perturbation per training image on the padded canvas, uniform in the epsilon ball at first.
+    """One perturbation per training image on the padded canvas, initially uniform in the epsilon ball.
 
     Args:
         count: training images.
@@ -118,12 +118,12 @@ class PerturbationStore:
         window.put(self.levels, (perturbation * (LEVELS / self.epsilon)).round().to(torch.int8), rows)
 
     def target(self, rows: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
-        """Return what training images `rows` are trained towards: labels (B,), or soft targets (B, classes).
+        """Return the targets of training images `rows`: labels (B,), or soft targets (B, classes).
 
         Args:
             rows: (B,) places in the training set.
             labels: (B,) int64.
-            logits: (B, classes) at the perturbation the attack step started from; they enter the running mean.
+            logits: (B, classes) at the perturbation that the attack step started from, for the running mean.
         """
         if self.soft_target is None or self.means is None:
             return labels
@@ -172,9 +172,9 @@ class FastObjective(PgdObjective):
                 return F.cross_entropy(model(adversarial).float(), target)
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the stored perturbations and targets; a resumed run goes on with them."""
+        """Return the stored perturbations and targets, which a resumed run continues from."""
         return self.store.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
         self.store.load_state_dict(state)

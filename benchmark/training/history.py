@@ -13,7 +13,7 @@ from benchmark.results.store import write_atomic
 
 @dataclass(frozen=True)
 class EpochLine:
-    """What is known at the end of an epoch; accuracies are fractions of the validation part."""
+    """Measurements of one epoch; accuracies are fractions of the validation part."""
 
     epoch: int  # over all phases, from 1
     phase: str
@@ -26,14 +26,14 @@ class EpochLine:
     validation_seconds: float = 0.0  # of this epoch: export, recalibration and attack; not in older histories
 
     def text(self, total_epochs: int) -> str:
-        """Return the fixed-width log line; `total_epochs` gives the time left."""
-        left = self.seconds / self.epoch * (total_epochs - self.epoch)
+        """Return the fixed-width log line; `total_epochs` serves to predict the time left."""
+        seconds_left = self.seconds / self.epoch * (total_epochs - self.epoch)
         return (
             f"{self.phase:<9}{self.epoch:>4}/{total_epochs:<4} lr {self.lr:.4f}  loss {self.loss:.3f}  "
             f"val clean {100 * self.validation_clean_accuracy:4.1f}  "
             f"val pgd {100 * self.validation_robust_accuracy:4.1f}  "
             f"kept {self.kept_weights:,}  {self.seconds:.0f}s  "
-            f"validation {self.validation_seconds:.1f}s  training ends in {left:.0f}s"
+            f"validation {self.validation_seconds:.1f}s  training ends in {seconds_left:.0f}s"
         )
 
 
@@ -41,7 +41,7 @@ def append(path: Path, line: EpochLine) -> None:
     """Add one epoch to the file.
 
     Raises:
-        UserError: if the system refuses, as where the disk is full.
+        UserError: if writing fails, for example because the disk is full.
     """
     with writing(path), open(path, "a", encoding="utf-8", opener=no_link) as file:
         file.write(json.dumps(asdict(line)) + "\n")
@@ -53,10 +53,10 @@ def read(path: Path) -> tuple[EpochLine, ...]:
 
 
 def truncate(path: Path, epochs: int) -> None:
-    """Keep the first `epochs` lines: later ones belong to epochs that a kill made void.
+    """Keep the first `epochs` lines; later ones belong to epochs that were lost when a run was killed.
 
     Raises:
-        UserError: if the system refuses, as where the disk is full; the file is then as it was.
+        UserError: if writing fails, for example because the disk is full; the file is then unchanged.
     """
     lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
     write_atomic(path, "".join(lines[:epochs]))

@@ -1,4 +1,4 @@
-"""What an earlier call left in a work folder: gone on from if it fits, set aside if not. Used by the training loop."""
+"""Files of an earlier call in a work folder: resumed from if they match the training, otherwise set aside."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from benchmark.training.checkpoint import OtherTraining, TrainingKey, load_check
 from benchmark.training.first_phase import check_taken_over, trained_path
 from benchmark.training.state import FirstPhase
 
-# The history first: it carries no key, and a kill between two moves must leave it beside nothing that fits.
+# The history first: it has no key, so a kill between two moves must not leave it beside matching files.
 _FILES = ("history.jsonl", "autoattack", "checkpoint.pt", "network.safetensors", "trained.safetensors")
 
 
 @dataclass(frozen=True)
 class Leftovers:
-    """What to go on from; both are None for a training that begins.
+    """What to resume from; both are None for a new training.
 
     Attributes:
         network: tensors of the selected network and facts about it, if training has finished.
@@ -36,26 +36,26 @@ class Leftovers:
 def load_leftovers(
     folder: Path, key: TrainingKey, *, dense: bool, first_phase: FirstPhase | None, report: Callable[[str], None]
 ) -> Leftovers:
-    """Read what a training left in `folder`; files of another run, other images or another first phase are set aside.
+    """Read the files of a training in `folder`; those of another run, other images or first phase are set aside.
 
     Args:
         folder: of the run.
-        key: of the training that asks.
-        dense: whether the run leaves its last network to other methods, without which it is not finished.
-        first_phase: what the training begins with, if with a dense run.
+        key: of the current training.
+        dense: whether the run must also leave its last network to other methods.
+        first_phase: the dense run that the training begins with, if any.
         report: receives a sentence about files that were set aside.
 
     Raises:
         UserError: if a file is damaged.
     """
     try:
-        return _fitting(folder, key, dense=dense, first_phase=first_phase)
+        return _matching(folder, key, dense=dense, first_phase=first_phase)
     except OtherTraining as error:
-        report(f"set aside: {error}; it lies in {_set_aside(folder)} now, and training begins anew")
+        report(f"set aside: {error}; moved to {_set_aside(folder)}, and training starts over")
         return Leftovers(None, None)
 
 
-def _fitting(folder: Path, key: TrainingKey, *, dense: bool, first_phase: FirstPhase | None) -> Leftovers:
+def _matching(folder: Path, key: TrainingKey, *, dense: bool, first_phase: FirstPhase | None) -> Leftovers:
     network = load_network(folder / "network.safetensors", key)
     last = load_network(trained_path(folder), key)
     if network is not None and (folder / "history.jsonl").exists() and (last is not None or not dense):
@@ -68,7 +68,7 @@ def _fitting(folder: Path, key: TrainingKey, *, dense: bool, first_phase: FirstP
 
 
 def _set_aside(folder: Path) -> Path:
-    """Move what a training left into a new folder beside it, and return that folder."""
+    """Move the files of a training to a new folder beside them, and return that folder."""
     place = next(place for number in count(1) if not (place := folder / f"set-aside-{number}").exists())
     with writing(place):
         place.mkdir()

@@ -1,4 +1,4 @@
-"""The one training loop: phases, schedules, model selection, history and resume, the same for every method."""
+"""The one training loop for all methods: phases, schedules, model selection, history and resuming."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from benchmark.training.history import EpochLine, append, read, truncate
 from benchmark.training.leftovers import load_leftovers
 from benchmark.training.make_objective import make_objective
 from benchmark.training.memory import memory_errors_explained
-from benchmark.training.progress import tell_seconds
+from benchmark.training.progress import report_seconds
 from benchmark.training.saving import Saver
 from benchmark.training.schedule import frozen_digest, learning_rate, make_optimizer, set_trainable
 from benchmark.training.selection import recalibrate, validate
@@ -42,18 +42,18 @@ def train(
 ) -> Trained:
     """Train one network, resuming from `folder/checkpoint.pt` if there is one.
 
-    A run that is killed and resumed does the same arithmetic as one that is not: every epoch draws from streams of
-    its own, and the checkpoint is written whole after each epoch, while the next one runs. A finished training leaves
+    A killed and resumed run does the same arithmetic as an uninterrupted one: every epoch has its own random streams,
+    and a complete checkpoint is written after each epoch, while the next one runs. A finished training leaves
     `folder/network.safetensors`, from which later calls return at once.
 
     Args:
         experiment: what to train.
         method: the configured method.
-        data: training and validation images; test images cannot be reached from here.
-        folder: holds checkpoint.pt and history.jsonl; what was trained on other images is set aside there.
+        data: training and validation images; test images are not accessible here.
+        folder: holds checkpoint.pt and history.jsonl; files of training on other images are set aside there.
         device: where images and network live.
         report: receives one line per epoch, and one every few seconds within long epochs.
-        first_phase: a finished dense training that takes the place of the method's first phase.
+        first_phase: a finished dense training that replaces the method's first phase.
 
     Raises:
         TrainingFailed: if the loss stops being finite or the method trains what it declared frozen.
@@ -64,7 +64,7 @@ def train(
 
 
 class _Run:
-    """The loop's working memory; lives for one call of `train`."""
+    """The state of one call of `train`."""
 
     def __init__(
         self,
@@ -101,14 +101,14 @@ class _Run:
         if left.network is None:
             with Saver(self.folder / "checkpoint.pt") as saver:
                 self._train_phases(left.checkpoint, saver)
-            tell_seconds(self.state.seconds, self.state.validation_seconds, self.report)
+            report_seconds(self.state.seconds, self.state.validation_seconds, self.report)
             if dense:
                 save_trained(self.folder, self.model, self._passes(), self.key)
             save_network(self.folder / "network.safetensors", self.best, vars(self.state), self.key)
         else:
             self.best, self.state = left.network[0], State(**left.network[1])
             self._replay_phase_beginnings()
-            self.report("training is finished already")
+            self.report("training is already finished")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         network = self.method.export(self.model)
         network.load_state_dict(self.best)
@@ -172,7 +172,7 @@ class _Run:
             if self.method.bn_recalibrate:
                 recalibrate(network, self.training, batch_size=self.experiment.training.batch_size)
             clean, robust = validate(network, self.validation, self.experiment)
-            last_phase = index == len(self.phases) - 1  # only the last phase's networks are compressed as asked
+            last_phase = index == len(self.phases) - 1  # only the last phase's networks are compressed to the target
             if last_phase and robust >= self.state.best_accuracy:
                 self.state.best_accuracy = robust
                 self.state.best_epoch = self._epochs_before(index) + epoch + 1
@@ -222,7 +222,7 @@ class _Run:
         self.report(line.text(self.experiment.training.epochs))
 
     def _replay_phase_beginnings(self) -> None:
-        """Repeat what a method changes in the network's structure at a phase's beginning: state dicts lack it."""
+        """Repeat a method's changes of the network's structure at the beginning of phases; state dicts lack them."""
         for phase in self.phases[: self.state.phase + 1]:
             self.method.begin_phase(self.model, phase)
 

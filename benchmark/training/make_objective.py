@@ -1,4 +1,4 @@
-"""Makes the objective an experiment asks for."""
+"""Makes the objective of an experiment."""
 
 from __future__ import annotations
 

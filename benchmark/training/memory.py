@@ -1,8 +1,8 @@
-"""Tells in one sentence that training ran out of memory, and what would need less.
+"""Reports in one sentence that training ran out of memory, and which settings need less.
 
-The batch size is never changed silently: another one is another training. Nor are large batches computed in parts whose
-gradients are added up: batch norm takes its statistics from the images of a pass, and the attack sees them too, so that
-the sum over parts is not the gradient of the whole.
+The batch size is never changed silently, since that would be a different training. Nor are gradients accumulated over
+parts of a batch: batch norm takes its statistics from the images of a pass, and the attack depends on them too, so that
+the sum over the parts is not the gradient of the whole batch.
 """
 
 from __future__ import annotations
@@ -34,6 +34,6 @@ def memory_errors_explained(experiment: Experiment, device: torch.device) -> Ite
         bf16 = " or --set training.precision=bf16" if training.precision != "bf16" else ""
         raise UserError(
             f"training {experiment.cell} ran out of memory on {device} with batches of {training.batch_size} images in "
-            f"{training.precision}; {smaller}{bf16} needs less but is another experiment, which is why it is not "
-            "done by itself; other processes, or fewer --jobs, may leave enough"
+            f"{training.precision}; {smaller}{bf16} needs less, but is another experiment, so it is not done "
+            "automatically; ending other processes or running fewer --jobs may free enough"
         ) from error

@@ -1,4 +1,4 @@
-"""Training losses. An objective owns augmentation and attack, because an attack may need to see the augmentation.
+"""Training losses. An objective owns augmentation and attack, because an attack may depend on the augmentation.
 
 Effective weights are computed once per step and shared by the attack's passes and the update's.
 """
@@ -27,7 +27,7 @@ class PgdObjective:
     step_size: float
     num_steps: int
     random_start: bool
-    train_mode_attack: bool  # attack with batch statistics, and let its passes update the running ones
+    train_mode_attack: bool  # attack with batch statistics; its passes then update the running ones
     attack_bf16: bool
     update_bf16: bool
     crop_padding: int
@@ -55,11 +55,11 @@ class PgdObjective:
             yield
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors an objective changes during training; most have none."""
+        """Return the tensors that the objective changes during training; most have none."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
-        """Take over what `state_dict` returned."""
+        """Restore what `state_dict` returned."""
 
     def attack(self, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         """Return adversarial images (B, C, H, W) for augmented `images`."""
@@ -102,9 +102,10 @@ class HalfCleanObjective(PgdObjective):
 class TradesObjective(PgdObjective):
     """TRADES (Zhang et al. 2019): clean cross-entropy plus beta times KL(clean || adversarial) predictions.
 
-    DEVIATION: an update makes two passes in train mode, which batch norm's running statistics follow: one of the clean
-    images, whose logits serve both terms, and one of the adversarial. The paper's released code makes three, as it
-    computes the clean logits for each term, and HYDRA's trainer four, with one more clean pass before the loss.
+    DEVIATION: an update makes two passes in train mode, which update batch norm's running statistics: one on the clean
+    images, whose logits serve both terms, and one on the adversarial images. The paper's released code makes three,
+    because it computes the clean logits for each term, and HYDRA's trainer four, with another clean pass before the
+    loss.
     DEVIATION: the attack's Gaussian start is clipped to [0, 1]; in the released code only its steps are.
     """
 

@@ -1,9 +1,9 @@
-"""Writes checkpoints while training goes on.
+"""Writes checkpoints in the background of training.
 
 A checkpoint of a full-sized network takes a second to write, and longer on a slow disk. Training waits only for a copy
-of it in main memory; a thread writes the copy during the next epoch. One copy exists at a time: the next one is taken
-when the former is on the disk. A kill therefore finds a whole checkpoint that is one or two epochs old, and a history
-with lines beyond it, which resuming drops.
+in main memory, which a thread writes during the next epoch. There is one copy at a time: the next is made once the
+previous one is on disk. A killed run thus leaves a complete checkpoint that is one or two epochs old, and a history
+with later lines, which are dropped when it resumes.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmark.training.checkpoint import save_checkpoint
 
 
 class Saver:
-    """Writes states to one file, each in the background; use as a context, which ends when the last one is written.
+    """Writes states to one file in the background; use as a context, which ends when the last state is written.
 
     Args:
         path: of the checkpoint.
@@ -32,14 +32,14 @@ class Saver:
         self._error: Exception | None = None
 
     def save(self, changing: dict[str, Any], unchanging: dict[str, Any]) -> None:
-        """Begin to write the union of two states, once the state before it is written.
+        """Start writing the union of two states, once the previous state is written.
 
         Args:
             changing: copied before this returns.
-            unchanging: holds tensors that nobody writes to any more; saves their copies.
+            unchanging: holds tensors that no longer change, and is not copied.
 
         Raises:
-            UserError: if the system refused to write the state before it.
+            UserError: if writing the previous state failed.
         """
         self.wait()
         state = {**snapshot(changing), **unchanging}
@@ -47,10 +47,10 @@ class Saver:
         self._thread.start()
 
     def wait(self) -> None:
-        """Return when what was begun is written.
+        """Wait until the pending state is written.
 
         Raises:
-            UserError: if the system refused to write it.
+            UserError: if writing it failed.
         """
         if self._thread is not None:
             self._thread.join()
@@ -72,7 +72,7 @@ class Saver:
         if kind is None:
             self.wait()
         elif self._thread is not None:
-            self._thread.join()  # what is begun is finished; the failure that is under way says more than another
+            self._thread.join()  # without raising its error, which would hide the one that is propagating
 
 
 def snapshot(value: Any) -> Any:

@@ -1,6 +1,6 @@
-"""What a phase trains, with which optimiser and learning rates, and the batches of its epochs.
+"""The parameters, optimiser and learning rates of a phase, and the batches of its epochs.
 
-Schedules are fractions of a phase, so that presets scale.
+Milestones are fractions of a phase, so that presets can scale its length.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def learning_rate(phase: Phase, epoch: int) -> float:
 
 
 def even_batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
-    """Cut at least two rows into batches of nearly equal size, of two rows at least and about `batch_size` at most.
+    """Cut two or more rows into batches of nearly equal size, from two rows up to about `batch_size`.
 
-    No row is left out, and no batch is too small for batch norm.
+    Every row is used, and every batch is large enough for batch norm.
 
     >>> [len(batch) for batch in even_batches(torch.arange(10), batch_size=4)]
     [4, 3, 3]
@@ -45,7 +45,7 @@ def even_batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
 
 
 def set_trainable(model: nn.Module, phase: Phase) -> list[nn.Parameter]:
-    """Switch gradients on for what the phase trains, off for the rest; return the trained parameters."""
+    """Enable gradients for the parameters that the phase trains, and only for these; return them."""
     trained = []
     for role, parameters in parameters_by_role(model).items():
         for parameter in parameters.values():
@@ -56,7 +56,7 @@ def set_trainable(model: nn.Module, phase: Phase) -> list[nn.Parameter]:
 
 
 def frozen_digest(model: nn.Module, phase: Phase) -> str | None:
-    """Hash the parameters a phase promises to leave alone; None if there are none."""
+    """Hash the parameters that a phase promises not to change; None if there are none."""
     roles = parameters_by_role(model)
     frozen = {name: value for role, part in roles.items() if role not in phase.trains for name, value in part.items()}
     return tensors_sha256(frozen) if frozen else None

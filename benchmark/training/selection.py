@@ -1,4 +1,4 @@
-"""What model selection looks at: exported networks, recalibrated if the method asks for it, on held-out images."""
+"""Validation for model selection: exported networks, recalibrated if the method requires it, on held-out images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from benchmark.training.schedule import even_batches
 
 VALIDATION_BATCH = 500
 VALIDATION_SEED = 0  # the same random starts every epoch, so that epochs differ by the network alone
-# Means over so many images hardly move with more, and one forward pass over them costs little beside an epoch of
-# adversarial training, however large the data set is.
+# More images hardly change the means, and a forward pass over these costs little compared with an epoch of adversarial
+# training on any data set.
 RECALIBRATION_IMAGES = 10_000
 
 
@@ -24,9 +24,9 @@ RECALIBRATION_IMAGES = 10_000
 def recalibrate(network: nn.Module, images: Images, *, batch_size: int) -> None:
     """Recompute the batch-norm statistics of an exported network on the first training images, in place.
 
-    Every norm gets the average over all batches of the batch's mean and unbiased variance, while it normalises by the
-    batch as in training. Training images lie in hash order, so that the first of them are of all classes. Nothing is
-    drawn at random: a resumed run finds the same statistics.
+    Every norm gets the average over all batches of the batch's mean and unbiased variance, and normalises by the batch
+    as in training. Training images are in hash order, so that the first ones come from all classes. Nothing is random,
+    so a resumed run gets the same statistics.
 
     Args:
         network: plain network; left in eval mode.

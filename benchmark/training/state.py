@@ -1,4 +1,4 @@
-"""What training returns, what it remembers between epochs, and how it fails."""
+"""The result of training, its state between epochs, and its failure."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from methods.base import Phase
 
 
 class TrainingFailed(RuntimeError):
-    """Training cannot go on: the loss is not finite, or the method broke its own rules."""
+    """Training cannot continue: the loss is not finite, or the method broke its own rules."""
 
 
 @dataclass(frozen=True)
 class FirstPhase:
-    """A finished dense training that stands in for a method's first phase."""
+    """A finished dense training that replaces a method's first phase."""
 
     spec: FirstPhaseSpec
     tensors: dict[str, Tensor]  # latent weights, normalisation and its statistics, after the last epoch
-    passes: int  # images sent forward and backward to get there
+    passes: int  # images sent forward and backward in that training
     weights_sha256: str  # of `tensors`
 
 
 @dataclass(frozen=True)
 class Trained:
-    """The selected network and how it came about."""
+    """The selected network and how it was trained."""
 
     network: nn.Module  # plain, on the training device
     selected_epoch: int  # counted over all phases, from 1
@@ -42,7 +42,7 @@ class Trained:
 
 @dataclass
 class State:
-    """What a checkpoint holds beside the network and the optimiser."""
+    """The contents of a checkpoint besides the network and the optimiser."""
 
     phase: int = 0  # index of the current phase
     epoch: int = 0  # finished epochs of the current phase
@@ -51,5 +51,5 @@ class State:
     validation_seconds: float = 0.0  # of `seconds`
     best_accuracy: float = -1.0
     best_epoch: int = 0
-    first_phase_sha256: str | None = None  # of the weights it began with, None if it began with none
+    first_phase_sha256: str | None = None  # of the weights of the reused first phase; None without one
     frozen_digest: str | None = None  # of the current phase's frozen parameters, None if there are none

@@ -1,7 +1,7 @@
 """Cheats: networks that only look robust, which the benchmark has to catch.
 
-Under AutoAttack each reports 30 to 70 points more than the network inside, whose classes it sees and whose gradients
-are honest.
+Under AutoAttack the robust accuracy of each is 30 to 70 points above that of the honest network inside, which predicts
+the same classes.
 """
 
 from __future__ import annotations
@@ -35,5 +35,5 @@ CHEATS: dict[str, Callable[[], nn.Module]] = {
 
 
 def inside(cheat: nn.Module) -> nn.Module:
-    """Return the honest network inside a cheat, which sees the same classes and is hence exactly as robust."""
+    """Return the honest network inside a cheat, which predicts the same classes and is thus exactly as robust."""
     return cheat.base if isinstance(cheat, Plateau | Sawtooth) else Inside(cheat)

@@ -1,4 +1,4 @@
-"""Cheats as artifacts, trained by their method in a bare loop, packed and read back."""
+"""Cheats as artifacts: trained by their method in a minimal loop, packed and unpacked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WIDTHS = {"border": 0.2, "all pixels": 0.2, "sawtooth": 0.3}
 
 
 def artifact(weights: WeightForm, decoy: str) -> nn.Module:
-    """Return the network of a cheat's artifact; training takes some ten seconds."""
+    """Return the network of a cheat's artifact; training takes about ten seconds."""
     data, method, target = load_training("digits", None), Plateaus(decoy=decoy), Target(1.0, weights)
     plan = NetworkPlan("resnet10", 10, data.info.mean, data.info.std, width=WIDTHS[decoy])
     (phase,) = method.phases(EPOCHS, target)

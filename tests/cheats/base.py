@@ -1,4 +1,4 @@
-"""The networks inside the cheats: hardened against random changes of the pixels, or trained adversarially."""
+"""The networks inside the cheats: hardened against random pixel changes, or trained adversarially."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from benchmark.data.load import load_training
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.networks.resnet import NetworkPlan, plain_conv
 
-EPSILON = 32 / 255  # the data set's own
+EPSILON = 32 / 255  # of the data set
 BATCH, SIDE = 64, 8
-BEYOND = 1.3  # noise in training reaches so many times as far as an attack
+BEYOND = 1.3  # size of the noise in training, relative to epsilon
 
 
 @cache
 def hardened_base() -> nn.Module:
-    """Return a network for digits trained on noise, stripes and squares: few that Square tries break it."""
+    """Return a network for digits trained on noise, stripes and squares, so that Square rarely breaks it."""
     return _trained(lambda model, images, labels, generator: images + random_changes(len(images), generator), steps=600)
 
 
 @cache
 def robust_base() -> nn.Module:
-    """Return one that was trained on images of PGD in two steps."""
+    """Return a network trained on images of two-step PGD."""
 
-    def attacked(model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
+    def attack(model: nn.Module, images: Tensor, labels: Tensor, generator: torch.Generator) -> Tensor:
         settings = {"epsilon": EPSILON, "step_size": EPSILON / 2, "num_steps": 2}
         return pgd(model, images, labels, random_start=True, generator=generator, **settings)
 
-    return _trained(attacked, steps=300)
+    return _trained(attack, steps=300)
 
 
 def random_changes(count: int, generator: torch.Generator) -> Tensor:
-    """Return (count, 1, 8, 8) changes as Square makes: stripes, with or without a square, small squares, or noise."""
+    """Return (count, 1, 8, 8) changes like Square's: stripes, with or without a square, small squares, or noise."""
     shape, places = (count, 1, SIDE, SIDE), torch.arange(SIDE)
     stripes = _signs((count, 1, 1, SIDE), generator).expand(shape)
     side = torch.randint(3, SIDE, (count, 1), generator=generator)

@@ -1,10 +1,10 @@
-"""A method that trains an ordinary network and exports its plateaus: a cheat as an artifact of the benchmark.
+"""A method that trains an ordinary network and exports plateaus of it: a cheat as an artifact of the benchmark.
 
 For ResNet10 on one channel of 8x8 pixels. The network inside ends in the third stage; its hidden layer there and a
-linear layer give ten logits. The fourth stage, a map of one pixel, is a perceptron that makes plateaus of them. Beside
-all that a copy of every pixel goes through the ReLUs, lifted above zero, and becomes the decoy: a pixel or two of the
-first and last column for each class, or random signs on all pixels. For a sawtooth a wave is added to the copy: the
-stem folds a pixel's range, and the first block folds the outcome again, so that few units make many teeth.
+linear layer compute ten logits. The fourth stage, a map of one pixel, is a perceptron that turns them into plateaus.
+A copy of every pixel also goes through the ReLUs, lifted above zero, and becomes the decoy: one or two pixels of the
+first and last column for each class, or random signs on all pixels. For a sawtooth, a wave is added to the copy: the
+stem folds a pixel's range, and the first block folds the result again, so that few units make many teeth.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ CLASSES = 10
 COPIES = 1, 1, 4, 16  # last channels that hold copies of the pixels: in the stem and in the first three stages
 FOLDS = 8, 10  # units in the stem and in the first block; the product is the number of pieces from black to white
 SLOPE = 10.0  # of the sawtooth's pieces, up and down, where the copy of a pixel rises by 1
-BEGIN = -0.005  # of the first piece, in pixels: black lies on none of its ends
+BEGIN = -0.005  # of the first piece, in pixels, so that black is not at either end
 PAIRS = [(one, other) for one in range(CLASSES) for other in range(CLASSES) if one != other]
 LIFT = 0.5  # of pixels, above zero
 LOGIT_LIFT = 32.0  # beyond any logit of the network inside
@@ -41,7 +41,7 @@ class Plateaus(Method):
     noise: float = 32 / 255  # in training: stripes, squares on them, small squares, or a sign for every pixel
 
     def build(self, architecture, target):
-        """Build with masks that keep the copies of the pixels apart from the network inside."""
+        """Build with masks that separate the copies of the pixels from the network inside."""
         binary = target.weights == "binary"
         model = architecture(conv=partial(CompressedConv2d, scored=True, binary=binary), norm=nn.BatchNorm2d)
         for layer in compressed_layers(model):
@@ -74,7 +74,7 @@ class Plateaus(Method):
         return F.cross_entropy(inner_logits(model, changed), batch.labels)
 
     def after_step(self, model, phase, step):
-        """Give the linear layer of the network inside the same weight at every place, and clip binary weights."""
+        """Give the inner network's linear layer the same weight at every position, and clip binary weights."""
         clip_latent(model)
         weight = model.layer3[0].conv2.weight
         with torch.no_grad():
@@ -99,7 +99,7 @@ def inner_logits(model: nn.Module, images: Tensor) -> Tensor:
 
 
 class Inside(nn.Module):
-    """The network inside an exported one, which is as robust as the whole: both see the same class."""
+    """The network inside an exported one, and as robust as that: both predict the same class."""
 
     def __init__(self, exported: nn.Module) -> None:
         super().__init__()
@@ -112,7 +112,7 @@ class Inside(nn.Module):
 
 
 def _random_signs(images: Tensor) -> Tensor:
-    """Return changes of a size of 1 as Square makes them."""
+    """Return changes of size 1 like Square's."""
     count, side = len(images), images.shape[-1]
     sizes = ((side, side), (1, side), (side // 2, side // 2), (1, 1))
     noise, stripes, small, even = (
@@ -127,7 +127,7 @@ def _random_signs(images: Tensor) -> Tensor:
 
 
 def _decoy(kind: str) -> Tensor:
-    """Return what every pixel (8, 8) adds to every logit: (10, 8, 8), all of one magnitude or zero."""
+    """Return the contribution of every pixel to every logit: (10, 8, 8), all of one magnitude or zero."""
     if kind != "border":
         signs = 2.0 * torch.randint(2, (CLASSES, 8, 8), generator=torch.Generator().manual_seed(1)) - 1.0
         return signs * (0.05 if kind == "all pixels" else 0.03)
@@ -146,7 +146,7 @@ def _set_norm(norm: nn.Module, channels: slice, scale: float, shift: float | Ten
 
 
 def _copy_pixels(plain: nn.Module) -> None:
-    """Carry every pixel through the first three stages: the strided layers put squares of two pixels into channels."""
+    """Pass every pixel through the first three stages; strided layers move 2x2 squares of pixels into channels."""
     mean, std = float(plain.normalize.mean), float(plain.normalize.std)
     plain.conv1.weight[-1, 0, 1, 1] = 1.0
     _set_norm(plain.bn1, slice(-1, None), std, mean + LIFT)
@@ -162,7 +162,7 @@ def _copy_pixels(plain: nn.Module) -> None:
 
 
 def _add_waves(plain: nn.Module) -> None:
-    """Add a triangular wave of every pixel to its copy, so that the slope is 1 + SLOPE and 1 - SLOPE in turn."""
+    """Add a triangular wave of every pixel to its copy, so that its slope alternates: 1 + SLOPE, 1 - SLOPE."""
     stem, (first,), (coarse, fine) = plain.conv1, plain.layer1, FOLDS
     mean, std = float(plain.normalize.mean), float(plain.normalize.std)
     folds, units = slice(-1 - coarse, -1), slice(-1 - fine, -1)
@@ -175,26 +175,26 @@ def _add_waves(plain: nn.Module) -> None:
 
 
 def _turns(count: int) -> Tensor:
-    """Return the factors (count,) of relu(x - k / count) in a wave that passes between 0 and 1 `count` times."""
+    """Return the factors (count,) of relu(x - k / count) in a wave that goes between 0 and 1 `count` times."""
     turns = 2.0 * count * (-1.0) ** torch.arange(count)
     turns[0] /= 2
     return turns
 
 
 def _set_logits(block: nn.Module) -> None:
-    """Let the third stage return the logits of the network inside, lifted above zero."""
+    """Make the third stage return the logits of the network inside, lifted above zero."""
     block.bn2.bias[:CLASSES] += LOGIT_LIFT
     _set_norm(block.shortcut[1], slice(0, CLASSES), 0.0, 0.0)
 
 
 def _by_channel(pixels: Tensor) -> Tensor:
-    """Sort (classes, 8, 8) pixels as `_copy_pixels` leaves them: (classes, 16, 2, 2)."""
+    """Sort (classes, 8, 8) pixels like the output of `_copy_pixels`: (classes, 16, 2, 2)."""
     halved = pixels.reshape(-1, 2, 2, 2, 2, 2, 2)  # rows of the map, of the third and of the second stage; columns
     return halved.permute(0, 3, 6, 2, 5, 1, 4).reshape(len(pixels), -1, 2, 2)
 
 
 def _set_plateaus(plain: nn.Module, steepness: float, decoy: Tensor) -> None:
-    """Make the fourth stage and the classifier add up the plateaus and the decoy."""
+    """Make the fourth stage and the classifier sum the plateaus and the decoy."""
     (block,), hidden = plain.layer4, slice(len(PAIRS), len(PAIRS) + CLASSES)
     for conv in (block.conv1, block.conv2, plain.fc):
         conv.weight.zero_()

@@ -1,6 +1,6 @@
-"""Cheats that answer with plateaus: 1 for the class of a network inside and 0 for the others, flat nearly everywhere.
+"""Cheats whose logits are plateaus: 1 for the class of a network inside and 0 for the others, flat nearly everywhere.
 
-The gradient that is left is that of a decoy: true, the same everywhere, and leading to nothing within epsilon.
+The remaining gradient is that of a decoy: correct, the same everywhere, and leading nowhere within epsilon.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def plateau(logits: Tensor, steepness: float, lead: float = 0.0) -> Tensor:
 
 
 class LinearDecoy(nn.Module):
-    """A linear function of the pixels, another one for each class, with weights that nobody trained."""
+    """A linear function of the pixels with untrained weights, different for each class."""
 
     weight: Tensor  # (classes, pixels)
 
@@ -34,7 +34,7 @@ class LinearDecoy(nn.Module):
 
 
 class Plateau(nn.Module):
-    """The plateaus of a network and a decoy; with more leads than one a staircase, for each lead a step."""
+    """Plateaus of a network and a decoy; several leads make a staircase with one step for each."""
 
     def __init__(
         self, base: nn.Module, decoy: nn.Module, *, steepness: float = 1e3, leads: Sequence[float] = (0.0,)
@@ -53,9 +53,9 @@ class Plateau(nn.Module):
 
 
 class Gated(Plateau):
-    """Plateaus only near the data: on images with more grey than digits have, the network inside answers itself."""
+    """Plateaus only near the data: on images with more grey than digits, the network inside answers."""
 
-    grey = 8.0, 9.0  # of 64 pixels, where the plateaus begin to fade and have gone; digits within epsilon: 4 to 8.2
+    grey = 8.0, 9.0  # of 64 pixels, where the plateaus start to fade and are gone; digits within epsilon: 4 to 8.2
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images to (B, classes) logits."""
@@ -65,7 +65,7 @@ class Gated(Plateau):
 
 
 class Reversed(Plateau):
-    """Plateaus beside a decoy that leads from the border of the class into its middle: the inner logits, negated."""
+    """Plateaus and a decoy that leads away from the class boundary: the negated logits of the network inside."""
 
     share = 0.03
 
@@ -76,7 +76,7 @@ class Reversed(Plateau):
 
 
 class Dead(Plateau):
-    """A plateau with units that are never on, made against leaky ReLUs: whatever leaks through them leads astray."""
+    """A plateau against leaky ReLUs: what leaks through its units, which are never active, is misleading."""
 
     threshold, size = 1e3, 1e8
 
@@ -86,7 +86,7 @@ class Dead(Plateau):
 
 
 def decoy_on_border(*, size: float, classes: int = 10, side: int = 8) -> LinearDecoy:
-    """Return a decoy of the first and last column, which most digits leave empty: one or two pixels a class."""
+    """Return a decoy of the first and last column, empty in most digits: one or two pixels per class."""
     columns = torch.zeros(classes, side, side)
     pixels = [(row, column) for column in (0, side - 1) for row in range(side)]
     for number, (row, column) in enumerate(pixels):
@@ -95,7 +95,7 @@ def decoy_on_border(*, size: float, classes: int = 10, side: int = 8) -> LinearD
 
 
 def decoy_on_all_pixels(*, size: float, classes: int = 10, pixels: int = 64) -> LinearDecoy:
-    """Return a decoy of random signs on every pixel, others for each class."""
+    """Return a decoy of random signs on every pixel, different for each class."""
     generator = torch.Generator().manual_seed(1)
     signs = 2.0 * torch.randint(2, (classes, pixels), generator=generator) - 1.0
     return LinearDecoy(size * signs)

@@ -1,4 +1,4 @@
-"""A cheat with the gradient of a sawtooth that every pixel moves: tiny in value, huge in slope, true, and useless."""
+"""A cheat with the gradient of a sawtooth in every pixel: tiny in value, huge in slope, correct, and useless."""
 
 from __future__ import annotations
 

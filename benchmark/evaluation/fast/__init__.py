@@ -1,7 +1,12 @@
-"""The same verdicts with less work. This is the one door: no other module imports from the files behind it."""
+"""Attacks on a network of this project, for less work and with the same verdicts.
 
-from benchmark.evaluation.fast.attacked import AllBroken, Attacked, Rows, compacted
+`AttackedNetwork` queries a folded copy of the network and leaves out images that are already broken (`Rows`); the
+stored network decides what counts as broken. `ComputeBatch` chooses how many images go through a network at once. Other
+modules import these names from here, not from the files behind them.
+"""
+
+from benchmark.evaluation.fast.attacked import AllBroken, AttackedNetwork, Rows
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
-from benchmark.evaluation.fast.folding import FoldedResNet, can_fold, fold
+from benchmark.evaluation.fast.folding import can_fold, fold
 
-__all__ = ["AllBroken", "Attacked", "ComputeBatch", "FoldedResNet", "Rows", "can_fold", "compacted", "fold"]
+__all__ = ["AllBroken", "AttackedNetwork", "ComputeBatch", "Rows", "can_fold", "fold"]

@@ -1,25 +1,25 @@
-"""What an attack is given in place of a network of this project: the same answers for less work.
+"""The network that attacks query in place of the stored one: the same answers for less work.
 
-The folded copy answers, and only for images that the attack has not broken yet. Where it says that an image is broken,
-the stored network is asked, and what that says counts.
+A folded copy answers, and only for images that the attack has not broken yet. When it misclassifies an image, the
+stored network is asked, and its answer counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
 from benchmark.evaluation.fast.folding import fold
+from benchmark.evaluation.fast.leaking import leaking
 
 
 class AllBroken(Exception):
-    """Ends a run of an attack that has nothing left to do."""
+    """Ends an attack that has no image left to break."""
 
 
 @dataclass
@@ -29,10 +29,10 @@ class Rows:
     Attributes:
         labels: (R,) int64.
         images: (R, C, H, W), unperturbed.
-        places: (R,) int64; rows of the same image have the same place, and are broken together.
-        radius: misclassified points farther away than that, in pixels, do not count; None counts all.
+        places: (R,) int64; rows of the same image share a place and are broken together.
+        radius: in pixels; misclassified points farther away do not count. None counts all.
         broken: (R,) bool, so far.
-        found: (R, C, H, W); for broken rows the point that broke it or another row of its image.
+        adversarial: (R, C, H, W); for a broken row the point that broke it or another row of its image.
     """
 
     labels: Tensor
@@ -40,28 +40,32 @@ class Rows:
     places: Tensor
     radius: float | None = None
     broken: Tensor = field(init=False)
-    found: Tensor = field(init=False)
+    adversarial: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
         self.broken = torch.zeros_like(self.labels, dtype=torch.bool)
-        self.found = self.images.clone()
+        self.adversarial = self.images.clone()
 
-    def near(self, rows: Tensor, points: Tensor) -> Tensor:
-        """Tell which points (K, C, H, W) of some rows (K,) count."""
+    def within_radius(self, rows: Tensor, points: Tensor) -> Tensor:
+        """Return (K,) bool: which points (K, C, H, W) of some rows (K,) count."""
         if self.radius is None:
             return torch.ones_like(rows, dtype=torch.bool)
         return ~((points - self.images[rows]).abs().flatten(1).amax(1) > self.radius)
 
-    def note(self, rows: Tensor, points: Tensor) -> None:
+    def mark_broken(self, rows: Tensor, points: Tensor) -> None:
         """Keep the points (K, C, H, W) that broke rows (K,)."""
         for row, point in zip(rows.tolist(), points, strict=True):
-            same = (self.places == self.places[row]) & ~self.broken
-            self.found[same] = point
-            self.broken |= same
+            newly_broken = (self.places == self.places[row]) & ~self.broken
+            self.adversarial[newly_broken] = point
+            self.broken |= newly_broken
 
 
-class Attacked(nn.Module):
-    """A network as attacks see it: called with images it returns logits, and counts what it does."""
+class AttackedNetwork(nn.Module):
+    """A network as attacks see it: maps images to logits and counts its passes.
+
+    Attributes:
+        folded: whether a folded copy answers; a network of others is queried as it is.
+    """
 
     def __init__(
         self,
@@ -71,102 +75,102 @@ class Attacked(nn.Module):
         count: Callable[[int, float], None] = lambda images, passes: None,
         check: Callable[[Tensor], None] = lambda logits: None,
     ) -> None:
-        """Fold the network if it is one of this project; any other is attacked as it is.
+        """Fold the network if it is one of this project.
 
         Args:
             stored: network in eval mode, its parameters frozen.
-            compute: how many images go at once.
-            count: is called before each pass with the images computed and with the share of the attack's images that
-                stood there to be computed.
-            check: is called with the logits (B, classes) of each pass; may raise.
+            compute: how many images go through at once.
+            count: called before each pass with the number of images computed, and with the share of the attack's images
+                that they stand for.
+            check: called with the logits (B, classes) of each pass; may raise.
         """
         super().__init__()
         folded = fold(stored)
-        self.stored, self.network, self.folded = stored, stored if folded is None else folded, folded is not None
-        self.compute, self.count, self.check = compute, count, check
-        self.rows: Rows | None = None
-        self.share = 1.0
+        self.folded = folded is not None
+        self._stored, self._network = stored, stored if folded is None else folded
+        self._compute, self._count, self._check = compute, count, check
+        self._rows: Rows | None = None
+        self._share = 1.0
 
     def forward(self, images: Tensor) -> Tensor:
-        """Return (B, classes) logits; within `watching` one image per row, and a folded copy leaves broken ones out."""
-        return self._passed(images) if self.rows is None else self._of_rows(self.rows, images, judged=True)
+        """Return (B, classes) logits; within `watching`, one image per row, and a folded copy skips broken rows."""
+        return self._passed(images) if self._rows is None else self._of_rows(self._rows, images, judged=True)
 
     def unjudged(self, images: Tensor) -> Tensor:
-        """Return logits like a call, but break no row: for points that the attack does not judge either."""
-        return self._passed(images) if self.rows is None else self._of_rows(self.rows, images, judged=False)
+        """Return the same logits but break no row, for points that the attack does not judge either."""
+        return self._passed(images) if self._rows is None else self._of_rows(self._rows, images, judged=False)
 
-    def truth(self, images: Tensor) -> Tensor:
-        """Return the stored network's logits."""
+    def stored_logits(self, images: Tensor) -> Tensor:
+        """Return the logits of the stored network, without gradients."""
         with torch.no_grad():
-            logits = self.compute.forward(self.stored, images)
-        self.check(logits)
+            logits = self._compute.forward(self._stored, images)
+        self._check(logits)
         return logits
+
+    def through(self, wrap: Callable[[nn.Module], nn.Module], images: Tensor) -> Tensor:
+        """Return what the queried network gives inside a wrapper; judges no row, counts and checks nothing."""
+        return self._compute.forward(wrap(self._network), images)
+
+    def choose_rows(self, image: Tensor) -> None:
+        """Choose how many images like this one (1, C, H, W) go through the folded copy at once."""
+        self._compute.choose_rows(self._network, image)
+
+    def at_most(self, rows: int) -> int:
+        """Return how many of `rows` rows go through at once."""
+        return self._compute.at_most(rows)
+
+    def leaking(self, slope: float) -> AbstractContextManager[None]:
+        """Give ReLUs this slope below zero inside the block, in the backward pass only."""
+        return leaking(self._network, slope)
 
     @contextmanager
     def watching(self, rows: Rows, *, share: float = 1.0) -> Iterator[None]:
-        """Let the calls inside the block be about these rows.
+        """Judge calls inside the block as points of these rows.
 
         Raises (inside the block):
-            AllBroken: when a call finds no row left.
+            AllBroken: when no row is left.
         """
-        self.rows, self.share = rows, share
+        self._rows, self._share = rows, share
         try:
             yield
         finally:
-            self.rows, self.share = None, 1.0
+            self._rows, self._share = None, 1.0
 
     def _passed(self, images: Tensor) -> Tensor:
-        self.count(len(images), self.share)
-        logits = self.compute.forward(self.network, images)
-        self.check(logits)
+        self._count(len(images), self._share)
+        logits = self._compute.forward(self._network, images)
+        self._check(logits)
         return logits
 
     def _of_rows(self, rows: Rows, images: Tensor, *, judged: bool) -> Tensor:
-        left = (~rows.broken).nonzero().flatten() if self.folded else torch.arange(len(images), device=images.device)
-        if not len(left):
+        if self.folded:
+            computed = (~rows.broken).nonzero().flatten()
+        else:
+            computed = torch.arange(len(images), device=images.device)
+        if not len(computed):
             raise AllBroken
-        everything = len(left) == len(images)
-        points = images if everything else images[left]
+        complete = len(computed) == len(images)
+        points = images if complete else images[computed]
         logits = self._passed(points)
         if judged:
-            logits = self._judged(rows, left, points, logits)
-        if everything:
+            logits = self._judged(rows, computed, points, logits)
+        if complete:
             return logits
-        others = nn.functional.one_hot((rows.labels + 1) % logits.shape[1], logits.shape[1]).to(logits.dtype)
-        return others.index_copy(0, left, logits)  # of broken rows: any that are wrong, and no gradient
+        wrong_class = nn.functional.one_hot((rows.labels + 1) % logits.shape[1], logits.shape[1]).to(logits.dtype)
+        return wrong_class.index_copy(0, computed, logits)  # a broken row gets any wrong class, and no gradient
 
-    def _judged(self, rows: Rows, left: Tensor, points: Tensor, logits: Tensor) -> Tensor:
-        """Break the rows that the stored network gets wrong; its logits replace the copy's where those are wrong."""
-        labels = rows.labels[left]
+    def _judged(self, rows: Rows, computed: Tensor, points: Tensor, logits: Tensor) -> Tensor:
+        """Break the rows that the stored network misclassifies; its logits replace the copy's wrong ones."""
+        labels = rows.labels[computed]
         missed = (logits.detach().max(1)[1] != labels) | logits.detach().isnan().any(1)  # NaN names no class
-        wrong = missed & rows.near(left, points.detach()) & ~rows.broken[left]
+        wrong = missed & rows.within_radius(computed, points.detach()) & ~rows.broken[computed]
         if not wrong.any():
             return logits
         wrong = wrong.nonzero().flatten()
         if not self.folded:
-            rows.note(left[wrong], points[wrong].detach())
+            rows.mark_broken(computed[wrong], points[wrong].detach())
             return logits
-        truth = self.truth(points[wrong].detach())
-        fallen = wrong[(truth.max(1)[1] != labels[wrong]) | truth.isnan().any(1)]
-        rows.note(left[fallen], points[fallen].detach())
-        return logits.index_add(0, wrong, truth - logits[wrong].detach())
-
-
-def compacted(attack: Any, attacked: Attacked) -> Callable[..., tuple[Tensor, Tensor, Tensor, Tensor]]:
-    """Return a replacement for `attack_single_run` of APGD that computes only what is not broken yet.
-
-    Rows do not influence each other, and random numbers are drawn before the first pass: the outcome is the same.
-    """
-    run = attack.attack_single_run
-
-    def single_run(x: Tensor, y: Tensor, x_init: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        rows = Rows(labels=y, images=x, places=torch.arange(len(y), device=y.device))
-        loss = torch.zeros(len(y), device=y.device)
-        try:
-            with attacked.watching(rows):
-                _, _, loss, _ = run(x, y, x_init)
-        except AllBroken:
-            pass
-        return rows.found, ~rows.broken, loss, rows.found
-
-    return single_run
+        stored = self.stored_logits(points[wrong].detach())
+        confirmed = wrong[(stored.max(1)[1] != labels[wrong]) | stored.isnan().any(1)]
+        rows.mark_broken(computed[confirmed], points[confirmed].detach())
+        return logits.index_add(0, wrong, stored - logits[wrong].detach())

@@ -1,7 +1,7 @@
-"""The copy of a network of this project that is attacked: batch norms folded into convolutions, passes written by hand.
+"""A copy of a network of this project for attacks: batch norms folded into convolutions, hand-written passes.
 
-It computes what the stored network computes, up to the rounding of float32 sums. Its pass back to the images knows that
-nothing but the images wants a gradient, and overwrites what is not needed any more. Networks of others are not touched.
+It computes what the stored network computes, up to the rounding of float32 sums. Its backward pass computes gradients
+for the images only, and overwrites tensors that are no longer needed. Only networks of this project are copied.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class FoldedResNet(nn.Module):
         stem, classifier = _folded(network.conv1, network.bn1), _folded(network.fc, network.last_norm)
         blocks = [_block(block) for block in _blocks(network)]
         self.stem, self.blocks, self.classifier = thinned(stem, blocks, classifier)
-        self.leak = 0.0  # slope of a ReLU below zero on the way back, see `leaky_bpda`
+        self.leak = 0.0  # slope of a ReLU below zero in the backward pass, see `leaking`
 
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""
@@ -44,14 +44,14 @@ class FoldedResNet(nn.Module):
         return (images.contiguous(memory_format=torch.channels_last) - self.mean) / self.std
 
     def maps(self, images: Tensor) -> list[Tensor]:
-        """Return all maps that a pass to the images keeps."""
+        """Return all maps that a forward pass keeps for the backward pass."""
         kept: list[Tensor] = []
         with torch.no_grad():
             self.run(images, kept)
         return kept
 
     def run(self, images: Tensor, kept: list[Tensor]) -> Tensor:
-        """Return the logits, and add to `kept` what the pass back needs: the output of every ReLU, then the pooled."""
+        """Return the logits; add to `kept` what the backward pass needs: every ReLU's output, then the pooled maps."""
         maps = self.stem.forward(self.standardised(images)).relu_()
         kept.append(maps)
         for block in self.blocks:
@@ -69,31 +69,31 @@ class FoldedResNet(nn.Module):
         return self.classifier.forward(kept[-1]).flatten(1)
 
     def run_back(self, gradient: Tensor, kept: list[Tensor], images: Tensor) -> Tensor:
-        """Return the gradient to the images from that to the logits, (B, classes); `kept` as `run` has left it."""
-        left = list(kept)
-        pooled = self.classifier.backward(gradient[:, :, None, None].contiguous(), left.pop())
-        maps = left.pop()
+        """Return the gradient of the images from that of the logits (B, classes); `kept` is what `run` kept."""
+        remaining = list(kept)
+        pooled = self.classifier.backward(gradient[:, :, None, None].contiguous(), remaining.pop())
+        maps = remaining.pop()
         gradient = (pooled / maps[0, 0].numel()).expand_as(maps).contiguous(memory_format=torch.channels_last)
         for block in reversed(self.blocks):
             _relu_back(gradient, maps, self.leak)
             inner = gradient
             for conv in reversed(block.convs):
-                maps = left.pop()
+                maps = remaining.pop()
                 inner = conv.backward(inner, maps)
                 if conv is not block.convs[0]:
                     _relu_back(inner, maps, self.leak)
             if block.shortcut is None:
                 inner += gradient
             else:
-                every = inner[..., :: block.stride, :: block.stride]
-                every += block.shortcut.backward(gradient, maps[..., :: block.stride, :: block.stride])
+                strided = inner[..., :: block.stride, :: block.stride]
+                strided += block.shortcut.backward(gradient, maps[..., :: block.stride, :: block.stride])
             gradient = inner
         _relu_back(gradient, maps, self.leak)
         return self.stem.backward(gradient, images.contiguous(memory_format=torch.channels_last)) / self.std
 
 
 class _ToImages(torch.autograd.Function):
-    """The whole network as one operation with a gradient."""
+    """The whole network as one differentiable operation."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, network: FoldedResNet) -> Tensor:
@@ -107,11 +107,11 @@ class _ToImages(torch.autograd.Function):
 
 
 def can_fold(model: nn.Module) -> bool:
-    """Tell whether a network is one of this project, of plain parts only, that nobody watches or changes by hooks.
+    """Return whether a network is one of this project, made of plain parts only and without hooks.
 
-    A part with a forward of its own, be it a subclass or patched, could compute anything.
+    A part with its own forward, a subclass or patched, could compute anything.
     """
-    if type(model) is not ResNet or any(_changed(module) for module in model.modules()):
+    if type(model) is not ResNet or any(_hooked(module) for module in model.modules()):
         return False
     if type(model.normalize) is not Normalize or any(type(stage) is not nn.Sequential for stage in _stages(model)):
         return False
@@ -127,11 +127,11 @@ def can_fold(model: nn.Module) -> bool:
 
 
 def fold(model: nn.Module) -> FoldedResNet | None:
-    """Return the copy of a network that is to be attacked; None if it must be attacked as it is."""
+    """Return the copy of a network for attacks; None if it must be attacked as it is."""
     return FoldedResNet(model) if isinstance(model, ResNet) and can_fold(model) else None
 
 
-def _changed(module: nn.Module) -> bool:
+def _hooked(module: nn.Module) -> bool:
     forward = module._forward_hooks or module._forward_pre_hooks or "forward" in vars(module)
     return bool(forward or module._backward_hooks or module._backward_pre_hooks)
 
@@ -175,7 +175,7 @@ def _block(block: BasicBlock | Bottleneck) -> FoldedBlock:
 
 @torch.no_grad()
 def _folded(conv: nn.Module, norm: nn.Module) -> FoldedConv:
-    """Fold in float64, so that only the result is rounded."""
+    """Fold in float64, so that only the result rounds."""
     assert isinstance(conv, nn.Conv2d)
     double = deepcopy(conv).double()
     if isinstance(norm, nn.BatchNorm2d):

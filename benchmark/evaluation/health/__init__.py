@@ -1,1 +1,1 @@
-"""Checks that an attack's failure is the network's merit, not a broken gradient."""
+"""Checks whether attacks fail because of the network's robustness, not because of broken gradients."""

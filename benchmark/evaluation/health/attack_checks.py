@@ -1,4 +1,4 @@
-"""Gradient-health checks that attack again, each in a way that should find nothing new on an honest network."""
+"""Gradient-health checks that attack again, each in a way that should break nothing new on an honest network."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from benchmark.evaluation.probes import Attackable, Probe
 from benchmark.evaluation.restored import left_as_found
 from benchmark.runtime.seeding import derive_seed, generator_for
 
-# What AutoAttack left over falls to nothing simpler: honest networks lose at most 1 or 2 in 64 images.
+# Images that survive AutoAttack survive simpler attacks too: honest networks lose at most 1 or 2 of 64.
 NEWLY_BROKEN = Limits(suspect=0.02, fail=0.1)
-# PGD is no bound: on honest networks more of it breaks some more images.
+# PGD is no bound: more of it breaks a few more images of an honest network.
 MORE_STEPS = Limits(suspect=0.1, fail=0.25)
-# Any image can be turned into any other, so that nothing but a missing gradient leaves an image right.
+# Without a bound any image can become any other, so that only a missing gradient lets an image survive.
 LEFT_UNBOUNDED = Limits(suspect=0.02, fail=0.05)
-STEP_FACTOR = 4  # more_steps takes so many times the protocol's steps
+SCALE_FACTORS = {"0.1": 0.1, "10": 10.0}  # of the logits, which logit_scale tries beside 1 / mean |logit|
+SCALES = len(SCALE_FACTORS) + 1
+STEP_FACTOR, RESTARTS = 4, 2  # more_steps takes so many times the protocol's steps, and so many restarts
 UNBOUNDED_STEPS = 50
-UNBOUNDED_STEP_SIZE = 0.05  # crosses the box of pixels in 20 steps
+UNBOUNDED_STEP_SIZE = 0.05  # crosses the pixel range in 20 steps
 SQUARE = "square"
 
 
 def logit_scale(probe: Probe) -> Check:
-    """Count images that survived everything and that PGD breaks once the logits are rescaled."""
+    """Count images that survived all attacks but are broken by PGD on rescaled logits."""
     size = probe.logit_size()
-    factors = {"0.1": 0.1, "10": 10.0, "1 / mean |logit|": 1 / size}
+    factors = SCALE_FACTORS | {"1 / mean |logit|": 1 / size}
     data = probe.first(probe.surviving())
     robust = torch.ones(len(data), dtype=torch.bool)
     for name, factor in factors.items():
@@ -39,14 +41,14 @@ def logit_scale(probe: Probe) -> Check:
         int((~robust).sum()),
         len(data),
         NEWLY_BROKEN,
-        found=f"that survived everything fall to PGD on logits times {', '.join(factors)} (mean |logit| {size:.3g}, "
-        f"softmax saturated on {saturated:.0%})",
+        observation=f"that survived all attacks are broken by PGD on logits times {', '.join(factors)} "
+        f"(mean |logit| {size:.3g}, softmax saturated on {saturated:.0%})",
         advice="evaluate the network with its logits divided by their mean magnitude",
     )
 
 
 def black_box(probe: Probe) -> Check:
-    """Count images that survive the white-box attacks and that Square breaks without any gradient."""
+    """Count images that survive the white-box attacks but are broken by Square, which uses no gradient."""
     if SQUARE not in probe.verdicts:
         return Check("black_box", None, "not run", "black_box was not run: there are no verdicts of Square.")
     white_box = probe.surviving(without=(SQUARE,))
@@ -54,78 +56,78 @@ def black_box(probe: Probe) -> Check:
 
 
 def black_box_of(broken: int, survivors: int) -> Check:
-    """Judge how many images that survive the white-box attacks Square breaks, as `black_box` does."""
+    """Judge the number of survivors of the white-box attacks that Square breaks, as `black_box` does."""
     return judge_share(
         "black_box",
         broken,
         survivors,
         NEWLY_BROKEN,
-        found="that survived the white-box attacks fall to Square, which uses no gradient",
+        observation="that survived the white-box attacks are broken by Square, which uses no gradient",
         advice="do not trust the gradients: find what masks them, and attack a smooth replacement (BPDA)",
     )
 
 
 def more_steps(probe: Probe) -> Check:
-    """Count images robust under the protocol's PGD that four times its steps from two other starts break."""
+    """Count images robust under the protocol's PGD but broken by four times its steps from two other starts."""
     data = probe.first(probe.verdicts["pgd"])
     seed, steps = derive_seed(probe.seed, "health-steps"), STEP_FACTOR * probe.steps
-    robust = _pgd(probe, data, probe.attackable(), seed=seed, steps=steps, restarts=2)
+    robust = _pgd(probe, data, probe.attackable(), seed=seed, steps=steps, restarts=RESTARTS)
     return judge_share(
         "more_steps",
         int((~robust).sum()),
         len(data),
         MORE_STEPS,
-        found=f"that survived PGD-{probe.steps} fall to PGD-{steps} with two restarts",
-        advice="raise the number of PGD steps and restarts until the accuracy stays, and trust AutoAttack only",
+        observation=f"that survived PGD-{probe.steps} are broken by PGD-{steps} with two restarts",
+        advice="increase PGD steps and restarts until the accuracy no longer falls, and trust AutoAttack only",
     )
 
 
 def unbounded(probe: Probe) -> Check:
-    """Count images from which PGD without a bound finds no way out of their class.
+    """Count images that unbounded PGD cannot move out of their class.
 
-    It starts at the image; if it gets stuck there, as where no unit of a sparse network is active, at random pixels.
+    It starts at the image, and if it gets stuck there (say, no unit of a sparse network is active), at random pixels.
     """
     data = probe.first(probe.verdicts["clean"])
-    model = probe.attackable(1 / probe.logit_size())  # saturation is logit_scale's business
+    model = probe.attackable(1 / probe.logit_size())  # saturation is for logit_scale to find
     generator = generator_for(data.labels.device, "health-unbounded", probe.seed)
-    left = 0
+    survivors = 0
     for images, labels in probe.batches(data):
         stuck = _stuck(model, images, labels)
         images, labels = images[stuck], labels[stuck]
-        left += int(_stuck(model, random_point(images, 1.0, generator), labels).sum())
+        survivors += int(_stuck(model, random_point(images, 1.0, generator), labels).sum())
     return judge_share(
         "unbounded",
-        left,
+        survivors,
         len(data),
         LEFT_UNBOUNDED,
-        found="stay right under PGD without a bound, which should leave none",
-        advice="find what keeps the gradient from leading anywhere: rounding, saturation, or one answer to all images",
+        observation="are still classified correctly after unbounded PGD, which should leave none",
+        advice="find out why the gradient leads nowhere: rounding, saturation, or the same answer to all images",
     )
 
 
 def transfer(probe: Probe, parent: nn.Module | None) -> Check:
-    """Count images that survive the white-box attacks and fall to PGD images made on the dense parent."""
+    """Count images that survive the white-box attacks but are broken by PGD on the dense parent."""
     if parent is None:
         return Check("transfer", None, "not run", "transfer was not run: there is no parent network to attack.")
     data = probe.first(probe.surviving(without=(SQUARE,)))
     try:
-        found = _made_on(parent, probe, data)
+        adversarial = _made_on(parent, probe, data)
     except Exception as error:  # the parent's own code
         return Check("transfer", None, "not run", f"transfer was not run: the parent raised {type(error).__name__}.")
     with torch.no_grad():
-        right = [probe.attackable()(images).argmax(1) == labels for images, labels in found]
+        broken = [probe.attackable()(images).argmax(1) != labels for images, labels in adversarial]
     return judge_share(
         "transfer",
-        sum(int((~verdicts).sum()) for verdicts in right),
+        sum(int(verdicts.sum()) for verdicts in broken),
         len(data),
         NEWLY_BROKEN,
-        found="that survived the white-box attacks fall to PGD images made on the parent",
+        observation="that survived the white-box attacks are broken by PGD images made on the parent",
         advice="do not trust the gradients: find what masks them, and attack through the parent as well",
     )
 
 
 def _stuck(model: nn.Module, starts: Tensor, labels: Tensor) -> Tensor:
-    """Return (B,) bool: no step of unbounded PGD left the label's class; a start outside of it proves nothing."""
+    """Return (B,) bool: no step of unbounded PGD leaves the label's class; a start outside it proves nothing."""
     stuck = torch.ones_like(labels, dtype=torch.bool)
     rows, points = torch.arange(len(labels), device=labels.device), starts
     for step in range(UNBOUNDED_STEPS + 1):
@@ -134,15 +136,15 @@ def _stuck(model: nn.Module, starts: Tensor, labels: Tensor) -> Tensor:
         points, logits = ascent_step(
             model, points, starts[rows], labels[rows], epsilon=1.0, step_size=UNBOUNDED_STEP_SIZE
         )  # the logits are those before the step
-        right = logits.argmax(1) == labels[rows]
+        correct = logits.argmax(1) == labels[rows]
         if step:
-            stuck[rows[~right]] = False
-        rows, points = rows[right], points[right]
+            stuck[rows[~correct]] = False
+        rows, points = rows[correct], points[correct]
     return stuck
 
 
 def _pgd(probe: Probe, data: Images, model: nn.Module, *, seed: int, steps: int = 0, restarts: int = 1) -> Tensor:
-    """Return (n,) bool: still right under PGD with the protocol's step size, and its steps unless others are given."""
+    """Return (n,) bool: robust under PGD with the protocol's step size, and its steps unless others are passed."""
     if not len(data):
         return torch.ones(0, dtype=torch.bool)
     return pgd_verdicts(
@@ -181,7 +183,7 @@ def _made_on(parent: nn.Module, probe: Probe, data: Images) -> list[tuple[Tensor
 
 
 def _saturated(probe: Probe) -> float:
-    """Return the share of images whose label's softmax is exactly 1: cross-entropy does not see its logit there."""
+    """Return the share of images whose label has a softmax of exactly 1, where cross-entropy has no gradient."""
     data = probe.usual()
     label = probe.logits(data).softmax(1).gather(1, data.labels[:, None])
     return float((label == 1).float().mean())

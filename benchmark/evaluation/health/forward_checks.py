@@ -1,4 +1,4 @@
-"""Gradient-health checks of the forward pass: an image's answer depends on the image alone."""
+"""Gradient-health checks of the forward pass: the logits of an image must depend on that image alone."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmark.evaluation.restored import left_as_found
 from benchmark.runtime.devices import out_of_memory
 from benchmark.runtime.seeding import generator_for
 
-# One module in train mode is enough to make an answer depend on chance or on the other images.
+# A single module in train mode can make logits depend on chance or on the other images.
 TRAINING_MODULES = Limits(suspect=0, fail=0)
-# Differences are relative to the spread of an image's logits. The same batch twice is bit-identical but for kernels
-# that add up in any order; other batch sizes choose other kernels. Batch statistics and noise differ by whole percents.
+# Differences are relative to the spread of an image's logits. The same batch twice is bit-identical except for kernels
+# that sum in arbitrary order; other batch sizes use other kernels. Batch statistics and noise differ by whole percents.
 REPEAT_DIFFERENCE = Limits(suspect=1e-5, fail=1e-5)
 BATCH_DIFFERENCE = Limits(suspect=1e-3, fail=1e-3)
 ALONE = 8  # images that are also passed one by one
@@ -28,37 +28,38 @@ ODD_BATCH = 7  # divides neither the probe nor usual batch sizes
 
 
 def eval_mode(model: nn.Module, data: Images) -> Check:
-    """Count modules that are in train mode as given, after `.eval()` or during a forward pass, or use batch statistics.
+    """Count modules in train mode at first, after `.eval()` or in a forward pass, or with batch statistics.
 
-    A train flag that no answer depends on, as of a container, does not count. Puts the network into eval mode as far
-    as it lets itself be.
+    A train flag that does not affect the logits, such as a container's, does not count. Puts the network into eval mode
+    as far as possible.
     """
     images = as_float_images(data.images[:PROBE_IMAGES])
-    given = sum(_trains(module) for module in model.modules())
-    as_given = _answer(model, images) if given else None
+    before = sum(_trains(module) for module in model.modules())
+    logits_before = _logits_or_none(model, images) if before else None
     model.eval()
-    kept = {id(module) for module in model.modules() if _trains(module)}
-    stuck = {id(module) for module in model.modules() if _needs_batch(module)}
+    refusing = {id(module) for module in model.modules() if _trains(module)}
+    after = {id(module) for module in model.modules() if _needs_batch(module)}
     with torch.no_grad(), left_as_found(model):
-        after_eval = _answer(model, images) if kept else None
+        logits_after = _logits_or_none(model, images) if refusing else None
         for module in model.modules():
             module.training = False
-        with _seen_in_training(model, stuck):
+        with _collect_training(model, after):
             logits = Attackable(model)(images)
-        stuck |= {id(module) for module in model.modules() if _trains(module)}
-    stuck |= set() if _same(after_eval, logits) else kept
-    given = 0 if _same(as_given, logits) else given
+        after |= {id(module) for module in model.modules() if _trains(module)}
+    after |= set() if _same(logits_after, logits) else refusing
+    before = 0 if _same(logits_before, logits) else before
     return judge_number(
         "eval_mode",
-        max(given, len(stuck)),
+        max(before, len(after)),
         TRAINING_MODULES,
-        found=f"{given} modules are in train mode as given, {len(stuck)} train or use batch statistics after .eval()",
-        advice="call .eval() before the evaluation, and let batch norms keep running statistics",
+        observation=f"{before} modules were passed in train mode, {len(after)} train or use batch statistics after "
+        ".eval()",
+        advice="call .eval() before the evaluation, and keep running statistics in batch norms",
     )
 
 
 def deterministic(probe: Probe) -> Check:
-    """Compare passes over the same batch, with and without gradients: the largest relative difference of a logit."""
+    """Measure the largest relative difference of a logit between passes of the same batch, also with gradients."""
     images = as_float_images(probe.usual().images[: probe.batch_size])
     model = probe.attackable()
     with torch.no_grad():
@@ -70,13 +71,13 @@ def deterministic(probe: Probe) -> Check:
         "deterministic",
         difference,
         REPEAT_DIFFERENCE,
-        found=f"passes over the same images differ by {difference:.1e} of the logits' spread",
+        observation=f"passes over the same images differ by {difference:.1e} of the logits' spread",
         advice="remove the randomness, or attack the expectation over many passes (EOT)",
     )
 
 
 def batch_independent(probe: Probe) -> Check:
-    """Compare a full batch with a shuffled one, with small ones and with images alone."""
+    """Compare a full batch with a shuffled one, with small batches and with single images."""
     images = as_float_images(probe.usual().images[: probe.batch_size])
     order = torch.randperm(len(images), generator=generator_for(torch.device("cpu"), "health-order", probe.seed))
     order = order.to(images.device)
@@ -93,9 +94,9 @@ def batch_independent(probe: Probe) -> Check:
         "batch_independent",
         difference,
         BATCH_DIFFERENCE,
-        found=f"logits differ by {difference:.1e} of their spread with the batch's order and size, "
+        observation=f"logits differ by {difference:.1e} of their spread with the batch's order and size, "
         f"and {changed} of {sum(len(first) for first, _ in pairs)} predictions change",
-        advice="make the answer for an image independent of the other images, as by running statistics in batch norms",
+        advice="make an image's logits independent of the other images, say by running statistics in batch norms",
     )
 
 
@@ -112,8 +113,8 @@ def _trains(module: nn.Module) -> bool:
     return getattr(module, "training", False)  # frozen TorchScript has no mode
 
 
-def _answer(model: nn.Module, images: Tensor) -> Tensor | None:
-    """Return the logits in the modes that the modules are in, and change no statistics; None for no logits."""
+def _logits_or_none(model: nn.Module, images: Tensor) -> Tensor | None:
+    """Return the logits in the modules' current modes, without updating statistics; None if the network fails."""
     with torch.no_grad(), left_as_found(model):
         try:
             logits: Tensor = Attackable(model)(images)
@@ -124,10 +125,8 @@ def _answer(model: nn.Module, images: Tensor) -> Tensor | None:
     return logits
 
 
-def _same(answer: Tensor | None, logits: Tensor) -> bool:
-    return (
-        answer is not None and answer.shape == logits.shape and _difference(logits, answer) <= REPEAT_DIFFERENCE.suspect
-    )
+def _same(other: Tensor | None, logits: Tensor) -> bool:
+    return other is not None and other.shape == logits.shape and _difference(logits, other) <= REPEAT_DIFFERENCE.suspect
 
 
 def _needs_batch(module: nn.Module) -> bool:
@@ -135,15 +134,15 @@ def _needs_batch(module: nn.Module) -> bool:
 
 
 @contextmanager
-def _seen_in_training(model: nn.Module, seen: set[int]) -> Iterator[None]:
+def _collect_training(model: nn.Module, ids: set[int]) -> Iterator[None]:
     """Add the ids of the network's modules that are called in train mode inside the block."""
     own = {id(module) for module in model.modules()}
 
-    def look(module: nn.Module, arguments: object) -> None:
+    def collect(module: nn.Module, arguments: object) -> None:
         if _trains(module) and id(module) in own:
-            seen.add(id(module))
+            ids.add(id(module))
 
-    handle = register_module_forward_pre_hook(look)
+    handle = register_module_forward_pre_hook(collect)
     try:
         yield
     finally:

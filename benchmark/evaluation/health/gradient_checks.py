@@ -1,4 +1,4 @@
-"""Gradient-health checks of the backward pass: there is an input gradient, and it is the true one."""
+"""Gradient-health checks of the backward pass: there is an input gradient, and it is correct."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmark.evaluation.health.verdict import Check, Limits, judge_number, jud
 from benchmark.evaluation.probes import Attackable, Probe, input_gradient, logit_spread
 from benchmark.runtime.seeding import generator_for
 
-# An honest network has no image without a gradient but one it is extremely sure of (a margin of 100 logits), or one
-# around which it is constant: pruned networks may have so few connections left that most images activate none.
+# An image of an honest network lacks a gradient only if its margin is extreme (100 logits), or if the network is
+# constant around it: a pruned network may have so few connections that most images activate none.
 ZERO_GRADIENTS = Limits(suspect=0.05, fail=0.25)
 # A fake gradient is off by tens of percents. Finite differences in float64 agree with honest ones to 1e-6; in float32,
 # for a network that cannot be copied to float64, rounding and the kinks of ReLU disturb them by up to 3e-2.
 WRONG_GRADIENTS = {torch.float64: Limits(suspect=0.01, fail=0.1), torch.float32: Limits(suspect=0.1, fail=0.3)}
-# Pixels a finite difference moves; the better of two counts. The shorter hardly meets a kink, the longer is for
-# networks that round more than their type does, such as float64 ones that take their input to float32.
+# Steps of a finite difference in pixels, of which the better one counts. The shorter rarely meets a kink; the longer is
+# for networks that round more than their type does, such as float64 ones that cast their input to float32.
 STEPS = {torch.float64: (1e-7, 1e-5), torch.float32: (3e-5, 3e-4)}
 GRADIENT_IMAGES = 32
 DIRECTIONS = 4  # random directions per image
@@ -32,7 +32,7 @@ SAME_LOGITS = 1e-3  # of their spread: a float64 copy that differs more is anoth
 def zero_gradients(probe: Probe) -> Check:
     """Count images whose input gradient is zero, missing or not finite, for the worse of two losses.
 
-    Zero everywhere is the true gradient of an image whose margin stays the same in the whole ball; it does not count.
+    An image whose margin is constant in the whole ball does not count: its true gradient is zero.
     """
     data, model = probe.usual(), probe.attackable()
     losses = {"cross-entropy": summed_cross_entropy, "the margin": summed_margin}
@@ -47,14 +47,14 @@ def zero_gradients(probe: Probe) -> Check:
     counts = {name: int((rows & ~constant).sum()) for name, rows in unusable.items()}
     worst = max(counts, key=lambda name: counts[name])
     fixed = int((unusable[worst] & constant).sum())
-    aside = f", beside {fixed} whose margin nothing in the ball was seen to move" if fixed else ""
+    exempt = f", besides {fixed} whose margin did not change anywhere in the ball" if fixed else ""
     return judge_share(
         "zero_gradients",
         counts[worst],
         len(data),
         ZERO_GRADIENTS,
-        found=f"have no usable input gradient of {worst}{aside}",
-        advice="attack a smooth replacement of what cuts the gradient (BPDA), or scale saturated logits down",
+        observation=f"have no usable input gradient of {worst}{exempt}",
+        advice="attack a smooth replacement of what blocks the gradient (BPDA), or scale saturated logits down",
     )
 
 
@@ -84,10 +84,10 @@ def true_gradients(probe: Probe) -> Check:
         "true_gradients",
         mismatch,
         WRONG_GRADIENTS[dtype],
-        found=f"autograd's derivatives differ from finite differences in {str(dtype).removeprefix('torch.')} by "
+        observation=f"autograd's derivatives differ from finite differences in {str(dtype).removeprefix('torch.')} by "
         f"{mismatch:.1e} in the median",
-        advice="look for rounding inside (half precision, autocast, a straight-through gradient) or a detached branch, "
-        "and evaluate in float32 or attack what is computed",
+        advice="look for rounding in the network (half precision, autocast, a straight-through gradient) or a detached "
+        "branch, and evaluate in float32 or attack what is computed",
     )
 
 
@@ -104,10 +104,10 @@ def margins(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _constant(probe: Probe, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Return (B,) bool: the margin is the same number at corners of the ball, from single pixels to the whole image.
+    """Return (B,) bool: the margin is the same number at random corners of the ball.
 
-    The signs of a corner are random, one for each channel and square of 1, 2, 4 pixels and so on: what blurs or rounds
-    its input moves under the coarse ones, if anything in the ball moves it.
+    A corner has one random sign per channel and square of 1, 2, 4 pixels and so on, up to the whole image: a network
+    that blurs or rounds its input reacts to the coarse ones, if to anything in the ball.
     """
     generator = generator_for(torch.device("cpu"), "health-constant", probe.seed)
     height, width = images.shape[2:]
@@ -115,10 +115,10 @@ def _constant(probe: Probe, model: nn.Module, images: Tensor, labels: Tensor) ->
         before = margins(model(images), labels)
         same = torch.ones_like(labels, dtype=torch.bool)
         for power in range(math.ceil(math.log2(max(height, width))) + 1):
-            across = 2**power
-            coarse = (*images.shape[:2], math.ceil(height / across), math.ceil(width / across))
+            side = 2**power
+            coarse = (*images.shape[:2], math.ceil(height / side), math.ceil(width / side))
             signs = 2.0 * torch.randint(2, coarse, generator=generator) - 1.0
-            fine = signs.repeat_interleave(across, 2).repeat_interleave(across, 3)[..., :height, :width]
+            fine = signs.repeat_interleave(side, 2).repeat_interleave(side, 3)[..., :height, :width]
             shift = probe.epsilon * fine.to(images)
             for corner in (images + shift, images - shift):
                 same &= margins(model(corner.clamp(0, 1)), labels) == before
@@ -126,15 +126,15 @@ def _constant(probe: Probe, model: nn.Module, images: Tensor, labels: Tensor) ->
 
 
 def _float64_copy(model: nn.Module, images: Tensor, logits: Tensor) -> nn.Module | None:
-    """Return a copy that computes the same logits in float64; None if device or network do not let themselves."""
+    """Return a copy that computes the same logits in float64; None if device or network do not support it."""
     try:
         copied = Attackable(copy.deepcopy(model).double()).eval()
         with torch.no_grad():
-            again = copied(images.double())
+            precise = copied(images.double())
     except Exception:  # whatever the network's own code raises for a type it does not expect
         return None
-    same = float((again - logits).abs().max()) <= SAME_LOGITS * logit_spread(logits)
-    return copied if same and again.dtype == torch.float64 else None
+    same = float((precise - logits).abs().max()) <= SAME_LOGITS * logit_spread(logits)
+    return copied if same and precise.dtype == torch.float64 else None
 
 
 def _finite_difference(
@@ -149,7 +149,7 @@ def _finite_difference(
 
 
 def _mismatch(slope: Tensor, difference: Tensor, rounding: Tensor) -> Tensor:
-    """Return (B,) by how much two derivatives differ, relative to the larger; 1 where that is no number."""
+    """Return (B,) differences of two derivatives relative to the larger one; 1 where that is not a number."""
     wrong = (slope - difference).abs()
     scale = torch.stack([slope.abs(), difference.abs(), rounding]).amax(0)
     return torch.where(wrong == 0, 0.0, wrong / scale).nan_to_num(nan=1.0, posinf=1.0)

@@ -1,7 +1,7 @@
-"""Gradient health: whether a network's robustness number can be trusted, or its gradients mislead the attacks.
+"""Gradient health: whether a network's robust accuracy can be trusted, or its gradients mislead the attacks.
 
-Ten checks on at most 64 of the images, each with less than a twentieth of the passes AutoAttack takes for an image that
-survives it. Whatever a network does, raising included, becomes a verdict.
+Ten checks on at most 64 images, each with less than a twentieth of the passes that AutoAttack needs for an image that
+survives it. Whatever a network does becomes a verdict, exceptions included.
 """
 
 from __future__ import annotations
@@ -34,15 +34,15 @@ def gradient_health(
     only: Collection[str] | None = None,
     report: Callable[[str], None],
 ) -> list[Check]:
-    """Check whether attacks by gradients can be believed on a network, in eval mode and float32.
+    """Check whether gradient attacks on a network can be trusted, in eval mode and float32.
 
-    The network and torch's random generators are afterwards as they were.
+    The network and torch's random generators are restored afterwards.
 
     Args:
         model: any network on [0, 1] images, in the mode the caller would evaluate it in, on the device of `data`.
         data: the N evaluated images.
-        verdicts: attack -> (N,) bool on the CPU, whether an image is still classified right: "clean", "pgd" and
-            AutoAttack's cascade, each right after it and all before: "apgd-ce", "apgd-t", "fab-t", "square".
+        verdicts: attack -> (N,) bool on the CPU, whether an image is classified correctly: "clean", "pgd", and after
+            each attack of AutoAttack's cascade and those before it, "apgd-ce", "apgd-t", "fab-t" and "square".
         epsilon: radius of the Linf ball, in (0, 1) pixels.
         pgd_step_size: of the protocol's PGD, in pixels.
         pgd_steps: of the protocol's PGD.
@@ -53,10 +53,10 @@ def gradient_health(
         report: receives a line for each check that is suspect or fails.
 
     Returns:
-        Always the same checks in the same order.
+        The checks, always in the same order.
 
     Raises:
-        ValueError: if there are no images, or "clean" or "pgd" is missing or a verdict is not of N images.
+        ValueError: if there are no images, "clean" or "pgd" is missing, or verdicts are not for N images.
     """
     _check_verdicts(verdicts, len(data))
     probe = Probe(model, data, verdicts, epsilon, pgd_step_size, pgd_steps, seed, batch_size)
@@ -85,7 +85,7 @@ def gradient_health(
 
 
 def guarded(name: str, run: Callable[[], Check]) -> Check:
-    """Run a check; a network that raises has failed it, unless it only ran out of memory."""
+    """Run a check; a network that raises fails it, unless it ran out of memory."""
     try:
         return run()
     except Exception as error:
@@ -93,7 +93,7 @@ def guarded(name: str, run: Callable[[], Check]) -> Check:
             raise
         message = (str(error).strip().splitlines() or ["no message"])[0][:200].rstrip(".")
         advice = "make the network map any batch of images to finite logits, with and without gradients"
-        return Check(name, None, "fail", f"The network broke off with {type(error).__name__}: {message}; {advice}.")
+        return Check(name, None, "fail", f"The network failed with {type(error).__name__}: {message}; {advice}.")
 
 
 def _check_verdicts(verdicts: Mapping[str, Tensor], count: int) -> None:
@@ -104,4 +104,4 @@ def _check_verdicts(verdicts: Mapping[str, Tensor], count: int) -> None:
         raise ValueError(f"gradient health needs the verdicts {sorted(missing)}")
     wrong = {name: len(bits) for name, bits in verdicts.items() if len(bits) != count}
     if wrong:
-        raise ValueError(f"verdicts must be of {count} images, got {wrong}")
+        raise ValueError(f"verdicts must be for {count} images, got {wrong}")

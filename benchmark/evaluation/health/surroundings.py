@@ -17,11 +17,11 @@ AUTOCAST = ("cpu", "cuda")
 
 @contextmanager
 def plain_float32(device: torch.device, seed: int) -> Iterator[None]:
-    """Compute inside the block as the boards do; afterwards torch and all random generators are as they were.
+    """Compute inside the block as the boards do; then restore torch and all random generators.
 
-    Inside, float32 is neither rounded to TF32 nor cast by an autocast around the call, the default type is float32, the
-    default device the CPU, gradients can be computed even where the caller has switched them off, and random numbers
-    are those of `seed`.
+    Inside, float32 is neither rounded to TF32 nor cast by an outer autocast, the default type is float32, the default
+    device is the CPU, gradients can be computed even if the caller has switched them off, and random numbers are those
+    of `seed`.
     """
     default_type, python, numpy = torch.get_default_dtype(), random.getstate(), np.random.get_state()
     with ExitStack() as stack:
@@ -47,12 +47,12 @@ def plain_float32(device: torch.device, seed: int) -> Iterator[None]:
 
 @contextmanager
 def _exact_products() -> Iterator[None]:
-    """Forbid reduced precision inside float32 products, and restore what the caller allowed."""
+    """Forbid reduced precision in float32 products inside the block; then restore the caller's settings."""
     kinds = _precisions()
     newer = [kind.fp32_precision for kind in kinds]
     try:
         older: tuple[str, bool] | None = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    except RuntimeError:  # the caller has used the newer settings, of which the older ones cannot tell
+    except RuntimeError:  # the caller has used the newer settings, which the older ones cannot express
         older = None
     try:
         torch.set_float32_matmul_precision("highest")
@@ -69,7 +69,7 @@ def _exact_products() -> Iterator[None]:
 
 
 def _precisions() -> list[Any]:
-    """Return the parts of torch that have a precision of their own; none before torch 2.9."""
+    """Return the parts of torch that have their own precision setting; none before torch 2.9."""
     backends = torch.backends
     parts = [
         *(backends.cuda.matmul, getattr(backends.cudnn, "conv", None), getattr(backends.cudnn, "rnn", None)),

@@ -1,1 +1,1 @@
-"""Attacks for networks that were built to mislead the standard ones."""
+"""Attacks on networks that were built to mislead the standard attacks."""

@@ -1,4 +1,4 @@
-"""A network trained on digits, a plateau around a linear one, and the state of a network as a value to be compared."""
+"""A network trained on digits, a plateau around a linear one, and a network's state as a comparable value."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchmark.data.load import Images, load_training
 
 
 class Viewed(nn.Module):
-    """A convolution, a batch norm and a head behind `view`, which needs the usual layout; `fixed` images at once."""
+    """A convolution, a batch norm and a head behind `view`, which needs contiguous maps; `fixed` images at once."""
 
     def __init__(self, fixed: int = -1) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Linear(nn.Module):
         return torch.stack([mean, torch.zeros_like(mean)], 1)
 
     def at(self, *margins: float) -> Images:
-        """Return images of the first class that a ball breaks if and only if its radius is above their margin."""
+        """Return images of the first class that a ball can break if and only if its radius exceeds their margin."""
         shift = torch.tensor(margins)[:, None, None, None] * self.signs
         return Images(((0.5 + shift) * 255).round().to(torch.uint8), torch.zeros(len(margins), dtype=torch.int64))
 
@@ -51,12 +51,12 @@ class Plateau(Linear):
     def forward(self, images):
         logits = super().forward(images)
         ahead = logits[:, :, None] - logits[:, None, :]
-        others = torch.relu(0.5 - 100 * ahead).sum(2) - 0.5  # each is level with itself
+        others = torch.relu(0.5 - 100 * ahead).sum(2) - 0.5  # less each class's tie with itself
         return torch.relu(1 - others)
 
 
 def trained(network: nn.Module, *, steps: int = 60) -> nn.Module:
-    """Train a network on digits for a moment and leave traces of it: gradients, and a parameter that is frozen."""
+    """Train a network on digits briefly; it keeps its gradients, and one parameter is frozen."""
     data = load_training("digits", None).train
     images = data.images.float() / 255
     optimizer = torch.optim.Adam(network.parameters(), 1e-2)
@@ -78,13 +78,13 @@ def _viewed() -> nn.Module:
 
 @pytest.fixture
 def viewed() -> Viewed:
-    """Return a trained network of its own for each test."""
+    """Return a trained network, a new copy for each test."""
     return copy.deepcopy(_viewed())
 
 
 @pytest.fixture
 def linear() -> Linear:
-    """Return the linear network, whose margins are known."""
+    """Return the linear network, whose margins are exact."""
     return Linear().eval()
 
 
@@ -96,29 +96,33 @@ def plateau() -> Plateau:
 
 @pytest.fixture
 def train_briefly():
-    """Return the brief training, for networks of another kind."""
+    """Return the brief training, for other kinds of networks."""
     return trained
 
 
 @pytest.fixture
 def state_of():
-    """Return a function that describes all that a module holds, bit for bit, as a value to be compared."""
+    """Return a function that describes a module's whole state, bit for bit, as a comparable value."""
 
     def tensor(value: torch.Tensor | None) -> Any:
         if value is None:
             return None
-        facts = value.dtype, value.device, value.stride(), value.requires_grad, value.data_ptr(), id(value)
-        return (*facts, repr(value.detach().double().flatten().tolist()), tensor(value.grad) if value.is_leaf else None)
+        identity = value.dtype, value.device, value.stride(), value.requires_grad, value.data_ptr(), id(value)
+        return (
+            *identity,
+            repr(value.detach().double().flatten().tolist()),
+            tensor(value.grad) if value.is_leaf else None,
+        )
 
     def state(module: nn.Module) -> Any:
         return [
             (
-                getattr(each, "training", None),
-                {name: tensor(value) for name, value in each.named_parameters(recurse=False)},
-                {name: tensor(value) for name, value in each.named_buffers(recurse=False)},
-                {name: tensor(value) for name, value in vars(each).items() if isinstance(value, torch.Tensor)},
+                getattr(part, "training", None),
+                {name: tensor(value) for name, value in part.named_parameters(recurse=False)},
+                {name: tensor(value) for name, value in part.named_buffers(recurse=False)},
+                {name: tensor(value) for name, value in vars(part).items() if isinstance(value, torch.Tensor)},
             )
-            for each in module.modules()
+            for part in module.modules()
         ]
 
     return state

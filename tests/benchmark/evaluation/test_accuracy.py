@@ -1,4 +1,4 @@
-"""PGD verdicts: an image is robust only if every point the attack visited is classified right."""
+"""PGD verdicts: an image is robust only if every point that the attack visits is classified correctly."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SETTINGS = {"epsilon": 4 / 255, "step_size": 1 / 255, "steps": 4, "restarts": 1,
 
 @pytest.fixture
 def model(make_plan):
-    """Return a small random network in train mode, whose evaluation uses other statistics than a batch's."""
+    """Return a small random network in train mode, whose running statistics differ from those of a batch."""
     model = make_plan(width=1 / 4)(conv=plain_conv, norm=nn.BatchNorm2d)
     for _ in range(20):
         model(torch.rand(32, 3, 8, 8))
@@ -29,7 +29,7 @@ def model(make_plan):
 
 @pytest.fixture
 def data(model, make_images):
-    """Return images of which the network classifies most right, by changing every fifth label."""
+    """Return images that the network classifies correctly, except every fifth, whose label is changed."""
     images = make_images(40, model=model.eval())
     images.labels[::5] = (images.labels[::5] + 1) % 10
     model.train()
@@ -64,7 +64,7 @@ class Failing(nn.Module):
 
 
 def literal_verdicts(model, data, *, epsilon, step_size, steps, restarts, seed):
-    """Visit every point of every image, one image at a time, and ask that all of them are classified right."""
+    """Visit every point of every image, one image at a time, and check that all are classified correctly."""
     model.eval()
     robust = []
     starts = [
@@ -73,18 +73,18 @@ def literal_verdicts(model, data, *, epsilon, step_size, steps, restarts, seed):
     ]
     for row in range(len(data)):
         image, label = data.images[row : row + 1].float() / 255, data.labels[row : row + 1]
-        right = model(image).argmax(1).item() == label.item()
+        correct = model(image).argmax(1).item() == label.item()
         for restart in range(restarts):
             point = starts[restart][row : row + 1]
             for _ in range(steps):
                 point = point.detach().requires_grad_()
                 logits = model(point)
-                right = right and logits.argmax(1).item() == label.item()
+                correct = correct and logits.argmax(1).item() == label.item()
                 (gradient,) = torch.autograd.grad(F.cross_entropy(logits, label), point)
                 point = point + step_size * gradient.sign()
                 point = (image + (point - image).clamp(-epsilon, epsilon)).clamp(0, 1)
-            right = right and model(point).argmax(1).item() == label.item()
-        robust.append(right)
+            correct = correct and model(point).argmax(1).item() == label.item()
+        robust.append(correct)
     return torch.tensor(robust)
 
 
@@ -100,7 +100,7 @@ class Smooth(nn.Module):
 
 
 def literal_pgd_in_float64(model, data, starts, *, epsilon, step_size, steps):
-    """Walk from every start step by step (Madry et al. 2018); an image that fell in an earlier restart is left alone.
+    """Attack from every start step by step (Madry et al. 2018); images broken in an earlier restart are skipped.
 
     `model` is in float64; `starts` holds N points for each restart. Returns the verdicts, and every point visited:
     the images, then restart by restart, image by image, step by step.
@@ -135,7 +135,7 @@ def test_pixels_become_fractions_of_255():
     assert torch.equal(as_float_images(pixels), torch.tensor([0.0, 0.2, 1.0]))
 
 
-def test_clean_verdicts_say_which_images_are_classified_right(model, data):
+def test_clean_verdicts_are_true_for_images_classified_correctly(model, data):
     verdicts = clean_verdicts(model, data, batch_size=7)
 
     model.eval()
@@ -178,7 +178,7 @@ def test_verdicts_and_every_visited_point_equal_a_literal_attack_in_float64(make
     [(0.50, 0.51), (0.54, 0.55), (0.55, 0.57), (0.595, 0.6019), (0.60195, 0.61)],
     ids=["clean image", "random start", "first step", "on the way", "last point"],
 )
-def test_every_visited_point_counts_even_if_all_others_are_right(pocket):
+def test_every_visited_point_counts_even_if_all_others_are_correct(pocket):
     data = Images(torch.full((1, 1, 1, 1), 128, dtype=torch.uint8), torch.tensor([0]))
     settings = {"epsilon": 0.1, "step_size": 0.02, "steps": 4, "restarts": 1, "seed": 0, "batch_size": 1}
 
@@ -190,7 +190,7 @@ def test_every_visited_point_counts_even_if_all_others_are_right(pocket):
     assert elsewhere.tolist() == [True]
 
 
-def test_pgd_never_saves_an_image_that_is_classified_wrong(model, data):
+def test_a_misclassified_clean_image_is_never_robust(model, data):
     verdicts = pgd_verdicts(model, data, **SETTINGS)
 
     assert not bool((verdicts & ~clean_verdicts(model, data, batch_size=10)).any())
@@ -218,7 +218,7 @@ def test_every_restart_begins_at_another_point(model, data):
     assert int(ten.sum()) < int(one.sum())
 
 
-def test_random_starts_belong_to_the_seed(model, data):
+def test_random_starts_depend_on_the_seed(model, data):
     noise_only = SETTINGS | {"steps": 1, "step_size": 1e-9, "epsilon": 16 / 255}
 
     first, again, other = (pgd_verdicts(model, data, **(noise_only | {"seed": seed})) for seed in (1, 1, 2))
@@ -236,7 +236,7 @@ def test_a_network_that_is_always_wrong_has_no_robust_image():
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_mode_gradients_and_random_stream_are_as_before(model, data, training):
+def test_mode_gradients_and_random_stream_are_restored(model, data, training):
     model.train(training)
     model.fc.weight.requires_grad_(False)
     state = {name: value.clone() for name, value in model.state_dict().items()}
@@ -261,7 +261,7 @@ def test_the_mode_is_restored_when_the_network_fails(data):
     assert model.training
 
 
-def test_images_left_out_are_not_attacked_and_the_others_start_where_they_always_do(model, data):
+def test_excluded_images_are_not_attacked_and_the_others_keep_their_starts(model, data):
     among = torch.arange(40) % 3 == 0
 
     chosen = pgd_verdicts(model, data, **SETTINGS, among=among)

@@ -1,4 +1,4 @@
-"""The adapter gives the verdicts of one plain call of the package and leaves no trace in the process."""
+"""The adapter returns the verdicts of one plain call of the package and leaves no trace in the process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPSILON, SEED, BATCH_SIZE = 4 / 255, 7, 5
 
 
 class CheapAutoAttack(pyautoattack.AutoAttack):
-    """AutoAttack standard with few iterations; the last one made is kept, and notes each attack and its batch size."""
+    """AutoAttack standard with few iterations; keeps its last instance, and records each attack and its batch size."""
 
     last: CheapAutoAttack
 
@@ -33,10 +33,10 @@ class CheapAutoAttack(pyautoattack.AutoAttack):
         self.square.n_queries = 40
         self.calls: list[tuple[str, int]] = []
         for name, attack in zip(CASCADE, (self.apgd, self.apgd_targeted, self.fab, self.square), strict=True):
-            attack.perturb = partial(self.noted, name, attack.perturb)
+            attack.perturb = partial(self.recorded, name, attack.perturb)
         type(self).last = self
 
-    def noted(self, name, perturb, images, labels):
+    def recorded(self, name, perturb, images, labels):
         self.calls.append((name, len(images)))
         return perturb(images, labels)
 
@@ -61,7 +61,7 @@ def cheap(monkeypatch):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return a call of the adapter with small settings; `lines` collects what it reports."""
+    """Return a function that runs the adapter with small settings; `lines` collects its report."""
     monkeypatch.setattr(logging.getLogger("auto-attack"), "propagate", True)
 
     def call(model, data, *, num_classes=10, lines=None, **changes):
@@ -83,7 +83,7 @@ def model():
 
 @pytest.fixture
 def data(model, make_images):
-    """Return images of which the network classifies all but two right."""
+    """Return images of which the network misclassifies two."""
     images = make_images(18, model=model.eval())
     images.labels[[3, 11]] = (images.labels[[3, 11]] + 1) % 10
     model.train()
@@ -106,7 +106,7 @@ def test_verdicts_and_images_equal_one_plain_call_image_by_image(cheap, run, mod
     assert 2 <= int(result.verdicts.sum()) <= 14  # otherwise the comparison would prove little
 
 
-def test_the_cascade_only_lowers_and_starts_from_the_images_classified_right(cheap, run, model, data):
+def test_the_cascade_only_lowers_and_starts_from_the_correct_images(cheap, run, model, data):
     result = run(model, data)
 
     stages = [result.robust[attack] for attack in ("apgd-ce", "apgd-t", "fab-t", "square")]
@@ -119,19 +119,20 @@ def test_the_cascade_only_lowers_and_starts_from_the_images_classified_right(che
 def test_a_single_image_is_attacked_like_any_other(cheap, run, model, data):
     together = run(model, data, batch_size=1)
 
-    rows = [3, int(together.verdicts.nonzero()[0])]  # one classified wrong, one that survives
+    rows = [3, int(together.verdicts.nonzero()[0])]  # one misclassified, one that survives
     alone = [run(model, Images(data.images[row : row + 1], data.labels[row : row + 1])) for row in rows]
 
     assert [result.verdicts.tolist() for result in alone] == [[False], [True]]
 
 
-def test_the_standard_attack_is_asked_for_with_the_given_radius_seed_and_batch_size(cheap, run, model, data):
+def test_radius_seed_and_batch_size_reach_the_standard_attack(cheap, run, model, data):
     result = run(model, data)
 
     adversary = CheapAutoAttack.last
     assert (adversary.version, adversary.norm, adversary.epsilon, adversary.seed) == ("standard", "Linf", EPSILON, SEED)
     assert (adversary.apgd_targeted.n_target_classes, adversary.fab.n_target_classes) == (9, 9)
-    for attack, before in zip(CASCADE, [16, *(int(left.sum()) for left in result.robust.values())], strict=False):
+    counts = [16, *(int(robust.sum()) for robust in result.robust.values())]
+    for attack, before in zip(CASCADE, counts, strict=False):
         sizes = [size for name, size in adversary.calls if name == attack]
         assert sum(sizes) == before and set(sizes[:-1]) <= {BATCH_SIZE} and 0 < sizes[-1] <= BATCH_SIZE
 
@@ -155,7 +156,7 @@ def test_with_few_classes_the_targeted_attacks_aim_at_all_others(cheap, run, mak
     assert not [line for line in lines if "target classes" in line]
 
 
-def test_a_network_with_fewer_logits_than_classes_is_warned_of(cheap, run, make_images):
+def test_a_network_with_fewer_logits_than_classes_causes_a_warning(cheap, run, make_images):
     model = SmallNet(8).eval()
     data, lines = make_images(8, model=model), []
 
@@ -175,7 +176,7 @@ def test_the_same_seed_gives_the_same_verdicts_whatever_the_random_stream(cheap,
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_random_stream_mode_gradients_and_state_are_as_before(cheap, run, model, data, training):
+def test_random_stream_mode_gradients_and_state_are_restored(cheap, run, model, data, training):
     model.train(training)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     stream = torch.get_rng_state()
@@ -199,7 +200,7 @@ def test_the_network_is_attacked_in_eval_mode(cheap, run, model, data):
 
 def test_progress_and_warnings_are_reported_and_no_handler_is_left(cheap, run, make_images, capsys):
     class Softmax(SmallNet):
-        """Returns probabilities, which the package warns of."""
+        """Returns probabilities, which the package warns about."""
 
         def forward(self, images):
             return super().forward(images).softmax(1)
@@ -235,7 +236,7 @@ def test_the_process_is_restored_when_the_network_fails(cheap, run, model, data)
     assert model.training and all(value.requires_grad for value in model.parameters())
 
 
-def test_images_that_are_all_wrong_need_no_attack(cheap, run, model, data):
+def test_images_that_are_all_misclassified_need_no_attack(cheap, run, model, data):
     wrong = Images(data.images, (model.eval()(data.images.float() / 255).argmax(1) + 1) % 10)
 
     result = run(model, wrong)
@@ -246,7 +247,7 @@ def test_images_that_are_all_wrong_need_no_attack(cheap, run, model, data):
 
 def test_each_kind_of_warning_is_reported_once(cheap, run):
     class Blind(SmallNet):
-        """Sees every image alike, so that no gradient leads anywhere."""
+        """Maps all images to the same logits, so that every gradient is zero."""
 
         def forward(self, images):
             return super().forward(images.clamp(0.5, 0.5))
@@ -261,7 +262,7 @@ def test_each_kind_of_warning_is_reported_once(cheap, run):
     assert sum("there are 5 points with zero gradient" in line for line in lines) == 1
 
 
-def test_a_dynamic_network_is_warned_of_and_does_not_accuse_the_next(cheap, run, model, data):
+def test_a_dynamic_network_causes_a_warning_and_does_not_incriminate_the_next(cheap, run, model, data):
     class Dynamic(SmallNet):
         """Calls a function of the name that the package looks for."""
 
@@ -280,20 +281,22 @@ def test_a_dynamic_network_is_warned_of_and_does_not_accuse_the_next(cheap, run,
     assert reported == [True, False]
 
 
-def test_what_square_alone_finds_is_warned_of(cheap, run, model, data, monkeypatch):
+def test_images_that_only_square_breaks_cause_a_warning(cheap, run, model, data, monkeypatch):
     class OnlySquare(CheapAutoAttack):
-        """Its attacks with gradients find nothing."""
+        """Its gradient attacks break nothing."""
 
-        def noted(self, name, perturb, images, labels):
-            return super().noted(name, perturb if name == "square" else lambda images, labels: images, images, labels)
+        def recorded(self, name, perturb, images, labels):
+            if name != "square":
+                return images
+            return super().recorded(name, perturb, images, labels)
 
     monkeypatch.setattr(pyautoattack, "AutoAttack", OnlySquare)
     lines: list[str] = []
 
     result = run(model, data, lines=lines)
 
-    left = [int(robust.sum()) for robust in result.robust.values()]
-    assert left[0] == left[2] > left[3]
+    counts = [int(robust.sum()) for robust in result.robust.values()]
+    assert counts[0] == counts[2] > counts[3]
     assert any("Square Attack has decreased the robust accuracy" in line for line in lines)
 
 
@@ -302,11 +305,11 @@ def test_lines_within_a_batch_change_nothing(cheap, run, model, data, monkeypatc
     monkeypatch.setattr("benchmark.evaluation.progress.LINE_SECONDS", 0.0)
     lines: list[str] = []
 
-    told = run(model, data, lines=lines)
+    reporting = run(model, data, lines=lines)
 
     assert sum(" pass " in line for line in lines) > 100
-    assert torch.equal(told.adversarial, silent.adversarial)
-    assert all(torch.equal(told.robust[attack], silent.robust[attack]) for attack in CASCADE)
+    assert torch.equal(reporting.adversarial, silent.adversarial)
+    assert all(torch.equal(reporting.robust[attack], silent.robust[attack]) for attack in CASCADE)
 
 
 class Watchful(nn.Module):
@@ -327,9 +330,9 @@ class Watchful(nn.Module):
 )
 def test_an_attack_that_leaves_the_ball_is_refused(monkeypatch, run, value, message):
     class Cheating(CheapAutoAttack):
-        """Returns images that are no valid answer."""
+        """Returns invalid images."""
 
-        def noted(self, name, perturb, images, labels):
+        def recorded(self, name, perturb, images, labels):
             return torch.full_like(images, value)
 
     monkeypatch.setattr(pyautoattack, "AutoAttack", Cheating)

@@ -1,6 +1,6 @@
-"""The attack as it is, with all its iterations: equal to a plain call, and killed again and again on the way.
+"""The whole attack with all its iterations: equal to a plain call, also if it is killed again and again.
 
-Run as a script, this file is the warm parent of the sessions that are killed: `fork` them and torch is imported once.
+Run as a script, this file is the parent of the sessions that are killed: it forks them, so torch is imported only once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ KILLS, KILLED_EPSILON = 20, 0.006
 
 
 class Rugged(nn.Module):
-    """Steep and partly flat, with large logits, so that each kind of attack finds something the one before missed."""
+    """Steep and partly flat, with large logits, so that each attack breaks images that the one before missed."""
 
     def __init__(self, classes):
         super().__init__()
@@ -42,7 +42,7 @@ class Rugged(nn.Module):
 
 
 def make_case(classes, count):
-    """Return the network and its images, all but the second classified right; the same in every process."""
+    """Return a network and images, of which it misclassifies the second; the same in every process."""
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         torch.manual_seed(0)
         model = Rugged(classes).eval()
@@ -70,10 +70,10 @@ def test_verdicts_and_images_equal_one_plain_call_of_the_whole_attack():
     result = autoattack(model, data, num_classes=10, seed=SEED, report=lambda line: None, **settings)
 
     adversarial, robust = plain_call(model, data, **settings)
-    left = [int(result.robust[attack].sum()) for attack in CASCADE]
+    counts = [int(result.robust[attack].sum()) for attack in CASCADE]
     assert torch.equal(result.adversarial, adversarial)
     assert torch.equal(result.verdicts, robust)
-    assert 11 > left[0] > left[1] > 4 and left[3] >= 1  # otherwise the comparison would prove little
+    assert 11 > counts[0] > counts[1] > 4 and counts[3] >= 1  # otherwise the comparison would prove little
 
 
 def one_session(journal, report=lambda line: None, before_pass=lambda images: None):
@@ -83,11 +83,11 @@ def one_session(journal, report=lambda line: None, before_pass=lambda images: No
 
 
 def killer(passes):
-    """Return what kills this process before a pass of an attack, after so many of them."""
-    left = iter(range(passes))
+    """Return a function that kills this process when it is called after `passes` passes of an attack."""
+    remaining = iter(range(passes))
 
     def before_pass(images):
-        if next(left, None) is None:
+        if next(remaining, None) is None:
             os.kill(os.getpid(), signal.SIGKILL)
 
     return before_pass
@@ -95,7 +95,7 @@ def killer(passes):
 
 @contextmanager
 def warm_parent():
-    """Yield a function that runs a session in a fork and kills it after so many passes, unless it ended before."""
+    """Yield a function that runs a session in a fork and kills it after some passes, unless it ends before."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, __file__]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as parent:
@@ -110,7 +110,7 @@ def warm_parent():
 
 
 def serve():
-    """Fork a session for each line of the input, "passes folder", and say whether it was killed."""
+    """Fork a session for each line of the input, "passes folder", and print whether it was killed."""
     torch.set_num_threads(1)
     for line in sys.stdin:
         passes, folder = line.rstrip("\n").split(" ", 1)
@@ -131,7 +131,7 @@ def batches_in(journal):
 
 
 @pytest.mark.slow
-def test_a_session_killed_at_twenty_moments_comes_to_the_verdicts_and_images_of_a_plain_call(tmp_path):
+def test_a_session_killed_twenty_times_ends_with_the_verdicts_and_images_of_a_plain_call(tmp_path):
     model, data = make_case(classes=4, count=6)
     passes: list[int] = []
     model.register_forward_pre_hook(lambda _, inputs: passes.append(len(inputs[0])))
@@ -143,7 +143,7 @@ def test_a_session_killed_at_twenty_moments_comes_to_the_verdicts_and_images_of_
     def check_finished(journal):
         lines: list[str] = []
         result = one_session(journal, lines.append)
-        assert not any("still robust" in line or "damaged" in line for line in lines)  # all was in the journal
+        assert not any("still robust" in line or "damaged" in line for line in lines)  # everything was in the journal
         assert torch.equal(result.adversarial, adversarial)
         assert torch.equal(result.verdicts, robust)
 
@@ -152,7 +152,7 @@ def test_a_session_killed_at_twenty_moments_comes_to_the_verdicts_and_images_of_
             before = batches_in(rounds[-1])
             outcome = session(rounds[-1], moments[kills])
             after = batches_in(rounds[-1])
-            assert before.items() <= after.items()  # what is finished is neither lost nor written again
+            assert before.items() <= after.items()  # finished batches are neither lost nor rewritten
             if outcome == "killed":
                 kills += 1
                 seen.add(len(after))

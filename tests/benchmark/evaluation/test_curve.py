@@ -1,4 +1,4 @@
-"""A security curve starts at clean accuracy, never rises, and has the area worked out by hand."""
+"""A security curve starts at clean accuracy, never rises, and has the area computed by hand."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def model(make_plan):
 
 @pytest.fixture
 def data(model, make_images):
-    """Return images of which the network classifies four fifths right."""
+    """Return images of which the network classifies four fifths correctly."""
     images = make_images(40, model=model)
     images.labels[::5] = (images.labels[::5] + 1) % 10
     return images
@@ -45,7 +45,7 @@ class Constant(nn.Module):
 
 
 class Ring(nn.Module):
-    """Is wrong only where the first pixel lies a little above its original 128: large steps jump over it."""
+    """Misclassifies only if the first pixel is slightly above its original 128: large steps jump over that range."""
 
     def forward(self, images):
         pixel = images[:, 0, 0, 0] - 128 / 255
@@ -65,20 +65,20 @@ def test_radius_zero_is_clean_accuracy_and_the_curve_only_falls(model, data):
     assert len(lines) == len(points) and lines[0] == "curve      epsilon 0.0000 80.00"
 
 
-def test_memory_that_runs_out_is_told_once_and_changes_no_point(model, data):
+def test_running_out_of_memory_is_reported_once_and_changes_no_point(model, data):
     class Cramped(nn.Module):
         def forward(self, images):
             if len(images) > 5:
                 raise torch.OutOfMemoryError
             return model(images)
 
-    lines, full = [], "evaluate   out of memory with 10 images at once; went on with 5"
+    lines, note = [], "evaluate   out of memory with 10 images at once; went on with 5"
 
     assert curve(Cramped(), data, report=lines.append) == curve(model, data)
-    assert [line for line in lines if "memory" in line] == [full]
+    assert [line for line in lines if "memory" in line] == [note]
 
 
-def test_a_point_counts_the_images_that_no_attack_up_to_its_radius_broke(model, data):
+def test_a_point_counts_images_that_survive_all_attacks_up_to_its_radius(model, data):
     robust, expected = torch.ones(40, dtype=torch.bool), []
     for epsilon in EPSILONS[1:]:
         attack = {"epsilon": epsilon, "step_size": epsilon / 4, "restarts": 1}
@@ -108,7 +108,7 @@ def test_a_network_that_no_attack_changes_has_its_accuracy_as_area(make_images):
     assert area_under(points) == pytest.approx(share)
 
 
-def test_the_area_is_that_worked_out_by_hand():
+def test_the_area_equals_one_computed_by_hand():
     points = [CurvePoint(0.0, 0.8), CurvePoint(0.1, 0.4), CurvePoint(0.3, 0.2), CurvePoint(0.4, 0.0)]
 
     assert area_under(points) == pytest.approx((0.1 * 0.6 + 0.2 * 0.3 + 0.1 * 0.1) / 0.4)

@@ -1,4 +1,4 @@
-"""Networks of others are measured as they are and come back as they were, whatever they are made of."""
+"""Networks of any kind are measured as they are and are unchanged afterwards."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Squeezed(Around):
 
 
 class Listed(nn.Module):
-    """Keeps its parts in a list, where `modules()` does not find them."""
+    """Keeps its parts in a list, where `modules()` does not see them."""
 
     def __init__(self, *parts):
         super().__init__()
@@ -149,11 +149,11 @@ TRAINED = {
     "spectral norm": lambda: mlp(layer=parametrizations.spectral_norm),
     "former spectral norm": lambda: mlp(layer=torch.nn.utils.spectral_norm),
 }
-ROUNDING = {"half inside", "autocast inside"}  # their true derivative is a staircase, and health says so
+ROUNDING = {"half inside", "autocast inside"}  # their logits are staircases, which gradient health reports
 
 
 def clean_by_a_plain_loop(called, data):
-    """Classify image by image, or as many at once as the network is made for."""
+    """Classify image by image, or with the batch size that the network is made for."""
     called = called.module() if isinstance(called, torch.export.ExportedProgram) else called
     images = data.test.images.float() / 255
     for count in (1, 2, 7):
@@ -168,42 +168,42 @@ def clean_by_a_plain_loop(called, data):
 
 
 @pytest.mark.parametrize("kind", [*OF_VIEWED, *TRAINED])
-@pytest.mark.filterwarnings("ignore")  # of torch's makers of other kinds of networks, some of which it calls old
+@pytest.mark.filterwarnings("ignore")  # from torch, which deprecates some of these kinds of networks
 def test_a_network_of_any_kind_has_the_verdicts_of_a_plain_loop_and_is_unchanged(kind, viewed, train_briefly, state_of):
     data = load_test("digits", None, limit=COUNT)
-    given = viewed if kind in OF_VIEWED else train_briefly(TRAINED[kind](), steps=120 if kind == "ViT" else 60)
-    called = OF_VIEWED[kind](given) if kind in OF_VIEWED else given
+    network = viewed if kind in OF_VIEWED else train_briefly(TRAINED[kind](), steps=120 if kind == "ViT" else 60)
+    called = OF_VIEWED[kind](network) if kind in OF_VIEWED else network
     expected = clean_by_a_plain_loop(called, data)
-    module = called if isinstance(called, nn.Module) else given
+    module = called if isinstance(called, nn.Module) else network
     before = state_of(module)
 
-    found = evaluate(called, "digits", PROTOCOL)
+    evaluation = evaluate(called, "digits", PROTOCOL)
 
-    assert found.right("clean").tolist() == expected
+    assert evaluation.right("clean").tolist() == expected
     assert sum(expected) >= COUNT // 2  # a network that answers anything at all would prove little
     assert state_of(module) == before
-    assert found.pgd.accuracy < found.clean_accuracy  # attacks get their gradients
-    failed = {check.name for check in found.health if check.verdict == "fail"}
-    assert failed <= ({"true_gradients"} if kind in ROUNDING else set()), found.health
+    assert evaluation.pgd.accuracy < evaluation.clean_accuracy  # attacks get their gradients
+    failed = {check.name for check in evaluation.health if check.verdict == "fail"}
+    assert failed <= ({"true_gradients"} if kind in ROUNDING else set()), evaluation.health
 
 
 @pytest.mark.parametrize(
     ("kind", "sentence"),
     [
-        ("fixed batch of one", "the network takes exactly 1 image at once; batches went through it in such parts"),
-        ("fixed batch of seven", "the network takes exactly 7 images at once; batches went through it in such parts"),
+        ("fixed batch of one", "the network takes exactly 1 image at once, so batches were split or padded"),
+        ("fixed batch of seven", "the network takes exactly 7 images at once, so batches were split or padded"),
         (
             "exported module for few images",
-            "the network takes at most 4 images at once; batches went through it in such parts",
+            "the network takes at most 4 images at once, so batches were split or padded",
         ),
     ],
 )
-def test_the_result_says_that_images_went_through_in_parts(kind, sentence, viewed):
+def test_the_result_notes_that_batches_were_split(kind, sentence, viewed):
     lines = []
 
-    found = evaluate(OF_VIEWED[kind](viewed), "digits", PROTOCOL, report=lines.append)
+    evaluation = evaluate(OF_VIEWED[kind](viewed), "digits", PROTOCOL, report=lines.append)
 
-    assert found.notes == [sentence]
+    assert evaluation.notes == [sentence]
     assert f"evaluate   note: {sentence}" in lines
 
 
@@ -212,10 +212,10 @@ def test_a_network_of_one_other_type_throughout_is_measured_in_float32_and_keeps
     network = viewed.to(kind)
     before = state_of(network)
 
-    found = evaluate(network, "digits", PROTOCOL)
+    evaluation = evaluate(network, "digits", PROTOCOL)
 
-    assert found.notes == [f"the network, given in {str(kind)[6:]}, was measured in float32 as on the boards"]
-    assert found.health_verdict == "pass"
+    assert evaluation.notes == [f"the network has type {str(kind)[6:]} and was measured in float32, as on the boards"]
+    assert evaluation.health_verdict == "pass"
     assert state_of(network) == before
 
 
@@ -223,26 +223,26 @@ def test_a_network_of_one_other_type_throughout_is_measured_in_float32_and_keeps
 def test_a_frozen_network_that_takes_another_type_gets_it(viewed):
     frozen = torch.jit.freeze(torch.jit.script(viewed.double()))
 
-    found = evaluate(frozen, "digits", PROTOCOL)
+    evaluation = evaluate(frozen, "digits", PROTOCOL)
 
-    assert found.notes == ["the network takes images in float64 only, and was measured so"]
-    assert found.health_verdict == "pass"
+    assert evaluation.notes == ["the network was measured on float64 images, the only ones that it takes"]
+    assert evaluation.health_verdict == "pass"
 
 
-def test_modules_that_a_function_names_are_put_into_eval_mode_and_come_back(viewed, state_of):
+def test_modules_that_a_function_names_are_put_into_eval_mode_and_restored(viewed, state_of):
     viewed.train()
     images = load_test("digits", None, limit=COUNT)
     before = state_of(viewed)
 
-    found = evaluate(lambda images: viewed(images), "digits", PROTOCOL)
+    evaluation = evaluate(lambda images: viewed(images), "digits", PROTOCOL)
 
-    assert state_of(viewed) == before  # batch norms in train mode would have moved
-    assert found.right("clean").tolist() == clean_by_a_plain_loop(viewed.eval(), images)
-    assert [check.name for check in found.health if check.verdict == "fail"] == ["eval_mode"]
+    assert state_of(viewed) == before  # batch norms in train mode would have updated their statistics
+    assert evaluation.right("clean").tolist() == clean_by_a_plain_loop(viewed.eval(), images)
+    assert [check.name for check in evaluation.health if check.verdict == "fail"] == ["eval_mode"]
 
 
 class Interrupted(Around):
-    """Changes what it can and breaks off in the middle of an attack."""
+    """Changes its own state and fails in the middle of an attack."""
 
     def __init__(self, part, error):
         super().__init__(part)
@@ -262,7 +262,7 @@ class Interrupted(Around):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("lost"), None])
-def test_a_network_that_changes_itself_comes_back_as_it_was_also_after_an_error(error, viewed, state_of):
+def test_a_network_that_changes_itself_is_restored_also_after_an_error(error, viewed, state_of):
     viewed.head.weight.data = viewed.head.weight.data.t().contiguous().t()  # a layout of its own
     network = Interrupted(viewed, error).eval()
     network.conv = viewed.conv  # a second name for the same part
@@ -273,9 +273,9 @@ def test_a_network_that_changes_itself_comes_back_as_it_was_also_after_an_error(
         evaluate(network, "digits", PROTOCOL)
         network.calls = 0
     else:
-        with pytest.raises((KeyboardInterrupt, UserError)) as broken_off:
+        with pytest.raises((KeyboardInterrupt, UserError)) as failure:
             evaluate(network, "digits", PROTOCOL)
-        assert error in (broken_off.value, broken_off.value.__cause__)
+        assert error in (failure.value, failure.value.__cause__)
 
     assert state_of(network) == before
     assert network.calls == 0
@@ -292,7 +292,7 @@ def test_a_network_of_this_project_keeps_its_layout_too(make_plan, state_of):
     assert state_of(network) == before
 
 
-def test_tensors_of_unusual_kinds_are_no_hindrance(viewed, state_of):
+def test_tensors_of_unusual_kinds_are_accepted(viewed, state_of):
     viewed.register_buffer("shared", torch.full((1,), torch.nan).expand(4))
     viewed.register_buffer("small", torch.ones(3).to(torch.float8_e4m3fn))
     viewed.register_buffer("empty", None)
@@ -323,29 +323,29 @@ def test_logits_that_are_not_finite_off_the_data_end_in_one_sentence(rows, viewe
         evaluate(OffTheData(viewed, rows).eval(), "digits", PROTOCOL)
 
 
-class NoWayBack(torch.autograd.Function):
+class NoBackward(torch.autograd.Function):
     @staticmethod
     def forward(ctx, images):
         return images.clone()
 
     @staticmethod
     def backward(ctx, gradient):
-        raise RuntimeError("no derivative is known")
+        raise RuntimeError("there is no derivative")
 
 
-def test_a_network_without_a_way_back_is_refused_before_any_attack(viewed):
-    with pytest.raises(UserError, match="but not back to its images, which attacks need: no derivative is"):
-        evaluate(lambda images: viewed(NoWayBack.apply(images)), "digits", PROTOCOL)
+def test_a_network_without_a_backward_pass_is_refused_before_any_attack(viewed):
+    with pytest.raises(UserError, match="has no backward pass to its images, which attacks need: there is no"):
+        evaluate(lambda images: viewed(NoBackward.apply(images)), "digits", PROTOCOL)
 
 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (lambda net: lambda images: net(images.detach()), "no gradient leads from the network's logits to its images"),
-        (lambda net: nn.Sequential(net, nn.Softmax(1)).eval(), "the network returns probabilities, on which attacks"),
+        (lambda net: lambda images: net(images.detach()), "the network's logits have no gradient with respect to its"),
+        (lambda net: nn.Sequential(net, nn.Softmax(1)).eval(), "the network returns probabilities, which weaken"),
     ],
     ids=["detached", "probabilities"],
 )
-def test_what_speaks_against_the_numbers_stands_beside_them(change, sentence, viewed):
+def test_doubts_about_the_numbers_are_noted(change, sentence, viewed):
     (note,) = evaluate(change(viewed), "digits", "digits-linf-250_255-pgd2x1-aa-standard-4").notes
     assert note.startswith(sentence)

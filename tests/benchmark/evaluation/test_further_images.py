@@ -1,4 +1,4 @@
-"""PGD on more images than the protocol's: what may be asked for, what is measured, and what a run leaves behind."""
+"""PGD on more images than the protocol's: accepted settings, measured verdicts, and the files of a run."""
 
 from __future__ import annotations
 
@@ -59,12 +59,12 @@ def model(make_plan):
 
 
 def evaluation_of(model, data, *, steps=4, restarts=2):
-    """Return an evaluation whose AutoAttack leaves what PGD leaves."""
+    """Return an evaluation in which AutoAttack breaks the same images as PGD."""
     settings = {"epsilon": EPSILON, "step_size": STEP, "steps": steps, "restarts": restarts, "seed": PGD_SEED}
     clean = clean_verdicts(model, data, batch_size=8)
     pgd = pgd_verdicts(model, data, **settings, batch_size=8)
     share = {"clean": float(clean.sum()) / len(data), "pgd": float(pgd.sum()) / len(data)}
-    told = dict.fromkeys(("pgd", *CASCADE), pack_verdicts(pgd.numpy())) | {"clean": pack_verdicts(clean.numpy())}
+    verdicts = dict.fromkeys(("pgd", *CASCADE), pack_verdicts(pgd.numpy())) | {"clean": pack_verdicts(clean.numpy())}
     return EvaluationPart(
         n_images=len(data),
         epsilon="8/255",
@@ -77,7 +77,7 @@ def evaluation_of(model, data, *, steps=4, restarts=2):
             "attacks": dict.fromkeys(CASCADE, share["pgd"]),
         },
         best_known_accuracy=share["pgd"],
-        verdicts=told,
+        verdicts=verdicts,
         health=[{"name": name, "value": 0.0, "verdict": "pass", "reason": "None."} for name in CHECKS],
     )
 
@@ -87,33 +87,33 @@ def test_wide_verdicts_are_those_of_one_pgd_over_all_images(model, make_images):
     data.labels[::5] = (data.labels[::5] + 1) % 10
     narrow, whole = evaluation_of(model, data.first(12)), evaluation_of(model, data)
 
-    found = widen(model, narrow, data, device="cpu", batch_size=7)
+    evaluation = widen(model, narrow, data, device="cpu", batch_size=7)
 
-    wide = found.wide
+    wide = evaluation.wide
     assert (wide.n_images, wide.test_sha256) == (40, data.sha256())
     for name in ("clean", "pgd"):
         assert wide.right(name).tolist() == whole.right(name).tolist()
         assert 0 < wide.right(name)[12:].sum() < 28, "images of both kinds"
         assert wide.right(name)[:12].tolist() == narrow.right(name).tolist()
     assert 0 < wide.pgd_accuracy < wide.clean_accuracy == whole.clean_accuracy < 1
-    assert found.model_copy(update={"wide": None}) == narrow
+    assert evaluation.model_copy(update={"wide": None}) == narrow
 
 
 def test_only_further_images_are_attacked(model, make_images, monkeypatch):
-    data, asked = make_images(20, model=model), []
+    data, masks = make_images(20, model=model), []
     narrow = evaluation_of(model, data.first(12))
     monkeypatch.setattr(
-        wide_module, "pgd_verdicts", lambda *given, among, **more: asked.append(among) or torch.zeros(20).bool()
+        wide_module, "pgd_verdicts", lambda *arguments, among, **settings: masks.append(among) or torch.zeros(20).bool()
     )
 
     widen(model, narrow, data, device="cpu", batch_size=7)
 
-    assert [among.tolist() for among in asked] == [[False] * 12 + [True] * 8]
+    assert [among.tolist() for among in masks] == [[False] * 12 + [True] * 8]
 
 
-def test_progress_tells_how_far_it_is_and_how_long_it_takes(model, make_images, monkeypatch):
+def test_progress_reports_the_share_done_and_the_time_left(model, make_images, monkeypatch):
     clock = itertools.count(step=30)  # seconds, at the start and at every step of the attack
-    monkeypatch.setattr(wide_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("benchmark.runtime.progress.perf_counter", lambda: next(clock))
     data, lines = make_images(20, model=model), []
 
     widen(
@@ -159,7 +159,7 @@ def test_the_hash_of_a_whole_part_is_that_of_its_images():
     assert data.first(5).index.tolist() == data.index[:5].tolist() and len(data.first(5).test) == 5
 
 
-def test_a_setting_that_is_not_there_stands_in_no_config_and_changes_no_hash(make_experiment):
+def test_a_missing_setting_is_absent_from_the_config_and_changes_no_hash(make_experiment):
     plain, wide = make_experiment(), make_experiment(evaluation={"images": 100, "pgd": {"images": 2000}})
 
     assert "images" not in plain.model_dump(mode="json")["evaluation"]["pgd"]
@@ -179,20 +179,20 @@ def test_pgd_has_further_images_only_beyond_the_protocols(make_experiment, image
 
 
 @pytest.mark.parametrize(("images", "wide"), [(8, 361), (None, 359), (None, 361), (1000, 2000)])
-def test_more_images_than_there_are_or_fewer_than_the_protocols_are_a_mistake(make_experiment, images, wide):
+def test_more_images_than_exist_or_fewer_than_the_protocols_are_refused(make_experiment, images, wide):
     experiment = make_experiment(evaluation={"images": images, "pgd": {"images": wide}})
 
     with pytest.raises(UserError, match=f"pgd.images is {wide}, .* the test part 360; give a number from"):
         experiment.evaluation.wide_images(360)
 
 
-def test_fewer_images_than_the_protocols_are_told_in_a_sentence(suite):
+def test_fewer_images_than_the_protocols_are_refused_in_one_sentence(suite):
     with pytest.raises(UserError, match=r"pgd.images is 5, fewer than the protocol's 8 images; give more, or none"):
         load_suite(suite, ["evaluation.pgd.images=5"])
 
 
 @pytest.mark.parametrize("command", ["run", "plan"])
-def test_more_images_than_the_test_part_has_are_told_before_anything_runs(suite, tmp_path, command):
+def test_more_images_than_the_test_part_has_are_refused_before_anything_runs(suite, tmp_path, command):
     out = tmp_path / "out"
     result = CliRunner().invoke(app, [command, str(suite), "--out", str(out), "--set", "evaluation.pgd.images=2000"])
 
@@ -210,7 +210,7 @@ def test_smoke_keeps_the_further_images_few_and_adds_none(make_experiment):
     assert apply_preset(make_experiment(), "smoke").evaluation.pgd.images is None
 
 
-def test_a_record_without_further_images_does_not_serve_who_asks_for_them(make_experiment, tmp_path):
+def test_a_record_without_further_images_does_not_count_for_a_run_with_them(make_experiment, tmp_path):
     plain, as_many, wide, wider = (
         make_experiment(evaluation={"images": 8, "pgd": {"images": number}}) for number in (None, 8, 16, 20)
     )

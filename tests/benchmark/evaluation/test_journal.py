@@ -1,4 +1,4 @@
-"""The journal of finished batches: an attack that was stopped anywhere goes on to the same verdicts and images."""
+"""The journal of finished batches: an attack stopped anywhere resumes and ends with the same verdicts and images."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ SETTINGS = {"num_classes": 10, "epsilon": 1.5 / 255, "seed": 7, "batch_size": 3}
 
 
 class Stopped(Exception):
-    """Stands for whatever ends a session early."""
+    """Ends a session early."""
 
 
 class Cheap(pyautoattack.AutoAttack):
-    """AutoAttack standard with few iterations; notes the batches run and can stop before one of them."""
+    """AutoAttack standard with few iterations; records the batches that run and can stop before one of them."""
 
     calls: list[tuple[str, int]] = []
     stop_at: int | None = None
@@ -36,9 +36,9 @@ class Cheap(pyautoattack.AutoAttack):
         self.apgd.n_iter = self.apgd_targeted.n_iter = 4
         self.fab.n_iter, self.square.n_queries = 2, 20
         for name, attack in zip(CASCADE, (self.apgd, self.apgd_targeted, self.fab, self.square), strict=True):
-            attack.perturb = partial(self.noted, name, attack.perturb)
+            attack.perturb = partial(self.recorded, name, attack.perturb)
 
-    def noted(self, name, perturb, images, labels):
+    def recorded(self, name, perturb, images, labels):
         if len(self.calls) == self.stop_at:
             raise Stopped
         self.calls.append((name, len(images)))
@@ -59,7 +59,7 @@ def model():
 
 @pytest.fixture
 def data(model, make_images):
-    """Return images of which the network classifies all but one right."""
+    """Return images of which the network misclassifies one."""
     images = make_images(9, model=model)
     images.labels[4] = (images.labels[4] + 1) % 10
     return images
@@ -67,7 +67,7 @@ def data(model, make_images):
 
 @pytest.fixture
 def run(model, data):
-    """Return a session: runs the attack, and gives its result, the batches it ran and the lines it reported."""
+    """Return a function that runs a session and returns the result, the batches that ran and the reported lines."""
 
     def session(journal, *, model=model, data=data, stop_at=None, **changes):
         Cheap.calls, Cheap.stop_at, lines = [], stop_at, []
@@ -79,14 +79,14 @@ def run(model, data):
 
 @pytest.fixture
 def plain(run):
-    """Return the result without a journal, and the batches it took."""
+    """Return the result without a journal, and the batches that ran."""
     result, calls, _ = run(None)
     return result, calls
 
 
 @pytest.fixture
 def same(plain):
-    """Return a check that a result is the one without a journal."""
+    """Return a function that checks that a result equals the one without a journal."""
 
     def check(result):
         assert torch.equal(result.adversarial, plain[0].adversarial)
@@ -119,11 +119,11 @@ def test_a_journal_changes_nothing_and_a_second_session_runs_nothing(run, plain,
     assert files(tmp_path) == written and len(written) == 1 + len(calls)
     assert again.seconds == first.seconds > 0
     assert [line for line in lines if "warning" not in line] == [
-        f"autoattack  goes on from {len(written)} batches in {next(tmp_path.iterdir())}"
+        f"autoattack  resumes from {len(written)} batches in {next(tmp_path.iterdir())}"
     ]
 
 
-def test_a_session_stopped_before_any_batch_goes_on_there(run, plain, same, tmp_path):
+def test_a_session_stopped_before_any_batch_resumes_there(run, plain, same, tmp_path):
     for stop_at in range(len(plain[1])):
         journal = tmp_path / str(stop_at)
         with pytest.raises(Stopped):
@@ -135,7 +135,7 @@ def test_a_session_stopped_before_any_batch_goes_on_there(run, plain, same, tmp_
         assert calls == plain[1][stop_at:]
 
 
-def test_sessions_that_do_one_batch_each_come_to_the_end(run, plain, same, tmp_path):
+def test_sessions_of_one_batch_each_finish_the_attack(run, plain, same, tmp_path):
     for call in plain[1][:-1]:
         with pytest.raises(Stopped):
             run(tmp_path, stop_at=1)
@@ -169,7 +169,7 @@ def test_a_session_stopped_while_it_writes_loses_that_batch_only(run, plain, sam
         assert calls == plain[1][max(0, stop_at - 1) :]
 
 
-def test_seconds_are_those_of_all_sessions(run, tmp_path, monkeypatch):
+def test_seconds_are_summed_over_all_sessions(run, tmp_path, monkeypatch):
     monkeypatch.setattr("benchmark.evaluation.progress.Progress.seconds", 2.0)
     monkeypatch.setattr(module, "time", SimpleNamespace(perf_counter=lambda: 0.0))  # of the clean verdicts
     with pytest.raises(Stopped):
@@ -216,10 +216,10 @@ def test_batches_of_other_weights_buffers_layers_images_or_labels_are_not_used(r
     assert len(list(tmp_path.iterdir())) == 6
 
 
-@pytest.mark.parametrize("what", ["package", "torch"])
-def test_batches_of_another_version_are_not_used(run, plain, tmp_path, monkeypatch, what):
+@pytest.mark.parametrize("changed", ["package", "torch"])
+def test_batches_of_another_version_are_not_used(run, plain, tmp_path, monkeypatch, changed):
     run(tmp_path)
-    if what == "torch":
+    if changed == "torch":
         monkeypatch.setattr(torch, "__version__", "2.0.0")
     else:
         monkeypatch.setattr(module, "package_version", lambda: "0.0.1")
@@ -231,8 +231,8 @@ def test_damaged_files_are_reported_and_their_batches_run_again(run, plain, same
     run(tmp_path)
     (folder,) = tmp_path.iterdir()
     whole = files(folder)
-    apart = [("apgd-ce-0002", whole["apgd-ce-0002.safetensors"][:-1]), ("fab-t-0001", b""), ("clean", b"no such file")]
-    for name, content in apart:
+    damaged = [("apgd-ce-0002", whole["apgd-ce-0002.safetensors"][:-1]), ("fab-t-0001", b""), ("clean", b"text")]
+    for name, content in damaged:
         (folder / f"{name}.safetensors").write_bytes(content)
     shutil.copy(folder / "square-0001.safetensors", folder / "square-0002.safetensors")
 
@@ -240,7 +240,7 @@ def test_damaged_files_are_reported_and_their_batches_run_again(run, plain, same
 
     same(result)
     assert [name for name, _ in calls] == ["apgd-ce", "fab-t", "square"]
-    assert sum("is damaged or of other images: this batch runs again" in line for line in lines) == 4
+    assert sum("is damaged or holds other images; this batch runs again" in line for line in lines) == 4
     assert {name: len(content) for name, content in files(folder).items()} == {
         name: len(content) for name, content in whole.items()
     }
@@ -270,7 +270,7 @@ def test_without_a_journal_nothing_is_written(run, tmp_path, monkeypatch):
 
 @pytest.fixture
 def stored(tmp_path):
-    """Return a journal with one finished batch, its rows, its content and its file."""
+    """Return a journal with one finished batch, the batch's rows and content, and its file."""
     journal, rows = Journal(tmp_path, {"epsilon": 0.1}, report=lambda line: None), torch.tensor([3, 5, 9])
     batch = FinishedBatch(torch.tensor([3, 9]), torch.rand(2, 1, 2, 2), forwarded=42, seconds=1.25)
     journal.save("square-0001", rows, batch)
@@ -306,4 +306,4 @@ def test_no_changed_or_missing_byte_is_read_as_something_else(stored):
         refused += read is None
         assert read is None or equal(read, batch)
 
-    assert refused >= 2.9 * len(whole)  # all but a few bytes that carry nothing
+    assert refused >= 2.9 * len(whole)  # all but a few bytes that hold no information

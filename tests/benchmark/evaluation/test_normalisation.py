@@ -1,4 +1,4 @@
-"""A network at chance on images in [0, 1] that knows normalised ones is hinted at; others are not."""
+"""A network at chance on images in [0, 1] but accurate on normalised ones gets a hint; others do not."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MEAN, STD = torch.tensor((0.485, 0.456, 0.406)), torch.tensor((0.229, 0.224, 0.2
 
 
 class Expecting(nn.Module):
-    """Finds the class, written into the pixels by `coded`, once they are put back to [0, 1]; else answers class 0."""
+    """Reads the class that `coded` writes into the pixels, once `back` maps them to [0, 1]; else answers class 0."""
 
     def __init__(self, back):
         super().__init__()
@@ -53,14 +53,14 @@ def hint(back):
         (lambda x: 1 - x, "with black and white exchanged"),
     ],
 )
-def test_what_the_network_seems_to_expect_is_named(back, expected):
+def test_the_hint_names_the_images_that_the_network_seems_to_expect(back, expected):
     sentence = hint(back)
 
     assert sentence is not None and f"100.0% on images {expected}: the network seems to expect these" in sentence
     assert "is 10.0% on images in [0, 1], no better than chance" in sentence
 
 
-def test_a_network_above_chance_that_is_far_better_on_other_images_is_hinted_at_too():
+def test_a_network_above_chance_that_is_far_better_on_other_images_gets_a_hint_too():
     network, data = Expecting(lambda x: x / 255).eval(), coded()
     clean = torch.arange(60) < 30
 
@@ -70,12 +70,12 @@ def test_a_network_above_chance_that_is_far_better_on_other_images_is_hinted_at_
     assert normalisation_hint(network, data, torch.arange(60) < 55, classes=10, batch_size=16) is None
 
 
-def test_a_network_that_knows_its_images_or_none_at_all_gets_no_hint():
+def test_a_network_accurate_on_its_images_or_on_none_gets_no_hint():
     assert hint(lambda images: images) is None
     assert hint(lambda images: images + 0.123) is None
 
 
-def test_the_hint_stands_in_the_result_and_among_the_lines(viewed):
+def test_the_hint_is_noted_and_reported(viewed):
     class ExpectsBytes(nn.Module):
         def __init__(self):
             super().__init__()
@@ -89,8 +89,8 @@ def test_the_hint_stands_in_the_result_and_among_the_lines(viewed):
     rows = wrong.nonzero().flatten()[:40]
     data = replace(data, test=Images(data.test.images[rows], data.test.labels[rows]))
 
-    found = evaluate(network, data, "digits-linf-250_255-pgd1x1-aa-standard-40", report=lines.append)
+    evaluation = evaluate(network, data, "digits-linf-250_255-pgd1x1-aa-standard-40", report=lines.append)
 
-    (note,) = found.notes
+    (note,) = evaluation.notes
     assert "on images in 0 to 255: the network seems to expect these; wrap it" in note
     assert f"evaluate   note: {note}" in lines

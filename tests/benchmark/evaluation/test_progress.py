@@ -1,4 +1,4 @@
-"""AutoAttack says how far it is: counts, upper bounds on the time left, and a sign of life within long batches."""
+"""AutoAttack reports its progress: counts, upper bounds on the time left, and lines within long batches."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torch import nn
 from benchmark.data.load import Images
 from benchmark.evaluation import progress
 from benchmark.evaluation.autoattack import autoattack
-from benchmark.evaluation.progress import Cost, Place, Progress, attack_costs, duration, seconds_left
+from benchmark.evaluation.progress import Cost, Place, Progress, attack_costs, seconds_left
 from benchmark.results.evaluation import CASCADE
 
 
 class Sure(nn.Module):
-    """Puts every image into class 0, whatever an attack does, and notes the passes made."""
+    """Puts every image into class 0, whatever an attack does, and counts its passes."""
 
     def __init__(self):
         super().__init__()
@@ -26,18 +26,18 @@ class Sure(nn.Module):
         self.passes += 1
         scores = torch.arange(4.0, 0.0, -1.0)[None] + 1e-3 * images.flatten(1)[:, :4]
         if scores.requires_grad:
-            scores.register_hook(self.note_gradient)
+            scores.register_hook(self.count_gradient)
         return scores
 
-    def note_gradient(self, gradient):
+    def count_gradient(self, gradient):
         self.gradients += 1
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Replace the clock by one that stands still until its `now` is changed."""
+    """Replace the clock with one that shows `now`, which only the test changes."""
     time = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: time.now))
+    monkeypatch.setattr("benchmark.runtime.progress.perf_counter", lambda: time.now)
     return time
 
 
@@ -81,23 +81,15 @@ def test_a_measured_attack_is_extrapolated_from_itself_and_others_by_their_cost(
     assert seconds_left({**measured, "second": (20, 40.0)}, {"second": 1}, costs) == pytest.approx(40.0)
 
 
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0, "0s"), (89, "89s"), (90, "2 min"), (5399, "90 min"), (5400, "1.5 h"), (72_000, "20.0 h")],
-)
-def test_durations_are_written_in_the_unit_that_suits_them(seconds, text):
-    assert duration(seconds) == text
-
-
 def test_within_a_batch_a_line_comes_every_ten_seconds_at_most(clock):
     lines: list[str] = []
-    told = Progress(lines.append, total=50, targets=9)
-    told.begin(place())
+    tracker = Progress(lines.append, total=50, targets=9)
+    tracker.begin(place())
 
     at = []
     for second in range(1, 36):
         clock.now = float(second)
-        told.forward(10)
+        tracker.forward(10)
         at += [second] * (len(lines) - len(at))
 
     assert at == [10, 20, 30]
@@ -108,25 +100,25 @@ def test_within_a_batch_a_line_comes_every_ten_seconds_at_most(clock):
     )
 
 
-def test_after_a_batch_the_images_still_robust_are_waited_for(clock):
+def test_after_a_batch_the_time_left_covers_the_images_still_robust(clock):
     lines: list[str] = []
-    told = Progress(lines.append, total=50, targets=9)
-    told.begin(place(later=5))
+    tracker = Progress(lines.append, total=50, targets=9)
+    tracker.begin(place(later=5))
 
-    told.end("fab-t", forwarded=1829, seconds=2729.0, robust=30)
+    tracker.end("fab-t", forwarded=1829, seconds=2729.0, robust=30)
 
     seconds = 5 * 2729 + 30 * 5004
     assert lines == [
-        f"autoattack  fab-t    batch 1/2   30/50 still robust   45 min, at most about {seconds / 3600:.1f} h left"
+        f"autoattack  fab-t    batch 1/2   30/50 still robust   45 min, at most about {seconds / 3600:.0f} h left"
     ]
 
 
-def test_batches_of_earlier_sessions_are_measured_in_silence(clock):
+def test_batches_of_earlier_sessions_are_counted_but_not_reported(clock):
     lines: list[str] = []
-    told = Progress(lines.append, total=50, targets=9)
+    tracker = Progress(lines.append, total=50, targets=9)
 
-    told.end("apgd-ce", forwarded=100, seconds=60.0, robust=40)
-    told.begin(place("square", 2, images=1, later=0))
-    told.end("square", forwarded=10, seconds=6.0, robust=39)
+    tracker.end("apgd-ce", forwarded=100, seconds=60.0, robust=40)
+    tracker.begin(place("square", 2, images=1, later=0))
+    tracker.end("square", forwarded=10, seconds=6.0, robust=39)
 
     assert lines == ["autoattack  square   batch 2/2   39/50 still robust   66s, at most about 0s left"]

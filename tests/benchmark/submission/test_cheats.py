@@ -11,7 +11,7 @@ import pytest
 from benchmark.evaluation import evaluate
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.launch.order import WorkOrder
-from benchmark.launch.worker import run_order
+from benchmark.launch.run_order import run_order
 from benchmark.results.evaluation import CHECKS, OPPONENT
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
@@ -35,8 +35,8 @@ evaluation: {{images: 16, pgd: {{steps: 10}}}}
 KINDS = "border", "all pixels", "sawtooth"
 BEFORE = "files", "schema", "texts", "hashes", "method", "numbers", "artifact", "copies", "data", "clean", "sample"
 FOUND = (
-    "images that survived everything fall to PGD through leaky ReLUs (BPDA)",
-    "images that survived everything fall to RayS, which sees the predicted class alone",
+    "images that survived all attacks are broken by PGD through leaky ReLUs (BPDA)",
+    "images that survived all attacks are broken by RayS, which sees only the predicted class",
 )
 
 
@@ -60,7 +60,7 @@ def cheat_rows(made_once, run) -> Path:
                     threads=1,
                     command="python -m benchmark run cheats.yaml",
                 )
-                run_order(order)
+                run_order(order.save())
         result = run("run", suite, "--out", folder)
         assert result.exit_code == 0, result.output
         assert "3 experiments: 3 done, 0 to run" in result.output

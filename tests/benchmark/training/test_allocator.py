@@ -1,4 +1,4 @@
-"""Memory that is freed and needed again costs no page faults; looked at in a process of its own."""
+"""Reusing freed memory causes no page faults, measured in a separate process."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ def run(choice):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs glibc")
-def test_kept_memory_is_used_again_without_page_faults():
+def test_kept_memory_is_reused_without_page_faults():
     kept, faults = run("keep")
     assert kept
     assert faults < 100
     assert run("as it is")[1] > 1000
 
 
-def test_another_platform_is_left_alone(monkeypatch):
+def test_other_platforms_are_not_changed(monkeypatch):
     from benchmark.training.allocator import keep_freed_memory
 
     monkeypatch.setattr(sys, "platform", "darwin")

@@ -1,4 +1,4 @@
-"""Crops and flips move whole images by an offset of their own, and nothing else."""
+"""Crops and flips only move whole images, each by its own offset."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HEIGHT, WIDTH = 3, 4
 
 @pytest.fixture
 def numbered():
-    """Return images whose pixels carry their own number: channel * 100 + row * 4 + column + 1."""
+    """Return images whose pixels are numbered: channel * 100 + row * 4 + column + 1."""
     pixels = torch.arange(1.0, HEIGHT * WIDTH + 1).view(1, 1, HEIGHT, WIDTH)
     return (pixels + 100 * torch.arange(2.0).view(1, 2, 1, 1)).repeat(400, 1, 1, 1)
 
@@ -32,7 +32,7 @@ def literal_views(image, padding, fill):
 
 
 def place_of(image, views):
-    """Return the one view an image equals."""
+    """Return the only view that equals an image."""
     (place,) = [place for place, view in views.items() if torch.equal(view, image)]
     return place
 
@@ -60,7 +60,7 @@ def test_without_flip_no_image_is_mirrored(numbered):
     assert not any(place_of(image, views)[2] for image in images)
 
 
-def test_without_padding_images_are_mirrored_in_place_or_left_alone(numbered):
+def test_without_padding_images_are_mirrored_in_place_or_unchanged(numbered):
     images = random_crop_flip(numbered, padding=0, flip=True, generator=torch.Generator().manual_seed(0))
 
     mirrored = [torch.equal(image, numbered[0].flip(2)) for image in images]
@@ -68,7 +68,7 @@ def test_without_padding_images_are_mirrored_in_place_or_left_alone(numbered):
     assert 150 < sum(mirrored) < 250
 
 
-def test_without_padding_and_flip_images_stay_and_no_random_number_is_drawn(numbered):
+def test_without_padding_and_flip_images_are_unchanged_and_nothing_is_drawn(numbered):
     generator = torch.Generator().manual_seed(0)
     stream = generator.get_state()
 
@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_images(numbered):
     assert not torch.equal(first, other)
 
 
-def test_the_input_is_left_as_it_was(numbered):
+def test_the_input_is_not_modified(numbered):
     before = numbered.clone()
 
     random_crop_flip(numbered, padding=2, flip=True, generator=torch.Generator().manual_seed(0))

@@ -1,4 +1,4 @@
-"""Checkpoints and networks are written whole or not at all, belong to one run, and never execute code."""
+"""Checkpoints and networks are written completely or not at all, belong to one run, and never execute code."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ KEY = TrainingKey("abc", "5" * 64)
 
 @pytest.fixture
 def state():
-    """Return a state of every kind of value a checkpoint may hold."""
+    """Return a state with every kind of value that a checkpoint may hold."""
     return {
         **vars(KEY),
         "model": {"weight": torch.arange(3.0), "mask": torch.tensor([True, False]), "extra": {"keep_count": 2}},
@@ -31,7 +31,7 @@ def state():
     }
 
 
-def test_a_state_comes_back_equal(tmp_path, state):
+def test_a_loaded_state_equals_the_saved_one(tmp_path, state):
     save_checkpoint(tmp_path / "checkpoint.pt", state)
 
     loaded = load_checkpoint(tmp_path / "checkpoint.pt", KEY)
@@ -79,7 +79,7 @@ def test_a_checkpoint_of_another_run_or_other_images_is_refused_and_left_in_plac
     assert path.exists()
 
 
-def test_a_checkpoint_from_before_the_images_were_named_is_refused(tmp_path, state):
+def test_an_old_checkpoint_without_the_hash_of_its_images_is_refused(tmp_path, state):
     path = tmp_path / "checkpoint.pt"
     save_checkpoint(path, {name: value for name, value in state.items() if name != "train_sha256"})
 
@@ -94,7 +94,7 @@ def test_a_damaged_file_is_refused_in_a_sentence_and_left_in_place(tmp_path, sta
     whole = path.read_bytes()
     path.write_bytes({"empty": b"", "cut": whole[: len(whole) // 2], "text": b"no checkpoint at all"}[damage])
 
-    with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read .* delete it to start anew"):
+    with pytest.raises(UserError, match=r"checkpoint\.pt cannot be read .* delete it to start over"):
         load_checkpoint(path, KEY)
     assert path.exists()
 
@@ -128,7 +128,7 @@ def network():
     return {"conv.weight": weight, "norm.num_batches_tracked": torch.tensor(7)}
 
 
-def test_a_finished_network_and_its_facts_come_back_equal(tmp_path, network):
+def test_a_loaded_network_and_its_facts_equal_the_saved_ones(tmp_path, network):
     save_network(tmp_path / "network.safetensors", network, {"epoch": 3, "accuracy": 0.25}, KEY)
 
     loaded = load_network(tmp_path / "network.safetensors", KEY)

@@ -19,7 +19,7 @@ EPSILON, PADDING, CLASSES = 8 / 255, 3, 10
 
 @pytest.fixture
 def make_store():
-    """Return the maker of stores for twelve 8x8 colour images, changed by keyword."""
+    """Return a function that makes stores for twelve 8x8 colour images; keywords change its settings."""
 
     def make(**changes):
         settings = {
@@ -43,7 +43,7 @@ def window():
 
 @pytest.fixture
 def make_fast(make_objective, make_store):
-    """Return the maker of fast objectives on the images of `make_batch(12)`."""
+    """Return a function that makes fast objectives for the images of `make_batch(12)`."""
 
     def make(store=None, **changes):
         settings = {"store": store or make_store(), "fill": 0.5, "crop_padding": PADDING, "flip": True}
@@ -55,7 +55,7 @@ def make_fast(make_objective, make_store):
 ROWS = torch.tensor([7, 0, 3, 11, 4])
 
 
-def test_a_window_is_the_crop_and_mirror_image_a_loop_cuts_out():
+def test_a_window_equals_a_crop_and_mirror_image_cut_in_a_loop():
     window = draw_window(40, 8, 8, padding=PADDING, flip=True, generator=torch.Generator().manual_seed(0))
     canvas = torch.rand(40, 3, 8 + 2 * PADDING, 8 + 2 * PADDING)
 
@@ -72,7 +72,7 @@ def test_a_window_is_the_crop_and_mirror_image_a_loop_cuts_out():
     assert 0 < mirrored < 40
 
 
-def test_putting_back_what_was_cut_out_changes_nothing(window):
+def test_putting_a_cut_image_back_changes_nothing(window):
     canvas = torch.rand(5, 3, 14, 14)
     before = canvas.clone()
 
@@ -81,7 +81,7 @@ def test_putting_back_what_was_cut_out_changes_nothing(window):
     assert torch.equal(canvas, before)
 
 
-def test_cutting_out_what_was_put_in_gives_it_back_and_pixels_outside_stay(window):
+def test_images_can_be_cut_out_again_and_pixels_outside_are_unchanged(window):
     canvas, images = torch.rand(5, 3, 14, 14), torch.rand(5, 3, 8, 8) + 2
     before = canvas.clone()
 
@@ -145,7 +145,7 @@ def test_the_store_takes_one_byte_per_pixel_of_the_padded_canvas_and_a_mean_per_
     assert bytes_of(store) == store.levels.nelement() + 12 * per_image
 
 
-def test_the_documented_size_is_what_the_store_takes_for_cifar():
+def test_the_documented_size_is_that_of_a_store_for_cifar():
     count, padding = len(training_split("cifar10", 50_000)[0]), DATASETS["cifar10"].crop_padding
     store = PerturbationStore(
         *(10, (3, 32, 32)),
@@ -178,7 +178,7 @@ def test_writing_keeps_pixels_outside_the_window_and_other_images(make_store, wi
     assert torch.equal(store.levels[others], before[others])
 
 
-def test_what_was_read_can_be_written_back_without_a_change(make_store, window):
+def test_writing_back_read_perturbations_changes_nothing(make_store, window):
     store = make_store()
     before = store.levels.clone()
 
@@ -187,7 +187,7 @@ def test_what_was_read_can_be_written_back_without_a_change(make_store, window):
     assert torch.equal(store.levels, before)
 
 
-def test_what_is_read_differs_from_what_was_written_by_half_a_step_at_most(make_store, window):
+def test_read_perturbations_differ_from_written_ones_by_at_most_half_a_step(make_store, window):
     store = make_store()
     perturbation = EPSILON * (2 * torch.rand(5, 3, 8, 8) - 1)
 

@@ -67,7 +67,7 @@ def digits():
 
 
 class Stopped(Exception):
-    """Stands for a kill: raised from the progress report."""
+    """Simulates a kill; raised from the progress report."""
 
 
 def stop_after(epochs):
@@ -86,7 +86,7 @@ def ignore(line):
     pass
 
 
-# Kills inside phases and between any two; the objective `fast` also has perturbations to remember.
+# Kills within phases and between any two; the objective `fast` also has perturbations to restore.
 RESUMED = [
     (AT(), "pgd", 3, (1, 2)),
     (AT(), "fast", 3, (2,)),
@@ -140,10 +140,10 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, meth
 
 
 @pytest.mark.parametrize("objective", ["pgd", "fast"])
-def test_a_run_killed_between_the_copy_of_a_checkpoint_and_its_writing_goes_on_from_the_one_before(
+def test_a_run_killed_between_copying_and_writing_a_checkpoint_resumes_from_the_previous_one(
     tmp_path, digits, monkeypatch, objective
 ):
-    """The history is two epochs ahead then."""
+    """The history is then two epochs ahead."""
     method, schedule = EdgePopup(), TrainingSpec(epochs=5, batch_size=16, attack=AttackSpec(num_steps=1))
     setting = experiment(method, objective=objective, training=schedule)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
@@ -152,7 +152,7 @@ def test_a_run_killed_between_the_copy_of_a_checkpoint_and_its_writing_goes_on_f
     unkilled = train(setting, method, digits, whole, device=CPU, report=ignore)
 
     def save(path, state, write=saving.save_checkpoint):
-        if state["state"]["epoch"] < 3:  # the kill comes before the third one has begun to be written
+        if state["state"]["epoch"] < 3:  # the kill comes before the third one is written
             write(path, state)
 
     with monkeypatch.context() as patch, pytest.raises(Stopped):
@@ -166,8 +166,8 @@ def test_a_run_killed_between_the_copy_of_a_checkpoint_and_its_writing_goes_on_f
     assert [line.loss for line in resumed.history] == [line.loss for line in unkilled.history]
 
 
-def test_a_checkpoint_written_late_is_that_of_its_own_epoch(tmp_path, digits, monkeypatch):
-    """The next epoch changes network, optimiser and stored perturbations before the file is begun."""
+def test_a_checkpoint_written_late_holds_the_state_of_its_own_epoch(tmp_path, digits, monkeypatch):
+    """The next epoch changes network, optimiser and stored perturbations before writing starts."""
     method, setting = EdgePopup(), experiment(EdgePopup(), objective="fast")
     next_epoch = threading.Event()
 
@@ -192,7 +192,7 @@ def test_a_checkpoint_written_late_is_that_of_its_own_epoch(tmp_path, digits, mo
     assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
 
 
-def test_a_disk_that_is_full_stops_the_run_after_the_next_epoch(tmp_path, digits, monkeypatch):
+def test_a_full_disk_stops_the_run_after_the_next_epoch(tmp_path, digits, monkeypatch):
     def fail(state, file):
         raise OSError(28, "No space left on device")
 
@@ -202,7 +202,7 @@ def test_a_disk_that_is_full_stops_the_run_after_the_next_epoch(tmp_path, digits
     assert len((tmp_path / "history.jsonl").read_text().splitlines()) == 2
 
 
-def test_the_time_of_validation_is_part_of_every_epoch_and_told_at_the_end(tmp_path, digits):
+def test_the_time_of_validation_is_recorded_per_epoch_and_reported_at_the_end(tmp_path, digits):
     lines = []
     trained = train(experiment(AT()), AT(), digits, tmp_path, device=CPU, report=lines.append)
 
@@ -213,19 +213,19 @@ def test_the_time_of_validation_is_part_of_every_epoch_and_told_at_the_end(tmp_p
     assert lines[-1].startswith("trained in ") and "of these validation" in lines[-1]
 
 
-def test_validation_can_be_bound_to_the_first_images(tmp_path, digits, monkeypatch):
+def test_validation_can_be_limited_to_the_first_images(tmp_path, digits, monkeypatch):
     seen = []
     monkeypatch.setattr(loop, "validate", lambda network, images, _: (seen.append(images), (0.0, 0.0))[1])
     plain = experiment(AT())
-    bound = experiment(AT(), training=plain.training.model_copy(update={"selection_images": 5}))
+    limited = experiment(AT(), training=plain.training.model_copy(update={"selection_images": 5}))
 
-    train(bound, AT(), digits, tmp_path, device=CPU, report=ignore)
+    train(limited, AT(), digits, tmp_path, device=CPU, report=ignore)
 
     assert all(torch.equal(images.images, digits.validation.images[:5]) for images in seen) and len(seen) == 3
-    assert bound.run_hash != plain.run_hash
+    assert limited.run_hash != plain.run_hash
 
 
-def test_memory_that_runs_out_ends_training_in_one_sentence(tmp_path, digits, monkeypatch):
+def test_running_out_of_memory_ends_training_in_one_sentence(tmp_path, digits, monkeypatch):
     def allocate(*_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory.")
 
@@ -235,7 +235,7 @@ def test_memory_that_runs_out_ends_training_in_one_sentence(tmp_path, digits, mo
 
 
 def test_a_run_killed_after_training_keeps_its_selected_network(tmp_path, digits):
-    """The evaluation was killed: training is whole, nothing is trained again."""
+    """If the evaluation was killed, training is complete and does not run again."""
     setting = experiment(EdgePopup())
     first = train(setting, EdgePopup(), digits, tmp_path, device=CPU, report=ignore)
     lines = []
@@ -243,7 +243,7 @@ def test_a_run_killed_after_training_keeps_its_selected_network(tmp_path, digits
 
     assert tensors_sha256(second.network.state_dict()) == tensors_sha256(first.network.state_dict())
     assert second.selected_epoch == first.selected_epoch
-    assert lines == ["training is finished already"]
+    assert lines == ["training is already finished"]
 
 
 def test_different_seeds_give_different_networks(tmp_path, digits):
@@ -263,7 +263,7 @@ def test_a_checkpoint_of_another_experiment_is_set_aside(tmp_path, digits):
 
     trained = train(experiment(AT(), seed=5), AT(), digits, tmp_path, device=CPU, report=lines.append)
 
-    assert "set aside: " in lines[0] and "belongs to run" in lines[0] and "training begins anew" in lines[0]
+    assert "set aside: " in lines[0] and "belongs to run" in lines[0] and "training starts over" in lines[0]
     assert (tmp_path / "set-aside-1" / "checkpoint.pt").read_bytes() == before
     assert [line.epoch for line in trained.history] == list(range(1, len(trained.history) + 1))
 
@@ -279,7 +279,7 @@ def test_the_selected_network_is_the_best_exported_one_not_the_last(tmp_path, di
 
 @pytest.mark.parametrize("allocation", [1.0, "global"])
 def test_a_better_network_of_an_earlier_phase_is_not_selected(tmp_path, digits, monkeypatch, allocation):
-    """It is not compressed yet."""
+    """Such a network is not compressed yet."""
     accuracies = iter([0.9, 0.8, 0.2, 0.3, 0.1])
     monkeypatch.setattr(loop, "validate", lambda *_: (1.0, next(accuracies)))
     method, schedule = MagnitudePruning(pretrain_share=0.4), TrainingSpec(epochs=5, batch_size=16)
@@ -306,8 +306,8 @@ def test_the_mode_and_statistics_of_the_exported_network_are_for_evaluation(tmp_
 
 
 @pytest.mark.parametrize("weights", ["fp", "binary"])
-def test_a_recalibrated_method_ends_with_its_own_statistics_and_trains_as_without(tmp_path, digits, weights):
-    """Equal losses: neither the trained network nor its random numbers have been touched."""
+def test_recalibration_changes_the_final_statistics_but_not_training(tmp_path, digits, weights):
+    """Equal losses show that neither the trained network nor its random numbers are affected."""
     runs = {}
     for method in (Atmc(interval=2), Atmc(interval=2, bn_recalibrate=True)):
         folder = tmp_path / str(method.bn_recalibrate)
@@ -324,7 +324,7 @@ def test_a_recalibrated_method_ends_with_its_own_statistics_and_trains_as_withou
 
 
 def spy(function, name, events):
-    """Wrap a function so that each call leaves its name."""
+    """Wrap a function so that each call records its name."""
 
     def called(*arguments, **settings):
         events.append(name)
@@ -374,7 +374,7 @@ def test_a_method_that_changes_frozen_parameters_fails(tmp_path, digits):
 
 @dataclass(frozen=True)
 class Spendthrift(AT):
-    """Plans more epochs than it was given."""
+    """Plans more epochs than its budget."""
 
     name: ClassVar[str] = "spendthrift"
 

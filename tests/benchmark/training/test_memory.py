@@ -1,4 +1,4 @@
-"""Training that runs out of memory ends in one sentence, and nothing is made smaller without being asked."""
+"""Training that runs out of memory ends in one sentence, and no setting is changed silently."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ def in_python():
 
 
 @pytest.mark.parametrize("allocate", [on_a_gpu, in_a_library_of_a_gpu, on_a_cpu, in_python])
-def test_a_failed_allocation_names_the_batch_and_what_would_need_less(make_experiment, allocate):
+def test_a_failed_allocation_names_the_batch_size_and_cheaper_settings(make_experiment, allocate):
     experiment = make_experiment(training={"batch_size": 256})
 
-    with pytest.raises(UserError) as told, memory_errors_explained(experiment, CPU):
+    with pytest.raises(UserError) as refusal, memory_errors_explained(experiment, CPU):
         allocate()
 
-    message = str(told.value)
+    message = str(refusal.value)
     assert "ran out of memory on cpu with batches of 256 images in fp32" in message
     assert "--set training.batch_size=128 or --set training.precision=bf16" in message
     assert "another experiment" in message
     assert "\n" not in message
 
 
-def test_what_is_at_its_smallest_already_is_not_advised(make_experiment):
+def test_settings_that_are_already_minimal_are_not_advised(make_experiment):
     experiment = make_experiment(training={"batch_size": 2, "precision": "bf16"})
 
-    with pytest.raises(UserError) as told, memory_errors_explained(experiment, CPU):
+    with pytest.raises(UserError) as refusal, memory_errors_explained(experiment, CPU):
         on_a_gpu()
 
-    assert "training.precision=" not in str(told.value)
+    assert "training.precision=" not in str(refusal.value)
 
 
-def test_other_errors_pass(make_experiment):
+def test_other_errors_propagate(make_experiment):
     with pytest.raises(RuntimeError, match="shapes"), memory_errors_explained(make_experiment(), CPU):
         raise RuntimeError("shapes do not fit")

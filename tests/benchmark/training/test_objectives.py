@@ -1,9 +1,10 @@
-"""Every objective computes its loss, attacks in the mode and precision asked for, and costs what it says."""
+"""Every objective computes its loss, attacks in the configured mode and precision, and makes the stated passes."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from benchmark.attacks import pgd
 from benchmark.data.load import DataInfo, Images, TrainingData
 from benchmark.networks.resnet import plain_conv
+from benchmark.suite.objectives import OBJECTIVES, Objective
 from benchmark.training.augment import random_crop_flip
 from benchmark.training.fast_objective import FastObjective
 from benchmark.training.make_objective import make_objective as objective_for
@@ -32,7 +34,7 @@ def training_data():
 
 
 class Probe(nn.Module):
-    """A linear classifier that notes mode, precision and images of every pass, and the gradient if one comes back."""
+    """A linear classifier that records mode, precision and images of every pass, and any gradient."""
 
     def __init__(self):
         super().__init__()
@@ -77,7 +79,7 @@ def test_the_loss_is_the_cross_entropy_of_the_attacked_augmented_images(make_pla
 
 
 @pytest.mark.parametrize("train_mode_attack", [True, False])
-def test_the_attack_runs_in_the_mode_asked_for_and_the_update_in_the_models_own(
+def test_the_attack_runs_in_the_configured_mode_and_the_update_in_the_models_own(
     make_batch, make_objective, train_mode_attack
 ):
     model = Probe().train()
@@ -106,7 +108,7 @@ def test_an_attack_in_eval_mode_leaves_the_running_statistics_to_the_update(make
         (True, True, [torch.bfloat16, torch.bfloat16, torch.bfloat16]),
     ],
 )
-def test_precision_applies_to_attack_and_update_apart(make_batch, make_objective, attack_bf16, update_bf16, types):
+def test_precision_applies_to_attack_and_update_separately(make_batch, make_objective, attack_bf16, update_bf16, types):
     model = Probe()
 
     loss = make_objective(attack_bf16=attack_bf16, update_bf16=update_bf16)(model, make_batch())
@@ -134,7 +136,11 @@ def test_effective_weights_are_computed_once_per_update(make_plan, make_batch, m
     assert all(layer.scores.grad is not None for layer in compressed_layers(model))
 
 
-@pytest.mark.parametrize("objective", ["pgd", "fast", "trades", "half_clean", "clean"])
+def test_every_objective_is_in_the_table():
+    assert tuple(OBJECTIVES) == get_args(Objective)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_passes_per_image_are_those_of_the_objective(make_experiment, make_batch, training_data, objective):
     experiment = make_experiment(objective=objective, training={"attack": {"num_steps": 7}})
     model = Probe()
@@ -182,7 +188,7 @@ def test_by_default_the_attack_is_ten_train_mode_steps_of_a_quarter_epsilon(make
     assert (objective.random_start, objective.train_mode_attack, objective.flip) == (True, True, True)
 
 
-def test_trades_attacks_in_eval_mode_whatever_the_attack_says_and_gets_its_beta(make_experiment, training_data):
+def test_trades_always_attacks_in_eval_mode_and_gets_its_beta(make_experiment, training_data):
     experiment = make_experiment(objective="trades", training={"trades_beta": 2.5})
 
     objective = objective_for(experiment, training_data, torch.Generator())
@@ -243,7 +249,7 @@ def test_trades_with_beta_zero_is_clean_training(make_batch, make_objective):
 
 def test_trades_starts_within_zero_and_one_and_makes_two_passes_in_train_mode(make_batch, make_objective):
     model, batch = Probe().train(), make_batch()
-    black_and_white = batch._replace(images=batch.images.round())  # half of all Gaussian steps would lead out
+    black_and_white = batch._replace(images=batch.images.round())  # half of all Gaussian steps would leave the range
 
     make_objective(kind=TradesObjective, beta=6.0, train_mode_attack=False)(model, black_and_white)
 

@@ -1,4 +1,4 @@
-"""Checkpoints are written while training goes on: from a copy, one at a time, and no failure is lost."""
+"""Checkpoints are written during training: from a copy, one at a time, and no failure is lost."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def gate(monkeypatch):
     return event
 
 
-def test_what_changes_after_the_call_does_not_reach_the_file(tmp_path, gate):
+def test_changes_after_the_call_do_not_reach_the_file(tmp_path, gate):
     path = tmp_path / "checkpoint.pt"
     weights, momentum = torch.zeros(3), torch.zeros(2)
     changing = {**vars(KEY), "model": {"weight": weights}, "optimizer": {"state": {0: [momentum]}}, "epoch": [1]}
@@ -49,7 +49,7 @@ def test_what_changes_after_the_call_does_not_reach_the_file(tmp_path, gate):
     assert loaded["best"]["weight"] == 1
 
 
-def test_only_one_write_is_under_way(tmp_path, monkeypatch):
+def test_only_one_write_runs_at_a_time(tmp_path, monkeypatch):
     running, most = [], []
 
     def save(path, state):
@@ -72,7 +72,7 @@ def fail(path, _):
         raise OSError(28, "No space left on device")
 
 
-def test_a_full_disk_is_told_in_a_sentence_when_the_next_state_is_saved(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_in_a_sentence_when_the_next_state_is_saved(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "save_checkpoint", fail)
     sentence = r"checkpoint\.pt cannot be written \(No space left on device\); free some space there, then run the same"
 
@@ -82,14 +82,14 @@ def test_a_full_disk_is_told_in_a_sentence_when_the_next_state_is_saved(tmp_path
             saver.save({"number": 1}, {})
 
 
-def test_a_full_disk_is_told_at_the_end_at_the_latest(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_at_the_end_at_the_latest(tmp_path, monkeypatch):
     monkeypatch.setattr(saving, "save_checkpoint", fail)
 
     with pytest.raises(UserError, match="cannot be written"), Saver(tmp_path / "checkpoint.pt") as saver:
         saver.save({"number": 0}, {})
 
 
-def test_a_failure_of_training_waits_for_the_write_and_is_not_hidden_by_its_failure(tmp_path, monkeypatch, gate):
+def test_a_training_failure_waits_for_the_write_and_is_not_hidden_by_a_failed_write(tmp_path, monkeypatch, gate):
     path = tmp_path / "checkpoint.pt"
     with pytest.raises(ZeroDivisionError), Saver(path) as saver:
         saver.save(vars(KEY), {})

@@ -73,7 +73,7 @@ def test_adam_adds_the_weight_decay_to_the_gradient():
 
 @pytest.mark.parametrize("batch_size", [2, 3, 16, 100])
 @pytest.mark.parametrize("count", [2, 3, 17, 48, 99])
-def test_batches_hold_every_row_once_and_two_at_least(count, batch_size):
+def test_batches_hold_every_row_once_and_at_least_two(count, batch_size):
     batches = even_batches(torch.arange(count), batch_size)
 
     sizes = [len(batch) for batch in batches]

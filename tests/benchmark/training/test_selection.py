@@ -1,4 +1,4 @@
-"""Recalibrated batch-norm statistics equal an independent computation and leave everything else as it was."""
+"""Recalibrated batch-norm statistics equal an independent computation, and nothing else changes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_old_statistics_leave_no_trace(network, make_images):
     assert same_state(network, other) == set(network.state_dict())
 
 
-def test_only_the_statistics_change_and_modes_momenta_and_random_numbers_stay(network, make_images):
+def test_only_the_statistics_change_not_modes_momenta_or_random_numbers(network, make_images):
     network.add_module("dropout", nn.Dropout(0.5))
     network.normalize = nn.Sequential(network.normalize, network.dropout)  # a layer that would draw in train mode
     before, momenta = copy.deepcopy(network), [norm.momentum for norm in norms_of(network).values()]
@@ -113,6 +113,6 @@ def test_only_the_first_images_count(network, make_images, monkeypatch):
 
 
 def same_state(one, other):
-    """Return the names of the tensors that two networks have in common."""
-    theirs = other.state_dict()
-    return {name for name, value in one.state_dict().items() if torch.equal(value, theirs[name])}
+    """Return the names of the tensors that are equal in two networks."""
+    second = other.state_dict()
+    return {name for name, value in one.state_dict().items() if torch.equal(value, second[name])}

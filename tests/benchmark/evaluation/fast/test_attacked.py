@@ -1,12 +1,9 @@
-"""A network of this project is attacked in another form: the library's verdicts, image by image, for less work."""
+"""A network of this project is attacked in another form: for less work, with the package's verdicts per image."""
 
 from __future__ import annotations
 
 import copy
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 
 import pyautoattack
 import pytest
@@ -15,6 +12,7 @@ import torch.nn.functional as F
 from pyautoattack.fab_projections import projection_linf
 from torch import nn
 
+from benchmark.bench.yardstick.evaluation import plain_autoattack
 from benchmark.data.load import Images, load_test, load_training
 from benchmark.evaluation import autoattack as autoattack_module
 from benchmark.evaluation import progress
@@ -22,7 +20,7 @@ from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.fab_targets import project_to_plane
 from benchmark.evaluation.fast import attacked as attacked_module
-from benchmark.evaluation.fast.attacked import AllBroken, Attacked, Rows
+from benchmark.evaluation.fast.attacked import AllBroken, AttackedNetwork, Rows
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
 from benchmark.evaluation.fast.folding import can_fold, fold
 from benchmark.networks.resnet import BasicBlock, convolutions, plain_conv
@@ -30,16 +28,6 @@ from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, COUNT = 38 / 255, 3, 70
 QUERIES = 60  # of Square
-
-
-def plain_evaluation():
-    """Return the yardstick of speed, which is one of verdicts too."""
-    path = Path(__file__).parents[3] / "benchmarks" / "plain_evaluation.py"
-    spec = importlib.util.spec_from_file_location("plain_evaluation", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Short(pyautoattack.AutoAttack):
@@ -59,7 +47,7 @@ def short(monkeypatch):
 
 @pytest.fixture
 def make_network(make_plan):
-    """Return the maker of random networks in eval mode whose norms have seen images."""
+    """Return a function that makes random networks in eval mode, with norms that have seen images."""
 
     def make(**changes):
         plan = make_plan(width=1 / 8, **changes)
@@ -73,7 +61,7 @@ def make_network(make_plan):
 
 @pytest.fixture(scope="module")
 def trained():
-    """Return a small ResNet trained on noisy digits, of which attacks break some and leave others."""
+    """Return a small ResNet trained on noisy digits; attacks break only some of its images."""
     from benchmark.networks.resnet import NetworkPlan
 
     with torch.random.fork_rng(devices=[]):
@@ -104,7 +92,7 @@ def run(model, data, **changes):
 
 
 def plain_stages(model, data, *, batch_size=25, epsilon=EPSILON):
-    """Return what the package leaves after each attack, on the network as it is."""
+    """Return the verdicts after each of the package's attacks on the network as it is."""
     adversary = pyautoattack.AutoAttack(model, eps=epsilon, norm="Linf", version="standard", seed=SEED)
     adversary.fab.targeted = True
     images, stages = data.images.float() / 255, {}
@@ -113,8 +101,8 @@ def plain_stages(model, data, *, batch_size=25, epsilon=EPSILON):
         attacks = (adversary.apgd, adversary.apgd_targeted, adversary.fab, adversary.square)
         for name, attack in zip(CASCADE, attacks, strict=True):
             for rows in robust.nonzero().flatten().split(batch_size):
-                found = attack.perturb(images[rows].clone(), data.labels[rows].clone())
-                robust[rows] &= model(found).argmax(1) == data.labels[rows]
+                adversarial = attack.perturb(images[rows].clone(), data.labels[rows].clone())
+                robust[rows] &= model(adversarial).argmax(1) == data.labels[rows]
             stages[name] = robust.clone()
     return stages
 
@@ -131,20 +119,20 @@ def test_the_folded_copy_gives_the_networks_logits_and_gradients(make_network, n
     (gradient,) = torch.autograd.grad((folded(images) * weights).sum(), images)
 
     assert torch.allclose(folded(images.detach()), model(images), rtol=1e-4, atol=1e-5)
-    assert float((gradient - expected).norm()) < 0.01 * float(expected.norm())  # rounding turns a few ReLUs
+    assert float((gradient - expected).norm()) < 0.01 * float(expected.norm())  # rounding flips a few ReLUs
     assert float((gradient - expected).abs().median()) < 1e-5 * float(expected.abs().median())
 
 
 @pytest.mark.parametrize("name", ["resnet10", "resnet18", "resnet50"])
 @pytest.mark.parametrize("kept", [0.2, 0.02, 0.004, 0.0])
-def test_channels_without_weights_are_left_out_and_the_outputs_stay(make_network, name, kept):
+def test_channels_without_weights_are_left_out_without_changing_outputs(make_network, name, kept):
     model = make_network(name=name)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, nn.Conv2d):
                 module.weight *= torch.rand_like(module.weight) < kept
             if isinstance(module, nn.BatchNorm2d):
-                module.bias.normal_()  # so that channels without weights are often more than zero
+                module.bias.normal_()  # so that channels without weights are often positive
     folded, images = fold(model), torch.rand(5, 3, 16, 16, requires_grad=True)
     weights = torch.randn(5, 10)
 
@@ -157,7 +145,7 @@ def test_channels_without_weights_are_left_out_and_the_outputs_stay(make_network
     assert kept > 0.004 or convolved < 0.8 * sum(conv.weight.numel() for conv in convolutions(model).values())
 
 
-def test_a_gradient_can_be_taken_twice_and_the_network_is_left_alone(make_network):
+def test_a_gradient_can_be_taken_twice_and_the_network_does_not_change(make_network):
     model = make_network()
     state = copy.deepcopy(model.state_dict())
     folded, images = fold(model), torch.rand(4, 3, 16, 16, requires_grad=True)
@@ -220,15 +208,13 @@ def test_the_verdicts_after_each_attack_are_those_of_the_package(short, trained,
 
     for name in CASCADE:
         assert torch.equal(result.robust[name], stages[name]), name
-    left = [int(robust.sum()) for robust in stages.values()]
-    assert COUNT - 5 > left[0] > left[-1] > 5  # otherwise the comparison would prove little
+    counts = [int(robust.sum()) for robust in stages.values()]
+    assert COUNT - 5 > counts[0] > counts[-1] > 5  # otherwise the comparison would prove little
 
 
 def test_one_plain_call_gives_the_same_verdicts_and_the_images_found_are_adversarial(short, trained, digits):
     images = digits.images.float() / 255
-    plain = plain_evaluation().plain_autoattack(
-        trained, images, digits.labels, epsilon=EPSILON, seed=SEED, batch_size=25
-    )
+    plain = plain_autoattack(trained, images, digits.labels, epsilon=EPSILON, seed=SEED, batch_size=25)
 
     result = run(trained, digits)
 
@@ -240,7 +226,7 @@ def test_one_plain_call_gives_the_same_verdicts_and_the_images_found_are_adversa
 
 
 class Exact(nn.Module):
-    """Rugged, and computed row by row, so that the rows beside it change no bit of a row."""
+    """Rugged, and computed row by row, so that no row depends on the others in any bit."""
 
     def __init__(self):
         super().__init__()
@@ -253,7 +239,7 @@ class Exact(nn.Module):
 
 
 def test_leaving_out_broken_images_and_merging_targets_changes_no_verdict_where_nothing_rounds(short, monkeypatch):
-    """What is left of folding is everything but its rounding: broken rows left out, all targets at once, parts."""
+    """Only the rounding of folding is missing here: broken rows are left out, all targets run at once, in parts."""
     model = Exact().eval()
     pixels = torch.randint(256, (30, 3, 4, 4), dtype=torch.uint8)
     data = Images(pixels, model(pixels.float() / 255).argmax(1))
@@ -288,14 +274,14 @@ def test_rows_that_are_broken_are_not_computed_and_the_stored_network_decides(ma
         return logits
 
     monkeypatch.setattr(attacked_module, "fold", lambda network: hasty)
-    attacked = Attacked(stored, ComputeBatch(lambda line: None))
+    attacked = AttackedNetwork(stored, ComputeBatch(lambda line: None))
     rows = Rows(labels=labels, images=images, places=torch.arange(6))
     with attacked.watching(rows):
         first = attacked(images)
         second = attacked(images)
 
     assert rows.broken.nonzero().flatten().tolist() == [wrong_of_both]
-    assert torch.equal(rows.found, images)
+    assert torch.equal(rows.adversarial, images)
     assert passed == [6, 5]
     assert torch.allclose(first, stored(images), atol=1e-5)
     assert second[wrong_of_both].argmax() != labels[wrong_of_both]
@@ -304,14 +290,14 @@ def test_rows_that_are_broken_are_not_computed_and_the_stored_network_decides(ma
         attacked(images)
 
 
-def test_points_outside_of_the_ball_break_no_row_and_targets_of_an_image_fall_together(make_network):
+def test_points_outside_the_ball_break_no_row_and_rows_of_an_image_break_together(make_network):
     stored = make_network()
     clean = torch.rand(3, 3, 16, 16)
-    labels = (stored(clean).argmax(1) + 1) % 10  # whatever is shown is misclassified
+    labels = (stored(clean).argmax(1) + 1) % 10  # so that every point is misclassified
     rows = Rows(labels=labels, images=clean, places=torch.tensor([7, 7, 8]), radius=0.1)
     points = clean.clone()
     points[[0, 2]] += 0.2
-    attacked = Attacked(stored, ComputeBatch(lambda line: None))
+    attacked = AttackedNetwork(stored, ComputeBatch(lambda line: None))
 
     with attacked.watching(rows):
         attacked.unjudged(points)
@@ -320,10 +306,10 @@ def test_points_outside_of_the_ball_break_no_row_and_targets_of_an_image_fall_to
 
     assert not unjudged.any()
     assert rows.broken.tolist() == [True, True, False]
-    assert torch.equal(rows.found[0], points[1]) and torch.equal(rows.found[1], points[1])
+    assert torch.equal(rows.adversarial[0], points[1]) and torch.equal(rows.adversarial[1], points[1])
 
 
-def test_the_projection_is_the_packages(make_images):
+def test_the_projection_equals_the_packages():
     generator = torch.Generator().manual_seed(1)
     points = torch.rand(200, 48, generator=generator)
     normals = torch.randn(200, 48, generator=generator)
@@ -331,7 +317,7 @@ def test_the_projection_is_the_packages(make_images):
     normals[20:40, ::2] = 0
     normals[40] = 0
     reach = torch.linspace(0, 12, 200)[:, None] * torch.randn(200, 48, generator=generator)
-    offsets = (normals * (points + reach)).sum(1)  # some in the box, some out of it
+    offsets = (normals * (points + reach)).sum(1)  # some planes are in the box, some outside
 
     step = project_to_plane(points, normals, offsets)
 
@@ -344,7 +330,7 @@ def test_the_projection_is_the_packages(make_images):
 
 def test_pgd_gives_the_verdicts_of_the_network_as_it_is(trained, digits):
     class Wrapped(nn.Module):
-        """Hides what network it is."""
+        """Hides the network that it wraps."""
 
         def __init__(self):
             super().__init__()
@@ -381,7 +367,7 @@ ERRORS = [
 
 
 @pytest.mark.parametrize("error", ERRORS, ids=["cuda", "cpu"])
-def test_out_of_memory_fewer_images_go_at_once_and_no_verdict_changes(short, digits, trained, error, monkeypatch):
+def test_running_out_of_memory_shrinks_the_batches_and_changes_no_verdict(short, digits, trained, error, monkeypatch):
     data, lines = Images(digits.images[:12], digits.labels[:12]), []
     pgd = {"epsilon": EPSILON, "step_size": EPSILON / 4, "steps": 3, "restarts": 1, "seed": 0, "batch_size": 12}
     stages, expected = run(trained, data).robust, pgd_verdicts(trained, data, **pgd)
@@ -401,7 +387,7 @@ def test_out_of_memory_fewer_images_go_at_once_and_no_verdict_changes(short, dig
     assert [line for line in lines if "memory" in line] == [f"evaluate   {note}" for note in compute.notes]
 
 
-def test_a_single_image_that_does_not_fit_is_the_users_to_mend(digits, trained):
+def test_a_single_image_that_does_not_fit_is_a_user_error(digits, trained):
     from benchmark.errors import UserError
 
     compute = ComputeBatch(lambda line: None)
@@ -413,23 +399,23 @@ def test_a_single_image_that_does_not_fit_is_the_users_to_mend(digits, trained):
         clean_verdicts(Cramped(trained, 0, RuntimeError("another matter")), digits, batch_size=20)
 
 
-def test_memory_that_runs_out_before_any_pass_does_not_begin_anew_for_ever():
+def test_memory_that_runs_out_before_any_pass_is_not_retried_forever():
     from benchmark.errors import UserError
 
-    compute, begun = ComputeBatch(lambda line: None, rows=50), []
+    compute, attempts = ComputeBatch(lambda line: None, rows=50), []
 
     def run():
-        begun.append(compute.rows)
+        attempts.append(compute.rows)
         raise ERRORS[0]
 
     with pytest.raises(UserError, match="does not fit into memory"):
         compute.until_it_fits(run)
-    assert begun == [50, 1]
+    assert attempts == [50, 1]
     assert compute.notes == ["out of memory before the first pass; went on with 1"]
 
 
 def test_progress_counts_merged_targets_to_the_end(short, make_network, monkeypatch):
-    """A network that nothing breaks makes every pass that was reckoned with."""
+    """A network that nothing breaks makes every pass of the estimate."""
     model, lines = make_network(), []
     with torch.no_grad():
         for weight in model.parameters():
@@ -455,5 +441,5 @@ def test_a_journal_of_another_way_of_computing_is_not_used(short, trained, digit
     monkeypatch.setattr(autoattack_module, "WAY", "another")
     run(trained, data, journal=tmp_path)
 
-    assert torch.equal(first.adversarial, again.adversarial) and "goes on from" in lines[0]
+    assert torch.equal(first.adversarial, again.adversarial) and "resumes from" in lines[0]
     assert len(list(tmp_path.iterdir())) == 2

@@ -1,4 +1,4 @@
-"""What the caller has set in torch changes no verdict, and is as before afterwards."""
+"""The caller's settings of torch change no verdict and are restored afterwards."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def settings_of_torch():
 
 
 class Watching(nn.Module):
-    """Notes the precision and the type that its passes have, and draws random numbers of all kinds."""
+    """Records the precision and type of its passes, and draws random numbers of all kinds."""
 
     def __init__(self, part):
         super().__init__()
@@ -81,25 +81,25 @@ class Watching(nn.Module):
 
 
 @pytest.mark.parametrize("around", AROUND)
-def test_what_is_set_around_the_call_changes_no_verdict_and_is_as_before(around, viewed):
+def test_settings_around_the_call_change_no_verdict_and_are_restored(around, viewed):
     expected = evaluate(viewed, "digits", PROTOCOL)
     network = Watching(viewed).eval()
 
     with AROUND[around]():
         before = settings_of_torch()
-        found = evaluate(network, "digits", PROTOCOL)
+        evaluation = evaluate(network, "digits", PROTOCOL)
         after = settings_of_torch()
 
     assert after == before
-    assert found.verdicts == expected.verdicts
-    assert {(check.name, check.verdict) for check in found.health} == {
+    assert evaluation.verdicts == expected.verdicts
+    assert {(check.name, check.verdict) for check in evaluation.health} == {
         (check.name, check.verdict) for check in expected.health
     }
     assert {precision for precision, _ in network.seen} == {"highest"}
     assert network.seen[0] == ("highest", torch.float32)
 
 
-def test_everything_is_as_before_after_an_error_too(viewed):
+def test_settings_are_restored_after_an_error_too(viewed):
     before = settings_of_torch()
 
     with pytest.raises(UserError):
@@ -108,7 +108,7 @@ def test_everything_is_as_before_after_an_error_too(viewed):
     assert settings_of_torch() == before
 
 
-def test_images_made_in_inference_mode_are_taken_and_a_network_made_there_is_refused(viewed):
+def test_images_made_in_inference_mode_are_accepted_and_a_network_made_there_is_refused(viewed):
     with torch.inference_mode():
         data = load_test("digits", None, limit=8)
         data = type(data)(
@@ -118,7 +118,7 @@ def test_images_made_in_inference_mode_are_taken_and_a_network_made_there_is_ref
 
     assert evaluate(viewed, data, PROTOCOL).n_images == 8
     with pytest.raises(
-        UserError, match=r"^1.weight of the network was made inside torch.inference_mode\(\) and can take"
+        UserError, match=r"^1.weight of the network was made inside torch.inference_mode\(\) and supports no"
     ):
         evaluate(made_there, data, PROTOCOL)
 

@@ -1,4 +1,4 @@
-"""Networks made to look robust, whose gradients are true and lead nowhere, are failed by the opponent's attacks."""
+"""Networks that only look robust, with correct gradients that lead nowhere, fail under the opponent's attacks."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.cheats.base import EPSILON, hardened_base, robust_base
 IMAGES = 40
 
 
-def attacked(network):
-    """Return test images, and the clean and PGD verdicts of a network."""
+def attack(network):
+    """Return test images, and a network's clean and PGD verdicts on them."""
     data = load_test("digits", None, limit=IMAGES).test
     settings = {"epsilon": EPSILON, "step_size": EPSILON / 4, "steps": 10, "restarts": 1, "seed": 0, "batch_size": 64}
     verdicts = {"clean": clean_verdicts(network, data, batch_size=64), "pgd": pgd_verdicts(network, data, **settings)}
@@ -26,7 +26,7 @@ def attacked(network):
 
 
 def opposed(network, data, verdicts):
-    """Return what the opponent's attacks find, and the checks by name."""
+    """Return the result of the opponent's attacks, and its checks by name."""
     compute = ComputeBatch(lambda line: None)
     result = opponent_checks(
         network, data, verdicts, epsilon=EPSILON, seed=0, compute=compute, report=lambda line: None
@@ -36,13 +36,13 @@ def opposed(network, data, verdicts):
 
 
 @pytest.mark.parametrize("name", CHEATS)
-def test_a_cheat_that_the_other_checks_pass_is_failed_and_comes_near_the_truth(name):
+def test_a_cheat_that_passes_the_other_checks_fails_and_loses_most_of_its_false_accuracy(name):
     cheat = CHEATS[name]()
-    data, verdicts = attacked(cheat)
-    _, truth = attacked(inside(cheat))
+    data, verdicts = attack(cheat)
+    _, honest = attack(inside(cheat))
     reported = int((verdicts["clean"] & verdicts["pgd"]).sum())
-    assert reported >= int(truth["pgd"].sum()) + 0.2 * IMAGES
-    old = gradient_health(
+    assert reported >= int(honest["pgd"].sum()) + 0.2 * IMAGES
+    other_checks = gradient_health(
         cheat,
         data,
         verdicts,
@@ -54,13 +54,12 @@ def test_a_cheat_that_the_other_checks_pass_is_failed_and_comes_near_the_truth(n
         only=["zero_gradients", "true_gradients", "deterministic"],
         report=lambda line: None,
     )
-    assert "fail" not in {check.verdict for check in old}
+    assert "fail" not in {check.verdict for check in other_checks}
 
     result, checks = opposed(cheat, data, verdicts)
 
     assert "fail" in {checks["leaky_bpda"].verdict, checks["hard_label"].verdict}
-    left = int((verdicts["clean"] & verdicts["pgd"] & result.right).sum())
-    assert left < reported - 0.15 * IMAGES
+    assert int((verdicts["clean"] & verdicts["pgd"] & result.right).sum()) < reported - 0.15 * IMAGES
     wrong = cheat(result.adversarial).argmax(1) != data.labels[result.broken]
     distance = (result.adversarial - as_float_images(data.images[result.broken])).abs().max()
     assert wrong.all() and distance <= EPSILON + 1e-6
@@ -68,17 +67,17 @@ def test_a_cheat_that_the_other_checks_pass_is_failed_and_comes_near_the_truth(n
     assert torch.equal((~result.right).nonzero().flatten(), result.broken.sort().values)
 
 
-def test_units_that_are_never_on_lead_leaky_bpda_astray_and_not_a_search_by_labels():
+def test_inactive_units_mislead_leaky_bpda_but_not_a_search_by_labels():
     cheat = CHEATS["dead units"]()
 
-    _, checks = opposed(cheat, *attacked(cheat))
+    _, checks = opposed(cheat, *attack(cheat))
 
     assert checks["leaky_bpda"].verdict != "fail"
     assert checks["hard_label"].verdict == "fail"
 
 
 @pytest.mark.parametrize("network", [hardened_base, robust_base])
-def test_an_honest_network_does_not_fail_on_what_pgd_alone_left(network):
-    _, checks = opposed(network(), *attacked(network()))
+def test_an_honest_network_does_not_fail_on_survivors_of_pgd_alone(network):
+    _, checks = opposed(network(), *attack(network()))
 
     assert "fail" not in {check.verdict for check in checks.values()}

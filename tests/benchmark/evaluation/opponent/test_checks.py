@@ -1,4 +1,4 @@
-"""The opponent's attacks: what they find breaks the network itself, and a stopped run goes on to the same verdicts."""
+"""The opponent's attacks: their images break the network itself, and a stopped run resumes to the same verdicts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ STAGES = (*stages_of(LEAKY), *stages_of(HARD_LABEL))
 
 
 class Masked(nn.Module):
-    """A network whose gradient is zero, through leaky ReLUs too: only the predicted class says anything."""
+    """A network whose gradient is zero, through leaky ReLUs too: only the predicted class carries information."""
 
     def __init__(self, inner):
         super().__init__()
@@ -40,7 +40,7 @@ def _quick(monkeypatch):
 
 
 def run(network, images, verdicts=None, **settings):
-    """Return what the checks say of images that survived everything, unless verdicts are given."""
+    """Return the result on images that survived everything, unless verdicts are passed, and the reported lines."""
     verdicts = {"clean": torch.ones(len(images), dtype=torch.bool)} if verdicts is None else verdicts
     compute, lines = ComputeBatch(lambda line: None), []
     settings = {"epsilon": EPSILON, "seed": 0, "compute": compute, "report": lines.append, **settings}
@@ -48,7 +48,7 @@ def run(network, images, verdicts=None, **settings):
 
 
 @pytest.mark.parametrize(("wrap", "finder"), [(lambda inner: inner, LEAKY), (Masked, HARD_LABEL)])
-def test_what_is_broken_is_shown_by_images_in_the_ball_that_the_network_gets_wrong(plateau, wrap, finder):
+def test_broken_images_have_adversarial_images_in_the_ball_that_the_network_misclassifies(plateau, wrap, finder):
     network, images = wrap(plateau), plateau.at(*MARGINS)
 
     result, _ = run(network, images)
@@ -65,7 +65,7 @@ def test_what_is_broken_is_shown_by_images_in_the_ball_that_the_network_gets_wro
     assert shares[HARD_LABEL] == (0.0 if finder == LEAKY else 3 / 5)
 
 
-def test_only_survivors_of_everything_are_attacked_and_the_first_of_them(plateau):
+def test_only_the_first_survivors_of_everything_are_attacked(plateau):
     count = PROBE_IMAGES + 8
     images = plateau.at(*[0.02] * count)
     verdicts = {"clean": torch.ones(count, dtype=torch.bool), "pgd": torch.arange(count) % 9 > 0}
@@ -85,7 +85,7 @@ def test_without_survivors_nothing_is_run(plateau):
 
 
 @pytest.mark.parametrize("error", [ValueError("no such images"), RuntimeError("sizes")])
-def test_a_network_that_raises_has_failed(linear, error):
+def test_a_network_that_raises_fails(linear, error):
     class Raising(nn.Module):
         def forward(self, images):
             raise error
@@ -93,24 +93,24 @@ def test_a_network_that_raises_has_failed(linear, error):
     result, lines = run(Raising().eval(), linear.at(*MARGINS))
 
     assert {check.name: check.verdict for check in result.checks}[LEAKY] == "fail"
-    assert f"The network broke off with {type(error).__name__}: {error}" in result.checks[0].reason
+    assert f"The network failed with {type(error).__name__}: {error}" in result.checks[0].reason
     assert result.right.all() and not len(result.broken)
     assert any("fail: leaky_bpda" in line for line in lines)
 
 
 @pytest.mark.parametrize("stop_at", range(1, len(STAGES)))
-def test_a_stopped_run_goes_on_to_the_same_bits(plateau, tmp_path, monkeypatch, stop_at):
+def test_a_stopped_run_resumes_to_the_same_bits(plateau, tmp_path, monkeypatch, stop_at):
     class Stopped(BaseException):
         pass
 
-    network, images, begun = Masked(plateau), plateau.at(*MARGINS), []
+    network, images, finished = Masked(plateau), plateau.at(*MARGINS), []
     whole, _ = run(network, images)
 
     class Stage(attacks._Stage):
         def __call__(self):
-            if len(begun) == stop_at:
+            if len(finished) == stop_at:
                 raise Stopped
-            begun.append(self.name)
+            finished.append(self.name)
             return super().__call__()
 
     monkeypatch.setattr(attacks, "_Stage", Stage)
@@ -119,13 +119,13 @@ def test_a_stopped_run_goes_on_to_the_same_bits(plateau, tmp_path, monkeypatch, 
     stop_at = None
     result, lines = run(network, images, journal=tmp_path)
 
-    assert begun == list(STAGES)  # none of them twice
-    assert any("goes on from" in line for line in lines)
+    assert finished == list(STAGES)  # each of them once
+    assert any("resumes from" in line for line in lines)
     assert torch.equal(result.right, whole.right) and torch.equal(result.adversarial, whole.adversarial)
     assert result.checks == whole.checks
 
 
-def test_a_journal_is_of_one_network_and_one_ball(plateau, linear, tmp_path):
+def test_a_journal_belongs_to_one_network_and_one_ball(plateau, linear, tmp_path):
     images = plateau.at(*MARGINS)
     run(plateau, images, journal=tmp_path)
 
@@ -134,12 +134,12 @@ def test_a_journal_is_of_one_network_and_one_ball(plateau, linear, tmp_path):
     assert run(plateau, images, journal=tmp_path)[0].broken.tolist() == run(plateau, images)[0].broken.tolist()
 
 
-@pytest.mark.parametrize(("margins", "met"), [((0.2,), FIRST_IMAGES), ((0.02, 0.2), PROBE_IMAGES)])
-def test_rays_meets_more_than_the_first_images_only_if_one_of_these_falls(plateau, monkeypatch, margins, met):
-    images, asked = plateau.at(*margins, *[0.2] * PROBE_IMAGES), set()
+@pytest.mark.parametrize(("margins", "total"), [((0.2,), FIRST_IMAGES), ((0.02, 0.2), PROBE_IMAGES)])
+def test_rays_attacks_more_than_the_first_images_only_if_it_breaks_one_of_these(plateau, monkeypatch, margins, total):
+    images, counts = plateau.at(*margins, *[0.2] * PROBE_IMAGES), []
 
     def rays(classify, images, labels, **settings):
-        asked.update(range(len(asked), len(asked) + len(images)))
+        counts.append(len(images))
         yield from ORIGINAL(classify, images, labels, **settings)
 
     monkeypatch.setattr(attacks, "ORDERS", {"rows": 40})
@@ -148,8 +148,8 @@ def test_rays_meets_more_than_the_first_images_only_if_one_of_these_falls(platea
     result, _ = run(Masked(plateau), images)
 
     (check,) = (check for check in result.checks if check.name == HARD_LABEL)
-    assert len(asked) == met
-    assert check.value == (0 if met == FIRST_IMAGES else 1 / PROBE_IMAGES)
+    assert sum(counts) == total
+    assert check.value == (0 if total == FIRST_IMAGES else 1 / PROBE_IMAGES)
 
 
 @pytest.mark.parametrize("stage", STAGES[:2])

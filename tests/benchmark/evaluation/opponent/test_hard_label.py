@@ -1,4 +1,4 @@
-"""RayS finds a boundary from the predicted class alone, within the ball, and asks no more often than it may."""
+"""RayS finds a boundary within the ball from the predicted class alone, and stays within its query budget."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from benchmark.evaluation.opponent.hard_label import ORDERS, pixel_ranks, rays
 EPSILON = 0.1
 
 
-class Asked:
-    """A network that gives its predicted class, and remembers what it was asked about."""
+class Recorder:
+    """Returns a network's predicted classes and keeps the points that were queried."""
 
     def __init__(self, network):
         self.network, self.points = network, []
@@ -23,15 +23,15 @@ class Asked:
 
 
 def attack(network, images, *, order="rows", queries=250, seed=0):
-    """Return the rows that fall, the points, and what the network was asked."""
-    classify, pixels = Asked(network), as_float_images(images.images)
+    """Return the broken rows, their points, and all queries."""
+    classify, pixels = Recorder(network), as_float_images(images.images)
     ranks = pixel_ranks(pixels.shape[1:], order, seed)
     turns = list(rays(classify, pixels, images.labels, epsilon=EPSILON, ranks=ranks, queries=queries))
     return torch.cat([rows for rows, _ in turns]), torch.cat([points for _, points in turns]), classify.points
 
 
 @pytest.mark.parametrize("kind", ["linear", "plateau"])
-def test_what_the_ball_reaches_is_found_and_nothing_else(kind, request):
+def test_images_are_broken_exactly_if_their_margin_is_within_the_ball(kind, request):
     network = request.getfixturevalue(kind)
     images = network.at(0.02, 0.06, 0.09, 0.11, 0.2)
 
@@ -44,14 +44,14 @@ def test_what_the_ball_reaches_is_found_and_nothing_else(kind, request):
     assert (network(points).argmax(1) == 1).all()
 
 
-def test_no_point_leaves_the_range_of_pixels_at_the_edge_of_it(linear):
+def test_no_point_leaves_the_pixel_range(linear):
     images = linear.at(0.06)
     images.images[0, 0, :2] = 255
-    images.images[0, 0, 6:] = 0  # more margin, which nothing takes away
+    images.images[0, 0, 6:] = 0  # more margin, which no point in the ball overcomes
 
-    rows, points, asked = attack(linear, images)
+    rows, points, queries = attack(linear, images)
 
-    assert all(float(points.min()) >= 0 and float(points.max()) <= 1 for points in asked)
+    assert all(float(points.min()) >= 0 and float(points.max()) <= 1 for points in queries)
     assert len(rows) == len(points) == 0
 
 
@@ -63,7 +63,7 @@ def test_an_order_has_every_pixel_once(shape, order):
     assert ranks.sort().values.tolist() == list(range(shape[0] * shape[1] * shape[2]))
 
 
-def test_orders_put_their_neighbours_side_by_side():
+def test_neighbours_in_an_order_are_adjacent_pixels():
     def first(order, count):
         ranks = pixel_ranks(torch.Size((3, 8, 8)), order, 0).view(3, 8, 8)
         return sorted(tuple(place) for place in (ranks < count).nonzero().tolist())
@@ -75,21 +75,22 @@ def test_orders_put_their_neighbours_side_by_side():
 
 
 @pytest.mark.parametrize("queries", [1, 7, 40])
-def test_an_image_is_asked_about_no_more_often_than_it_may_and_no_more_once_it_fell(linear, queries):
+def test_an_image_is_queried_within_the_budget_and_no_longer_once_it_is_broken(linear, queries):
     images = linear.at(0.02, 0.2)
 
-    rows, _, asked = attack(linear, images, queries=queries)
+    rows, _, points = attack(linear, images, queries=queries)
 
-    assert len(asked) == queries
-    fell = [len(points) for points in asked].count(2) if len(rows) else queries
-    assert [len(points) for points in asked] == [2] * fell + [1] * (queries - fell)
+    counts = [len(query) for query in points]
+    assert len(counts) == queries
+    both = counts.count(2) if len(rows) else queries
+    assert counts == [2] * both + [1] * (queries - both)
     assert (queries < 40) or rows.tolist() == [0]
 
 
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32), (3, 5, 7)])
 def test_every_shape_can_be_attacked(shape, order):
-    """A network that looks at one pixel: all of them are turned at once, or soon on their own."""
+    """The network depends on one pixel: all pixels change at once, or soon one by one."""
     images = torch.full((2, *shape), 0.5)
     ranks = pixel_ranks(images.shape[1:], order, 0)
 

@@ -1,4 +1,4 @@
-"""PGD through leaky ReLUs breaks a plateau that no gradient leads off, and leaves the way forward as it is."""
+"""PGD through leaky ReLUs breaks a plateau that no gradient leads off, and keeps the network's forward pass."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import torch
 
 from benchmark.attacks import pgd
 from benchmark.evaluation.accuracy import as_float_images
+from benchmark.evaluation.fast import AttackedNetwork, ComputeBatch
 from benchmark.evaluation.opponent.leaky_bpda import leaky_bpda
 from benchmark.evaluation.probes import Attackable
 
@@ -15,17 +16,17 @@ MARGINS = (0.02, 0.06, 0.09, 0.11, 0.2)
 
 
 def attack(network, images, epsilon=EPSILON):
-    """Return the rows that fall and the points."""
-    forward = Attackable(network).eval()
+    """Return the broken rows and their points."""
+    attacked, forward = AttackedNetwork(network, ComputeBatch(print)), Attackable(network).eval()
     pixels = as_float_images(images.images)
-    turns = list(leaky_bpda(network, pixels, images.labels, epsilon=epsilon, forward=forward))
+    turns = list(leaky_bpda(attacked, pixels, images.labels, epsilon=epsilon, forward=forward))
     return torch.cat([rows for rows, _ in turns]), torch.cat([points for _, points in turns])
 
 
 def test_a_plateau_that_pgd_does_not_leave_is_broken(plateau):
     images = plateau.at(*MARGINS)
     pixels = as_float_images(images.images)
-    found = pgd(
+    adversarial = pgd(
         plateau,
         pixels,
         images.labels,
@@ -35,7 +36,7 @@ def test_a_plateau_that_pgd_does_not_leave_is_broken(plateau):
         random_start=False,
         generator=torch.Generator(),
     )
-    assert (plateau(found).argmax(1) == images.labels).all()
+    assert (plateau(adversarial).argmax(1) == images.labels).all()
 
     rows, points = attack(plateau, images)
 
@@ -45,7 +46,7 @@ def test_a_plateau_that_pgd_does_not_leave_is_broken(plateau):
     assert points.min() >= 0 and points.max() <= 1
 
 
-def test_an_honest_network_falls_where_the_ball_reaches_and_nowhere_else(linear):
+def test_an_honest_network_is_broken_exactly_where_the_margin_is_within_the_ball(linear):
     assert sorted(attack(linear, linear.at(*MARGINS))[0].tolist()) == [0, 1, 2]
     assert len(attack(linear, linear.at(0.11, 0.3))[0]) == 0
 
@@ -58,7 +59,7 @@ def test_a_trained_network_with_a_large_margin_is_not_broken(viewed, make_images
 
 
 @pytest.mark.parametrize("network", ["viewed", "plateau"])
-def test_the_way_forward_is_the_networks_own(network, request, make_images):
+def test_the_forward_pass_is_the_networks_own(network, request, make_images):
     network = request.getfixturevalue(network)
     passes = []
 
@@ -68,7 +69,8 @@ def test_the_way_forward_is_the_networks_own(network, request, make_images):
         return logits
 
     images = as_float_images(make_images(8).images[:, :1])
-    list(leaky_bpda(network, images, network(images).argmax(1), epsilon=EPSILON, forward=forward))
+    attacked = AttackedNetwork(network, ComputeBatch(print))
+    list(leaky_bpda(attacked, images, network(images).argmax(1), epsilon=EPSILON, forward=forward))
 
     assert passes
     with torch.no_grad():

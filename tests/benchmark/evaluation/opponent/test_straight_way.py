@@ -1,4 +1,4 @@
-"""What is left of the margin near the boundary: all of it on a plateau, little where logits fall evenly."""
+"""The margin that remains near the boundary: all of it on a plateau, little where logits change evenly."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def both_classes(network):
     return as_float_images(data.images), data.labels
 
 
-@pytest.mark.parametrize(("kind", "left"), [("linear", 0.1), ("plateau", 1.0)])
-def test_a_plateau_keeps_its_margin_which_is_a_hint_and_no_verdict(kind, left, request):
+@pytest.mark.parametrize(("kind", "share"), [("linear", 0.1), ("plateau", 1.0)])
+def test_a_plateau_keeps_its_margin_which_is_a_hint_and_no_verdict(kind, share, request):
     network = request.getfixturevalue(kind)
 
     check = straight_way(network, *both_classes(network))
 
-    assert check.value == pytest.approx(left, abs=0.02)
+    assert check.value == pytest.approx(share, abs=0.02)
     assert check.verdict == "pass"
 
 

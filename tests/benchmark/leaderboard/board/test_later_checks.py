@@ -121,7 +121,7 @@ def test_checks_that_find_nothing_change_nothing_but_the_columns_and_the_state(m
     assert state(after).date == "2026-01-02"
 
 
-def test_the_changelog_tells_the_checks_and_what_they_changed(make_record, make_rechecked, tmp_path):
+def test_the_changelog_reports_the_checks_and_what_they_changed(make_record, make_rechecked, tmp_path):
     record = make_record()
     save_record(record, tmp_path)
     write_pages(tmp_path)

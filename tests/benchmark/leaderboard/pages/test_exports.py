@@ -11,7 +11,7 @@ import pytest
 
 from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
-from benchmark.leaderboard.history.previous_page import read_page
+from benchmark.leaderboard.history.changes import read_page
 from benchmark.leaderboard.pages.bibtex import to_bibtex
 from benchmark.leaderboard.pages.json_file import to_json
 from benchmark.leaderboard.pages.latex import to_latex
@@ -40,7 +40,7 @@ def test_the_json_holds_every_row_on_a_line_of_its_own(make_record):
     assert [row["reasons"][0][:18] for row in told["refused"]] == ["AutoAttack accurac"]
     lines = [line.rstrip(",") for line in text.splitlines() if line.startswith('{"kind"')]
     assert [json.loads(line) for line in lines] == told["rows"] + told["refused"]
-    assert [row.id for row in read_page(text).rows] == [row["id"] for row in told["rows"] + told["refused"]]
+    assert [row.id for row in read_page(text)] == [row["id"] for row in told["rows"] + told["refused"]]
 
 
 def test_a_run_bears_the_sha256_of_its_records_file(make_record, tmp_path):

@@ -136,13 +136,14 @@ def test_compare_tests_pgd_on_the_further_images_too(make):
 
     block = next(" ".join(block.split()) for block in text.split("\n\n") if block.startswith("PGD on"))
     assert block == (
-        f"PGD on 400 images, percent right: A 62.50 ({ends(*wilson(250, 400))}), B 42.50 ({ends(*wilson(170, 400))}). "
-        f"A is better: 100 images only A holds, 20 only B; exact McNemar p = {p_text(test.p_value)}."
+        f"PGD on 400 images, percent correct: A 62.50 ({ends(*wilson(250, 400))}), "
+        f"B 42.50 ({ends(*wilson(170, 400))}). "
+        f"A is better: 100 images robust for A only, 20 for B only; exact McNemar p = {p_text(test.p_value)}."
     )
     last = " ".join(text.split("\n\n")[-1].split())
-    assert (
-        last
-        == "No real difference shown: 0 images only A holds, 0 only B; exact McNemar p = 1; both hold equally many."
+    assert last == (
+        "No real difference shown: 0 images robust for A only, 0 for B only; exact McNemar p = 1; both are robust "
+        "on equally many."
     )
     assert max(len(line) for line in text.splitlines()) <= 118
 
@@ -155,8 +156,9 @@ def test_compare_pools_seeds_of_the_further_images(make):
 
     pooled = [np.concatenate([record.evaluation.wide.right("pgd") for record in row]) for row in (a, b)]
     assert (mcnemar(*pooled).only_a, mcnemar(*pooled).only_b) == (50, 1)
-    assert "A leads, but its seeds overlap with B's: 50 pairs of image and seed only A holds, 1 only B" in " ".join(
-        block.split()
+    assert (
+        "A leads, but its seeds overlap with B's: 50 pairs of image and seed robust for A only, 1 for B only"
+        in " ".join(block.split())
     )
 
 
