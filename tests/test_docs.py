@@ -21,7 +21,8 @@ from nbclient import NotebookClient
 from benchmark.__main__ import app
 from benchmark.artifact.measure import measure_export
 from benchmark.conformance.rules import RULES
-from benchmark.leaderboard.render import check_pages
+from benchmark.leaderboard.board.loading import load_results
+from benchmark.leaderboard.render import check_pages, to_terminal
 from benchmark.networks.resnet import prunable_sizes
 from benchmark.suite.registry import resolve
 from methods.allocation import weight_budget
@@ -196,8 +197,12 @@ def test_the_readme_is_short_and_leads_to_every_page():
     assert linked == {path.name for path in (*DOCS.glob("*.md"), TOUR)} - {"index.md"} - in_the_root
 
 
-def test_the_demonstration_board_agrees_with_its_records():
+def test_the_demonstration_board_agrees_with_its_records_and_is_printed_as_the_page_shows_it():
+    (board,) = load_results(DEMO).boards.values()
+    (shown,) = [block for block in blocks(PAGES["docs/use.md"]) if block.startswith(board.protocol)]
+
     assert check_pages(DEMO) == []
+    assert shown == to_terminal(board)
 
 
 @pytest.mark.slow
