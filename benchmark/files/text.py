@@ -1,6 +1,6 @@
 """Foreign text as people see it: what hides in it, how it is made visible, and how it looks on a terminal.
 
-Pages have a form of their own for each medium, see `leaderboard.text` and `leaderboard.tex`; all begin with these.
+Pages have a form of their own for each medium, see `leaderboard.formats`; all begin with these.
 """
 
 from __future__ import annotations

@@ -66,7 +66,7 @@ def read_page(text: str) -> Page:
 
 
 def _row(told: Mapping[str, Any]) -> PageRow:
-    rank = told["rank"]
+    rank, robust = told["rank"], told["robust"]
     p = "" if told["keep_ratio"] == 1 else f", p {told['allocation']}"
     return PageRow(
         id=str(told["id"]),
@@ -76,7 +76,7 @@ def _row(told: Mapping[str, Any]) -> PageRow:
         preset=str(told["preset"]),
         size_class=str(told["size_class"]),
         rank=None if rank is None else int(rank),
-        robust=float(told["robust"]["mean"]),
+        robust=float(robust["mean"] if isinstance(robust, dict) else robust),  # a pair in format 1
         reasons=tuple(str(each) for each in told["reasons"]),
         # Pages from before these checks do not name them.
         checked=frozenset(
