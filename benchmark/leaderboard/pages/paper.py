@@ -9,7 +9,7 @@ from markupsafe import Markup
 from benchmark.leaderboard.formats import csv_cell, percent, points, row_page, tex
 from benchmark.leaderboard.pages.columns import interval_text
 from benchmark.leaderboard.pages.latex import LATEX_MARKER, tabular
-from benchmark.leaderboard.pages.markdown_text import link, render, table
+from benchmark.leaderboard.pages.markdown_text import render, table
 from benchmark.leaderboard.paper.tables import PaperCell, PaperTable
 
 _CSV_COLUMNS = (
@@ -62,7 +62,7 @@ def _markdown(cell: PaperCell) -> str:
     if cell.row is None:
         return "" if cell.reported is None else percent(cell.reported)
     reported, measured, *rest = _texts(cell)
-    return Markup("<br>".join([reported, f"**{link(measured, row_page(*cell.row))}**", *rest]))
+    return Markup("<br>".join([reported, f"[**{measured}**]({row_page(*cell.row)})", *rest]))
 
 
 def _plain(cell: PaperCell) -> str:

@@ -27,8 +27,8 @@ def to_terminal(board: Board) -> str:
     blocks = [_block(board, preset, network) for preset, network in networks]
     if blocks:
         about = [f"{BY_KEY[key].title}: {BY_KEY[key].about}" for key in _EXPLAINED]
-        about.append("* after the gradient health: the opponent's attacks were not run.")
-        blocks.append(_wrapped(" ".join([*about, "The board's page has the other columns."])))
+        about.append("*: the opponent's attacks were not run. The board's page has the other columns.")
+        blocks.append(_wrapped(" ".join(about)))
     if board.refused:
         reasons = [_wrapped(f"refused: {row.runs[0]}: {'; '.join(row.reasons)}") for row in board.refused]
         blocks.append("\n".join(reasons))
