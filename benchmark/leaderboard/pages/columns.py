@@ -127,7 +127,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("architecture", "architecture", both("architecture"), SETTING & ~TERMINAL, show=_network),
     _data("width", lambda line, board: 1.0 if isinstance(line, ReportedRow) else line.width, float),
     Column("keep_ratio", "keep ratio", both("keep_ratio"), SETTING, float, short),
-    Column("allocation", "p", both("allocation"), SETTING, float, show=_p),
+    Column("allocation", "p", both("allocation"), SETTING, object, show=_p, align="right"),
     Column("objective", "objective", both("objective"), SETTING),
     _data("options", of_row(lambda row: json.loads(row.options)), dict),
     *_accuracy("clean", "clean", PUBLISHED, reported="clean"),

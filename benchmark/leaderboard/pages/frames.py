@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError, suggestion
 from benchmark.files.places import LEADERBOARDS
 from benchmark.leaderboard.board.loading import load_results
 from benchmark.leaderboard.board.tables import Board
-from benchmark.leaderboard.pages.column import Table
+from benchmark.leaderboard.pages.column import Column, Table
 from benchmark.leaderboard.pages.columns import columns_of
 
 if TYPE_CHECKING:
-    from pandas import DataFrame
+    from pandas import DataFrame, Series
 
-_DTYPES = {int: "int64", float: "float64", bool: "bool"}
+_DTYPES = {int: "int64", float: "float64", bool: "bool", str: "str"}
 
 
 def boards(folder: str | Path = LEADERBOARDS) -> DataFrame:
@@ -58,21 +58,22 @@ def board(protocol: str, folder: str | Path = LEADERBOARDS) -> DataFrame:
     Raises:
         UserError: if there is no such folder or board, or something in the folder cannot be read.
     """
-    from pandas import DataFrame, Series
+    from pandas import DataFrame
 
     loaded = _load(folder)
     if protocol not in loaded:
         known = ", ".join(loaded) or "none"
         raise UserError(f"there is no board {protocol!r} in {folder}.{suggestion(protocol, loaded)} Boards: {known}.")
     chosen, columns = loaded[protocol], columns_of(Table.FRAME, loaded[protocol])
-    data = {
-        column.key: Series(
-            [column.value(row, chosen) for row in chosen.rows],
-            dtype=_DTYPES.get(column.holds, "object" if column.holds in (tuple, dict) else "str"),
-        )
-        for column in columns
-    }
-    return DataFrame(data)
+    return DataFrame({column.key: _series(column, chosen) for column in columns})
+
+
+def _series(column: Column, board: Board) -> Series[Any]:
+    from pandas import Series
+
+    values = [column.value(row, board) for row in board.rows]
+    dtype = _DTYPES.get(column.holds, "object")
+    return Series(values, dtype="float64" if dtype == "int64" and None in values else dtype)
 
 
 def _load(folder: str | Path) -> Mapping[str, Board]:
