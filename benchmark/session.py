@@ -43,7 +43,7 @@ class Request:
 
 
 def resolve_request(request: Request) -> tuple[list[Experiment], dict[str, ResolvedMethod]]:
-    """Return the experiments that a request asks for, and their methods by target.
+    """Return the experiments of a request, and their methods by target.
 
     Raises:
         UserError: for any mistake in the request.
@@ -55,11 +55,11 @@ def resolve_request(request: Request) -> tuple[list[Experiment], dict[str, Resol
 
 
 def plan_suite(request: Request, local: LocalData | None = None) -> list[Planned]:
-    """Return the experiments that a request asks for, with their states.
+    """Return the experiments of a request with their states.
 
     Args:
-        request: what the user asked for.
-        local: the data on disk, with what was read of them before; None starts afresh.
+        request: the user's options.
+        local: the data on disk, with the facts that were read before; None reads them again.
 
     Raises:
         UserError: for any mistake in the request.

@@ -54,7 +54,7 @@ LAYERS = (
     "benchmark.training",
     "benchmark.launch",
     "benchmark.leaderboard.formats",
-    "benchmark.leaderboard.tex",
+    "benchmark.leaderboard.ticks",
     "benchmark.leaderboard.board",
     "benchmark.leaderboard.paper",
     "benchmark.leaderboard.pages",

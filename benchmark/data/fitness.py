@@ -12,7 +12,7 @@ MIN_SIZE = 8  # pixels; the networks halve the image size three times
 
 
 class DescribedPart(Protocol):
-    """What is checked of a part: `TrainingData` and `TestData` have it."""
+    """The fields that the check needs; `TrainingData` and `TestData` have them."""
 
     @property
     def info(self) -> ImageInfo:
@@ -21,7 +21,7 @@ class DescribedPart(Protocol):
 
     @property
     def sha256(self) -> str:
-        """Of the whole decoded part."""
+        """Hash of the whole decoded part."""
         ...
 
 

@@ -22,11 +22,11 @@ class DataHashes(NamedTuple):
 class _PartFacts:
     info: ImageInfo
     sha256: str
-    images: int  # of a training part without those for validation
+    images: int  # without those for validation
 
 
 class LocalData:
-    """The data sets of a folder, each decoded once at most; only facts about them are kept in memory.
+    """The data sets of a folder, each decoded at most once; only facts about them are kept in memory.
 
     Args:
         data_dir: folder with their files; None for `data` in the current folder.
@@ -34,7 +34,7 @@ class LocalData:
 
     def __init__(self, data_dir: Path | None) -> None:
         self.data_dir = data_dir
-        self._facts: dict[str, tuple[_PartFacts, _PartFacts]] = {}  # of the training and the test part
+        self._facts: dict[str, tuple[_PartFacts, _PartFacts]] = {}  # training and test part
 
     def is_here(self, name: str) -> bool:
         """Return whether the files of a data set are on disk; decodes nothing.
@@ -45,7 +45,7 @@ class LocalData:
         return find_local(name, self.data_dir) is not None
 
     def hashes(self, name: str) -> DataHashes | None:
-        """Return the hashes of a data set; None if it is not here, as nothing is downloaded.
+        """Return the hashes of a data set; None if it is not on disk, as nothing is downloaded.
 
         Raises:
             UserError: if its files are broken or incomplete.
@@ -56,9 +56,9 @@ class LocalData:
         return DataHashes(training.sha256, test.sha256)
 
     def check(self, name: str) -> int:
-        """Check that a data set can be trained on and evaluated, and return the images of its test part.
+        """Check that a data set can be trained on and evaluated, and return the number of its test images.
 
-        What is not here is unpacked or downloaded if its publisher is known.
+        If it is not on disk, it is unpacked or downloaded where a publisher is listed.
 
         Raises:
             UserError: if its files are missing, broken or incomplete, or as `check_fitness`.

@@ -1,4 +1,4 @@
-"""Ticks on logarithmic axes, and labels of points that do not overlap anything."""
+"""Logarithmic axes, and labels of points that do not overlap anything."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from benchmark.figures.style import INK
-from benchmark.leaderboard.site.svg_axes import ticks
+from benchmark.leaderboard.ticks import log_ticks
 
-_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
 _NEAR = 9.0  # in points; a label farther from its point than this is connected to it by a line
 # Where a label may stand, in points from its point: right, left, above, below, then farther away.
@@ -25,17 +24,6 @@ _PLACES = tuple(
 )
 
 _TIE = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0.0, "shrinkB": 4.0}
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers within a positive range: a few of each decade, otherwise evenly spaced ones."""
-    for steps in _STEPS:
-        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        candidates = [step * 10.0**exponent for exponent in exponents for step in steps]
-        within = [tick for tick in candidates if low <= tick <= high]
-        if len(within) >= 3:
-            return within
-    return ticks(low, high)
 
 
 def with_prefix(value: float, unit: str) -> str:

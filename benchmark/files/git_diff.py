@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-_PLAIN, _ABSENT = "100644", "000000"  # git's modes; others are executables, links and submodules
+_PLAIN, _ABSENT = "100644", "000000"  # git modes; others are executables, links and submodules
 
 
 @dataclass(frozen=True)
 class RawChange:
-    """One path that differs, with its mode afterwards and its contents before and after as git's blob ids."""
+    """A changed path with its mode after the change and the blob ids before and after."""
 
     path: str  # parts separated by "/"
     mode: str
@@ -18,17 +18,17 @@ class RawChange:
 
     @property
     def gone(self) -> bool:
-        """Whether there is nothing of this name any more."""
+        """Whether the path no longer exists."""
         return self.mode == _ABSENT
 
     @property
     def plain(self) -> bool:
-        """Whether it is now a file that is neither a link, nor executable, nor another repository."""
+        """Whether it is now a regular file: not a link, an executable or another repository."""
         return self.mode == _PLAIN
 
     @property
     def new(self) -> bool:
-        """Whether nothing of this name was there before."""
+        """Whether the path did not exist before."""
         return set(self.before) == {"0"}
 
 
@@ -43,5 +43,5 @@ def parse_raw_diff(output: bytes) -> list[RawChange]:
 
 
 def file_name(name: bytes) -> str:
-    """Return a file's name as text; bytes that are no UTF-8 become surrogates, as everywhere in Python."""
+    """Return a file's name as text; bytes that are not UTF-8 become surrogates, as in Python's own functions."""
     return name.decode("utf-8", "surrogateescape")

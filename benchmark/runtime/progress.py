@@ -1,4 +1,4 @@
-"""Lines of progress: not more than one every few seconds, with the time spent and the time left."""
+"""Progress lines: at most one every few seconds, with the time spent and the time left."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from time import perf_counter
 
 
 def duration(seconds: float) -> str:
-    """Write a time that was spent, is left or is predicted, rounded in the unit that suits it.
+    """Return a duration as text, rounded in a suitable unit.
 
     >>> duration(41.3), duration(350), duration(9000), duration(4e6)
     ('41s', '6 min', '2.5 h', '1,111 h')
@@ -20,10 +20,10 @@ def duration(seconds: float) -> str:
 
 
 class Ticker:
-    """Says when the next line of progress is due, from its creation on.
+    """Decides when the next progress line is due, starting from its creation.
 
     Args:
-        interval: seconds between two lines, at least.
+        interval: minimum seconds between two lines.
     """
 
     def __init__(self, interval: float) -> None:
@@ -31,7 +31,7 @@ class Ticker:
         self._started = self._shown = perf_counter()
 
     def due(self) -> bool:
-        """Return whether a line is due; if so, the next one is due an interval later."""
+        """Return whether a line is due; if so, the next one is due after another interval."""
         now = perf_counter()
         if now - self._shown < self.interval:
             return False
@@ -40,13 +40,13 @@ class Ticker:
 
     @property
     def seconds(self) -> float:
-        """Wall time so far."""
+        """Seconds since the creation."""
         return perf_counter() - self._started
 
     def left(self, share: float) -> str:
-        """Return the time left at the line that is due, if the rest takes as long as the share that is done, (0, 1]."""
+        """Return the time left at the current line, estimated from the share that is done, in (0, 1]."""
         return duration((self._shown - self._started) * (1 - share) / share)
 
     def times(self, share: float) -> str:
-        """Return the time spent until the line that is due, and the time left, see `left`."""
+        """Return the time spent until the current line, and the time left, see `left`."""
         return f"{duration(self._shown - self._started)}, about {self.left(share)} left"

@@ -155,7 +155,7 @@ class Experiment(Strict):
 
     @property
     def passes_per_image(self) -> float:
-        """Forward-and-backward passes per training image and epoch; a forward pass alone counts half."""
+        """Forward-and-backward passes per training image and epoch; a forward pass alone counts as half."""
         return passes_per_image(self.objective, self.training.attack.num_steps)
 
     def protocol(self, images: int, num_classes: int) -> Protocol:

@@ -1,4 +1,4 @@
-"""The training losses by name, and what each costs. `training.make_objective` makes them."""
+"""The training losses by name, and the cost of each; `training.make_objective` creates them."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ Objective = Literal["pgd", "fast", "trades", "half_clean", "clean"]
 
 @dataclass(frozen=True)
 class ObjectiveCost:
-    """Passes that one training image needs in one epoch."""
+    """Passes per training image and epoch."""
 
-    attack_steps: int | None  # each a pass forward and one back to the input; None: as many as the training attack has
-    predictions: int  # passes forward alone
-    updates: int  # images in the update's loss, the adversarial one and the clean one
+    attack_steps: int | None  # forward passes with a gradient by the input; None: those of the training attack
+    predictions: int  # forward passes only
+    updates: int  # images in the loss of the update: adversarial, clean or both
 
 
 OBJECTIVES: dict[Objective, ObjectiveCost] = {
@@ -28,25 +28,25 @@ OBJECTIVES: dict[Objective, ObjectiveCost] = {
 
 
 def passes_per_image(objective: Objective, attack_steps: int) -> float:
-    """Return the forward-and-backward passes per training image and epoch; a forward pass alone counts half.
+    """Return the forward-and-backward passes per training image and epoch; a forward pass alone counts as half.
 
     Args:
         objective: the training loss.
-        attack_steps: of the training attack.
+        attack_steps: number of steps of the training attack.
     """
     cost = OBJECTIVES[objective]
     return _steps(cost, attack_steps) + cost.predictions / 2 + cost.updates
 
 
 def forward_runs(objective: Objective, attack_steps: int) -> int:
-    """Return the cost of one training image in one epoch, in forward runs of one image.
+    """Return the cost of one training image in one epoch, in forward passes of one image.
 
-    A pass of the attack counts as two, the forward run itself and the gradient by the input; a pass of the update
-    counts as three, because it also needs the gradient by the weights.
+    A pass of the attack counts as two, the forward pass and the gradient by the input; a pass of the update counts as
+    three, because it also needs the gradient by the weights.
 
     Args:
         objective: the training loss.
-        attack_steps: of the training attack.
+        attack_steps: number of steps of the training attack.
     """
     cost = OBJECTIVES[objective]
     return 2 * _steps(cost, attack_steps) + cost.predictions + 3 * cost.updates

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from statistics import stdev
 from typing import Literal
 
@@ -95,12 +95,12 @@ class Row:
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
 
-    @property
+    @cached_property  # a bootstrap, which many columns ask for
     def against_reported(self) -> Comparison | None:
         """AutoAttack's accuracy beside the published one; None if the row reproduces none."""
         return compared(self.reported, self.records, "autoattack")
 
-    @property
+    @cached_property
     def clean_against_reported(self) -> Comparison | None:
         """The same for the clean accuracy, which not every published result has."""
         return compared(self.reported, self.records, "clean")

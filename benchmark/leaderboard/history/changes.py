@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Annotated, Literal
 
-from pydantic import AliasPath, BaseModel, Field, TypeAdapter, ValidationError
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, TypeAdapter, ValidationError
 
 from benchmark.leaderboard.formats import markdown, percent, short
 
@@ -45,7 +45,7 @@ class PageRow(BaseModel, frozen=True):
     preset: str
     size_class: str
     rank: int | None  # None: refused
-    robust: float = Field(validation_alias=AliasPath("robust", "mean"))  # fraction
+    robust: float = Field(validation_alias=AliasChoices(AliasPath("robust", "mean"), "robust"))  # a pair in format 1
     reasons: tuple[str, ...]
     seeds: tuple[_Seed, ...]
     challenges: tuple[_Challenge, ...] = ()  # to any of its runs; from lines of their own

@@ -1,4 +1,4 @@
-"""A data set is decoded once for all questions about it."""
+"""A data set is decoded only once for its hashes and its checks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_test, load_training
 
 
-def test_a_data_set_is_decoded_once_whatever_is_asked_and_its_facts_are_those_of_its_parts(monkeypatch):
+def test_a_data_set_is_decoded_once_for_its_hashes_and_checks(monkeypatch):
     decoded = []
     monkeypatch.setattr(hashes, "load_training", lambda *where: decoded.append("training") or load_training(*where))
     monkeypatch.setattr(hashes, "load_test", lambda *where: decoded.append("test") or load_test(*where))
@@ -19,5 +19,5 @@ def test_a_data_set_is_decoded_once_whatever_is_asked_and_its_facts_are_those_of
     assert decoded == ["training", "test"]
 
 
-def test_data_that_are_not_here_have_no_hashes(tmp_path):
+def test_missing_data_have_no_hashes(tmp_path):
     assert LocalData(tmp_path).hashes("cifar10") is None

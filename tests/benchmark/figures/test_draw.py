@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from benchmark import __main__
 from benchmark.figures.ablations import draw_rates
-from benchmark.figures.axes import label_points, log_ticks, with_prefix
+from benchmark.figures.axes import label_points, with_prefix
 from benchmark.figures.draw import draw_figures
 from benchmark.figures.fronts import draw_front
 from benchmark.figures.lines import draw_training
@@ -29,6 +29,7 @@ from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.figure_plans.boards import plan_figures
 from benchmark.leaderboard.figure_plans.data import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
 from benchmark.leaderboard.figure_plans.list import FIGURES, load_figures
+from benchmark.leaderboard.ticks import log_ticks
 from benchmark.results.store import artifact_path
 
 

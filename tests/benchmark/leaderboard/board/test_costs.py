@@ -29,8 +29,8 @@ def test_the_page_shows_the_files_exact_bytes_and_every_cost(make_record):
     (board,) = boards([make_record()]).values()
     text = to_markdown(board)
     line = (
-        "| 3f9a1c | edge_popup | binary | 27,100 B | 26,000 B | 40.4 kB | 21.68 | float32 | 0.01 | 0.02 | 1.0 M "
-        "| 10.0 k | 320.0 k | 215.6 M | 60 min | 4 ms | 100 ms | cpu, 2 threads |"
+        f"| [3f9a1c](site/rows/{board.protocol}/3f9a1c.html) | edge_popup | binary | 27,100 | 26,000 | 40.4 kB | 21.68 "
+        "| float32 | 0.01 | 0.02 | 1.0 M | 10.0 k | 320.0 k | 215.6 M | 60 min | 4 ms | 100 ms | cpu, 2 threads |"
     )
     assert line in text
     (row,) = csv.DictReader(io.StringIO(to_csv(board)))
