@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
 LOCKED := $(PIP) --require-hashes --only-binary :all:
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
 
 # The stamps say that an installation went through to its end, and redo it when one of these files has changed.
@@ -14,7 +15,7 @@ REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints
 INSTALLED := $(VENV)/.installed
 INSTALLED_DEV := $(VENV)/.installed-dev
 
-.PHONY: run test lint types pytest bench format leaderboard leaderboard-check lock clean
+.PHONY: run test test-slow lint types pytest docs bench format leaderboard leaderboard-check lock clean
 
 run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
 	$(BIN)/python -m benchmark run quickstart
@@ -30,7 +31,18 @@ types: $(INSTALLED_DEV)
 
 # One torch thread per worker: more would only fight over the cores.
 pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip --doctest-modules methods benchmark tests
+	$(PYTEST) -m "not slow" --doctest-modules methods benchmark tests
+
+test-slow: $(INSTALLED_DEV)  ## The tests marked as slow: long trainings, kills, whole grids.
+	$(PYTEST) -m slow tests
+
+# What is published: the boards, and the documentation below them. -W: a warning, such as a dead link, is an error.
+docs: $(INSTALLED_DEV)  ## The documentation, its notebook executed: build/pages/docs/index.html
+	rm -rf build/pages build/docs build/doctrees
+	$(BIN)/python -m sphinx -W --keep-going --quiet -d build/doctrees docs build/docs
+	mkdir -p build/pages
+	tar -C leaderboards --exclude ./work -cf - . | tar -C build/pages -xf -
+	mv build/docs build/pages/docs
 
 bench: $(INSTALLED_DEV)  ## Timings, one at a time, on an otherwise idle machine.
 	$(BIN)/python -m pytest -p no:xdist --benchmark-only tests/benchmarks
@@ -39,11 +51,13 @@ format: $(INSTALLED_DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ anew from their records.
+leaderboard: $(INSTALLED)  ## Write the pages in leaderboards/ and docs/demo/ from their records.
 	$(BIN)/python -m benchmark leaderboard
+	$(BIN)/python -m benchmark leaderboard --out docs/demo
 
-leaderboard-check: $(INSTALLED)  ## Fail if a page in leaderboards/ differs from its records.
+leaderboard-check: $(INSTALLED)  ## Fail if one of these pages differs from its records.
 	$(BIN)/python -m benchmark leaderboard --check
+	$(BIN)/python -m benchmark leaderboard --check --out docs/demo
 
 lock: $(INSTALLED_DEV)  ## Write constraints*.txt: exact versions and hashes. LOCK=--upgrade takes newer ones.
 	$(BIN)/python .ci/lock.py $(LOCK)

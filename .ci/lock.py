@@ -19,7 +19,7 @@ RUN, DEV, TORCH = (ROOT / f"constraints{suffix}.txt" for suffix in ("", "-dev", 
 
 ABOUT = {
     RUN: "what running needs beside torch, and what builds the project",
-    DEV: "what tests, linters, figures and ONNX need as well",
+    DEV: "what tests, linters, documentation, figures and ONNX need as well",
     TORCH: "torch as the package index has it, and the libraries of CUDA that it asks for on Linux",
 }
 HEADER = """\

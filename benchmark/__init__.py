@@ -1,4 +1,8 @@
-"""How methods are compared, from data to boards; `benchmark.evaluate` measures any network by the same rules."""
+"""How methods are compared, from data to boards.
+
+`benchmark.evaluate` measures any network by the rules of the boards. `benchmark.boards` and `benchmark.board` return
+the boards as pandas DataFrames.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +10,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.evaluation.evaluate import evaluate as evaluate
+    from benchmark.leaderboard.pages.frames import board as board
+    from benchmark.leaderboard.pages.frames import boards as boards
 
 
 def __getattr__(name: str) -> Any:
-    """Import `evaluate` when it is asked for: torch takes seconds, `--help` must not."""
+    """Import what is asked for: torch and pandas take seconds, `--help` must not."""
+    if name not in ("evaluate", "board", "boards"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    _check_methods()
     if name == "evaluate":
-        _check_methods()
         from benchmark.evaluation.evaluate import evaluate
 
         return evaluate
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from benchmark.leaderboard.pages import frames
+
+    return getattr(frames, name)
 
 
 def _check_methods() -> None:

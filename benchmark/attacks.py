@@ -1,4 +1,4 @@
-"""Linf PGD as pure functions. Used by the training objectives and by the evaluation; knows nothing about methods."""
+"""Linf PGD as pure functions, used by the training objectives and the evaluation; independent of methods."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-TRADES_START = 0.001  # standard deviation of the first step, in [0, 1] pixels
+TRADES_START = 0.001  # standard deviation of the initial noise, for pixels in [0, 1]
 
 
 @contextmanager
 def input_gradients_only(model: nn.Module) -> Iterator[None]:
-    """Freeze every parameter inside the block, so that an attack pays for the input's gradient alone."""
+    """Freeze all parameters inside the block, so that an attack computes only the input's gradient."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
     try:
         for parameter in trainable:
@@ -26,7 +26,7 @@ def input_gradients_only(model: nn.Module) -> Iterator[None]:
 
 
 def project(adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
-    """Return the point of the epsilon ball around `images`, within [0, 1], that is nearest to `adversarial`."""
+    """Project `adversarial` onto the epsilon ball around `images` within [0, 1]."""
     return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
 
 
@@ -56,10 +56,10 @@ def ascent_step(
     step_size: float,
     loss: Callable[[Tensor, Tensor], Tensor] = summed_cross_entropy,
 ) -> tuple[Tensor, Tensor]:
-    """Take one signed gradient step up `loss(logits, target)` and project it back.
+    """Take one signed gradient step that increases `loss(logits, target)`, and project it.
 
     Returns:
-        The next point (B, C, H, W), and the logits (B, classes) at the point the step started from.
+        The next point (B, C, H, W), and the logits (B, classes) at the point before the step.
     """
     with torch.enable_grad():
         point = adversarial.detach().requires_grad_(True)
@@ -79,9 +79,9 @@ def pgd(
     random_start: bool,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the last point of a PGD attack (Madry et al. 2018); mode and precision of `model` are the caller's.
+    """Return the last point of a PGD attack (Madry et al. 2018); the caller sets mode and precision of `model`.
 
-    Exactly `num_steps` forward and backward passes are made; the returned point itself is not evaluated.
+    Runs exactly `num_steps` forward and backward passes; the returned point itself is not evaluated.
     DEVIATION: the paper's released code returns the worst of the first `num_steps` points instead of the last.
 
     Returns:
@@ -105,7 +105,7 @@ def trades_attack(
 ) -> Tensor:
     """Return images whose predictions are far from those of `images` in KL divergence (Zhang et al. 2019).
 
-    Starts at a Gaussian step of 0.001. The clean prediction does not change during the attack, so it is computed once.
+    Starts with Gaussian noise. The clean prediction does not change during the attack, so it is computed once.
     """
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
     adversarial = project(images + TRADES_START * noise, images, epsilon)

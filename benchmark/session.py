@@ -1,4 +1,4 @@
-"""From a user's request to finished records: the two commands `plan` and `run` without their printing."""
+"""The commands `plan` and `run`, from the user's request to finished records."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark.data.fitness import check_fitness
 from benchmark.data.hashes import LocalData
-from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError, suggestion
 from benchmark.files.places import CONFIGS
 from benchmark.launch.forking import ForkServer
@@ -32,7 +30,7 @@ from benchmark.suite.suite import MethodEntry, Suite, expand, load_suite
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked for, as typed."""
+    """The user's options, as typed."""
 
     suite: str | None
     methods: str | None
@@ -44,8 +42,8 @@ class Request:
     out: Path
 
 
-def plan_suite(request: Request) -> list[Planned]:
-    """Resolve a request to its experiments and their states.
+def resolve_request(request: Request) -> tuple[list[Experiment], dict[str, ResolvedMethod]]:
+    """Return the experiments of a request, and their methods by target.
 
     Raises:
         UserError: for any mistake in the request.
@@ -53,52 +51,66 @@ def plan_suite(request: Request) -> list[Planned]:
     suite = _suite(request)
     entries = _entries(suite, request.methods)
     experiments = expand(suite, entries, seeds=_seeds(request, suite), preset=_preset(request, suite))
-    methods = {found.target: found for _, found in entries}
-    return plan(experiments, methods, request.out, LocalData(request.data_dir))
+    return experiments, {method.target: method for _, method in entries}
+
+
+def plan_suite(request: Request, local: LocalData | None = None) -> list[Planned]:
+    """Return the experiments of a request with their states.
+
+    Args:
+        request: the user's options.
+        local: the data on disk, with the facts that were read before; None reads them again.
+
+    Raises:
+        UserError: for any mistake in the request.
+    """
+    experiments, methods = resolve_request(request)
+    return plan(experiments, methods, request.out, local or LocalData(request.data_dir))
 
 
 def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[[str], None]) -> bool:
-    """Run what is missing, write the pages, print the boards; return whether anything failed.
+    """Run what is missing, write the pages and print the boards; return whether anything failed.
 
-    Also a run that is refused for a record of other data has failed.
+    A run that is refused because of a record of other data counts as failed.
 
     Raises:
-        UserError: for any mistake in the request or the data, before anything is run; also if every experiment is
-            refused.
+        UserError: for any mistake in the request or the data, before anything runs, and if every experiment is refused.
     """
     command = _command(request, device, jobs)
     if len(command) > MAX_TEXT:
         raise UserError(
-            f"the command has {len(command):,} characters, a record holds {MAX_TEXT:,}; write the settings into a suite"
+            f"the command has {len(command):,} characters, but a record holds at most {MAX_TEXT:,}; move the settings "
+            "into a suite"
         )
-    planned = _acceptable(plan_suite(request))
+    local = LocalData(request.data_dir)
+    planned = _acceptable(plan_suite(request, local))
     check_place(request.out)
-    place = choose_device(device)
+    resolved_device = choose_device(device)
     todo = [item for item in planned if item.state in ("todo", "failed")]
     failed: Sequence[WorkOrder] = []
-    # The server imports what the workers need while the data are checked.
-    with ForkServer(place) if todo else nullcontext() as server:
+    # The server imports libraries for the workers while the data are checked.
+    with ForkServer(resolved_device) if todo else nullcontext() as server:
         if todo:
-            _check_data(todo[0].experiment, request.data_dir)
+            _check_data(todo[0].experiment, local)
             make_folders(request.out, "work", "records", "artifacts")
-        if todo and any(item.unchecked for item in planned):  # the data are here only now, downloaded or unpacked
-            planned = _acceptable(plan_suite(request))
+        if todo and any(item.unchecked for item in planned):  # the data have been downloaded or unpacked by now
+            planned = _acceptable(plan_suite(request, local))
             todo = [item for item in planned if item.state in ("todo", "failed")]
         for line in remarks(planned):
             say(line)
         done = sum(item.state == "done" for item in planned)
-        jobs, threads = jobs_and_threads(place, jobs)
-        say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} side by side on {place}")
+        jobs, threads = jobs_and_threads(resolved_device, jobs)
+        say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {jobs} in parallel on {resolved_device}")
         if server is not None:
             orders = [
                 WorkOrder(
                     experiment=item.experiment,
                     out=request.out,
                     data_dir=request.data_dir,
-                    device=place,
+                    device=resolved_device,
                     threads=started_threads(request.out, item.experiment) or threads,
                     command=command,
-                    trained_for=item.known.protocol if item.known else None,
+                    trained_for=item.remeasured.protocol if item.remeasured else None,
                 )
                 for item in todo
             ]
@@ -109,11 +121,11 @@ def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[
 
 
 def _acceptable(planned: list[Planned]) -> list[Planned]:
-    """Return the plan; raises UserError if there is nothing in it but refusals."""
+    """Return the plan; raises UserError if every experiment in it is refused."""
     if planned and all(item.state == "refused" for item in planned):
         first, count = planned[0], len(planned)
-        which = "the experiment is" if count == 1 else f"all {count} experiments are"
-        raise UserError(f"{which} refused, {first.experiment.cell} because: {first.reason}")
+        subject = "the experiment is" if count == 1 else f"all {count} experiments are"
+        raise UserError(f"{subject} refused, {first.experiment.cell} because: {first.reason}")
     return planned
 
 
@@ -122,20 +134,20 @@ def _suite(request: Request) -> Suite:
     suite = load_suite(path, request.overrides)
     if request.dataset is None or request.dataset == suite.dataset:
         return suite
-    # Epsilon and step sizes belong to the suite's own data set; another one brings its epsilon, and steps a quarter
-    # of it. What the user typed stays.
-    asked = {override.partition("=")[0].strip() for override in request.overrides}
+    # Epsilon and step sizes belong to the suite's own data set. Another one has its own epsilon, and steps of a quarter
+    # of it, unless the user has set them.
+    overridden = {override.partition("=")[0].strip() for override in request.overrides}
     training, pgd = suite.training, suite.evaluation.pgd
-    if "training.attack.step_size" not in asked:
+    if "training.attack.step_size" not in overridden:
         attack = training.attack.model_copy(update={"step_size": None})
         training = training.model_copy(update={"attack": attack})
-    if "evaluation.pgd.step_size" not in asked:
+    if "evaluation.pgd.step_size" not in overridden:
         pgd = pgd.model_copy(update={"step_size": None})
     return suite.model_copy(
         update={
             "dataset": request.dataset,
             "preset": "own",
-            "epsilon": suite.epsilon if "epsilon" in asked else None,
+            "epsilon": suite.epsilon if "epsilon" in overridden else None,
             "training": training,
             "evaluation": suite.evaluation.model_copy(update={"pgd": pgd}),
         }
@@ -143,38 +155,37 @@ def _suite(request: Request) -> Suite:
 
 
 def _suite_path(request: Request) -> Path:
-    known = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
+    suites = {path.stem: path for path in sorted(CONFIGS.glob("*.yaml"))}
     if request.suite is None:
         if request.dataset in (None, "digits"):
-            return known["quickstart"]
-        return known.get(request.dataset, known["default"])
-    if request.suite in known:
-        return known[request.suite]
+            return suites["quickstart"]
+        return suites.get(request.dataset, suites["default"])
+    if request.suite in suites:
+        return suites[request.suite]
     path = Path(request.suite).expanduser()
     if path.suffix in (".yaml", ".yml") or path.is_file():
         return path
     raise UserError(
-        f"there is no suite {request.suite!r}.{suggestion(request.suite, known)} Known: {', '.join(known)}; "
-        "or give a path to a YAML file"
+        f"there is no suite {request.suite!r}.{suggestion(request.suite, suites)} Known: {', '.join(suites)}; "
+        "or give the path of a YAML file"
     )
 
 
 def _entries(suite: Suite, methods: str | None) -> list[tuple[MethodEntry, ResolvedMethod]]:
-    """Choose the suite's entries by method; a method without one gets the suite's plain grid."""
+    """Return the suite's entries of the chosen methods; a method without an entry gets the suite's plain grid."""
     if methods is None:
         return [(entry, resolve(entry.method)) for entry in suite.methods]
-    wanted = [name.strip() for name in methods.split(",") if name.strip()]
-    if not wanted:
+    names = [name.strip() for name in methods.split(",") if name.strip()]
+    if not names:
         raise UserError("--methods is empty; give 'all' or names separated by commas")
-    if "all" in wanted:
+    if "all" in names:
         own_classes = [entry.method for entry in suite.methods if ":" in entry.method]
-        named = [name for name in wanted if name != "all"]
-        wanted = [*registered_methods(), *own_classes, *named]
+        names = [*registered_methods(), *own_classes, *(name for name in names if name != "all")]
     chosen: list[tuple[MethodEntry, ResolvedMethod]] = []
-    for name in dict.fromkeys(wanted):
-        found = resolve(name)
+    for name in dict.fromkeys(names):
+        method = resolve(name)
         entries = [entry for entry in suite.methods if entry.method == name] or [MethodEntry(method=name)]
-        chosen += [(entry, found) for entry in entries]
+        chosen += [(entry, method) for entry in entries]
     return chosen
 
 
@@ -191,22 +202,20 @@ def _preset(request: Request, suite: Suite) -> PresetName | None:
     name = request.preset
     if name is None:
         return None
-    for known in PRESETS:
-        if name == known:
-            if known == "paper" and suite.preset != "paper":
+    for preset in PRESETS:
+        if name == preset:
+            if preset == "paper" and suite.preset != "paper":
                 raise UserError(
                     f"--preset paper contradicts suite {suite.name}, whose schedule is not the paper's; "
                     "leave the option out, or use cifar10 or cifar100"
                 )
-            return known
+            return preset
     raise UserError(f"unknown preset {name!r}.{suggestion(name, PRESETS)} Known: {', '.join(PRESETS)}")
 
 
-def _check_data(experiment: Experiment, data_dir: Path | None) -> None:
-    """Read the data once before anything starts, so that a mistake in them is told once."""
-    test = load_test(experiment.dataset, data_dir)
-    check_fitness(load_training(experiment.dataset, data_dir), test)
-    experiment.evaluation.wide_images(len(test.test))
+def _check_data(experiment: Experiment, local: LocalData) -> None:
+    """Check the data before anything starts, so that a mistake in them is reported once."""
+    experiment.evaluation.wide_images(local.check(experiment.dataset))
 
 
 def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:
@@ -219,8 +228,8 @@ def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None
 
 
 def _command(request: Request, device: str, jobs: int | None) -> str:
-    """Return the command line of a request, without options that are at their defaults."""
-    given = {
+    """Return the command line of a request, without options that have their default."""
+    options = {
         "--methods": request.methods,
         "--dataset": request.dataset,
         "--preset": request.preset,
@@ -230,7 +239,7 @@ def _command(request: Request, device: str, jobs: int | None) -> str:
         "--device": None if device == "auto" else device,
         "--jobs": jobs,
     }
-    words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+    words = [word for name, value in options.items() if value is not None for word in (name, str(value))]
     settings = [word for override in request.overrides for word in ("--set", override)]
     suite = [] if request.suite is None else [request.suite]
     return shlex.join(["python", "-m", "benchmark", "run", *suite, *words, *settings])

@@ -1,6 +1,6 @@
-"""What is compared: one file per method. Importing this package does not import torch.
+"""The methods that are compared, one per file. Importing this package does not import torch.
 
-A method is named by a key of `BUILT_IN`, by an entry point of another package, or by `path/to/file.py:Class`.
+A method is named by a key of `BUILT_IN`, an entry point of another package, or `path/to/file.py:Class`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ BUILT_IN = {
 
 
 def method_targets() -> dict[str, str]:
-    """Return every registered method: name -> "module:Class", built-in first, then entry points.
+    """Return "module:Class" of every registered method by name: built-in methods, then entry points.
 
     Raises:
-        ValueError: if two packages register one name.
+        ValueError: if two packages register the same name.
     """
     targets = dict(BUILT_IN)
     for point in sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: (point.name, point.value)):
@@ -44,7 +44,7 @@ def method_targets() -> dict[str, str]:
 
 
 def is_file_target(method: str) -> bool:
-    """Tell whether `method` is spelled path/to/file.py:Class rather than a registered name or module:Class."""
+    """Return whether `method` is path/to/file.py:Class rather than a registered name or module:Class."""
     return method.rpartition(":")[0].endswith(".py")
 
 
@@ -60,16 +60,16 @@ def load_method_class(target: str) -> type[Method]:
     if not module_name or not class_name:
         raise ValueError(f"{target!r} is not of the form module:Class or path/to/file.py:Class")
     module = _load_file(Path(module_name)) if is_file_target(target) else _import(module_name)
-    found = getattr(module, class_name, None)
-    if found is None:
+    cls = getattr(module, class_name, None)
+    if cls is None:
         raise ValueError(f"{module_name} has no class {class_name!r}")
-    if not (isinstance(found, type) and issubclass(found, Method)):
+    if not (isinstance(cls, type) and issubclass(cls, Method)):
         raise ValueError(f"{target} is not a subclass of methods.base.Method")
-    return found
+    return cls
 
 
 def source_file(target: str) -> Path | None:
-    """Return the file a target is defined in, without importing it; None if it has none."""
+    """Return the source file of a target without importing it; None if it has none."""
     module_name = target.rpartition(":")[0]
     if is_file_target(target):
         return Path(module_name)
@@ -88,7 +88,7 @@ def summary(target: str) -> str:
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError):
-        return ""  # `resolve` says what is wrong when the method is asked for
+        return ""  # `resolve` reports the problem when the method is used
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == class_name:
             return (ast.get_docstring(node) or "").partition("\n")[0]
@@ -103,7 +103,7 @@ def _import(module_name: str) -> object:
 
 
 def _load_file(path: Path) -> object:
-    """Import a Python file under a name of its own, so that pickling and dataclasses find the module."""
+    """Import a Python file as a module with its own name, as dataclasses and pickle look modules up by name."""
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     name = f"user_method_{path.stem}"

@@ -1,4 +1,4 @@
-"""Splits a global weight budget over layers. Pure integer results; used by `methods.layers` and by `plan`."""
+"""Splits a global weight budget over layers, in exact integers; used by `methods.layers` and `plan`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from fractions import Fraction
 def weight_budget(total: int, keep_ratio: float) -> int:
     """Return the number of weights kept out of `total`: round(keep_ratio * total), halves to even.
 
-    The product is taken of the exact decimal the user wrote (0.01 is one hundredth), so that the budget does not
-    depend on binary rounding.
+    The product uses the exact decimal that the user wrote (0.01 is one hundredth), so that the budget does not depend
+    on binary rounding.
 
     >>> weight_budget(21_265_088, 0.01)
     212651
@@ -21,17 +21,17 @@ def weight_budget(total: int, keep_ratio: float) -> int:
 def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
     """Split a global weight budget over layers so that kept_l is proportional to sizes_l ** p.
 
-    p=1 keeps the same fraction everywhere, p=0 the same number. A layer whose share would exceed its size is kept
-    whole and the surplus is shared out among the others. Real-valued shares are rounded down and the remainder goes
-    to the largest fractional parts, ties by layer order.
+    p=1 keeps the same fraction in every layer, p=0 the same number. A layer whose share would exceed its size is kept
+    whole, and the surplus is split among the others. Real-valued shares are rounded down, and the remainder goes to
+    the largest fractional parts, ties by layer order.
 
     Source: Liu et al., NeurIPS 2022, adaptive pruning (m_l / n_l^p constant over layers).
-    DEVIATION: the released code rounds every layer up by itself, and what the running budget rounds down goes to the
-    larger layers: of its ResNet34 at keep_ratio 0.01 a layer keeps up to three weights too many, all layers 32 to 35.
+    DEVIATION: the released code rounds every layer up on its own, and what its running budget rounds down goes to the
+    larger layers: in its ResNet34 at keep_ratio 0.01, a layer keeps up to three weights too many, all layers 32 to 35.
     Here the total is exact.
 
     Args:
-        sizes: weights per prunable layer, in module order.
+        sizes: number of weights of each prunable layer, in module order.
         keep_ratio: kept / total over all layers, in (0, 1].
         p: exponent in [0, 1].
 
@@ -39,7 +39,7 @@ def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
         Kept weights per layer; 1 <= kept_l <= sizes_l and sum(kept) == weight_budget(sum(sizes), keep_ratio).
 
     Raises:
-        ValueError: if an argument is out of range, or the budget leaves a layer without any weight.
+        ValueError: if an argument is out of range, or the budget leaves a layer without weights.
 
     >>> allocate([10, 100, 1000], keep_ratio=0.1, p=0.0)
     [10, 51, 50]
@@ -66,9 +66,9 @@ def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
 
 
 def _water_fill(sizes: Sequence[int], budget: int, p: float) -> list[Fraction]:
-    """Return exact shares: proportional to size ** p, capped at the size, summing to `budget`.
+    """Return exact shares: proportional to size ** p, at most the size, summing to `budget`.
 
-    The powers are rounded to floats once; everything after is rational, so fractional parts compare exactly.
+    Only the powers are rounded to floats; everything else is rational, so fractional parts compare exactly.
     """
     powers = [Fraction(float(size) ** p) for size in sizes]
     shares = [Fraction(size) for size in sizes]  # the value of a capped layer

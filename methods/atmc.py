@@ -1,8 +1,8 @@
 """ATMC (Gui et al. 2019): adversarial training under a weight budget and, optionally, few values per layer.
 
-Phases: dense training; projected training, where after every step only the largest weights of the budget survive
-(others may come back); and for 1-bit targets ADMM quantisation, where a copy Z with two nonzero values per layer is
-pulled towards the weights and the other way round. Z is what is deployed.
+Phases: dense training; projected training, in which only the largest weights within the budget survive every step
+(others may come back); and for 1-bit targets ADMM quantisation, in which a copy Z with two nonzero values per layer and
+the weights are pulled towards each other. Z is deployed.
 DEVIATION: 1-D two-means is solved exactly over the sorted weights instead of by Lloyd iterations from random seeds.
 DEVIATION: only surviving weights are clustered, so that Z keeps the budget; the original does not enforce it on Z.
 DEVIATION: budgets per layer (p) beside the original's global one; no low-rank decomposition.
@@ -31,7 +31,7 @@ WEIGHTS: frozenset[Trainable] = frozenset({"weights", "norm"})
 
 
 class AdmmConv2d(CompressedConv2d):
-    """A convolution with ADMM's two further variables: the quantised copy Z and the scaled dual U."""
+    """A convolution with the variables of ADMM: the quantised copy Z and the scaled dual U."""
 
     quantized: Tensor  # Z, of the weight's shape
     dual: Tensor  # U, of the weight's shape
@@ -45,7 +45,7 @@ class AdmmConv2d(CompressedConv2d):
 
     @torch.no_grad()
     def quantize(self) -> None:
-        """Set Z to the two-level projection of W + U on the weights that survived; zero elsewhere."""
+        """Set Z to the two-level projection of W + U for surviving weights, and to zero elsewhere."""
         alive = self.weight != 0
         self.quantized.zero_()
         if alive.any():
@@ -59,28 +59,28 @@ class Atmc(Method):
     name: ClassVar[str] = "atmc"
     objective: ClassVar[str] = "half_clean"
 
-    dense_share: float = 200 / 550  # of the epochs; without quantisation its share goes to the other two phases
+    dense_share: float = 200 / 550  # of the epochs; without quantisation, its share goes to the other two phases
     sparse_share: float = 200 / 550
     dense_lr: float = 0.05  # SGD, divided by 10 at the original's epochs
     sparse_lr: float = 0.01
     quantize_lr: float = 0.005
-    # "cosine" over each phase for short runs: of a phase of three epochs the original's steps leave one to learn in.
+    # "cosine" is for short runs: in a phase of three epochs, the original's steps leave only one epoch to learn in.
     schedule: Literal["step", "cosine"] = "step"
     weight_decay: float = 1e-4
     rho: float = 0.1  # weight of ADMM's penalty
-    interval: int = 10  # steps between updates of Z and U, counted from the phase's first
+    interval: int = 10  # steps between updates of Z and U, counted from the start of the phase
     bn_recalibrate: bool = False  # the original deploys Z with the batch-norm statistics gathered under W
 
     def __post_init__(self) -> None:
         if not (self.dense_share > 0 and self.sparse_share > 0 and self.dense_share + self.sparse_share < 1):
             raise ValueError(
-                "dense_share and sparse_share are parts of the epochs, above 0 and together below 1, "
+                "dense_share and sparse_share are shares of the epochs, above 0 and together below 1, "
                 f"got {self.dense_share:g} and {self.sparse_share:g}"
             )
         if self.rho <= 0:
             raise ValueError(f"rho must be positive, got {self.rho:g}")
         if self.interval < 1:
-            raise ValueError(f"interval is a number of steps, at least 1, got {self.interval}")
+            raise ValueError(f"interval must be at least 1 step, got {self.interval}")
 
     def refusal(self, target: Target) -> str | None:
         """Refuse a dense target: the projection would do nothing."""
@@ -96,10 +96,12 @@ class Atmc(Method):
         return model
 
     def phases(self, epochs: int, target: Target) -> Sequence[Phase]:
-        """Return dense and projected training, and quantisation for 1-bit targets; at least one epoch each."""
+        """Return dense and projected training, and quantisation for 1-bit targets, at least one epoch each."""
         quantized = target.weights == "binary"
         if epochs < 2 + quantized:
-            raise ValueError(f"atmc has {2 + quantized} phases here and needs as many epochs, got {epochs}")
+            raise ValueError(
+                f"atmc has {2 + quantized} phases here and needs at least {2 + quantized} epochs, got {epochs}"
+            )
         total = 1.0 if quantized else self.dense_share + self.sparse_share
         dense = min(max(1, round(epochs * self.dense_share / total)), epochs - 1 - quantized)
         sparse = min(max(1, round(epochs * self.sparse_share / total)), epochs - dense - quantized)
@@ -115,7 +117,7 @@ class Atmc(Method):
         return phases
 
     def begin_phase(self, model: nn.Module, phase: Phase) -> None:
-        """Project the weights when their budget starts to count; start Z from them when quantisation does."""
+        """Project the weights before projected training and quantisation; initialise Z before quantisation."""
         if phase.name != "dense":
             project(model)
         if phase.name == "quantize":
@@ -123,7 +125,7 @@ class Atmc(Method):
                 layer.quantize()
 
     def loss(self, model: nn.Module, phase: Phase, batch: Batch, objective: Objective) -> Tensor:
-        """Add ADMM's penalty rho / 2 * sum ||W + U - Z||^2 while quantising."""
+        """Add ADMM's penalty rho / 2 * sum ||W + U - Z||^2 during quantisation."""
         loss = objective(model, batch)
         if phase.name == "quantize":
             distance = [(layer.weight + layer.dual - layer.quantized).square().sum() for layer in admm_layers(model)]
@@ -131,7 +133,7 @@ class Atmc(Method):
         return loss
 
     def after_step(self, model: nn.Module, phase: Phase, step: int) -> None:
-        """Project onto the budget after every step; every `interval` steps update Z, then U."""
+        """Project onto the budget after every step; every `interval` steps, update Z and then U."""
         if phase.name == "dense":
             return
         project(model)
@@ -142,10 +144,10 @@ class Atmc(Method):
                     layer.dual += layer.weight - layer.quantized
 
     def export(self, model: nn.Module) -> nn.Module:
-        """Return the projected network, with Z in place of W in every layer once quantisation has begun."""
+        """Return the projected network; once quantisation has started, with Z in place of W in every layer."""
         plain = to_plain(model)
         convolutions = [module for module in plain.modules() if isinstance(module, nn.Conv2d)]
-        # Of one layer Z may be all zero, where a global budget left it nothing; weights it got since are not in Z.
+        # With a global budget, a layer's Z may be all zero, and lacks weights that the layer got since Z's last update.
         if any(bool(layer.quantized.any()) for layer in admm_layers(model)):
             for layer, conv in zip(admm_layers(model), convolutions, strict=True):
                 conv.weight.copy_(layer.quantized)
@@ -157,7 +159,7 @@ class Atmc(Method):
 
 
 def admm_layers(model: nn.Module) -> list[AdmmConv2d]:
-    """Return the layers that carry ADMM variables."""
+    """Return the layers that have ADMM variables."""
     return [layer for layer in compressed_layers(model) if isinstance(layer, AdmmConv2d)]
 
 

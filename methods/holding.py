@@ -1,7 +1,7 @@
-"""Effective weights computed once and shared by many passes: a training step's attack and its update.
+"""Effective weights that are computed once and shared by the passes of a training step's attack and update.
 
-An attack makes ten or more passes with the same weights. Selecting, binarising and rounding them anew in each would be
-a good part of its cost with small batches.
+An attack makes ten or more passes with the same weights. With small batches, selecting, binarising and rounding them
+again in every pass would be a good part of its cost.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from methods.sparse_attack import sparse_convolution
 def held_effective_weights(model: nn.Module) -> Iterator[None]:
     """Compute every effective weight once and let all forward passes inside the block share it.
 
-    Weights and scores must not change inside. The gradient of the update still flows back to them.
+    Weights and scores must not change inside the block. The gradient of the update still reaches them.
     """
     layers = compressed_layers(model)
     try:
         for layer in layers:
-            # A dense layer's is its parameter, which `layer._held = ...` would register a second time.
+            # In a dense layer it is the parameter, which `layer._held = ...` would register a second time.
             object.__setattr__(layer, "_held", layer.effective_weight())
         yield
     finally:
@@ -35,16 +35,16 @@ def held_effective_weights(model: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterator[None]:
-    """Let the passes inside the block share held weights cut off from their graph, in `dtype` if one is given.
+    """Let the passes inside the block share detached held weights, in `dtype` if given.
 
-    Stands inside `held_effective_weights`. Autocast would round the weights anew in every pass of an attack; rounded
-    once, they are the same bits. Kernels that are nearly empty compute without their zeros.
+    Used inside `held_effective_weights`. Autocast would round the weights in every pass of an attack; rounding them
+    once gives the same bits. Nearly empty kernels skip their zeros.
     """
     layers = compressed_layers(model)
     held = [layer._held for layer in layers]
     try:
         for layer in layers:
-            assert layer._held is not None, "attack_weights stands inside held_effective_weights"
+            assert layer._held is not None, "attack_weights must be used inside held_effective_weights"
             layer._held = layer._held.detach().to(dtype or layer._held.dtype)
             layer._sparse = sparse_convolution(layer._held, stride=layer.stride, padding=layer.padding)
         yield

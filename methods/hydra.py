@@ -37,7 +37,7 @@ class Hydra(Method):
 
     pretrain_share: float = 100 / 220  # of the epochs
     prune_share: float = 20 / 220
-    lr: float = 0.1  # of pretraining and pruning, SGD, cosine
+    lr: float = 0.1  # for pretraining and pruning, SGD, cosine
     finetune_lr: float = 0.01
     binary_lr: float = 1e-4  # Adam, for latent weights
     weight_decay: float = 1e-4
@@ -46,7 +46,7 @@ class Hydra(Method):
     def __post_init__(self) -> None:
         if not (self.pretrain_share > 0 and self.prune_share > 0 and self.pretrain_share + self.prune_share < 1):
             raise ValueError(
-                "pretrain_share and prune_share are parts of the epochs, above 0 and together below 1, "
+                "pretrain_share and prune_share are shares of the epochs, above 0 and together below 1, "
                 f"got {self.pretrain_share:g} and {self.prune_share:g}"
             )
 
@@ -55,16 +55,16 @@ class Hydra(Method):
         return "hydra prunes: keep_ratio must be below 1" if target.dense else None
 
     def first_phase(self, target: Target) -> DenseTraining:
-        """Let an AT run of the precision that pretraining has take its place."""
+        """Allow an AT run of the same precision to replace pretraining."""
         return DenseTraining("at", target.weights if self.binary_phases == "all" else "fp")
 
     def build(self, architecture: Architecture, target: Target) -> nn.Module:
-        """Build with Kaiming-normal weights, affine batch norm, and masks that keep everything until pruning."""
+        """Build with Kaiming-normal weights, affine batch norm, and masks that keep all weights until pruning."""
         binary = target.weights == "binary" and self.binary_phases == "all"
         return build_prunable(architecture, target, binary=binary)
 
     def phases(self, epochs: int, target: Target) -> Sequence[Phase]:
-        """Return pretraining, pruning and fine-tuning; at least one epoch each."""
+        """Return pretraining, pruning and fine-tuning, at least one epoch each."""
         if epochs < 3:
             raise ValueError(f"hydra has three phases and needs at least 3 epochs, got {epochs}")
         pretrain = min(max(1, round(epochs * self.pretrain_share)), epochs - 2)
@@ -75,7 +75,7 @@ class Hydra(Method):
         return [dense, search, self._weight_phase("finetune", epochs - pretrain - prune, self.finetune_lr, binary)]
 
     def begin_phase(self, model: nn.Module, phase: Phase) -> None:
-        """Derive scores and masks from the trained weights, or switch to signs for B2's fine-tuning."""
+        """Derive scores and masks from the trained weights before pruning; switch to signs before B2's fine-tuning."""
         if phase.name == "prune":
             scores_from_weights(model)
             refresh_masks(model)
@@ -85,7 +85,7 @@ class Hydra(Method):
             clip_latent(model)
 
     def after_step(self, model: nn.Module, phase: Phase, step: int) -> None:
-        """Choose the masks anew while scores are trained; otherwise keep latent weights in [-1, 1]."""
+        """Update the masks while scores are trained; otherwise clip latent weights to [-1, 1]."""
         if phase.name == "prune":
             refresh_masks(model)
         else:

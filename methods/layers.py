@@ -1,7 +1,7 @@
-"""The one compressible layer, and the functions every method needs on a network made of it.
+"""The compressible layer, and functions on networks made of it.
 
-A layer keeps a weight, optionally scores, and optionally a boolean mask. `effective_weight` is what the network
-computes with; `to_plain` turns it into an ordinary convolution for export.
+A layer has a weight and optionally scores and a boolean mask. The network computes with `effective_weight`; `to_plain`
+turns the layer into an ordinary convolution for export.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from methods.sparse_attack import SparseConvolution
 
 
 class _Selected(torch.autograd.Function):
-    """Forward: the masked weight. Backward: as if the mask were the score magnitudes themselves."""
+    """Forward: the masked weight. Backward: as if the mask were the score magnitudes."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
@@ -53,7 +53,7 @@ class _StraightThroughSign(torch.autograd.Function):
 
 
 def binary_sign(values: Tensor) -> Tensor:
-    """Return +1 where a value is >= 0 and -1 elsewhere; unlike torch.sign it has no third level."""
+    """Return +1 where a value is >= 0 and -1 elsewhere; unlike torch.sign, it never returns 0."""
     return torch.where(values >= 0, 1.0, -1.0).to(values.dtype)
 
 
@@ -63,10 +63,10 @@ class CompressedConv2d(nn.Module):
     Args:
         in_channels, out_channels, kernel_size, stride, padding: as in torch.nn.Conv2d.
         binary: compute with the sign of `weight` instead of its value.
-        scored: own a `scores` parameter of the weight's shape, and a `mask` chosen from it.
+        scored: add a `scores` parameter of the weight's shape, and a `mask` chosen from it.
 
-    The mask is a buffer, hence part of every checkpoint. How many weights it keeps is set once by `set_budgets`;
-    loading a checkpoint made with another budget raises.
+    The mask is a buffer and thus part of every checkpoint. `set_budgets` sets the number of weights it keeps; loading a
+    checkpoint with another budget raises an error.
     """
 
     weight: nn.Parameter  # (out, in, k, k)
@@ -91,20 +91,20 @@ class CompressedConv2d(nn.Module):
         self.register_parameter("scores", nn.Parameter(torch.zeros(shape)) if scored else None)
         self.register_buffer("mask", torch.ones(shape, dtype=torch.bool) if scored else None)
         self.stride, self.padding, self.binary = stride, padding, binary
-        self.budget_group = 0  # layers of one group share `keep_count`
+        self.budget_group = 0  # layers of the same group share `keep_count`
         self.keep_count = self.weight.numel()
         self._held: Tensor | None = None
-        self._sparse: SparseConvolution | None = None  # what an attack computes with, if it is faster
+        self._sparse: SparseConvolution | None = None  # used in attacks if it is faster
 
     @property
     def fan_in(self) -> int:
-        """Inputs per output unit: in_channels * kernel_size ** 2."""
+        """Number of inputs per output: in_channels * kernel_size ** 2."""
         return self.weight[0].numel()
 
     def effective_weight(self) -> Tensor:
-        """Return the weight the network computes with, differentiable in `weight` and `scores`.
+        """Return the weight that the network computes with, differentiable in `weight` and `scores`.
 
-        Scores receive dL/d(effective) * weight * sign(score), kept or not (edge-popup, Ramanujan et al. 2020).
+        All scores get the gradient dL/d(effective) * weight * sign(score) (edge-popup, Ramanujan et al. 2020).
         """
         weight: Tensor = self.weight
         if self.binary:
@@ -123,17 +123,17 @@ class CompressedConv2d(nn.Module):
         return F.conv2d(images, weight, stride=self.stride, padding=self.padding)
 
     def get_extra_state(self) -> dict[str, int]:
-        """Return the budget, so that it travels with the state dict."""
+        """Return the budget, to store it in the state dict."""
         return {"budget_group": self.budget_group, "keep_count": self.keep_count}
 
     def set_extra_state(self, state: Any) -> None:
-        """Refuse a state dict made for another budget.
+        """Refuse a state dict with another budget.
 
         Raises:
-            ValueError: if the saved budget is not this layer's.
+            ValueError: if the stored budget differs from this layer's.
         """
         if state != self.get_extra_state():
-            raise ValueError(f"checkpoint was made with budget {state}, this network has {self.get_extra_state()}")
+            raise ValueError(f"checkpoint was made with budget {state}, but this network has {self.get_extra_state()}")
 
 
 def compressed_layers(model: nn.Module) -> list[CompressedConv2d]:
@@ -142,10 +142,10 @@ def compressed_layers(model: nn.Module) -> list[CompressedConv2d]:
 
 
 def set_budgets(model: nn.Module, target: Target) -> None:
-    """Give every compressible layer its exact weight budget.
+    """Set the exact weight budget of every compressible layer.
 
     Raises:
-        ValueError: if the target leaves a layer without a weight.
+        ValueError: if the target leaves a layer, or the network, without weights.
     """
     layers = compressed_layers(model)
     sizes = [layer.weight.numel() for layer in layers]
@@ -162,18 +162,20 @@ def set_budgets(model: nn.Module, target: Target) -> None:
 
 
 def budget_groups(model: nn.Module) -> list[list[CompressedConv2d]]:
-    """Return the layers that share a budget, group by group: one layer each, or all of them for a global budget."""
+    """Return the groups of layers that share a budget: one layer each, or all layers for a global budget."""
     groups: dict[int, list[CompressedConv2d]] = {}
     for layer in compressed_layers(model):
         groups.setdefault(layer.budget_group, []).append(layer)
     for layers in groups.values():
-        assert len({layer.keep_count for layer in layers}) == 1, "set_budgets comes before masks and projections"
+        assert len({layer.keep_count for layer in layers}) == 1, (
+            "set_budgets must be called before masks and projections"
+        )
     return list(groups.values())
 
 
 @torch.no_grad()
 def refresh_masks(model: nn.Module) -> None:
-    """Set every mask to the largest score magnitudes of its budget group; call it when scores have changed."""
+    """Set every mask to the largest score magnitudes of its budget group; call it after scores change."""
     for layers in budget_groups(model):
         magnitudes = [layer.scores.abs() for layer in layers if layer.scores is not None]
         masks = joint_top_k_masks(magnitudes, layers[0].keep_count)
@@ -184,16 +186,16 @@ def refresh_masks(model: nn.Module) -> None:
 
 @torch.no_grad()
 def clip_latent(model: nn.Module) -> None:
-    """Clip the latent weights of binary layers to [-1, 1]; one far outside could never change its sign again."""
+    """Clip the latent weights of binary layers to [-1, 1], as weights far outside could hardly change sign."""
     for layer in compressed_layers(model):
         if layer.binary:
             layer.weight.clamp_(-1.0, 1.0)
 
 
 def build_prunable(architecture: Architecture, target: Target, *, binary: bool) -> nn.Module:
-    """Build a trainable network with budgets set and masks that keep everything until a method prunes.
+    """Build a network with budgets and with masks that keep all weights until a method prunes.
 
-    Weights are Kaiming-normal, batch norm is affine; `binary` computes with the signs of latent weights.
+    Weights are Kaiming-normal, batch norm is affine; with `binary`, the network computes with signs of latent weights.
     """
     model = architecture(conv=partial(CompressedConv2d, scored=True, binary=binary), norm=nn.BatchNorm2d)
     set_budgets(model, target)
@@ -204,7 +206,7 @@ def build_prunable(architecture: Architecture, target: Target, *, binary: bool) 
 
 
 def parameters_by_role(model: nn.Module) -> dict[Trainable, dict[str, nn.Parameter]]:
-    """Sort a network's parameters into scores, normalisation and weights (all the rest), by qualified name."""
+    """Return a network's parameters by role, each by qualified name: scores, normalisation, or weights (all others)."""
     roles: dict[Trainable, dict[str, nn.Parameter]] = {"weights": {}, "scores": {}, "norm": {}}
     for prefix, module in model.named_modules():
         for name, parameter in module.named_parameters(prefix, recurse=False):
@@ -219,7 +221,7 @@ def parameters_by_role(model: nn.Module) -> dict[Trainable, dict[str, nn.Paramet
 
 @torch.no_grad()
 def to_plain(model: nn.Module) -> nn.Module:
-    """Return a deep copy in which every compressible layer is an ordinary torch.nn.Conv2d; `model` is unchanged."""
+    """Return a copy in which every compressible layer is an ordinary torch.nn.Conv2d; `model` is unchanged."""
     plain = copy.deepcopy(model)
     for parent in list(plain.modules()):
         for name, layer in list(parent.named_children()):

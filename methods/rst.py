@@ -1,8 +1,7 @@
 """RST: robust scratch tickets (Fu et al. 2021), the closest relative of adversarial edge-popup.
 
-Adversarial search for a subnetwork of a random network with the same keep ratio in every layer and without a last batch
-norm: edge-popup without what the paper adds to it.
-Scores start at the scale of hidden-networks, 1/sqrt(fan_in).
+Adversarial search for a subnetwork of a random network, with the same keep ratio in every layer and without a last
+batch norm: edge-popup without the paper's additions. Scores start at the scale 1/sqrt(fan_in) of hidden-networks.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ class RST(EdgePopup):
     score_scale: float = 1.0
 
     def refusal(self, target: Target) -> str | None:
-        """Refuse a dense target and any allocation but the same ratio everywhere."""
+        """Refuse a dense target, and any allocation but the same ratio in every layer."""
         if target.allocation != 1.0:
             return f"rst keeps the same ratio in every layer: allocation must be 1, got {target.allocation}"
         return super().refusal(target)

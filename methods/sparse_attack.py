@@ -1,10 +1,10 @@
 """Convolutions with nearly empty kernels, for the passes of an attack on a CPU.
 
-At 1% kept with p=0.1 the wide layers of a ResNet34 keep one weight in 80 to 250, and a dense convolution multiplies
-mostly by zeros. Here a kernel becomes one sparse matrix per tap (position in the kernel). Feature maps are laid out as
-(channels, images * padded pixels), so that a tap's shift is an offset and its product a multiplication of matrices:
+With keep_ratio 0.01 and p=0.1, the wide layers of a ResNet34 keep one weight in 80 to 250, so a dense convolution
+multiplies mostly by zeros. Here a kernel becomes one sparse matrix per tap (position in the kernel). Feature maps have
+the layout (channels, images * padded pixels), so that the shift of a tap is an offset and its product a matrix product:
 out[c, p] = sum over taps t and channels i of weight[c, i, t] * map[i, p + offset(t)].
-The sums run in another order than a dense convolution's, as they do in any other layout.
+As with any other layout, the order of summation differs from a dense convolution's.
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from torch import Tensor
 
 Indices = NDArray[np.int64]
 
-# Measured on two x86 cores, 3x3 kernels, batches of 32 and 128: with one weight in 80 twice as fast as a dense
-# convolution in float32, as fast as one in bfloat16; below 128 x 128 channels copying costs what multiplying saves.
+# Measured on two x86 cores with 3x3 kernels and batches of 32 and 128: with one weight in 80, twice as fast as a dense
+# convolution in float32 and as fast as one in bfloat16; below 128 x 128 channels, copying costs what multiplying saves.
 MAX_DENSITY = {torch.float32: 0.015, torch.bfloat16: 0.006}
 MIN_WEIGHTS = 128 * 128 * 9
-ROW = 4096  # numbers in a row of the map that is worked on at a time: 16 KB
+ROW = 4096  # numbers in a row of the map that is processed at a time: 16 KB
 
 
 class SparseConvolution:
     """A frozen convolution of stride 1 that keeps the image size, differentiable in its input.
 
     Args:
-        weight: (out, in, k, k), k odd; it is not kept. Results have its dtype, sums are made in float32.
+        weight: (out, in, k, k), k odd; not stored. Results have its dtype, sums are in float32.
     """
 
     def __init__(self, weight: Tensor) -> None:
         out, inner, size, _ = weight.shape
         self.dtype, self.kernel_size = weight.dtype, size
         flat = weight.permute(0, 2, 3, 1).reshape(-1).float().numpy()  # a view of channels_last weights
-        places = np.flatnonzero(flat)
-        row, tap, column = np.unravel_index(places, (out, size * size, inner))
-        self.taps = _taps(tap, row, column, flat[places], (out, inner), size)
-        # The gradient by the input turns the kernel round and exchanges the channels.
-        self.transposed_taps = _taps(size * size - 1 - tap, column, row, flat[places], (inner, out), size)
+        nonzero = np.flatnonzero(flat)
+        row, tap, column = np.unravel_index(nonzero, (out, size * size, inner))
+        self.taps = _taps(tap, row, column, flat[nonzero], (out, inner), size)
+        # The gradient with respect to the input uses the rotated kernel with its channels swapped.
+        self.transposed_taps = _taps(size * size - 1 - tap, column, row, flat[nonzero], (inner, out), size)
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Convolve (B, in, H, W) feature maps; the result (B, out, H, W) lies in channels_last."""
+        """Convolve (B, in, H, W) feature maps; the result (B, out, H, W) is in channels_last."""
         return _Convolve.apply(images, self)  # type: ignore[no-untyped-call, no-any-return]
 
     def correlate(self, images: Tensor, taps: list[tuple[int, int, Tensor]]) -> Tensor:
-        """Return the sum over the taps of their products with the shifted maps, a part of the batch at a time."""
+        """Return the sum over the taps of their products with the shifted maps, computed in parts of the batch."""
         count, _, height, width = images.shape
         border, channels = self.kernel_size // 2, taps[0][2].shape[0]
         rows, columns = height + 2 * border, width + 2 * border
@@ -59,7 +59,7 @@ class SparseConvolution:
             padded = part.new_zeros(part.shape[1], len(part), rows, columns, dtype=torch.float32)
             padded[:, :, border : border + height, border : border + width] = part.transpose(0, 1)
             maps = padded.flatten(1)
-            # The sum at a pixel stands where its window begins; windows that leave the image are never read.
+            # The sum at a pixel is stored where its window starts; windows that leave the image are never read.
             length = maps.shape[1] - 2 * border * (columns + 1)
             sums = maps.new_zeros(channels, maps.shape[1])
             window = sums[:, :length]
@@ -83,9 +83,10 @@ class _Convolve(torch.autograd.Function):
 
 
 def sparse_convolution(weight: Tensor, *, stride: int, padding: int) -> SparseConvolution | None:
-    """Return a convolution with `weight` that skips its zeros, or None where the dense one is as fast.
+    """Return a convolution with `weight` that skips its zeros, or None if the dense one is as fast.
 
-    Only for weights in channels_last, the layout of training: the contiguous one keeps a plain implementation's bits.
+    Only for weights in channels_last, the layout of training: contiguous ones give the same bits as a plain
+    implementation.
     """
     size = weight.shape[2]
     fits = (
@@ -105,11 +106,11 @@ def sparse_convolution(weight: Tensor, *, stride: int, padding: int) -> SparseCo
 def _taps(
     tap: Indices, row: Indices, column: Indices, values: NDArray[np.float32], shape: tuple[int, int], size: int
 ) -> list[tuple[int, int, Tensor]]:
-    """Return (row, column, sparse matrix) for every kernel position, `size` in a row, that is not all zero."""
+    """Return (row, column, sparse matrix) for every position of a kernel with side `size` that is not all zero."""
     order = np.lexsort((column, row, tap))
     tap, row, column, values = tap[order], row[order], column[order], values[order]
     bounds = np.searchsorted(tap, np.arange(size * size + 1))
-    found = []
+    taps = []
     for position, (start, end) in enumerate(itertools.pairwise(bounds.tolist())):
         if start < end:
             counts = np.bincount(row[start:end], minlength=shape[0])
@@ -119,5 +120,5 @@ def _taps(
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "Sparse CSR", UserWarning)  # once per process: "in beta state"
                 matrix = torch.sparse_csr_tensor(begin, columns, numbers, size=shape, check_invariants=False)
-            found.append((position // size, position % size, matrix))
-    return found
+            taps.append((position // size, position % size, matrix))
+    return taps

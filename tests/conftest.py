@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -17,8 +18,12 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
+from benchmark.bench.cases import EVERY_STEP
+from benchmark.bench.steps import TrainingStep, experiment_step
 from benchmark.data.load import Images
+from benchmark.launch.forking import ForkServer
 from benchmark.networks.resnet import NetworkPlan
+from benchmark.session import Request, resolve_request
 from benchmark.suite.experiment import Experiment
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer, set_trainable
@@ -78,10 +83,40 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("benchmark.submission.replayed.Replay.threads", 1)
 
 
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep decoded images of tests out of the user's cache."""
-    monkeypatch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+        yield
+
+
+class KeptServers:
+    """Fork servers for `run` inside of this process: one serves all tests that have its folder and environment.
+
+    Starting one takes longer than most of the runs in tests, as it imports torch.
+    """
+
+    def __init__(self) -> None:
+        self.stack, self.key = ExitStack(), object()
+
+    def __call__(self, device: str) -> AbstractContextManager[ForkServer]:
+        """Return what `ForkServer` would, but leave it running."""
+        environment = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+        key = device, os.getcwd(), environment
+        if key != self.key:
+            self.stack.close()
+            self.server, self.key = self.stack.enter_context(ForkServer(device)), key
+        return nullcontext(self.server)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _kept_servers(_own_cache: None) -> Iterator[None]:
+    """Let `run` inside of this process use servers that are kept."""
+    kept = KeptServers()
+    with pytest.MonkeyPatch.context() as patch, kept.stack:
+        patch.setattr("benchmark.session.ForkServer", kept)
+        yield
 
 
 @pytest.fixture
@@ -203,5 +238,29 @@ def make_experiment() -> Callable[..., Experiment]:
             "seed": 0,
         }
         return Experiment.model_validate(settings | changes)
+
+    return make
+
+
+@pytest.fixture
+def make_step() -> Callable[..., TrainingStep]:
+    """Return the maker of the training steps that `bench` times: of a method and its objective, on random images.
+
+    Settings of the suite are changed by overrides, others by keyword.
+    """
+
+    def make(
+        case: str, *overrides: str, batch_size: int = 6, device: torch.device | str = "cpu", channels_last: bool = True
+    ) -> TrainingStep:
+        request = Request(str(EVERY_STEP), None, None, None, None, overrides, None, Path("runs"))
+        experiments, methods = resolve_request(request)
+        (experiment,) = (each for each in experiments if f"{each.method.name}/{each.objective}" == case)
+        return experiment_step(
+            experiment,
+            methods[experiment.method.target],
+            batch_size=batch_size,
+            device=torch.device(device),
+            channels_last=channels_last,
+        )
 
     return make

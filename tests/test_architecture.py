@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cache
@@ -53,7 +54,7 @@ LAYERS = (
     "benchmark.training",
     "benchmark.launch",
     "benchmark.leaderboard.formats",
-    "benchmark.leaderboard.tex",
+    "benchmark.leaderboard.ticks",
     "benchmark.leaderboard.board",
     "benchmark.leaderboard.paper",
     "benchmark.leaderboard.pages",
@@ -192,6 +193,18 @@ def named_methods(sources: dict[str, str]) -> Iterator[str]:
                     yield f"{module} names {node.value}"
 
 
+def paths_into_tests(sources: dict[str, str]) -> Iterator[str]:
+    """Yield every place of `benchmark` that spells a path into tests/, from which code could be run."""
+    for module, text in sorted(sources.items()):
+        for node in ast.walk(ast.parse(text)) if within(module, "benchmark") else ():
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and _is_in_tests(node.value):
+                yield f"{module} names {node.value}"
+
+
+def _is_in_tests(path: str) -> bool:
+    return " " not in path and "tests" in path.split("/")
+
+
 def heavy_imports(sources: dict[str, str]) -> Iterator[str]:
     """Yield, for every light module, one chain of imports by which it reaches a heavy package."""
     graph = {module: imports_of(text).at_once for module, text in sources.items()}
@@ -257,6 +270,12 @@ def test_every_module_is_in_one_layer(sources):
     assert [module for module in sources if layer_of(module) == len(LAYERS) - 1] == ["benchmark"]
 
 
+def test_the_documentation_shows_the_layers_in_their_order():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+    assert tuple(re.findall(r"^\| `(benchmark[\w.]*)` \|", page, flags=re.MULTILINE)) == LAYERS
+
+
 def test_no_module_imports_itself_by_way_of_others(sources):
     assert list(cycles(sources)) == []
     assert list(cycles({"a": "import b", "b": "def late():\n    import c", "c": "import a", "d": "import a"})) == [
@@ -268,6 +287,12 @@ def test_no_module_of_the_benchmark_names_a_method(sources):
     assert list(named_methods(sources)) == []
     planted = {"benchmark.new": 'METHOD = "hydra"', PUBLISHED_NAMES[0]: 'METHOD = "hydra"', "methods.new": 'A = "at"'}
     assert list(named_methods(planted)) == ["benchmark.new names hydra"]
+
+
+def test_no_module_of_the_benchmark_reaches_into_the_tests(sources):
+    assert list(paths_into_tests(sources)) == []
+    planted = {"benchmark.new": 'PATH = ROOT / "tests" / "x.py"', "benchmark.other": 'PATH = "tests/x.py"'}
+    assert list(paths_into_tests(planted)) == ["benchmark.new names tests", "benchmark.other names tests/x.py"]
 
 
 PLANTED = [

@@ -1,24 +1,42 @@
-"""The method of docs/adding-a-method.md is executed as it stands there: checked, packaged, listed and run."""
+"""What the documentation says is tried: its methods, commands, imports, paths and links, and the notebook."""
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
+import typer
+from nbclient import NotebookClient
 
-from benchmark.conformance.check import check_method
+from benchmark.__main__ import app
+from benchmark.artifact.measure import measure_export
 from benchmark.conformance.rules import RULES
+from benchmark.leaderboard.board.loading import load_results
+from benchmark.leaderboard.render import check_pages, to_terminal
+from benchmark.networks.resnet import prunable_sizes
 from benchmark.suite.registry import resolve
+from methods.allocation import weight_budget
 from methods.base import Target
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+DOCS, DEMO = ROOT / "docs", ROOT / "docs" / "demo"
+TOUR = DOCS / "tour.ipynb"
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (*ROOT.glob("*.md"), *DOCS.glob("*.md"), DEMO / "README.md")
+}
+METHODS = PAGES["docs/adding-a-method.md"]
+HISTORY = "CHANGELOG.md"  # names what is gone, too
 
 SUITE = """
 name: tiny
@@ -33,10 +51,21 @@ evaluation: {images: 8, pgd: {steps: 5}}
 """
 
 
-def block(language):
-    """Return the page's only code block in a language."""
-    (found,) = re.findall(rf"^```{language}\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
-    return found
+def blocks(text, language=""):
+    """Return the code blocks of a page in a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
+
+
+SHORTEST, COMPLETE = blocks(METHODS, "python")
+COMMANDS = sorted(
+    {
+        (name, line.partition("#")[0].strip())
+        for name, text in PAGES.items()
+        for block in blocks(text)
+        for line in block.replace("\\\n", " ").splitlines()
+        if line.startswith(("python -m benchmark ", "make "))
+    }
+)
 
 
 @pytest.fixture
@@ -44,9 +73,10 @@ def package(tmp_path):
     """Write the page's method and project file, and the metadata pip would make of the latter."""
     folder = tmp_path / "gradual-pruning"
     folder.mkdir()
-    (folder / "gradual_pruning.py").write_text(block("python"), encoding="utf-8")
-    (folder / "pyproject.toml").write_text(block("toml"), encoding="utf-8")
-    project = tomllib.loads(block("toml"))["project"]
+    (project_file,) = blocks(METHODS, "toml")
+    (folder / "gradual_pruning.py").write_text(COMPLETE, encoding="utf-8")
+    (folder / "pyproject.toml").write_text(project_file, encoding="utf-8")
+    project = tomllib.loads(project_file)["project"]
     metadata = folder / f"gradual_pruning-{project['version']}.dist-info"
     metadata.mkdir()
     (metadata / "METADATA").write_text(
@@ -59,22 +89,21 @@ def package(tmp_path):
     return folder
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "target", [Target(0.3, "fp", "global"), Target(0.3, "binary", 0.5)], ids=lambda target: target.weights
-)
-def test_the_method_of_the_page_passes_every_rule(package, target):
-    found = resolve(f"{package / 'gradual_pruning.py'}:GradualPruning")
+def test_the_shortest_method_exports_exactly_its_budget(tmp_path, make_plan, train_steps, make_batch, make_objective):
+    (tmp_path / "my_pruning.py").write_text(SHORTEST, encoding="utf-8")
+    method = resolve(f"{tmp_path / 'my_pruning.py'}:MyPruning").cls()
+    plan, target = make_plan(), Target(0.1, "binary", 0.5)
+    model = method.build(plan, target)
+    train_steps(method, model, target, make_batch(), make_objective(), steps=1)
 
-    verdicts = list(check_method(found, [target]))
+    sizes = prunable_sizes(plan)
+    budget = weight_budget(sum(sizes.values()), 0.1)
+    measured = measure_export(method.export(model), sizes, budget=budget, binary=True)
 
-    assert [str(verdict) for verdict in verdicts if not verdict.passed] == []
-    assert {verdict.rule.name for verdict in verdicts} >= {"budget", "state", "resume"}
+    assert measured.kept_weights == budget
 
 
-def test_the_method_of_the_page_keeps_exactly_its_budget_and_tightens_the_mask_by_the_cubic_schedule(
-    package, make_plan
-):
+def test_the_complete_method_keeps_exactly_its_budget_and_tightens_the_mask_by_the_cubic_schedule(package, make_plan):
     method = resolve(f"{package / 'gradual_pruning.py'}:GradualPruning").cls()
     target = Target(0.1, "fp", "global")
     model = method.build(make_plan(), target)
@@ -89,15 +118,15 @@ def test_the_method_of_the_page_keeps_exactly_its_budget_and_tightens_the_mask_b
 
 
 def test_the_page_lists_the_rules_as_they_are():
-    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", PAGE, flags=re.MULTILINE)
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \|$", METHODS, flags=re.MULTILINE)
 
     assert rows == [(rule.name, rule.meaning) for rule in RULES]
 
 
 def test_the_deviations_of_the_page_become_footnotes(package):
-    found = resolve(f"{package / 'gradual_pruning.py'}:GradualPruning")
+    resolved = resolve(f"{package / 'gradual_pruning.py'}:GradualPruning")
 
-    assert len(found.deviations()) == block("python").count("DEVIATION:") == 3
+    assert len(resolved.deviations()) == COMPLETE.count("DEVIATION:") == 3
 
 
 @pytest.mark.slow
@@ -119,11 +148,77 @@ def test_the_package_of_the_page_is_listed_checked_and_gets_its_row(package, tmp
 
     listed = command("list")
     checked = command("check", "gradual_pruning")
-    finished = command("run", "tiny.yaml", "--methods", "gradual_pruning", "--out", "out")
+    printed = command("run", "tiny.yaml", "--methods", "gradual_pruning", "--out", "out")
 
     assert re.search(r"gradual_pruning +Gradual magnitude pruning: the smallest weights go in steps", listed)
     assert "FAIL" not in checked and "checks passed on 6 targets, 2 refused" in checked
+    assert all(re.search(rf"^pass .*\b{rule.name}\b", checked, flags=re.MULTILINE) for rule in RULES)
     (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "records").rglob("*.json"))
     assert record["method"]["target"] == "gradual_pruning:GradualPruning"
     assert record["compression"]["kept_weights"] <= record["compression"]["budget"]
-    assert "gradual_pruning" in finished
+    assert "gradual_pruning" in printed
+
+
+@pytest.mark.parametrize(("page", "line"), COMMANDS)
+def test_every_command_of_a_page_exists_with_its_options(page, line):
+    program, *words = shlex.split(line)
+    if program == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+        assert words[0] in targets
+        return
+    command = typer.main.get_command(app).commands[words[2]]
+    options = {option for parameter in command.params for option in parameter.opts}
+    assert {word for word in words if word.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("page", sorted(PAGES))
+def test_what_the_code_of_a_page_imports_is_there(page):
+    for block in blocks(PAGES[page], "python"):
+        imports = [node for node in ast.parse(block).body if isinstance(node, ast.Import | ast.ImportFrom)]
+        exec(compile(ast.Module(imports, []), page, "exec"), {})
+
+
+@pytest.mark.parametrize("page", sorted(PAGES.keys() - {HISTORY}))
+def test_every_file_that_a_page_names_or_links_to_is_there(page):
+    """Links between the pages of docs/ are also checked by `make docs`, links into their sections included."""
+    text = re.sub(r"^```.*?^```$", "", PAGES[page], flags=re.MULTILINE | re.DOTALL)
+    named = re.findall(r"`((?:benchmark|methods|configs|tests|docs|\.ci|\.github)/[\w/.-]*)`", text)
+    linked = re.findall(r"\]\((?!https?:|#)([^)#]+)", text)
+
+    assert [name for name in named if not (ROOT / name).exists()] == []
+    assert [link for link in linked if not (ROOT / page).parent.joinpath(link).exists()] == []
+
+
+def test_the_readme_is_short_and_leads_to_every_page():
+    linked = set(re.findall(r"\]\(docs/([\w-]+\.\w+)\)", PAGES["README.md"]))
+    in_the_root = {f"{path.stem.lower()}.md" for path in ROOT.glob("*.md")}
+
+    assert len(PAGES["README.md"].splitlines()) <= 200
+    assert linked == {path.name for path in (*DOCS.glob("*.md"), TOUR)} - {"index.md"} - in_the_root
+
+
+def test_the_demonstration_board_agrees_with_its_records_and_is_printed_as_the_page_shows_it():
+    (board,) = load_results(DEMO).boards.values()
+    (shown,) = [block for block in blocks(PAGES["docs/use.md"]) if block.startswith(board.protocol)]
+
+    assert check_pages(DEMO) == []
+    assert shown == to_terminal(board)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs(tmp_path, monkeypatch):
+    """In another folder: it writes nothing into the repository, and needs nothing of it but the demonstration board."""
+    shutil.copytree(DEMO, tmp_path / "demo")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    notebook = nbformat.read(TOUR, as_version=4)
+
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
+
+    shown = {kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+    assert {"text/html", "image/png"} <= shown  # tables and figures
+
+
+def test_the_notebook_is_committed_without_outputs():
+    cells = json.loads(TOUR.read_text(encoding="utf-8"))["cells"]
+
+    assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []

@@ -26,6 +26,8 @@ from benchmark.submission.proposal import Decision, Kind, Refused, commands, dec
 ROOT = Path(__file__).resolve().parents[1]
 NEEDED = [  # of the package, by the decision
     "benchmark/__init__.py",
+    "benchmark/files/__init__.py",
+    "benchmark/files/git_diff.py",
     "benchmark/leaderboard/__init__.py",
     "benchmark/leaderboard/pages/readme_markers.py",
     "benchmark/submission/__init__.py",
@@ -66,7 +68,7 @@ TABLE = {"README.md": README.replace("rank 1: a", "rank 1: mine")}
 PROSE = {"README.md": README.replace("About", "All about")}
 BOTH = {"README.md": TABLE["README.md"].replace("About", "All about")}
 BESIDE = "a submission changes its own folder below leaderboards/submissions/ only, not "
-OWN = "changes of leaderboards/ belong into a proposal of their own, not "
+OWN = "changes of leaderboards/ need a proposal of their own, not "
 HIDDEN = "no hidden file belongs on a board, not "
 FILES = "only plain files belong on a board, not "
 NAME = "a submission's name is letters, digits and . _ + - only, not "
@@ -96,7 +98,7 @@ REFUSED = {
         RECORD | {"leaderboards/records/.gitattributes": "*.json ident"},
         f"{HIDDEN}'leaderboards/records/.gitattributes'",
     ),
-    "capitals": ({"Leaderboards/submissions/new/x": ""}, "boards lie in leaderboards/, spelled so, not 'Leaderboards/"),
+    "capitals": ({"Leaderboards/submissions/new/x": ""}, "boards are in leaderboards/, spelled so, not 'Leaderboards/"),
     "a link": ({"leaderboards/records/p/b.json": "<120000>"}, f"{FILES}'leaderboards/records/p/b.json'"),
     "an executable": (NEW | {"leaderboards/submissions/new/x": "<100755>"}, f"{FILES}'leaderboards/submissions/new/x'"),
     "a submodule that .gitmodules hides": ({"leaderboards/sub": "<160000>"}, f"{FILES}'leaderboards/sub'"),

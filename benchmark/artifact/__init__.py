@@ -1,1 +1,1 @@
-"""What is left of a network after compression: checks that a method kept its promise, and how small it is."""
+"""The compressed network: its file format, its size, and checks that it meets its target."""

@@ -1,4 +1,4 @@
-"""The bytes of an artifact: a safetensors file with fixed tensors, one spelling of its header and a seal at its end."""
+"""The bytes of an artifact: a safetensors file with fixed tensors, a canonical header and a hash at the end."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ FORMAT: Final = "robust-compression-artifact"  # the only key of the file's meta
 MAX_BYTES = 2**30
 MAX_HEADER = 2**14
 SEAL_BYTES = 32
-ALIGNMENT = 8  # of the first tensor
-_BEGIN = f'{{"__metadata__":{{"{FORMAT}":'.encode()  # of every file, behind the header's length
+ALIGNMENT = 8  # bytes; alignment of the first tensor
+_BEGIN = f'{{"__metadata__":{{"{FORMAT}":'.encode()  # start of every file, after the length of the header
 
-# Tensors in the order of the file. The larger types come first, so that every tensor is aligned.
+# Tensors in file order. Larger types come first, so that every tensor is aligned.
 DTYPES = {
     "kept": ("U32",),
     "levels": ("F32",),
@@ -61,13 +61,13 @@ class _Header(BaseModel):
     sha256: _Entry
 
 
-def refused(why: str) -> UserError:
-    """Return the error for content that is no artifact."""
-    return UserError(f"the artifact is refused because {why}: fetch the file again or pack the network anew.")
+def refused(reason: str) -> UserError:
+    """Return the error for content that is not a valid artifact."""
+    return UserError(f"the artifact is refused because {reason}: fetch the file again or pack the network again.")
 
 
 def first_problem(error: ValidationError) -> str:
-    """Return where the first mistake is and what it is; keys of the file are shortened and escaped."""
+    """Return place and message of the first mistake; keys from the file are shortened and escaped."""
     problem = error.errors(include_url=False)[0]
     where = ".".join(str(part) for part in problem["loc"])
     message = problem["msg"].removeprefix("Value error, ")
@@ -75,7 +75,7 @@ def first_problem(error: ValidationError) -> str:
 
 
 def write(manifest: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the file for a manifest and all tensors of `DTYPES` but the seal."""
+    """Return the content of the file for a manifest and all tensors of `DTYPES` except the seal."""
     sealed = {**tensors, "sha256": np.zeros(SEAL_BYTES, np.uint8)}
     shapes = {name: (_SAFETENSORS[sealed[name].dtype], sealed[name].shape) for name in DTYPES}
     body = _header(manifest, shapes) + b"".join(sealed[name].tobytes() for name in DTYPES)
@@ -84,17 +84,17 @@ def write(manifest: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
 
 
 def read(content: bytes) -> tuple[str, Tensors]:
-    """Return manifest and tensors of a file, the latter as views of `content`; the seal is checked first.
+    """Return the manifest and the tensors of a file, as views of `content`; the seal is checked first.
 
     Raises:
-        UserError: for anything that `write` does not write.
+        UserError: for any content that `write` does not write.
     """
     if len(content) > MAX_BYTES:
         raise refused(f"it has {len(content):,} bytes, more than {MAX_BYTES:,}")
     if not content.startswith(_BEGIN, 8):
-        raise refused("it does not begin like one")
+        raise refused("it does not start like one")
     if hashlib.sha256(memoryview(content)[:-SEAL_BYTES]).digest() != content[-SEAL_BYTES:]:
-        raise refused("its SHA-256 does not fit its content, as after a broken transfer")
+        raise refused("its SHA-256 does not match its content, as after a broken transfer")
     length = int.from_bytes(content[:8], "little")
     if length > MAX_HEADER:
         raise refused(f"its header claims {length:,} bytes, more than {MAX_HEADER:,}")
@@ -110,11 +110,11 @@ def read(content: bytes) -> tuple[str, Tensors]:
     manifest = header.metadata[FORMAT]
     expected = _header(manifest, shapes)
     if content[: 8 + length] != expected:
-        raise refused("its header is not written as the format demands")
+        raise refused("its header is not written as the format requires")
     if len(content) != len(expected) + sum(_bytes(*shape) for shape in shapes.values()):
         raise refused("it is longer or shorter than its header says")
     if shapes["sha256"][1] != (SEAL_BYTES,):
-        raise refused(f"tensor sha256 has not {SEAL_BYTES} bytes")
+        raise refused(f"tensor sha256 does not have {SEAL_BYTES} bytes")
     position, tensors = len(expected), {}
     for name, (dtype, shape) in shapes.items():
         flat = np.frombuffer(content, _NUMPY[dtype], math.prod(shape), position)

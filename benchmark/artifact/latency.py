@@ -1,4 +1,4 @@
-"""Times an exported network in the dense runtime that the evaluation uses: torch eager, which profits from no zero."""
+"""Times an exported network in the runtime of the evaluation, eager torch, which gains nothing from zeros."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from benchmark.evaluation.accuracy import prepare
 from benchmark.runtime.seeding import generator_for
 
-WARM_UP = 2  # runs before the clock starts: memory is allocated, kernels are chosen
+WARM_UP = 2  # untimed runs, in which torch allocates memory and chooses kernels
 MIN_REPETITIONS = 5
-SECONDS = 0.4  # measured per batch size, more only if the fewest repetitions take longer
+SECONDS = 0.4  # per batch size, longer if MIN_REPETITIONS take longer
 
 
 def measure_latency(
@@ -25,13 +25,13 @@ def measure_latency(
     device: torch.device,
     batch_sizes: Sequence[int] = (1, 64),
 ) -> dict[int, float]:
-    """Return the median seconds of a forward run by batch size: float32, channels last, images already on the device.
+    """Return the median seconds of a forward pass by batch size: float32, channels last, images already on the device.
 
     Args:
-        network: a plain network; it is moved to `device` and put into eval mode, as for the evaluation.
-        channels: of the images.
-        size: height and width of the images, in pixels.
-        device: where to run; on a GPU every run is waited for.
+        network: a plain network; it is moved to `device` and set to eval mode, as in the evaluation.
+        channels: channels of the images.
+        size: height and width of the images in pixels.
+        device: where to run; a GPU is synchronised after every run.
         batch_sizes: images per run.
     """
     network = prepare(network, device).eval()

@@ -1,4 +1,4 @@
-"""What an artifact says about itself, and the tensors that follow from it."""
+"""The description of a network in an artifact, and the tensors it implies."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from benchmark.networks.resnet import NetworkPlan, ResNet, convolutions, plain_c
 from benchmark.networks.shapes import SHAPES
 
 VERSION = 1
-MAX_WEIGHTS = 2**27  # of all convolutions; half a gigabyte in float32
+MAX_WEIGHTS = 2**27  # in all convolutions; half a gigabyte in float32
 
 Statistics = Literal["float32", "float16"]
 
 
-def _is_known(name: str) -> str:
+def _check_name(name: str) -> str:
     if name not in SHAPES:
         raise ValueError(f"is none of {', '.join(SHAPES)}")
     return name
@@ -37,7 +37,7 @@ class Architecture(BaseModel):
 
     model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: Annotated[str, AfterValidator(_is_known)]
+    name: Annotated[str, AfterValidator(_check_name)]
     num_classes: int = Field(ge=1, le=100_000)
     mean: tuple[Channel, ...] = Field(min_length=1, max_length=16)  # per channel, of pixels in [0, 1]
     std: tuple[Deviation, ...] = Field(min_length=1, max_length=16)
@@ -52,14 +52,14 @@ class Architecture(BaseModel):
 
 
 class Manifest(BaseModel):
-    """Everything but the numbers of a network. Its JSON has sorted keys and no spaces: there is one way to write it.
+    """Everything about a network except its numbers. Its JSON is canonical: sorted keys, no spaces.
 
     Attributes:
-        version: of the format.
+        version: version of the format.
         architecture: the network.
         dataset: name of the data set it was trained for.
         image_size: (height, width) in pixels.
-        statistics: type in which batch-norm tensors are stored.
+        statistics: storage type of batch-norm tensors.
         affine: whether every batch norm has a scale and a shift.
     """
 
@@ -87,7 +87,7 @@ def make_manifest(
     """Describe a network.
 
     Raises:
-        pydantic.ValidationError: for a value out of its range.
+        pydantic.ValidationError: for a value out of range.
     """
     return Manifest.model_validate(
         {
@@ -103,11 +103,11 @@ def make_manifest(
 
 @dataclass(frozen=True)
 class Layout:
-    """Shapes of a network's stored tensors by their names in the state dict, and in its order.
+    """Shapes of a network's stored tensors by name, in the order of its state dict.
 
     Attributes:
-        convolutions: (out, in, k, k) of each weight.
-        norms: (channels,) of each parameter and running statistic of batch norm.
+        convolutions: shape (out, in, k, k) of each weight.
+        norms: shape (channels,) of each batch-norm parameter and running statistic.
     """
 
     convolutions: dict[str, tuple[int, ...]]
@@ -121,7 +121,7 @@ class Layout:
 
 @lru_cache(maxsize=8)
 def layout(plan: NetworkPlan, *, affine: bool) -> Layout:
-    """Return what there is to store of the network that `plan` builds, without allocating it."""
+    """Return the tensors to store of the network that `plan` builds, without allocating it."""
     model = skeleton(plan, affine=affine)
     weights = {f"{name}.weight" for name in convolutions(model)}
     shapes = {
@@ -136,6 +136,6 @@ def layout(plan: NetworkPlan, *, affine: bool) -> Layout:
 
 
 def skeleton(plan: NetworkPlan, *, affine: bool) -> ResNet:
-    """Build the plain network on the meta device: it has shapes but no memory, and draws no random numbers."""
+    """Build the plain network on the meta device, without memory and without drawing random numbers."""
     with torch.device("meta"):
         return plan(conv=plain_conv, norm=partial(nn.BatchNorm2d, affine=affine))

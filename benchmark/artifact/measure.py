@@ -1,4 +1,4 @@
-"""Counts weights and bits of an exported network, and refuses one that breaks its target. Trusts no method."""
+"""Counts weights and bits of an exported network, and refuses one that misses its target."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ FLOAT_BITS = 32
 
 
 class BadExport(RuntimeError):
-    """An exported network is not what its target asks for."""
+    """An exported network does not meet its target."""
 
 
 @dataclass(frozen=True)
 class LayerCount:
-    """Weights of one convolution, and how many of them are not zero."""
+    """Number of weights and of nonzero weights of one convolution."""
 
     name: str
     weights: int
@@ -33,30 +33,30 @@ class Measured:
 
     layers: tuple[LayerCount, ...]  # in the order of the network
     prunable_weights: int
-    all_parameters: int  # prunable weights and every other trained or running value
+    all_parameters: int  # prunable weights and all other trained or running values
     budget: int
     kept_weights: int  # prunable weights that are not zero
     entropy_bound_bytes: int  # see `entropy_bound_bits`
 
     @property
     def density(self) -> float:
-        """Kept over prunable weights."""
+        """Kept weights divided by prunable weights."""
         return self.kept_weights / self.prunable_weights
 
     @property
     def density_all(self) -> float:
-        """Nonzero over all values, the unpruned ones included."""
+        """Nonzero values divided by all values, including those that are never pruned."""
         return (self.all_parameters - self.prunable_weights + self.kept_weights) / self.all_parameters
 
 
 def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: int, binary: bool) -> Measured:
-    """Check an exported network against its target and count what it holds.
+    """Check an exported network against its target and count its weights and bits.
 
     Args:
-        network: the plain network a method exported.
-        prunable: weights per convolution by name, as the architecture defines them.
-        budget: weights that may be kept.
-        binary: whether a layer may have two nonzero values at most.
+        network: the plain network that a method exported.
+        prunable: number of weights of each convolution by name, as the architecture defines them.
+        budget: maximum number of kept weights.
+        binary: whether a layer may have at most two nonzero values.
 
     Raises:
         BadExport: if convolutions are missing or added, a value is not finite, more weights are kept than budgeted,
@@ -74,12 +74,12 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
     counts = tuple(LayerCount(name, sizes[name], int(conv.weight.count_nonzero())) for name, conv in layers.items())
     kept = sum(layer.kept for layer in counts)
     if kept > budget:
-        raise BadExport(f"exported {kept:,} weights, budget is {budget:,}")
+        raise BadExport(f"exported {kept:,} weights, but the budget is {budget:,}")
     if binary:
         for name, conv in layers.items():
             levels = nonzero_levels(conv)
             if levels > 2:
-                raise BadExport(f"exported layer {name} has {levels} nonzero values, a binary layer has at most 2")
+                raise BadExport(f"exported layer {name} has {levels} nonzero values, but a binary layer has at most 2")
     return Measured(
         layers=counts,
         prunable_weights=total,
@@ -91,11 +91,11 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
 
 
 def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
-    """Return the bits an ideal coder needs for the network.
+    """Return the bits that an ideal coder needs for the network.
 
-    Per convolution: log2 C(n, m) for which m of n weights are kept, plus one bit per kept weight and 32 per level
-    (binary), or 32 bits per kept weight. Everything else (batch-norm statistics and parameters) counts 32 bits per
-    value; the fixed input normalisation and step counters count nothing.
+    Per convolution: log2 C(n, m) for the positions of m kept among n weights, plus one bit per kept weight and 32 per
+    level (binary), or 32 bits per kept weight. Batch-norm statistics and parameters cost 32 bits per value; the fixed
+    input normalisation and step counters cost nothing.
     """
     bits = float(FLOAT_BITS * _other_values(network))
     for conv in convolutions(network).values():
@@ -106,12 +106,12 @@ def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
 
 
 def nonzero_levels(conv: nn.Conv2d) -> int:
-    """Return how many different nonzero values a convolution's weights have."""
+    """Return the number of distinct nonzero weights of a convolution."""
     return len(conv.weight[conv.weight != 0].unique())
 
 
 def _other_values(network: nn.Module) -> int:
-    """Count values outside the convolutions that training determined."""
+    """Count the values outside the convolutions that training determines."""
     owned = {f"{name}.weight" for name in convolutions(network)}
     return sum(
         value.numel()

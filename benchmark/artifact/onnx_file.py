@@ -20,45 +20,45 @@ from benchmark.networks.resnet import Shortcut
 from benchmark.results.store import write_atomic
 from benchmark.runtime.seeding import generator_for
 
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `onnx`; imported late, they are slow
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")  # of the extra `onnx`; imported late, as they are slow
 INPUT, OUTPUT = "images", "logits"
-OPSET = 18  # of ONNX operators: the exporter's own, which needs no conversion, and one that onnx2torch reads too
-TOLERANCE = 1e-4  # on logits up to 1 in magnitude
-CHECKED_BATCHES = (1, 7)  # others than the batch that is traced
+OPSET = 18  # the exporter's native operator set, which needs no conversion and which onnx2torch reads
+TOLERANCE = 1e-4  # for logits up to 1 in magnitude
+CHECKED_BATCHES = (1, 7)  # sizes other than that of the traced batch
 
 
 def check_target(path: Path) -> None:
-    """Raise UserError if a file of another kind, such as the artifact itself, would be written over."""
+    """Raise UserError if the export would overwrite a file of another kind, such as the artifact itself."""
     if not path.is_file() or not path.stat().st_size:
         return
     kind = kind_of_content(path)
-    if kind is None or kind.what != ONNX_NETWORK:
-        what = "a file of another kind" if kind is None else kind.what
-        raise UserError(f"--onnx {path} is {what}, which would be lost; name another file, or move that one")
+    if kind is None or kind.name != ONNX_NETWORK:
+        name = "a file of another kind" if kind is None else kind.name
+        raise UserError(f"--onnx {path} is {name}, which would be overwritten; name another file, or move that one")
 
 
 def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[int, int]) -> None:
-    """Write a network as an ONNX file that holds its weights, replacing `path` only by a whole, checked file.
+    """Write a network as an ONNX file with its weights; `path` is replaced only by a complete, checked file.
 
     The input `images` is float32 (batch, channels, height, width) in [0, 1], the output `logits` (batch, classes);
-    the batch may have any size. Convolutions and batch norms stay apart: every weight in the file has its name and
-    its exact value, so a sparse or binary layer is one in the file too. Zeros are stored like other values.
+    the batch may have any size. Convolutions and batch norms are not fused: every weight in the file keeps its name
+    and exact value, so sparse and binary layers remain sparse and binary. Zeros are stored like other values.
 
-    ONNX Runtime runs the file on random images before anything is written. Its logits may differ
-    from torch's by 1e-4, or where torch's largest logit exceeds 1 in magnitude, by 1e-4 times that.
+    ONNX Runtime runs the file on random images before anything is written. Its logits may differ from torch's by 1e-4
+    times torch's largest absolute logit, or by 1e-4 if that is below 1.
 
     Args:
-        network: a plain network; it is left as it is.
-        path: of the file, in a folder that exists.
-        channels: of the images.
-        size: height and width of the images, in pixels.
+        network: a plain network, which is not changed.
+        path: path of the file, in an existing folder.
+        channels: channels of the images.
+        size: height and width of the images in pixels.
 
     Raises:
-        UserError: if the packages are not installed, or there is no such folder.
+        UserError: if the packages are not installed, or the folder does not exist.
         RuntimeError: if ONNX Runtime computes other logits than torch.
     """
     if not path.parent.is_dir() or path.is_dir():
-        raise UserError(f"{path} is no place for a file: it must be a name in a folder that exists")
+        raise UserError(f"{path} cannot be written: it must be a file in an existing folder")
     for package in PACKAGES:
         try:
             importlib.import_module(package)
@@ -75,9 +75,9 @@ def export_onnx(network: nn.Module, path: Path, *, channels: int, size: tuple[in
 
 
 def _with_strided_shortcuts(network: nn.Module) -> nn.Module:
-    """Return a copy whose shortcuts are strided convolutions: one operator that every reader of ONNX has.
+    """Return a copy whose shortcuts are strided convolutions, a single operator that every ONNX reader supports.
 
-    The benchmark's own shortcut avoids a fault of torch in the backward pass, which an exported network does not have.
+    The benchmark's own shortcut avoids a bug in torch's backward pass, which an exported network does not have.
     """
     network = copy.deepcopy(network)
     for module in list(network.modules()):
@@ -104,19 +104,19 @@ def _onnx_bytes(network: nn.Module, example: Tensor) -> bytes:
             opset_version=OPSET,
             custom_translation_table=_translations(),
             verbose=False,
-            optimize=False,  # would multiply batch norm into the weights, which then are binary no more
+            optimize=False,  # it would fold batch norm into the weights, which would then no longer be binary
         )
     assert program is not None
     optimizer.fold_constants(program.model)
     optimizer.remove_unused_nodes(program.model)
-    # Stack traces with paths of this machine are nobody's business, and would make equal networks unequal files.
+    # Stack traces reveal paths of this machine and make the files of equal networks differ.
     ir.passes.common.ClearMetadataAndDocStringPass()(program.model)
     content: bytes = program.model_proto.SerializeToString(deterministic=True)
     return content
 
 
 def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
-    """Return how the two torch operators are written that the exporter would take apart into ones onnx2torch lacks."""
+    """Return translations of two torch operators that the exporter would decompose into ones onnx2torch lacks."""
     from onnxscript import opset18
 
     def global_average_pool(images: Any, output_size: Any) -> Any:
@@ -133,7 +133,7 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what the exporter says about torch's own code and about torchvision, which is not needed."""
+    """Silence the exporter's warnings about torch's own code and about torchvision, which is not needed."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -153,5 +153,5 @@ def _check(content: bytes, network: nn.Module, images: Tensor) -> None:
     expected = network(images)
     allowed = TOLERANCE * max(1.0, float(expected.abs().max()))
     difference = float((torch.from_numpy(logits) - expected).abs().max())
-    if not difference <= allowed:  # NaN is a difference too
-        raise RuntimeError(f"ONNX Runtime's logits differ from torch's by {difference:.2g}, allowed are {allowed:.2g}")
+    if not difference <= allowed:  # also true for NaN
+        raise RuntimeError(f"ONNX Runtime's logits differ from torch's by {difference:.2g}, more than {allowed:.2g}")

@@ -1,10 +1,10 @@
 """Counts the arithmetic of an exported network: multiply-adds, those left by its zeros, and bit operations.
 
-Bit operations weigh a multiply-add by the bits of its two factors: BOPs = MACs x weight bits x activation bits, summed
-over the layers, as van Baalen et al. count them (Bayesian Bits, NeurIPS 2020); pruned weights have no MACs. Left out,
-as usual: everything but the convolutions (batch norm, additions, activations, pooling), the accumulators, which are
-wider than the products, the values of the two levels by which a binary layer's sums are multiplied, and the work of
-finding the nonzero weights. These are costs of an ideal machine; a dense runtime saves nothing, see `latency`.
+Bit operations weight a multiply-add by the bits of its two factors: BOPs = MACs x weight bits x activation bits, summed
+over the layers, as in van Baalen et al. (Bayesian Bits, NeurIPS 2020); pruned weights have no MACs. As usual, this
+omits everything but the convolutions (batch norm, additions, activations, pooling), the wider accumulators, the
+multiplication of a binary layer's sums by its two levels, and the work of finding the nonzero weights. These are the
+costs of an ideal machine; a dense runtime saves nothing, see `latency`.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from benchmark.evaluation.accuracy import frozen_eval
 from benchmark.networks.count import output_positions
 from benchmark.networks.resnet import convolutions
 
-BINARY_LEVELS = 2  # nonzero values that one bit per weight can tell apart
+BINARY_LEVELS = 2  # nonzero values that one bit per weight can encode
 
 
 @dataclass(frozen=True)
 class Operations:
     """Exact counts for one image."""
 
-    dense_macs: int  # multiply-adds of the convolutions, zeros and padding included
+    dense_macs: int  # multiply-adds of the convolutions, including zeros and padding
     sparse_macs: int  # of their nonzero weights only
     bit_operations: int  # sparse MACs x weight bits x activation bits
 
 
 def operations(network: nn.Module, channels: int, size: tuple[int, int]) -> Operations:
-    """Count what an exported network computes for one image.
+    """Count the operations of an exported network for one image.
 
-    A weight of a layer with at most two nonzero values has 1 bit, any other 32; activations are float32.
+    Weights have 1 bit in a layer with at most two nonzero values, otherwise 32; activations are float32.
 
     Args:
-        network: a plain network of ordinary convolutions; run once on zeros, in eval mode, and left as it is.
-        channels: of the images.
-        size: height and width of the images, in pixels.
+        network: a plain network, which is run once on zeros in eval mode and not changed.
+        channels: channels of the images.
+        size: height and width of the images in pixels.
     """
     layers = convolutions(network)
     image = torch.zeros(1, channels, *size, device=next(network.parameters()).device)

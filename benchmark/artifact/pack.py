@@ -1,7 +1,7 @@
-"""Writes an exported network as an artifact, the file that is shipped and evaluated. See docs/artifact-format.md.
+"""Writes an exported network as an artifact, the file that is published and evaluated. See docs/artifact-format.md.
 
-A convolution with at most two nonzero values is stored as these values and one bit per kept weight, any other as the
-kept weights in float32; which weights are kept is entropy-coded. `benchmark.artifact.unpack` is the exact inverse.
+A convolution with at most two nonzero values is stored as these values and one bit per kept weight, any other as its
+kept weights in float32; their positions are entropy-coded. `benchmark.artifact.unpack` is the exact inverse.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmark.networks.resnet import NetworkPlan
 from benchmark.results.store import write_atomic
 
 Floats = NDArray[np.float32]
-# What a layer's result depends on beside its tensors. Momentum is not among it: it matters in training only.
+# The attributes that a layer's output depends on. Momentum is not included, as it matters only in training.
 _SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "num_features", "eps")
 
 
@@ -39,18 +39,18 @@ def pack(
 ) -> bytes:
     """Return the artifact of a network; the same network always gives the same bytes.
 
-    A weight of -0.0 is stored as 0.0, and the step counters of batch norm, which matter in training only, are left out.
+    A weight of -0.0 is stored as 0.0. The step counters of batch norm, which matter only in training, are not stored.
 
     Args:
-        network: what `plan` builds with plain convolutions and BatchNorm2d, all of them affine or none, in float32.
-        plan: of the network itself, hence the narrowed plan for a network that a method made smaller.
+        network: built by `plan` with plain convolutions and BatchNorm2d, all or none of them affine, in float32.
+        plan: plan of the network itself, so the narrowed plan if a method made it smaller.
         dataset: name of the data set it was trained for.
         image_size: (height, width) in pixels.
-        statistics: type for the tensors of batch norm; float16 rounds them to eleven significant bits.
+        statistics: storage type of batch-norm tensors; float16 rounds them to eleven significant bits.
 
     Raises:
-        BadExport: if the network is not what `plan` builds, or a value is not finite, a variance negative or a field
-            out of the format's range.
+        BadExport: if the network differs from what `plan` builds, a value is not finite, a variance is negative or a
+            field is out of the format's range.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     affine = any(norm.affine for norm in norms)
@@ -60,22 +60,22 @@ def pack(
         raise BadExport(f"the format cannot hold {container.first_problem(error)}") from None
     shapes = layout(plan, affine=affine)
     if sum(shapes.sizes) > MAX_WEIGHTS:
-        raise BadExport(f"the format holds at most {MAX_WEIGHTS:,} weights, the network has {sum(shapes.sizes):,}")
+        raise BadExport(f"the network has {sum(shapes.sizes):,} weights, but the format holds at most {MAX_WEIGHTS:,}")
     _check_structure(network, plan, affine=affine)
     state = {name: value.detach().cpu().contiguous().numpy() for name, value in network.state_dict().items()}
     return assemble(manifest, shapes, state)
 
 
 def assemble(manifest: Manifest, shapes: Layout, state: Mapping[str, NDArray[Any]]) -> bytes:
-    """Return the artifact made of a network's arrays.
+    """Return the artifact of a network's arrays.
 
     Args:
-        manifest: what the artifact says about itself.
-        shapes: tensors to store, as the manifest implies them.
+        manifest: description of the network.
+        shapes: tensors to store, as implied by the manifest.
         state: float32 arrays of these names and shapes; others are ignored.
 
     Raises:
-        BadExport: if a value is not finite or a variance negative.
+        BadExport: if a value is not finite or a variance is negative.
     """
     for name in [*shapes.convolutions, *shapes.norms]:
         if not np.isfinite(state[name]).all():
@@ -88,18 +88,18 @@ def assemble(manifest: Manifest, shapes: Layout, state: Mapping[str, NDArray[Any
 
 
 def write_artifact(path: Path, content: bytes) -> None:
-    """Write what `pack` returned, whole or not at all, into a folder that is made if need be."""
+    """Write what `pack` returned, completely or not at all; missing folders are created."""
     write_atomic(path, content)
 
 
 def distinct(values: Floats) -> list[np.float32]:
     """Return the distinct numbers of an array in ascending order, or any three of them if there are more than two."""
-    found: list[np.float32] = []
+    numbers: list[np.float32] = []
     rest = values
-    while len(rest) and len(found) < 3:
-        found.append(rest[0])
+    while len(rest) and len(numbers) < 3:
+        numbers.append(rest[0])
         rest = rest[rest != rest[0]]
-    return sorted(found)
+    return sorted(numbers)
 
 
 def _check_structure(network: nn.Module, plan: NetworkPlan, *, affine: bool) -> None:
@@ -125,7 +125,7 @@ def _check_structure(network: nn.Module, plan: NetworkPlan, *, affine: bool) -> 
 
 
 def _settings(module: nn.Module) -> tuple[Any, ...]:
-    """Return everything beside its tensors that a module's result depends on."""
+    """Return everything except tensors that a module's output depends on."""
     hooks = bool(module._forward_hooks or module._forward_pre_hooks)
     own = tuple(getattr(module, name, None) for name in _SETTINGS)
     affine = module.affine if isinstance(module, _NormBase) else None
@@ -141,12 +141,12 @@ def _weight_tensors(convolutions: list[Floats]) -> container.Tensors:
     for weights in convolutions:
         mask = weights != 0.0
         nonzero = weights[mask]
-        found = distinct(nonzero)
+        numbers = distinct(nonzero)
         kept.append(len(nonzero))
-        levels.append((found + [np.float32(0.0)] * 2)[:2] if len(found) < 3 else [np.float32(0.0)] * 2)
-        if len(found) == 2:
-            signs.append(nonzero == found[1])
-        elif len(found) == 3:
+        levels.append((numbers + [np.float32(0.0)] * 2)[:2] if len(numbers) < 3 else [np.float32(0.0)] * 2)
+        if len(numbers) == 2:
+            signs.append(nonzero == numbers[1])
+        elif len(numbers) == 3:
             values.append(nonzero)
         if 0 < len(nonzero) < len(weights):
             masks.append(mask)
@@ -164,7 +164,7 @@ def _norm_tensors(tensors: list[Floats], statistics: Statistics) -> container.Te
         return {"norm": np.concatenate(tensors).astype("<f4"), "exponents": np.empty(0, np.int8)}
     halves = [to_halves(values) for values in tensors]
     if not all(np.isfinite(from_halves(*rounded)).all() for rounded in halves):
-        raise BadExport("a batch-norm value rounded to eleven bits lies beyond float32's range")
+        raise BadExport("a batch-norm value rounded to eleven bits is beyond float32's range")
     return {
         "norm": np.concatenate([values for values, _ in halves]).astype("<f2"),
         "exponents": np.array([exponent for _, exponent in halves], np.int8),

@@ -1,9 +1,9 @@
 """Entropy coder for masks: interleaved rANS (Duda 2013), vectorised over lanes; pure functions on numpy arrays.
 
-Every mask is coded with its own probability of a one, its ones over its size, and all masks share one stream. The
-layout of the stream is part of the file format: docs/artifact-format.md.
+Every mask is coded with its own density as the probability of a one, and all masks share one stream. The layout of the
+stream is part of the file format: docs/artifact-format.md.
 
-Bytes for the masks of ResNet34 (21 million weights, chosen at random), and what other codes need:
+Bytes for random masks of ResNet34 (21 million weights), compared with other codes:
 
     keep ratio, p       bound      rANS   Rice gaps   varint gaps + zlib      bitmap
     0.01, p=0.1       184,151   185,708     185,181              208,312   2,658,136
@@ -11,8 +11,8 @@ Bytes for the masks of ResNet34 (21 million weights, chosen at random), and what
     0.3,  p=1       2,342,549 2,344,160   2,360,998            2,772,249   2,658,136
     0.9,  p=1       1,246,615 1,248,208   1,264,245            1,726,825   2,658,136
 
-Rice codes of the gaps between kept weights (of dropped ones above one half) are as short at 1% and up to 1.4% longer
-elsewhere; rANS stays within 0.9% of the bound, log2 C(n, k), at every density, and needs one second either way.
+Rice codes of the gaps between kept weights (between dropped ones above one half) are as short at 1% and up to 1.4%
+longer elsewhere; rANS stays within 0.9% of the bound log2 C(n, k) at every density. Either takes one second.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from numpy.typing import NDArray
 
 Bits = NDArray[np.bool_]
 
-SCALE_BITS = 24  # probabilities are multiples of 2 ** -24: one weight of 16 million still has its exact price
-LOW_BITS = 31  # between symbols every state lies in [2 ** 31, 2 ** 63)
-WORD_BITS = 32  # a state outside is brought back by moving one word of 32 bits
+SCALE_BITS = 24  # probabilities are multiples of 2 ** -24, enough for one weight in 16 million
+LOW_BITS = 31  # between symbols every state is in [2 ** 31, 2 ** 63)
+WORD_BITS = 32  # renormalisation moves one word of 32 bits
 MAX_LANES = 256
 
-# Numpy would turn a product of uint64 and a Python int into a float in some versions.
+# Some versions of numpy turn the product of a uint64 and a Python int into a float.
 _SCALE, _LOW, _WORD = np.uint64(SCALE_BITS), np.uint64(LOW_BITS), np.uint64(WORD_BITS)
 
 
 class BadStream(ValueError):
-    """A stream that no encoder wrote."""
+    """A stream that `encode` cannot produce."""
 
 
 def lanes_for(symbols: int) -> int:
-    """Return how many states share a stream of `symbols` bits: 1 to 256, one for every 8 * sqrt(symbols).
+    """Return the number of states that share a stream of `symbols` bits: 1 to 256, about sqrt(symbols) / 8.
 
-    A lane costs about six bytes, eight at most, and a step of all lanes the same time for one lane as for 256.
+    A lane costs about six bytes, at most eight; a step takes as long for 256 lanes as for one.
     """
     return min(max(math.isqrt(symbols) // 8, 1), MAX_LANES)
 
 
 def encode(masks: Sequence[Bits]) -> bytes:
-    """Code bits so that a mask of n bits with k ones takes about log2 C(n, k) bits.
+    """Encode masks so that one of n bits with k ones takes about log2 C(n, k) bits.
 
     Args:
-        masks: one-dimensional, at least one bit each. A constant mask is better left out.
+        masks: one-dimensional, at least one bit each; constant masks are better left out.
 
     Returns:
-        The states as little-endian uint64, one per lane, followed by little-endian uint32 words; b"" for no mask.
+        The states as little-endian uint64, one per lane, followed by little-endian uint32 words; b"" without masks.
     """
     if not masks:
         return b""
     lanes = lanes_for(sum(len(mask) for mask in masks))
     states = np.full(lanes, 1 << LOW_BITS, np.uint64)
     words: list[NDArray[np.uint32]] = []
-    # Last bit first, because a decoder takes symbols from a state in the reverse of the order they were put in.
+    # Last bit first, because the decoder gets symbols out of a state in reverse order.
     for mask in reversed(masks):
         zero, one = _frequencies(len(mask), int(mask.sum()))
         full_zero, full_one = (frequency << _LOW + _WORD - _SCALE for frequency in (zero, one))
@@ -80,15 +80,15 @@ def encode(masks: Sequence[Bits]) -> bytes:
 def decode(stream: bytes, sizes: Sequence[int], ones: Sequence[int]) -> list[Bits]:
     """Return the masks that `encode` turned into `stream`.
 
-    Time and memory depend on `sizes` alone, so bound them first.
+    Time and memory depend only on `sizes`, so check these first.
 
     Args:
         stream: what `encode` returned.
-        sizes: bits of each mask, at least 1.
-        ones: set bits of each mask, at most its size.
+        sizes: number of bits of each mask, at least 1.
+        ones: number of set bits of each mask, at most its size.
 
     Raises:
-        BadStream: if `encode` returns this stream for no masks of these sizes and counts.
+        BadStream: if no masks of these sizes and counts are encoded as this stream.
     """
     if not sizes:
         if stream:
@@ -96,7 +96,7 @@ def decode(stream: bytes, sizes: Sequence[int], ones: Sequence[int]) -> list[Bit
         return []
     lanes = lanes_for(sum(sizes))
     if len(stream) < 8 * lanes or len(stream) % 4:
-        raise BadStream(f"{len(stream)} bytes are no {lanes} states and whole words")
+        raise BadStream(f"{len(stream)} bytes are not {lanes} states and whole words")
     states = np.frombuffer(stream, "<u8", lanes).astype(np.uint64)
     if ((states < 1 << LOW_BITS) | (states >= 1 << LOW_BITS + WORD_BITS)).any():
         raise BadStream("a state is out of range")
@@ -109,7 +109,7 @@ def decode(stream: bytes, sizes: Sequence[int], ones: Sequence[int]) -> list[Bit
             raise BadStream(f"a mask has {int(mask.sum()):,} ones instead of {count:,}")
         masks.append(mask)
     if position != len(words) or (states != 1 << LOW_BITS).any():
-        raise BadStream("something is left over after the last mask")
+        raise BadStream("data is left over after the last mask")
     return masks
 
 

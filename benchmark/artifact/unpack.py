@@ -1,4 +1,4 @@
-"""Reads an artifact back as a plain network. The file is not trusted: see `unpack`."""
+"""Reads an artifact as a plain network. The file is not trusted: see `unpack`."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from benchmark.results.parts import ArtifactPart
 
 @dataclass(frozen=True)
 class Artifact:
-    """A network and what its file says about it.
+    """A network and the facts in its file.
 
     Attributes:
-        network: plain network on [0, 1] images, float32 on the CPU, in eval mode, without gradients.
-        plan: builds such a network.
-        dataset: name of the data set it was trained for; a claim of the file.
+        network: plain network for images in [0, 1], float32 on the CPU, in eval mode, without gradients.
+        plan: the plan that builds it.
+        dataset: name of the data set it was trained for, as claimed by the file.
         image_size: (height, width) in pixels.
-        statistics: type in which the file stores batch norm's tensors.
-        sha256: of the whole file, in hexadecimal digits.
-        size_bytes: of the whole file.
+        statistics: storage type of batch-norm tensors.
+        sha256: hash of the whole file, in hexadecimal digits.
+        size_bytes: size of the whole file.
     """
 
     network: ResNet
@@ -52,21 +52,21 @@ class Artifact:
 
     @property
     def part(self) -> ArtifactPart:
-        """What a record or an evaluation says about the file."""
+        """The fields about the file in a record or an evaluation."""
         return ArtifactPart(sha256=self.sha256, size_bytes=self.size_bytes, statistics=self.statistics)
 
 
 def read_artifact(path: Path) -> Artifact:
-    """Read a file, after a look at its size.
+    """Read a file after checking its type and size.
 
     Raises:
-        UserError: if there is no such file, or it is no artifact.
+        UserError: if there is no such file, or it is not an artifact.
     """
     try:
         if not path.is_file():
             raise UserError(_absence(path))
         if (kind := kind_of_content(path)) is not None:
-            raise UserError(f"{path} is {kind.what}, not an artifact of this benchmark: {kind.action}.")
+            raise UserError(f"{path} is {kind.name}, not an artifact of this benchmark: {kind.action}.")
         with path.open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size > container.MAX_BYTES:
@@ -81,23 +81,23 @@ def read_artifact(path: Path) -> Artifact:
 
 
 def _absence(path: Path) -> str:
-    """Say that there is no such file, and which one was probably meant."""
+    """Return the message for a path that is not a file, with a suggestion if there is one."""
     if path.is_dir():
-        below = sorted((path / "artifacts").glob("*.safetensors"))
-        return f"{path} is a folder, not a file: give the path of an artifact{f', as {below[0]}' if below else ''}."
+        artifacts = sorted((path / "artifacts").glob("*.safetensors"))
+        hint = f", such as {artifacts[0]}" if artifacts else ""
+        return f"{path} is a folder, not a file: give the path of an artifact{hint}."
     if path.is_symlink():
-        return f"{path} is a broken link: {path.readlink()} does not exist; restore the file, or give another artifact."
-    files = [each.name for each in path.parent.glob("*") if each.is_file()] if path.parent.is_dir() else []
-    near = difflib.get_close_matches(path.name, files, n=1)
-    return f"{path} is no file: give the path of an artifact{f', perhaps of {near[0]}' if near else ''}."
+        return f"{path} is a broken link: {path.readlink()} does not exist; restore the file or give another artifact."
+    files = [file.name for file in path.parent.glob("*") if file.is_file()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, files, n=1)
+    return f"{path} is not a file: give the path of an artifact{f', perhaps {close[0]}' if close else ''}."
 
 
 def unpack(content: bytes) -> Artifact:
     """Rebuild the network of an artifact.
 
-    Nothing is executed. The seal is checked first; sizes are compared with what the named architecture implies before
-    anything of that size is allocated; and the network, packed again, must give `content`, so that only files that
-    `pack` can write are accepted.
+    Nothing is executed. The seal is checked first, and sizes are compared with the architecture before memory is
+    allocated. Packing the network again must give `content`, so only files that `pack` can write are accepted.
 
     Raises:
         UserError: for any other content.
@@ -121,7 +121,7 @@ def unpack(content: bytes) -> Artifact:
     except BadExport as error:
         raise refused(f"its network is invalid ({error})") from None
     if again != content:
-        raise refused("it writes its network in another way than the format demands")
+        raise refused("it writes its network in another way than the format requires")
     return Artifact(
         network=_build(plan, state, affine=manifest.affine),
         plan=plan,
@@ -134,7 +134,7 @@ def unpack(content: bytes) -> Artifact:
 
 
 def _check(tensors: Tensors, manifest: Manifest, shapes: Layout) -> None:
-    """Refuse tensors whose types, shapes or counts do not fit the architecture and each other."""
+    """Refuse tensors whose types, shapes or counts do not fit the architecture or each other."""
     halves = manifest.statistics == "float16"
     if tensors["norm"].dtype != ("<f2" if halves else "<f4"):
         raise refused(f"tensor norm is not of the manifest's type {manifest.statistics}")
@@ -163,7 +163,7 @@ def _check(tensors: Tensors, manifest: Manifest, shapes: Layout) -> None:
 
 def _check_shape(tensors: Tensors, name: str, shape: tuple[int, ...]) -> None:
     if tensors[name].shape != shape:
-        raise refused(f"tensor {name} has shape {tensors[name].shape}, its network needs {shape}")
+        raise refused(f"tensor {name} has shape {tensors[name].shape}, but its network needs {shape}")
 
 
 def _weights(tensors: Tensors, shapes: Layout) -> dict[str, Floats]:
@@ -193,7 +193,7 @@ def _weights(tensors: Tensors, shapes: Layout) -> dict[str, Floats]:
 
 
 def _masks(stream: NDArray[np.uint8], sizes: list[int], kept: list[int]) -> Iterator[NDArray[np.bool_]]:
-    """Decode at once, then yield the mask of every convolution; a full or empty one is not in the stream."""
+    """Yield the mask of every convolution; full and empty ones are not in the stream, which is decoded first."""
     masked = [(size, count) for size, count in zip(sizes, kept, strict=True) if 0 < count < size]
     try:
         decoded = iter(rans.decode(stream.tobytes(), [size for size, _ in masked], [count for _, count in masked]))
@@ -214,7 +214,7 @@ def _norms(tensors: Tensors, shapes: Layout) -> dict[str, Floats]:
 
 
 def _build(plan: NetworkPlan, state: dict[str, Floats], *, affine: bool) -> ResNet:
-    """Put arrays into the network that `plan` builds."""
+    """Return the network that `plan` builds, with these arrays."""
     network = skeleton(plan, affine=affine)
     tensors = {name: torch.from_numpy(values) for name, values in state.items()}
     for name, value in network.state_dict().items():

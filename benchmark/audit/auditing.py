@@ -1,7 +1,7 @@
-"""`audit`: one gate for everything that changes a board, from a file's kind to attacks on the stored networks.
+"""`audit`: one gate for every change of a board, from the kinds of files to attacks on the stored networks.
 
-Nothing below the board is executed, imported or unpickled, and nothing there is changed. What was checked is kept in a
-journal, so that an audit that was stopped goes on where it was.
+Nothing below the board is executed, imported, unpickled or changed. Results are kept in a journal, so that a stopped
+audit continues where it was.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from benchmark.audit.rows import audit_row
 from benchmark.audit.sorting import Item, Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
-from benchmark.evaluation.progress import duration
 from benchmark.files.plain import read_plain
 from benchmark.results.record import Record
 from benchmark.results.store import check_folder, record_path
+from benchmark.runtime.progress import duration
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import Effort
@@ -53,11 +53,11 @@ class AuditRequest:
 
 @dataclass(frozen=True)
 class AuditOutcome:
-    """What an audit came to."""
+    """The outcome of an audit."""
 
     counts: dict[str, int]  # records, evaluations, challenges and later checks that were checked
-    changed: bool  # false: nothing on the board is other than at the commit
-    reasons: tuple[str, ...]  # each begins with what it is about
+    changed: bool  # False: nothing on the board differs from the commit
+    reasons: tuple[str, ...]  # each begins with the name of the file
     unchecked: tuple[str, ...]
 
     @property
@@ -74,7 +74,7 @@ def audit(request: AuditRequest, say: Callable[[str], None]) -> AuditOutcome:
     """
     check_folder(request.board)
     if request.rows and request.since is not None:
-        raise UserError("give rows or --since, not both: --since itself names what changed")
+        raise UserError("give rows or --since, not both: --since already selects what changed")
     records = _valid_records(request.board)
     history = None if request.since is None else History.since(request.board, request.since)
     if history is not None:
@@ -99,7 +99,7 @@ def audit(request: AuditRequest, say: Callable[[str], None]) -> AuditOutcome:
 
 
 def audit_text(outcome: AuditOutcome) -> str:
-    """Return the last lines of an audit: what was checked, and what speaks against it."""
+    """Return the last lines of an audit: what was checked, and what was refused or not checked."""
     if not outcome.changed:
         return "nothing on the board changed"
     checked = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in outcome.counts.items())
@@ -110,7 +110,7 @@ def audit_text(outcome: AuditOutcome) -> str:
 
 
 def _audit_items(work: Sorted, sources: Sources, total: Report, say: Callable[[str], None]) -> None:
-    """Check every item, or take over what the journal has of it."""
+    """Check every item, or reuse its outcome from the journal."""
     journal = Journal(sources)
     started, measured = time.monotonic(), 0
     for number, item in enumerate(work.items, 1):
@@ -133,17 +133,17 @@ def _audit_item(item: Item, sources: Sources, report: Report) -> None:
         CHECKS[item.kind](item.path, sources, report)
     except Refused:
         pass
-    except Exception as error:  # whatever a stranger's numbers do to a check
+    except Exception as error:  # a stranger's numbers can make any check fail
         report.note("audit", [str(error) if isinstance(error, UserError) else broken_off(error)])
 
 
 def _valid_records(board: Path) -> dict[Path, Record]:
-    """Return the records of a board that can be read, by their files; the others are refused one by one."""
+    """Return the readable records of a board by file; each of the others is refused when it is checked."""
     records = {}
     for path in sorted(Path(folder, name) for folder, _, names in os.walk(board / "records") for name in names):
         content = read_plain(path, LIMITS[RECORD])
         record = None if content is None else read_model(Record, path.name, content)[0]
-        with suppress(UserError):  # a name that cannot be a file's
+        with suppress(UserError):  # its run cannot be a file name
             if record is not None and path == record_path(board, record.protocol, record.run):
                 records[path] = record
     return records

@@ -1,4 +1,4 @@
-"""A challenge kept beside a board: its images, held to the rules and tried on the stored network."""
+"""A challenge to a row of a board: its images, checked against the rules and tried on the stored network."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import read_artifact
-from benchmark.audit.sources import Sources, read_file
+from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.files.plain import read_plain
 from benchmark.results.challenges import (
     Challenge,
+    challenge_path,
     challenged,
     challenges_to,
     images_path,
-    load_challenges,
     unchallenged,
     wrong_images,
 )
@@ -28,7 +28,7 @@ from benchmark.submission.texts import text_refusal
 
 
 def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
-    """Check that every image of a challenge is one of its record's, moved by epsilon at most, and misclassified.
+    """Check that every image of a challenge is an image of its record, moved by at most epsilon, and misclassified.
 
     Args:
         path: of the challenge's JSON file.
@@ -40,32 +40,23 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     """
     challenge = read_file(Challenge, path, report)
     refusal = text_refusal("credit", challenge.credit)
-    late = [f"its date, {challenge.date}, lies in the future"] if challenge.date > datetime.now(UTC).date() else []
+    late = [f"its date, {challenge.date}, is in the future"] if challenge.date > datetime.now(UTC).date() else []
     report.note("texts", ([f"credit: {refusal}"] if refusal else []) + late, "a plain name and a date")
-    try:
-        images_file = images_path(sources.board, challenge)
-        proper = record_path(sources.board, challenge.protocol, challenge.run)
-    except UserError as error:
-        report.note("place", [str(error)])
-        raise Refused from None
-    report.note(
-        "place",
-        [] if path == images_file.with_suffix(".json") else ["it does not match its path"],
-        "its path matches its content",
-    )
-    record = sources.records.get(proper)
+    check_place(path, lambda: challenge_path(sources.board, challenge), report)
+    images_file = images_path(sources.board, challenge)
+    record = sources.records.get(record_path(sources.board, challenge.protocol, challenge.run))
     if record is None:
         report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
         raise Refused
     began = datetime.fromisoformat(record.provenance.started).date()
-    report.note("date", [] if began <= challenge.date else [f"{challenge.date} lies before the record's run, {began}"])
+    report.note("date", [] if began <= challenge.date else [f"{challenge.date} is before the record's run, {began}"])
     report.stop_if_refused()
     size = len(challenge.broken) * 8 * (math.prod(record.dataset.image_shape) + 1) + MAX_HEADER
     images = read_plain(images_file, size)
     if images is None:
-        reason = f"{images_file.name} is missing, too large for its images, or no plain file"
+        reason = f"{images_file.name} is missing, too large for its images, or not a plain file"
     elif b"__metadata__" in images[:MAX_HEADER]:
-        reason = f"{images_file.name} holds more than images and their places"
+        reason = f"{images_file.name} holds more than images and their positions"
     else:
         reason = wrong_images(images, challenge)
     report.note("images", [reason] if reason else [], f"{len(challenge.broken)} in the named file")
@@ -86,10 +77,10 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     except UserError as error:
         report.note("attack", [str(error)])
         raise Refused from None
-    others = [other for other in load_challenges(sources.board) if other != challenge and _before(other, challenge)]
-    (former,) = challenged([record], challenges_to(record, others))
-    if not unchallenged(former.evaluation)[challenge.broken].any():
-        report.note("attack", ["it breaks no image that was counted as robust before it"])
+    others = [other for other in sources.challenges if other != challenge and _before(other, challenge)]
+    (before,) = challenged([record], challenges_to(record, others))
+    if not unchallenged(before.evaluation)[challenge.broken].any():
+        report.note("attack", ["it breaks no image that counted as robust before it"])
     right = tried.places[~tried.wrong].tolist()
     shown = ", ".join(map(str, right[:5]))
     reasons = [f"the network classifies {len(right)} of {len(tried.wrong)} images correctly: {shown}"] if right else []

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import UserError
+from benchmark.files.git_diff import file_name, parse_raw_diff
 
-WORK = b"work/"  # below a board, of runs that have not ended
-_PLAIN, _ABSENT = "100644", "000000"  # modes of a file without execute permission, and of none
+WORK = b"work/"  # below a board, of unfinished runs
 
 
 @dataclass(frozen=True)
 class Change:
-    """One file that is not as it was."""
+    """One file that differs from the commit."""
 
     name: str  # from the board, parts separated by "/"
     gone: bool
@@ -24,7 +24,7 @@ class Change:
 
 @dataclass(frozen=True)
 class History:
-    """A board at a commit of the git repository that it lies in.
+    """A board at a commit of its git repository.
 
     Raises:
         UserError: from its functions, if there is no such commit or repository.
@@ -35,34 +35,31 @@ class History:
 
     @classmethod
     def since(cls, board: Path, name: str) -> History:
-        """Return a board at the commit that a name such as "main" or "HEAD~1" means."""
+        """Return a board at the commit with a name such as "main" or "HEAD~1"."""
         history = cls(board, "")
         ran = history._run("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
         commit = ran.stdout.decode("ascii", "replace").strip()
         if ran.returncode != 0 or not re.fullmatch(r"[0-9a-f]{40,64}", commit):
             raise UserError(
-                f"--since {name!a} is no commit of the git repository that {board} lies in; give its hash, or a name "
-                "such as main or HEAD~1"
+                f"--since {name!a} is not a commit of the git repository around {board}; give its hash, or a name such "
+                "as main or HEAD~1"
             )
         return cls(board, commit)
 
     def changes(self) -> list[Change]:
-        """Return what differs between the commit and the files that are there now, ordered by name."""
+        """Return what differs between the commit and the present files, ordered by name."""
         if self.board.is_symlink():
             raise UserError(f"{self.board} is a link, which git does not compare; give --out the folder itself")
         changed: dict[str, Change] = {}
         options = ("--raw", "--no-renames", "--no-ext-diff", "--no-textconv", "--ignore-submodules=none", "--relative")
-        fields = self._git("diff", "-z", *options).split(b"\0")
-        for meta, name in zip(fields[0::2], fields[1::2], strict=False):
-            modes = meta.decode("ascii").lstrip(":").split()[:2]
-            gone = modes[1] == _ABSENT
-            changed[_text(name)] = Change(_text(name), gone, plain=gone or modes[1] == _PLAIN)
-        # Ignored files, too: what a board shows does not depend on what git ignores.
+        for raw in parse_raw_diff(self._git("diff", "-z", *options)):
+            changed[raw.path] = Change(raw.path, raw.gone, plain=raw.gone or raw.plain)
+        # Files that git ignores count as well: the board shows them too.
         for name in self._git("ls-files", "--others", "-z", commit=False).split(b"\0"):
             if name and not name.startswith(WORK):
-                path = self.board / _text(name)
+                path = self.board / file_name(name)
                 plain = path.is_file() and not path.is_symlink() and not path.stat().st_mode & 0o111
-                changed[_text(name)] = Change(_text(name), gone=False, plain=plain)
+                changed[file_name(name)] = Change(file_name(name), gone=False, plain=plain)
         return [changed[name] for name in sorted(changed)]
 
     def content(self, name: str) -> bytes | None:
@@ -72,29 +69,22 @@ class History:
 
     def names(self) -> list[str]:
         """Return the names of all files at the commit."""
-        return [_text(name) for name in self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0") if name]
+        return [file_name(name) for name in self._git("ls-tree", "-r", "-z", "--name-only").split(b"\0") if name]
 
     def _git(self, *arguments: str, commit: bool = True) -> bytes:
         ran = self._run(*arguments, *([self.commit, "--", "."] if commit else []))
         if ran.returncode != 0:
             last = (ran.stderr.decode("utf-8", "replace").strip().splitlines() or ["git failed"])[-1]
             raise UserError(
-                f"--since {self.commit}: git cannot compare {self.board} with it ({last}); give a commit of the "
-                "repository that the board lies in"
+                f"--since {self.commit}: git cannot compare {self.board} with it ({last}); give a commit of "
+                "the repository around the board"
             )
         return ran.stdout
 
     def _run(self, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-        # Neither hooks, nor a file system monitor, nor the programs of a user's own configuration.
+        # No hooks, no file system monitor, no programs from the user's configuration.
         safe = ("-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false")
         try:
             return subprocess.run(["git", "-C", str(self.board), *safe, *arguments], capture_output=True, timeout=600)
         except (OSError, subprocess.SubprocessError) as error:
-            raise UserError(
-                f"--since needs git ({error}); install it, or leave --since out to audit everything"
-            ) from None
-
-
-def _text(name: bytes) -> str:
-    """Return a file's name; bytes that are no UTF-8 become surrogates, as everywhere in Python."""
-    return name.decode("utf-8", "surrogateescape")
+            raise UserError(f"--since needs git ({error}); install it, or omit --since to audit everything") from None

@@ -1,4 +1,4 @@
-"""A result of `evaluate` kept beside a board: its numbers, measured again on the artifact that it names."""
+"""A result of `evaluate` stored with a board: its numbers, measured again on the artifact that it names."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     if not EARLIEST <= started <= datetime.now(UTC) + CLOCK_SLACK or evaluated.machine.threads > MAX_THREADS:
         reasons.append(f"started {started} on {evaluated.machine.threads} threads is not possible")
     if evaluated.shard is not None:
-        reasons.append("it is a shard; `merge` joins the shards of an evaluation")
+        reasons.append("it is a shard; `merge` combines the shards of an evaluation")
     protocol = Protocol.parse(evaluated.protocol)
     settings = (evaluation.epsilon, evaluation.pgd.steps, evaluation.pgd.restarts, evaluation.pgd.step_size)
     asked = (protocol.epsilon, protocol.pgd_steps, protocol.pgd_restarts, protocol.pgd_step)
@@ -70,7 +70,7 @@ def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
         elif curve[0].accuracy != evaluation.clean_accuracy:
             reasons.append("its curve does not begin at the clean accuracy")
     elif evaluated.curve_area is not None:
-        reasons.append("curve_area is there without a curve")
+        reasons.append("curve_area is given without a curve")
     return reasons
 
 
@@ -92,7 +92,7 @@ def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifac
 
 
 def _check_curve(evaluated: Evaluated, artifact: Artifact, images: Images, sources: Sources) -> tuple[list[str], str]:
-    """Measure a curve again up to a radius that is drawn, or up to the largest one that fits the time."""
+    """Measure a curve again up to a randomly drawn radius that fits the time."""
     from scipy.stats import binom  # here, because it takes a second to import
 
     assert evaluated.curve is not None

@@ -1,6 +1,6 @@
-"""What an audit has found so far, kept until it is finished, in the folder that the command runs in.
+"""The outcomes of an audit so far, kept until it is finished, in the folder that the command runs in.
 
-Not below the board, which may be somebody else's: whoever writes a journal can write outcomes into it.
+Not below the board, which may belong to somebody else: whoever can write to a journal can forge outcomes.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _OUTCOME = TypeAdapter(tuple[list[str], list[str]])  # lines and reasons
 
 
 class Journal:
-    """Outcomes by everything that they depend on: files, effort, other records, and the code of the checks."""
+    """Outcomes, identified by all they depend on: files, effort, other records, and the code of the checks."""
 
     def __init__(self, sources: Sources) -> None:
         self.board = sources.board
@@ -36,7 +36,7 @@ class Journal:
         self.folder = JOURNALS / digest.hexdigest()[:16]
 
     def take_over(self, item: Item, report: Report) -> bool:
-        """Repeat the lines of an item that was checked before; return whether there are any."""
+        """Repeat the lines of an item that was checked before; return whether it was."""
         try:
             lines, reasons = _OUTCOME.validate_json(self._path(item).read_bytes())
         except (OSError, ValidationError):  # absent, or cut off by a crash
@@ -48,12 +48,12 @@ class Journal:
         return True
 
     def keep(self, item: Item, report: Report) -> None:
-        """Remember the outcome of an item, unless something was missing: it may be there the next time."""
+        """Store the outcome of an item, unless something was missing, which may be present the next time."""
         if not report.unchecked:
             write_atomic(self._path(item), json.dumps([report.lines, report.reasons]), durable=False)
 
     def remove(self) -> None:
-        """Forget everything: the audit is finished, and the next one draws other images."""
+        """Delete the journal: the audit is finished, and the next one draws other images."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, item: Item) -> Path:

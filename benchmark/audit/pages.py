@@ -1,4 +1,4 @@
-"""The pages of a board under audit: each follows from the records, and the changelog from the one before."""
+"""The pages of a board under audit: all must follow from the records, and the changelog also from the one before."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ MAX_PAGE = 2**27  # bytes
 
 
 def audit_pages(board: Path, history: History | None, report: Report) -> None:
-    """Check every page, and the changelog against its state at a commit, if there is one."""
+    """Check every page, and the changelog against its state at a commit if one is given."""
     try:
         made, problems = inspect_pages(board)
-        problems += [f"{name} is no page of this board" for name in _pages(board) if name not in made]
+        problems += [f"{name} is not a page of this board" for name in _pages(board) if name not in made]
         report.note("pages", problems, "they agree with their records")
         if history is not None and not problems:
             _audit_changelog(board, history, report)
@@ -30,7 +30,7 @@ def audit_pages(board: Path, history: History | None, report: Report) -> None:
 
 
 def _pages(board: Path) -> Iterator[str]:
-    """Yield the names of all files that lie where pages do."""
+    """Yield the names of all files in the places of pages."""
     for path in sorted([*board.glob("*"), *(board / "site").rglob("*")]):
         name = path.relative_to(board).as_posix()
         if path.is_file() and place_of(name) == "page":
@@ -38,21 +38,21 @@ def _pages(board: Path) -> Iterator[str]:
 
 
 def _audit_changelog(board: Path, history: History, report: Report) -> None:
-    """Make the changelog again from the pages as they were at the commit."""
+    """Make the changelog again from the pages at the commit."""
     before = history.content(CHANGELOG)
     now = read_plain(board / CHANGELOG, MAX_PAGE)
     if now == before:
         return
     with tempfile.TemporaryDirectory() as name:
-        former = Path(name)
+        previous = Path(name)
         for page in history.names():
             if "/" not in page and page.endswith((".json", CHANGELOG)):
-                (former / page).write_bytes(history.content(page) or b"")
-        made = changelog_from(former, board)
+                (previous / page).write_bytes(history.content(page) or b"")
+        made = changelog_from(previous, board)
     if now == made.encode():
         report.note(CHANGELOG, [], "its new entries follow from the records")
     elif before is not None and not set(_entries(before)) <= set(_entries(now or b"")):
-        report.note(CHANGELOG, ["entries that were there are gone or edited"])
+        report.note(CHANGELOG, ["older entries were removed or edited"])
     else:
         report.leave(
             CHANGELOG,

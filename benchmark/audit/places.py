@@ -1,4 +1,4 @@
-"""What a file below a board is, by its place alone."""
+"""The kind of a file below a board, by its path alone."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PLACES: tuple[tuple[str, Place], ...] = (
     (rf"reference/{_NAME}|claims\.yaml", "published"),
     (rf"site/figures/{_NAME}\.(png|svg|json)", "figure"),
     (r"README\.md", "prose"),
-    # Which of these a board has, and how they read, follows from its records.
+    # Which of these a board has, and what they say, follows from its records.
     (rf"{_NAME}\.(md|csv|json|tex|bib)|site/({_NAME}/)*{_NAME}\.(html|css|js)", "page"),
 )
 
 
 def place_of(name: str) -> Place | None:
-    """Return what the file of a name below a board is, parts separated by "/"; None if it is no part of a board.
+    """Return the kind of the file at a path below a board, parts separated by "/"; None if a board has no such file.
 
     >>> place_of("records/digits-linf-32_255-aa-standard-8/digits__at__seed0-3f9a1c.json"), place_of("records/x.exe")
     ('record', None)

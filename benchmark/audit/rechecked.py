@@ -1,4 +1,4 @@
-"""Later checks kept beside a board: they agree with themselves, with their record and with its artifact."""
+"""Later checks stored with a board: they must agree with themselves, their record and its artifact."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.audit.rows import artifact_of
-from benchmark.audit.sources import Sources, read_file
+from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.results.rechecks import Rechecked, rechecked, rechecked_path
@@ -34,13 +34,8 @@ def audit_checks(path: Path, sources: Sources, report: Report) -> None:
     """
     checks = read_file(Rechecked, path, report)
     report.note("texts", part_texts(checks), "no markup, no hidden characters")
-    try:
-        proper = rechecked_path(sources.board, checks.protocol, checks.run)
-        record = sources.records.get(record_path(sources.board, checks.protocol, checks.run))
-    except UserError as error:
-        report.note("place", [str(error)])
-        raise Refused from None
-    report.note("place", [] if path == proper else [f"its content belongs to {proper}"], "its path matches its content")
+    check_place(path, lambda: rechecked_path(sources.board, checks.protocol, checks.run), report)
+    record = sources.records.get(record_path(sources.board, checks.protocol, checks.run))
     if record is None:
         report.note("record", [f"{checks.run} has no valid record under {checks.protocol}"])
         raise Refused
@@ -56,7 +51,7 @@ def audit_checks(path: Path, sources: Sources, report: Report) -> None:
     artifact = artifact_of(record, sources.board, report)
     data = sources.test_data(record.dataset.name, complete.evaluation.n_images, checks.test_sha256, report)
     replay = replay_of(Claim.of_record(complete), prepare(artifact.network, "cpu"), data.test, sources.effort)
-    report.note("broken", unbroken_by_opponent(replay, report.say), "what is said to be broken falls again")
+    report.note("broken", unbroken_by_opponent(replay, report.say), "the images listed as broken fall again")
     report.stop_if_refused()
     report.note("opponent", *check_opponent(replay, report.say))
 
@@ -66,7 +61,7 @@ def _impossible_times(checks: Rechecked, record: Record) -> list[str]:
     if not EARLIEST <= started <= now + CLOCK_SLACK or checks.machine.threads > MAX_THREADS:
         return [f"started {started} on {checks.machine.threads} threads is not possible"]
     if started < datetime.fromisoformat(record.provenance.started) - CLOCK_SLACK:
-        return [f"{started} lies before the record's run, {record.provenance.started}"]
+        return [f"{started} is before the record's run, {record.provenance.started}"]
     if (seconds := max(checks.seconds, checks.machine.seconds)) > MAX_SECONDS:
         return [f"{seconds:g} seconds are not possible"]
     return []

@@ -1,4 +1,4 @@
-"""A record on a board with its artifact: all that `verify` checks of a submission but for the sample of images."""
+"""A record on a board with its artifact: everything `verify` checks of a submission except the sample of images."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.artifact.unpack import Artifact, unpack
-from benchmark.audit.sources import Sources, read_file
+from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.files.plain import read_plain
 from benchmark.results.invariants import doubts, violations
-from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
+from benchmark.results.rechecks import rechecked, rechecks_of
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
 from benchmark.submission.artifact import check_artifact
@@ -28,19 +28,13 @@ from benchmark.submission.texts import record_texts
 
 
 def read_record(path: Path, board: Path, report: Report) -> Record:
-    """Read a record as `verify` reads one.
+    """Read a record as `verify` does.
 
     Raises:
-        Refused: if it is no valid record, or lies where it does not belong.
+        Refused: if it is not a valid record, or is not where it belongs.
     """
     record = read_file(Record, path, report)
-    try:
-        proper = record_path(board, record.protocol, record.run)
-        report.note(
-            "place", [] if path == proper else [f"its content belongs to {proper}"], "its path matches its content"
-        )
-    except UserError as error:
-        report.note("place", [str(error)])
+    check_place(path, lambda: record_path(board, record.protocol, record.run), report)
     report.stop_if_refused()
     return record
 
@@ -70,8 +64,8 @@ def audit_row(path: Path, sources: Sources, report: Report) -> None:
     report.note("copies", reasons, f"compared with {len(others)} other records")
     report.stop_if_refused()
     try:
-        (complete,) = rechecked([record], rechecks_of(record, load_rechecks(sources.board)))
-    except UserError as error:  # the file with the checks is refused by itself
+        (complete,) = rechecked([record], rechecks_of(record, sources.rechecks))
+    except UserError as error:  # the file with the checks is refused as well
         report.note("checks", [str(error)])
         raise Refused from None
     claim = Claim.of_record(complete)
@@ -86,7 +80,7 @@ def measure_again(claim: Claim, artifact: Artifact, images: Images, sources: Sou
     """Check a claim's clean verdicts, gradient health and attacks on its network.
 
     Raises:
-        Refused: if a reason was found; the report has it.
+        Refused: if a check fails; the report has the reason.
     """
     network = prepare(artifact.network, "cpu")
     use_threads_of(claim)
@@ -107,7 +101,7 @@ def artifact_of(record: Record, board: Path, report: Report) -> Artifact:
         raise Refused
     content = read_plain(path, LIMITS[ARTIFACT])
     if content is None:
-        report.note("artifact", [f"{path} is no plain file of at most {LIMITS[ARTIFACT]:,} bytes"])
+        report.note("artifact", [f"{path} is not a plain file of at most {LIMITS[ARTIFACT]:,} bytes"])
     elif hashlib.sha256(content).hexdigest() != record.artifact.sha256:
         report.note("artifact", ["the file is not the one that was measured: its sha256 differs"])
     else:

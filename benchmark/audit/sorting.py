@@ -1,4 +1,4 @@
-"""What an audit has to look at: files to check, and files that are refused, or left to people, by their kind alone."""
+"""The work of an audit: files to check, and files that are refused, or left to people, by their kind alone."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Item:
 
     @property
     def beside(self) -> tuple[Path, ...]:
-        """Files that its outcome depends on as well, there or not."""
+        """Other files that its outcome depends on; they may be absent."""
         if self.kind == "challenge":
             return (self.path.with_suffix(".safetensors"),)
         if self.kind == "record":
@@ -65,7 +65,7 @@ class Sorted:
 
 
 def everything(board: Path, records: Mapping[Path, Record]) -> Sorted:
-    """Return all records, evaluations, challenges and checks of a board; what does not belong to one is refused."""
+    """Return all records, evaluations, challenges and checks of a board; files that do not belong there are refused."""
     work = Sorted()
     owned = {f"artifacts/{path.stem}.safetensors" for path in records}
     for path in _files(board, work):
@@ -83,7 +83,7 @@ def everything(board: Path, records: Mapping[Path, Record]) -> Sorted:
 def _files(board: Path, work: Sorted) -> Iterator[Path]:
     """Yield the plain files of a board; anything else is refused, and no link is followed."""
     for folder, folders, names in os.walk(board):
-        if Path(folder) == board:  # what a run leaves beside its results is no part of the board
+        if Path(folder) == board:  # what a run leaves beside its results is not part of the board
             folders[:] = [name for name in folders if name != "work"]
             names = [name for name in names if name != "bench.json"]
         folders.sort()
@@ -99,7 +99,7 @@ def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -
     """Return the records of the rows that a user named, with the challenges to them and their later checks.
 
     Raises:
-        UserError: if a name means no row, or several.
+        UserError: if a name matches no row, or several.
     """
     work = Sorted()
     for name in names:
@@ -118,7 +118,7 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
     """Return what changed on a board since a commit.
 
     Raises:
-        UserError: if git cannot tell.
+        UserError: if git fails.
     """
     work, board = Sorted(), history.board
     removed = set[str]()
@@ -152,7 +152,7 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
             work.pages = True
     for folder in sorted(removed):
         _removed_submission(work, folder, history)
-    # A challenge lowers a number of its record, which is checked in any case; the record need not be. So do checks.
+    # A challenge lowers a number of its record, as checks do; both are checked even if the record is not.
     work.items.sort(key=lambda item: (get_args(ItemKind).index(item.kind), item.path))
     return work
 
@@ -178,19 +178,21 @@ def _submission(work: Sorted, change: Change) -> set[str]:
 
 
 def _removed_submission(work: Sorted, folder: str, history: History) -> None:
-    """Refuse that a pending submission goes before its record is on the board, byte for byte."""
+    """Refuse the removal of a pending submission unless its record is on the board, byte for byte."""
     content = history.content(f"{folder}/{RECORD}")
     submission = read_model(Submission, folder, history.content(f"{folder}/submission.json") or b"")[0]
     if content is None or submission is None:
-        work.unchecked.append((_printable(folder), "it was removed and was no complete submission; review it by hand"))
+        work.unchecked.append(
+            (_printable(folder), "it was removed and was not a complete submission; review it by hand")
+        )
         return
-    there = read_plain(record_path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
-    if there != content:
+    accepted = read_plain(record_path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
+    if accepted != content:
         work.refused.append((_printable(folder), "the submission was removed although its record is not on the board"))
 
 
 def _artifact_beside(path: Path) -> Path:
-    """Return the artifact of the run that a file, of a record or of its later checks, is named after."""
+    """Return the path of the artifact for the file of a record or of its later checks."""
     return path.parents[2] / "artifacts" / f"{path.stem}.safetensors"
 
 

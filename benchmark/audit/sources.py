@@ -1,10 +1,11 @@
-"""What an audit measures with: the board's valid records, and test images, each read once."""
+"""The inputs of an audit, each read once: the board's valid records, checks and challenges, artifacts and images."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,8 @@ from benchmark.data.load import TestData, load_test
 from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
+from benchmark.results.challenges import Challenge, load_challenges
+from benchmark.results.rechecks import Rechecked, load_rechecks
 from benchmark.results.record import Record
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
@@ -30,11 +33,11 @@ class Sources:
     """A board, and where its test images are.
 
     Attributes:
-        board: folder of records/ and artifacts/.
-        records: every valid record by its file.
-        audited: the files of records that are checked.
+        board: folder with records/ and artifacts/.
+        records: every valid record by file.
+        audited: files of the records to check.
         data_dir: folder with the data sets' files.
-        effort: how much is attacked again.
+        effort: how much to attack again.
     """
 
     board: Path
@@ -46,7 +49,7 @@ class Sources:
     _artifacts: dict[Path, Artifact] = field(default_factory=dict)
 
     def artifact(self, path: Path) -> Artifact:
-        """Read an artifact, or return it as it was read before: each is compared with all others.
+        """Return an artifact, read only once: each is compared with all others.
 
         Raises:
             UserError: if it is damaged.
@@ -60,10 +63,10 @@ class Sources:
         return self._artifacts[path]
 
     def test_data(self, name: str, images: int, sha256: str, report: Report) -> TestData:
-        """Return the first test images of a data set, which must be those with the hash that a file states.
+        """Return the first test images of a data set, which must have the hash that a file states.
 
         Raises:
-            Refused: if they are not, or are not here; the report says which.
+            Refused: if they have another hash or are missing; the report says which.
         """
         self._refuse_other_images(name, sha256, report)
         key = (name, images)
@@ -78,16 +81,36 @@ class Sources:
             raise Refused
         if data.sha256 != sha256:
             difference = f"test_sha256 is {sha256[:12]}, the test images of {name} here have {data.sha256[:12]}"
-            if name in PUBLISHED and PUBLISHED[name].test.content is not None:  # these images are surely the published
+            if (
+                name in PUBLISHED and PUBLISHED[name].test.content is not None
+            ):  # these are certainly the published images
                 report.note("data", [difference])
             else:
-                report.leave("data", f"{difference}; give the folder of the others by --data-dir")
+                report.leave("data", f"{difference}; give the folder of the right ones by --data-dir")
             raise Refused
         report.note("data", [], f"{len(data.test)} test images of {name}, as stated")
         return data
 
+    @cached_property
+    def rechecks(self) -> list[Rechecked]:
+        """All later checks on the board.
+
+        Raises:
+            UserError: if a file of them is not valid.
+        """
+        return load_rechecks(self.board)
+
+    @cached_property
+    def challenges(self) -> list[Challenge]:
+        """All challenges on the board.
+
+        Raises:
+            UserError: if one is not valid.
+        """
+        return load_challenges(self.board)
+
     def older(self, path: Path) -> list[Record]:
-        """Return the records that a record may be a copy of: those not checked, and those checked before it."""
+        """Return the records that a record may be a copy of: those not checked now, and those checked before it."""
         return [record for place, record in self.records.items() if place not in self.audited or place < path]
 
     def _refuse_other_images(self, name: str, sha256: str, report: Report) -> None:
@@ -95,22 +118,42 @@ class Sources:
         used = Counter(
             record.dataset.test_sha256 for record in self.records.values() if record.dataset.name == name
         ).most_common(2)
-        # Of two records with two hashes nobody knows which is right.
+        # With one record for each of two hashes, neither is known to be right.
         if used and used[0][0] != sha256 and (len(used) < 2 or used[0][1] > used[1][1]):
             note = f"test_sha256 is {sha256[:12]}, {used[0][1]} records of {name} on this board have {used[0][0][:12]}"
             report.note("data", [note])
             raise Refused
 
 
-def read_file(model: type[M], path: Path, report: Report) -> M:
-    """Read a JSON file of a board as `verify` reads one.
+def check_place(path: Path, place: Callable[[], Path], report: Report) -> None:
+    """Check that a file lies where its content says.
+
+    Args:
+        path: of the file.
+        place: returns where it belongs.
+        report: receives the outcome.
 
     Raises:
-        Refused: if it is no plain file, or not valid.
+        Refused: if its content names no place on a board.
+    """
+    try:
+        expected = place()
+    except UserError as error:
+        report.note("place", [str(error)])
+        raise Refused from None
+    reasons = [] if path == expected else [f"its content belongs to {expected}"]
+    report.note("place", reasons, "its path matches its content")
+
+
+def read_file(model: type[M], path: Path, report: Report) -> M:
+    """Read a JSON file of a board as `verify` does.
+
+    Raises:
+        Refused: if it is not a plain file, or not valid.
     """
     content = read_plain(path, LIMITS[RECORD])
     if content is None:
-        report.note("files", [f"{path} is no plain file of at most {LIMITS[RECORD]:,} bytes"])
+        report.note("files", [f"{path} is not a plain file of at most {LIMITS[RECORD]:,} bytes"])
         raise Refused
     parsed, reasons = read_model(model, path.name, content)
     report.note("schema", reasons, "valid and in canonical form")

@@ -1,1 +1,1 @@
-"""How long the parts of an experiment take on this machine."""
+"""Measures how long the parts of an experiment take on this machine."""

@@ -1,10 +1,10 @@
 """How long the evaluation of a network takes per image: clean, a PGD step, each attack of AutoAttack.
 
-An image that falls stops its attack early, so time is measured on images that cannot fall: random ones, labelled as the
-network sees them, with an epsilon of next to nothing. AutoAttack is the evaluation's own; each attack is stopped after
-some seconds, and scaled by the forward passes it has for an image that survives (`evaluation.progress.attack_costs`).
-Square's first passes change large squares, its many later ones small squares, which cost less where a network is not
-deep: of such a network its time is an upper bound.
+An attack stops early on an image once it is misclassified, so times are measured on images that always survive: random
+ones, labelled as the network classifies them, under an epsilon of next to nothing. AutoAttack is the evaluation's own;
+each attack is stopped after some seconds, and its time scaled to the forward passes that a surviving image needs
+(`evaluation.progress.attack_costs`). Square's first passes change large squares, its many later ones small squares,
+which cost less where a network is not deep: for such a network its time is an upper bound.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmark.planning.work import network_of
 from benchmark.results.protocol import STANDARD_TARGETS
 from benchmark.runtime.seeding import generator_for
 
-EPSILON = 1e-6  # so small that no image falls
+EPSILON = 1e-6  # so small that every image survives
 PGD_STEPS = 5
 WARM_UP = 4  # first passes of an attack, not timed
 FEWEST_PASSES = 20  # timed per attack even if they take longer
@@ -76,7 +76,7 @@ def evaluation_times(
             plain, floats, labels, epsilon=EPSILON, step_size=step, steps=PGD_STEPS, seed=0
         )
     seconds = medians(timed, device, budget=budget)
-    passes = images * (PGD_STEPS + 1)  # the last point is looked at too
+    passes = images * (PGD_STEPS + 1)  # the last point is classified too
     return EvaluationEntry(
         network=network_of(plan, size),
         images=images,
@@ -90,7 +90,7 @@ def evaluation_times(
 
 @torch.no_grad()
 def unbreakable(model: nn.Module, count: int, channels: int, size: int, device: torch.device) -> Images:
-    """Return random images, labelled as the network in eval mode sees them."""
+    """Return random images, labelled as the network in eval mode classifies them."""
     generator = generator_for(torch.device("cpu"), "bench", count, channels, size)
     pixels = torch.randint(256, (count, channels, size, size), generator=generator, dtype=torch.uint8).to(device)
     return Images(pixels, model(as_float_images(pixels)).argmax(1))
@@ -100,9 +100,9 @@ def autoattack_times(model: nn.Module, data: Images, classes: int, *, budget: fl
     """Return for each attack of AutoAttack standard the seconds of an image that survives it.
 
     Args:
-        model: network in eval mode that the images cannot leave their class on.
+        model: network in eval mode, on which no attack moves the images out of their class.
         data: one batch of images.
-        classes: of the network.
+        classes: number of the network's classes.
         budget: seconds for one attack.
     """
     costs = attack_costs(min(STANDARD_TARGETS, classes - 1), merged=can_fold(model))
@@ -112,8 +112,8 @@ def autoattack_times(model: nn.Module, data: Images, classes: int, *, budget: fl
     }
 
 
-class _EnoughSeen(Exception):
-    """Ends an attack from within its next forward pass."""
+class _EnoughTimed(Exception):
+    """Ends an attack at the beginning of its next forward pass."""
 
 
 class _Watch:
@@ -125,21 +125,21 @@ class _Watch:
         self.started = 0.0
 
     def __call__(self, images: int) -> None:
-        """Let a pass of so many images be made, unless enough were seen."""
+        """Count a forward pass of so many images, or end the attack if enough time is measured."""
         self.calls += 1
         if self.calls == WARM_UP:
             wait(self.device)
             self.started = perf_counter()
         if self.calls >= WARM_UP:
             if self.calls >= WARM_UP + FEWEST_PASSES and perf_counter() - self.started > self.budget:
-                raise _EnoughSeen
+                raise _EnoughTimed
             self.images += images
 
 
 def _seconds_per_pass(model: nn.Module, data: Images, classes: int, attack: str, *, budget: float) -> float:
-    """Return the seconds of a forward pass of one image within an attack, with its share of everything else."""
+    """Return the seconds of an attack per forward pass of one image, the work between the passes included."""
     watch = _Watch(data.images.device, budget)
-    with suppress(_EnoughSeen):
+    with suppress(_EnoughTimed):
         autoattack(
             model,
             data,

@@ -1,4 +1,4 @@
-"""What the machine can do at best: 3x3 convolutions as a residual network has them, and copying memory."""
+"""The machine's peak speed: 3x3 convolutions as in a residual network, and copying memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def convolution_rates(device: torch.device, channels: int, side: int) -> list[Co
 
     Args:
         device: where to run.
-        channels: in and out.
+        channels: of input and output.
         side: height and width of the images.
     """
     rates = []

@@ -1,40 +1,28 @@
-"""One training step of each method's own kind, ready to be timed. Used by `bench` and by the timings under tests/.
+"""Training steps of experiments, ready to be timed, on random images of the data set's shape.
 
-A case is a method and its objective. The step is the loop's: zero the gradients, loss, backward, optimiser, and the
-method's own `after_step`; data loading, validation and checkpoints are not part of it.
+A step is the loop's: zero the gradients, loss, backward, optimiser, and the method's own `after_step`; data loading,
+validation and checkpoints are not part of it. The phase that has most of the epochs stands for all of them, the later
+one of several: phases of a method differ little beside their attack.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
 
-from benchmark.errors import UserError
-from benchmark.networks.resnet import NetworkPlan
-from benchmark.suite.registry import resolve
-from benchmark.training.fast_objective import FastObjective, PerturbationStore
-from benchmark.training.objectives import HalfCleanObjective, PgdObjective, TradesObjective
+from benchmark.data.catalog import DATASETS
+from benchmark.data.load import DataInfo, Images, TrainingData
+from benchmark.evaluation.accuracy import as_float_images
+from benchmark.networks.resnet import network_plan
+from benchmark.runtime.seeding import generator_for
+from benchmark.suite.experiment import Experiment
+from benchmark.suite.registry import ResolvedMethod
+from benchmark.training.make_objective import make_objective
+from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer, set_trainable
 from methods.base import Batch, Method, Phase, Target
-
-CASES: tuple[str, ...] = ("at/pgd", "edge_popup/pgd", "edge_popup/fast", "hydra/trades", "atmc/half_clean")
-
-EPSILON, STEP_SIZE, FAST_STEP = 8 / 255, 2 / 255, 4 / 255
-CROP_PADDING, FILL = 4, 0.5
-TRADES_BETA = 6.0
-PRECISIONS = ("fp32", "bf16-attack", "bf16")
-
-# What each method compresses to, and the phase that is timed: the one in which it does what it is known for.
-TARGETS = {
-    "at": Target(),
-    "edge_popup": Target(keep_ratio=0.01, weights="binary", allocation=0.1),
-    "hydra": Target(keep_ratio=0.01, allocation=0.1),
-    "atmc": Target(keep_ratio=0.01, allocation=0.1),
-}
-_PHASES = {"at": "train", "edge_popup": "search", "hydra": "prune", "atmc": "sparse"}
 
 
 @dataclass
@@ -47,7 +35,7 @@ class TrainingStep:
     optimizer: torch.optim.Optimizer
     objective: PgdObjective
     batch: Batch
-    steps: int = 0
+    steps: int = 0  # made so far
 
     def __call__(self) -> None:
         """Make one step; on a GPU it returns before the device is done."""
@@ -58,89 +46,61 @@ class TrainingStep:
         self.steps += 1
 
 
-def training_step(
-    case: str,
-    plan: NetworkPlan,
-    batch: Batch,
+def experiment_step(
+    experiment: Experiment,
+    resolved_method: ResolvedMethod,
     *,
-    num_steps: int,
-    precision: str = "fp32",
+    batch_size: int,
+    device: torch.device,
     channels_last: bool = True,
-    seed: int = 0,
 ) -> TrainingStep:
-    """Build the network, optimiser and objective of a case on the batch's device.
+    """Build the network, optimiser and objective of an experiment, as its training would.
 
     Args:
-        case: one of CASES; "hydra/trades" is timed while scores are trained, "atmc/half_clean" while it projects.
-        plan: the network.
-        batch: (B, C, H, W) float images in [0, 1], their labels, and their rows in a training set.
-        num_steps: attack steps; the fast objective always makes one.
-        precision: "fp32", "bf16-attack" or "bf16", as in a suite.
+        experiment: of a data set in the catalog.
+        resolved_method: its method.
+        batch_size: images in the batch; the experiment's own, or fewer where that one takes too long to time.
+        device: where to train.
         channels_last: lay network and images out as training does; False keeps the contiguous layout.
-        seed: of the network and of the attack.
-
-    Returns:
-        A callable that makes one training step each time.
-
-    Raises:
-        UserError: if the case or the precision is not known.
     """
-    if case not in CASES:
-        raise UserError(f"case {case!r} is not known; choose one of {', '.join(CASES)}")
-    if precision not in PRECISIONS:
-        raise UserError(f"precision {precision!r} is not known; choose one of {', '.join(PRECISIONS)}")
+    data = random_data(experiment.dataset, batch_size)
+    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    method = resolved_method.create(experiment.method.options, experiment.run)
+    objective = make_objective(experiment, data, torch.Generator(device))
     layout = torch.channels_last if channels_last else torch.contiguous_format
-    method, phase, model = _begin(case, plan, seed)
-    model = model.to(batch.images.device, memory_format=layout)  # type: ignore[call-overload]
-    images = batch.images.contiguous(memory_format=layout)
-    optimizer = make_optimizer(phase, set_trainable(model, phase))
-    objective = _objective(case.partition("/")[2], plan, batch, num_steps=num_steps, precision=precision, seed=seed)
-    return TrainingStep(method, phase, model.train(), optimizer, objective, batch._replace(images=images))
-
-
-def _begin(case: str, plan: NetworkPlan, seed: int) -> tuple[Method, Phase, nn.Module]:
-    """Build the network and lead it to the phase that is timed."""
-    name = case.partition("/")[0]
-    method = resolve(name).create({}, case)
-    target = TARGETS[name]
-    torch.manual_seed(seed)
-    model = method.build(plan, target)
-    for phase in method.phases(6, target):
+    torch.manual_seed(0)
+    model = method.build(method.resize(network_plan(experiment.architecture, data.info), target), target)
+    model.to(device=device, memory_format=layout)  # type: ignore[call-overload]
+    phases = method.phases(experiment.training.epochs, target)
+    longest = max(range(len(phases)), key=lambda index: (phases[index].epochs, index))
+    for phase in phases[: longest + 1]:
+        trained = set_trainable(model, phase)
         method.begin_phase(model, phase)
-        if phase.name == _PHASES[name]:
-            return method, phase, model
-    raise AssertionError(f"{name} has no phase {_PHASES[name]}")
+    images = as_float_images(data.train.images).to(device, memory_format=layout)
+    batch = Batch(images, data.train.labels.to(device), torch.arange(batch_size, device=device))
+    return TrainingStep(method, phase, model.train(), make_optimizer(phase, trained), objective, batch)
 
 
-def _objective(
-    name: str, plan: NetworkPlan, batch: Batch, *, num_steps: int, precision: str, seed: int
-) -> PgdObjective:
-    device = batch.images.device
-    common: dict[str, Any] = {
-        "epsilon": EPSILON,
-        "step_size": FAST_STEP if name == "fast" else STEP_SIZE,
-        "num_steps": num_steps,
-        "random_start": True,
-        "train_mode_attack": name != "trades",
-        "attack_bf16": precision != "fp32",
-        "update_bf16": precision == "bf16",
-        "crop_padding": CROP_PADDING,
-        "flip": True,
-        "generator": torch.Generator(device).manual_seed(seed),
-    }
-    if name == "fast":
-        channels, height, width = batch.images.shape[1:]
-        store = PerturbationStore(
-            int(batch.rows.max()) + 1,
-            (channels, height, width),
-            padding=CROP_PADDING,
-            epsilon=EPSILON,
-            generator=torch.Generator(device).manual_seed(seed + 1),
-            labels=batch.labels,
-            num_classes=plan.num_classes,
-            soft_target=None,
-        )
-        return FastObjective(**common, store=store, fill=FILL)
-    if name == "trades":
-        return TradesObjective(**common, beta=TRADES_BETA)
-    return HalfCleanObjective(**common) if name == "half_clean" else PgdObjective(**common)
+def random_data(dataset: str, count: int) -> TrainingData:
+    """Return `count` random images of the shape of a data set in the catalog, with random labels."""
+    known = DATASETS[dataset]
+    generator = generator_for(torch.device("cpu"), "bench", dataset, count)
+    shape = (count, known.channels, known.size, known.size)
+    images = Images(
+        torch.randint(256, shape, generator=generator, dtype=torch.uint8),
+        torch.randint(known.num_classes, (count,), generator=generator),
+    )
+    info = DataInfo(
+        name=known.name,
+        num_classes=known.num_classes,
+        channels=known.channels,
+        height=known.size,
+        width=known.size,
+        epsilon=known.epsilon,
+        class_names=tuple(str(label) for label in range(known.num_classes)),
+        mean=known.mean,
+        std=known.std,
+        flip=known.flip,
+        crop_padding=known.crop_padding,
+    )
+    return TrainingData(info, images, images, sha256="")

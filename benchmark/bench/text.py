@@ -6,10 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from benchmark.evaluation.progress import attack_costs
-from benchmark.planning.cost import forward_runs
+from benchmark.leaderboard.formats import duration
 from benchmark.planning.machine import threads_text
 from benchmark.planning.measured import EvaluationEntry, Measurement, TrainingEntry
 from benchmark.results.protocol import STANDARD_TARGETS
+from benchmark.suite.objectives import forward_runs
 
 
 def measurement_lines(measured: Measurement) -> Iterator[str]:
@@ -49,14 +50,14 @@ def _training(measured: Measurement) -> Iterator[str]:
     for entry in measured.training:
         key = entry.key
         cells = [f"{key.method}/{key.objective}", key.weights, key.precision, str(key.network), str(key.batch_size)]
-        cells += [seconds(entry.seconds), f"{entry.images_per_second:,.1f}", peak_share(entry, measured)]
+        cells += [duration(entry.seconds), f"{entry.images_per_second:,.1f}", peak_share(entry, measured)]
         rows.append(cells + (_against(entry.plain_seconds, entry.seconds) if compared else []))
     yield ""
     yield "training steps, attack and update"
     yield from _table(header + (["plain", "ratio"] if compared else []), rows, words=4)
     yield "of peak: FLOPs of its convolutions against the fastest convolution above, bf16 for both kinds of bf16"
     if compared:
-        yield "plain: the straightforward implementation of tests/benchmarks, timed in turn; ratio: how often as fast"
+        yield "plain: a straightforward implementation, timed in turn; ratio: its time over that of the step"
 
 
 def _evaluation(measured: Measurement) -> Iterator[str]:
@@ -66,16 +67,16 @@ def _evaluation(measured: Measurement) -> Iterator[str]:
     for entry in measured.evaluation:
         cells = [str(entry.network), str(entry.images), f"{1 / entry.clean_seconds:,.0f}"]
         cells += [f"{1 / ((steps + 1) * entry.pgd_seconds):,.1f}" for steps in (20, 50)]
-        cells += [seconds(value) for value in entry.autoattack.values()]
-        cells.append(seconds(sum(entry.autoattack.values())))
+        cells += [duration(value) for value in entry.autoattack.values()]
+        cells.append(duration(sum(entry.autoattack.values())))
         rows.append(cells + (_against(entry.plain_pgd_seconds, entry.pgd_seconds)[1:] if compared else []))
     yield ""
     yield "evaluation: images per second, clean and under PGD; time of AutoAttack for an image that survives it"
     yield from _table(header + (["PGD ratio"] if compared else []), rows)
-    yield "each attack is timed for some seconds on images that cannot fall, and scaled to the passes one of them takes"
+    yield "each attack is timed for some seconds on images that always survive, and scaled to all passes of one image"
     if measured.machine.device == "cuda":
         for entry in measured.evaluation:
-            yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {seconds(1000 * total(entry))}"
+            yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {duration(1000 * total(entry))}"
 
 
 def total(entry: EvaluationEntry) -> float:
@@ -93,23 +94,12 @@ def peak_share(entry: TrainingEntry, measured: Measurement) -> str:
     return f"{runs * entry.forward_flops * entry.images_per_second / peak / 1e9:.0%}"
 
 
-def seconds(value: float) -> str:
-    """Write a short time in the unit that suits it.
-
-    >>> seconds(0.0123), seconds(1.234), seconds(250.0)
-    ('12.3 ms', '1.23 s', '250 s')
-    """
-    if value < 1:
-        return f"{1000 * value:.1f} ms"
-    return f"{value:.2f} s" if value < 100 else f"{value:,.0f} s"
-
-
 def _against(plain: float | None, ours: float) -> list[str]:
-    return ["-", "-"] if plain is None else [seconds(plain), f"{plain / ours:.2f}"]
+    return ["-", "-"] if plain is None else [duration(plain), f"{plain / ours:.2f}"]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> Iterator[str]:
-    """Yield aligned lines: the first `words` columns to the left, numbers to the right."""
+    """Yield aligned lines: the first `words` columns on the left, numbers on the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     for row in (header, *rows):
         cells = [

@@ -1,4 +1,4 @@
-"""Times callables on a device: warm first, several in turn, so that a busy machine slows all of them alike."""
+"""Times callables on a device: warmed up first, and several in turn, so that a busy machine slows all of them alike."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from time import perf_counter
 
 import torch
 
-FEWEST, MOST = 2, 20  # rounds after the one that warms up
+FEWEST, MOST = 2, 20  # rounds after the warm-up
 
 
 def wait(device: torch.device) -> None:
-    """Wait until a GPU has done what it was given; a CPU has by then."""
+    """Wait until a GPU has finished its work; a CPU has by then."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
@@ -46,7 +46,7 @@ def medians(steps: Mapping[str, Callable[[], object]], device: torch.device, *, 
 
 
 def fastest(step: Callable[[], object], device: torch.device, *, budget: float) -> float:
-    """Return the seconds of the fastest call: what the machine can do, where a median says what it usually does.
+    """Return the seconds of the fastest call: what the machine can do, whereas a median is what it usually does.
 
     Args:
         step: called once before the clock counts.

@@ -1,4 +1,4 @@
-"""The command `bench`. Thin, like `cli`."""
+"""The command `bench`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line
-from benchmark.cli.main import DatasetOption, MethodsOption, PresetOption, SetOption, app, stoppable
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import DatasetOption, DeviceOption, MethodsOption, PresetOption, SetOption
 from benchmark.cli.paths import PATH
 from benchmark.errors import UserError
 
@@ -18,9 +19,9 @@ def bench(
     suite: Annotated[
         str | None,
         typer.Argument(
-            help="Measure the training steps and networks of this suite, as `plan` names it. Default: one network "
-            "under every kind of training step, beside the plain implementation. A method that the YAML "
-            "file gives as a file or module is imported, which runs its code.",
+            help="A suite whose training steps and networks to measure: a name in configs/ or the path of a YAML file. "
+            "Default: one network with every kind of training step, compared with a plain implementation. A method "
+            "that the suite names by file or module is imported, which runs its code.",
             show_default=False,
         ),
     ] = None,
@@ -29,11 +30,14 @@ def bench(
     preset: PresetOption = None,
     overrides: SetOption = None,
     out: Annotated[
-        Path, typer.Option(help="The measurement is kept here as bench.json, where `plan` looks.", **PATH)
+        Path, typer.Option(help="Output folder: the measurement is written to bench.json, which `plan` reads.", **PATH)
     ] = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
 ) -> None:
-    """Measure this machine in about three minutes: convolutions, training steps, evaluation; for hours in `plan`."""
+    """Measure the speed of this machine for `plan`.
+
+    Times convolutions, training steps and the evaluation in about three minutes, so that `plan` can show hours.
+    """
     from benchmark.bench.measure import bench
     from benchmark.session import Request
 
@@ -41,6 +45,6 @@ def bench(
     if suite is not None or dataset is not None:
         request = Request(suite, methods, dataset, preset, None, tuple(overrides or ()), None, out)
     elif methods or preset or overrides:
-        raise UserError("--methods, --preset and --set choose among a suite's experiments; name the suite")
-    with stoppable(f"what was measured is in {out}"):
+        raise UserError("--methods, --preset and --set apply to the experiments of a suite; name the suite")
+    with stoppable(f"the measurements so far are in {out}"):
         bench(request, out=out, device=device, say=echo_line)

@@ -1,4 +1,4 @@
-"""What the command line prints, through one door: names and texts of others cannot steer the terminal."""
+"""Prints text on the terminal with control characters escaped, as names and texts may come from anyone."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from benchmark.files.text import terminal, terminal_line
 
 
 def echo_line(line: str = "", *, err: bool = False) -> None:
-    """Print one line, whatever foreign text is in it."""
+    """Print one line; line breaks in it are escaped."""
     typer.echo(terminal_line(line), err=err)
 
 
 def echo_text(text: str) -> None:
-    """Print a text of several lines that were put together here, without a line end of its own."""
+    """Print a text of several lines as it is, without adding a line break."""
     typer.echo(terminal(text), nl=False)

@@ -1,4 +1,4 @@
-"""The command `figures`. Thin, like `cli`."""
+"""The command `figures`."""
 
 from __future__ import annotations
 
@@ -15,10 +15,13 @@ from benchmark.cli.paths import PATH
 @app.command()
 def figures(
     out: Annotated[
-        Path, typer.Option("--out", help="Folder with records/; the figures go to site/figures/ below it.", **PATH)
+        Path, typer.Option("--out", help="Folder with records/; the figures are written to its site/figures/.", **PATH)
     ] = Path("leaderboards"),
 ) -> None:
-    """Draw the figures of the boards as PNG and SVG: fronts, security curves, ablations, training, masks."""
+    """Draw the figures of the boards as PNG and SVG.
+
+    Pareto fronts, security curves, ablations, training curves and masks.
+    """
     from benchmark.figures.draw import draw_figures
     from benchmark.leaderboard.render import check_place, write_pages
     from benchmark.results.store import check_folder
@@ -29,5 +32,5 @@ def figures(
         drawn = draw_figures(out, echo_line)
         write_pages(out)  # the site shows them
     if not drawn:
-        echo_line(f"{out}: there is nothing to draw, for the reasons above", err=True)
+        echo_line(f"{out}: nothing to draw, for the reasons above", err=True)
         raise typer.Exit(1)

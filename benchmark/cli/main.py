@@ -1,4 +1,4 @@
-"""The command line. Thin: it parses, calls, prints. Imports torch only inside the commands that need it."""
+"""The command line: parses options, calls the library, prints. Only commands that need torch import it."""
 
 from __future__ import annotations
 
@@ -12,51 +12,27 @@ from typing import Annotated, NoReturn
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
+from benchmark.cli.options import (
+    DataDirOption,
+    DatasetOption,
+    DeviceOption,
+    MethodsOption,
+    OutOption,
+    PresetOption,
+    SeedsOption,
+    SetOption,
+    SuiteArgument,
+)
 from benchmark.cli.paths import PATH
 
 app = typer.Typer(
     name="benchmark",
-    help="Trains, compresses, attacks and ranks neural networks that must be small and adversarially robust.",
+    help="Train, compress, attack and rank neural networks that are small and adversarially robust.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-SuiteArgument = Annotated[
-    str | None,
-    typer.Argument(
-        help="A suite in configs/ by name, or a path to a YAML file. Default: quickstart, or the suite for --dataset. "
-        "A method that the YAML file gives as a file or module is imported, which runs its code.",
-        show_default=False,
-    ),
-]
-MethodsOption = Annotated[
-    str | None,
-    typer.Option(
-        help="'all' (built-in and plug-ins), or names, path/to/file.py:Class and package.module:Class, by commas. "
-        "Default: the suite's. A file or module named here is imported, which runs its code.",
-        show_default=False,
-    ),
-]
-DatasetOption = Annotated[str | None, typer.Option(help="Data set. Default: the suite's.", show_default=False)]
-PresetOption = Annotated[
-    str | None, typer.Option(help="Scale the schedule: paper, short or smoke.", show_default=False)
-]
-SeedsOption = Annotated[
-    str | None,
-    typer.Option("--seeds", "--seed", help="Training seeds, separated by commas.", show_default=False),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option("--set", help="Override a setting, as in --set training.epochs=5. May be repeated."),
-]
-DataDirOption = Annotated[
-    Path | None, typer.Option(help="Folder with the data set's files. Default: data", show_default=False, **PATH)
-]
-OutOption = Annotated[
-    Path, typer.Option(help="Output folder: records, board pages, and work/ for what is under way.", **PATH)
-]
 
 
 @app.command()
@@ -69,13 +45,17 @@ def run(
     overrides: SetOption = None,
     data_dir: DataDirOption = None,
     out: OutOption = Path("runs"),
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    device: DeviceOption = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Experiments side by side. Default: one per two cores, at least two; one on a GPU."),
+        typer.Option(min=1, help="Experiments in parallel. Default: one per two cores, at least two; one on a GPU."),
     ] = None,
 ) -> None:
-    """Train, compress and attack every experiment that is not done yet, then print the boards."""
+    """Run the experiments of a suite and print the boards.
+
+    Trains, compresses and attacks every experiment that is not done yet. If stopped, run the same
+    command again to resume.
+    """
     from benchmark.session import Request, run_suite
 
     request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
@@ -96,9 +76,9 @@ def plan(
     data_dir: DataDirOption = None,
     out: OutOption = Path("runs"),
 ) -> None:
-    """Print every experiment of a suite with state, cost and the reported number it reproduces; train nothing.
+    """Show the experiments of a suite; train nothing.
 
-    A file or module with one of its methods is imported, which runs its code.
+    Prints the state, the cost and the reported number of each experiment.
     """
     from benchmark.planning.measured import load_measurement
     from benchmark.planning.text import plan_lines
@@ -114,29 +94,35 @@ def check(
     method: Annotated[
         str,
         typer.Argument(
-            help="A registered name, path/to/file.py:Class, or package.module:Class. The file or module is imported, "
-            "which runs its code.",
+            help="A method: a registered name, path/to/file.py:Class or package.module:Class. A file or module is "
+            "imported, which runs its code.",
             show_default=False,
         ),
     ],
 ) -> None:
-    """Check that a method keeps the contract: every rule, on tiny networks, in under two minutes on a CPU."""
+    """Check that a method satisfies the method contract.
+
+    Checks every rule on tiny networks, in less than two minutes on a CPU.
+    """
     from benchmark.conformance.check import check_method, summary
     from benchmark.suite.registry import resolve
 
-    found = resolve(method)
+    resolved_method = resolve(method)
     verdicts = []
-    for verdict in check_method(found):
+    for verdict in check_method(resolved_method):
         verdicts.append(verdict)
         echo_line(str(verdict))
-    echo_line(summary(verdicts, found.cls.name))
+    echo_line(summary(verdicts, resolved_method.cls.name))
     if not all(verdict.passed for verdict in verdicts):
         raise typer.Exit(1)
 
 
 @app.command(name="list")
 def list_() -> None:
-    """Show methods, data sets, architectures, presets, suites and boards."""
+    """List everything that the other commands accept.
+
+    Methods, data sets, architectures, presets, suites and boards.
+    """
     from benchmark.suite.catalogue import catalogue
 
     for title, lines in catalogue().items():
@@ -149,12 +135,17 @@ def list_() -> None:
 
 @app.command()
 def leaderboard(
-    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written next to it.", **PATH)] = Path(
+    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written into it.", **PATH)] = Path(
         "leaderboards"
     ),
-    check: Annotated[bool, typer.Option("--check", help="Write nothing; fail if a page differs.")] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a page is out of date.")
+    ] = False,
 ) -> None:
-    """Render the records: one board per protocol in every format, the site, the changelog, the README's table."""
+    """Write the pages of the boards from the records.
+
+    Writes one board per protocol in every format, the site, the changelog and the table in the README.
+    """
     from benchmark.leaderboard.render import check_pages, write_pages
     from benchmark.results.store import check_folder
 
@@ -172,7 +163,7 @@ def leaderboard(
     else:
         changed = write_pages(out, note)
         for path in changed:
-            if out / "site" not in path.parents:  # which has a page for every row
+            if out / "site" not in path.parents:  # the site has a page for every row
                 echo_line(f"{'wrote' if path.exists() else 'removed'} {path}")
         echo_line(f"{out}: {len(changed)} pages changed")
 
@@ -183,18 +174,21 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
-            help="A row: a run, four or more digits of its hash, or a part of its cell's name; "
-            "several hashes, joined by commas, for the seeds of one row.",
+            help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row "
+            "only; for several seeds, their hashes separated by commas.",
             show_default=False,
         ),
     ],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another row of the same protocol.", show_default=False)],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another row of the same board.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder with records/.", **PATH)] = Path("leaderboards"),
     protocol: Annotated[
-        str | None, typer.Option(help="Protocol id. Default: the one that has both rows.", show_default=False)
+        str | None, typer.Option(help="Protocol id, if both rows are on several boards.", show_default=False)
     ] = None,
 ) -> None:
-    """Compare two rows image by image: intervals, an exact paired test, what it says in one sentence."""
+    """Compare two rows image by image.
+
+    Prints confidence intervals, an exact paired test and its conclusion in one sentence.
+    """
     from benchmark.leaderboard.board.compare import compare_text
     from benchmark.leaderboard.board.find import find_pair
     from benchmark.results.challenges import best_known_records
@@ -205,10 +199,10 @@ def compare(
 
 
 @contextmanager
-def stoppable(note: str = "the same command goes on where it was") -> Iterator[None]:
-    """End the command with exit code 130 on Ctrl-C, after what it has begun is put in order; once more ends it at once.
+def stoppable(note: str = "run the same command again to resume") -> Iterator[None]:
+    """End the command cleanly with exit code 130 on Ctrl-C, and immediately on a second Ctrl-C.
 
-    Libraries that are imported meanwhile may turn the interruption into an error of their own, which is none.
+    Any exception after Ctrl-C counts as the interruption, as libraries may replace KeyboardInterrupt during imports.
     """
     interrupted = False
 

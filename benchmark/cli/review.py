@@ -1,4 +1,4 @@
-"""Commands on results that exist: evaluate, merge, export, reproduce, recheck, challenge. Thin, like `cli`."""
+"""Commands on existing results: evaluate, merge, export, reproduce, recheck, challenge."""
 
 from __future__ import annotations
 
@@ -8,64 +8,58 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
-from benchmark.cli.main import DataDirOption, app, stoppable
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import DataDirOption, DeviceOption, LeaderboardOption, ProtocolOption, RowArgument
 from benchmark.cli.paths import PATH
-
-LeaderboardOption = Annotated[
-    Path, typer.Option("--out", help="Folder with records/ and artifacts/, where results are kept.", **PATH)
-]
-RowArgument = Annotated[
-    str,
-    typer.Argument(
-        help="A row: the name of its run, the hash at its end, or a part of the name that fits one run only.",
-        show_default=False,
-    ),
-]
-ProtocolOption = Annotated[
-    str | None, typer.Option(help="Protocol id, if the row is on several boards.", show_default=False)
-]
-DeviceOption = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 
 
 @app.command()
 def evaluate(
     path: Annotated[
-        Path, typer.Argument(help="An artifact, as in artifacts/ below --out.", show_default=False, **PATH)
+        Path, typer.Argument(help="An artifact: a file in artifacts/ of an output folder.", show_default=False, **PATH)
     ],
     protocol: Annotated[
         str | None,
-        typer.Option(help="Protocol id, as cifar10-linf-8_255-aa-standard-1000.", show_default=False),
+        typer.Option(
+            help="Protocol id, such as cifar10-linf-8_255-aa-standard-1000; replaces --dataset, --epsilon, --images.",
+            show_default=False,
+        ),
     ] = None,
-    dataset: Annotated[str | None, typer.Option(help="Data set. Default: the artifact's.", show_default=False)] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="Data set. Default: that of the artifact.", show_default=False)
+    ] = None,
     epsilon: Annotated[
-        str | None, typer.Option(help="Radius, as 8/255. Default: the data set's.", show_default=False)
+        str | None, typer.Option(help="Radius, such as 8/255. Default: that of the data set.", show_default=False)
     ] = None,
     images: Annotated[
-        int | None, typer.Option(min=1, help="So many of the fixed test images. Default: all.", show_default=False)
+        int | None, typer.Option(min=1, help="Number of test images. Default: all.", show_default=False)
     ] = None,
     data_dir: DataDirOption = None,
-    out: Annotated[Path, typer.Option(help="The result goes to evaluations/ below this folder.", **PATH)] = Path(
+    out: Annotated[Path, typer.Option(help="Output folder: the result is written to its evaluations/.", **PATH)] = Path(
         "runs"
     ),
     device: DeviceOption = "auto",
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per call of an attack.")] = 500,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per batch of an attack.")] = 500,
     shard: Annotated[
         str | None,
-        typer.Option(help="Measure slice i of n only, as 2/8; `merge` joins the results.", show_default=False),
+        typer.Option(help="Measure only part i of n, such as 2/8; `merge` joins the results.", show_default=False),
     ] = None,
-    curve: Annotated[bool, typer.Option("--curve", help="Also PGD accuracy over a range of epsilon.")] = False,
+    curve: Annotated[bool, typer.Option("--curve", help="Also measure PGD accuracy over a range of epsilon.")] = False,
     parent: Annotated[
         Path | None,
         typer.Option(
-            help="Artifact of the dense parent, whose adversarial images are tried too.", show_default=False, **PATH
+            help="Artifact of the dense parent; its adversarial images are tried too.", show_default=False, **PATH
         ),
     ] = None,
     provisional: Annotated[
         bool,
-        typer.Option("--provisional", help="Only clean, PGD and the two APGD attacks: an upper bound, printed only."),
+        typer.Option("--provisional", help="Print an upper bound from clean, PGD and two APGD attacks; write nothing."),
     ] = False,
 ) -> None:
-    """Measure an artifact: clean, PGD and AutoAttack accuracy and gradient health; killed, it goes on."""
+    """Measure the accuracy and robustness of an artifact.
+
+    Clean, PGD and AutoAttack accuracy, and gradient checks. If stopped, run the same command again to resume.
+    """
     from benchmark.review.evaluating import EvaluateRequest, evaluate_artifact
     from benchmark.review.provisional import evaluate_provisionally
     from benchmark.review.text import evaluated_text
@@ -78,34 +72,42 @@ def evaluate(
             echo_text(f"\n{evaluate_provisionally(request, echo_line)}\n")
         return
     with stoppable():
-        found, place = evaluate_artifact(request, echo_line)
-    echo_text(f"\n{evaluated_text(found)}\n")
-    echo_line(f"written to {place}")
+        evaluated, file = evaluate_artifact(request, echo_line)
+    echo_text(f"\n{evaluated_text(evaluated)}\n")
+    echo_line(f"written to {file}")
 
 
 @app.command()
 def merge(
-    files: Annotated[list[Path], typer.Argument(help="The results of all shards.", show_default=False, **PATH)],
+    files: Annotated[list[Path], typer.Argument(help="The result files of all parts.", show_default=False, **PATH)],
 ) -> None:
-    """Join the results of `evaluate --shard i/n` to the result of the whole, beside the first of them."""
+    """Merge the results of `evaluate --shard`.
+
+    Writes the result for all images next to the first file.
+    """
     from benchmark.results.evaluated import load_evaluated, merge
     from benchmark.results.store import write_model
     from benchmark.review.text import evaluated_text
 
-    found = merge([load_evaluated(path) for path in files])
-    shards = found.evaluation.autoattack.shards
-    place = files[0].with_name(f"{found.artifact.sha256[:12]}__{found.protocol}__merged-{shards}.json")
-    write_model(place, found)
-    echo_text(f"{evaluated_text(found)}\n")
-    echo_line(f"written to {place}")
+    evaluated = merge([load_evaluated(path) for path in files])
+    shards = evaluated.evaluation.autoattack.shards
+    file = files[0].with_name(f"{evaluated.artifact.sha256[:12]}__{evaluated.protocol}__merged-{shards}.json")
+    write_model(file, evaluated)
+    echo_text(f"{evaluated_text(evaluated)}\n")
+    echo_line(f"written to {file}")
 
 
 @app.command()
 def export(
-    path: Annotated[Path, typer.Argument(help="An artifact.", show_default=False, **PATH)],
-    onnx: Annotated[Path, typer.Option(help="ONNX file to write.", show_default=False, **PATH)],
+    path: Annotated[
+        Path, typer.Argument(help="An artifact: a file in artifacts/ of an output folder.", show_default=False, **PATH)
+    ],
+    onnx: Annotated[Path, typer.Option(help="The ONNX file to write.", show_default=False, **PATH)],
 ) -> None:
-    """Write an artifact's network as a plain ONNX file on [0, 1] images, checked by ONNX Runtime."""
+    """Export an artifact as an ONNX file.
+
+    The network takes images in [0, 1]. ONNX Runtime checks the file before it is written.
+    """
     from benchmark.artifact.onnx_file import check_target, export_onnx
     from benchmark.artifact.unpack import read_artifact
 
@@ -118,21 +120,24 @@ def export(
 @app.command()
 def reproduce(
     row: RowArgument,
-    quick: Annotated[bool, typer.Option("--quick", help="The first 200 images of the protocol only.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Measure only the first 200 images of the protocol.")] = False,
     protocol: ProtocolOption = None,
     data_dir: DataDirOption = None,
     out: LeaderboardOption = Path("leaderboards"),
     device: DeviceOption = "auto",
 ) -> None:
-    """Measure a row's artifact again and answer whether the record is consistent with it."""
+    """Measure a row again and compare it with its record.
+
+    Evaluates the row's artifact and reports whether the record is consistent with the result.
+    """
     from benchmark.leaderboard.board.find import find_record
     from benchmark.review.reproducing import reproduce, reproduction_text
 
     record = find_record(out, row, protocol)
     with stoppable():
-        found = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=echo_line)
-    echo_text(f"\n{reproduction_text(found)}\n")
-    if not found.consistent:
+        reproduction = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=echo_line)
+    echo_text(f"\n{reproduction_text(reproduction)}\n")
+    if not reproduction.consistent:
         raise typer.Exit(1)
 
 
@@ -141,7 +146,8 @@ def recheck(
     rows: Annotated[
         list[str] | None,
         typer.Argument(
-            help="Rows by run, hash or a part of the name. Default: all records from before the opponent's attacks.",
+            help="Rows of the boards: runs, at least four digits of their hashes, or parts of their names. Default: "
+            "all records without these attacks.",
             show_default=False,
         ),
     ] = None,
@@ -152,13 +158,16 @@ def recheck(
     keep: Annotated[
         Path | None,
         typer.Option(
-            help="safetensors file for the adversarial images found on one row, as `challenge` takes them.",
+            help="File for the adversarial images found on a single row, in the format of `challenge`.",
             show_default=False,
             **PATH,
         ),
     ] = None,
 ) -> None:
-    """Run the opponent's attacks on records from before them, and keep the outcome beside these records."""
+    """Run the opponent's attacks on older records.
+
+    Records made before these attacks existed lack their results; the results are written beside the records.
+    """
     from benchmark.review.rechecking import RecheckRequest, recheck
     from benchmark.review.text import recheck_text
 
@@ -174,22 +183,26 @@ def challenge(
     images: Annotated[
         Path,
         typer.Argument(
-            help="safetensors with x_adv (K, C, H, W) float32 and index (K,) int64, places in the row's test images.",
+            help="safetensors file with x_adv, float32 (K, C, H, W), and index, int64 (K,): positions in the row's "
+            "test images.",
             show_default=False,
             **PATH,
         ),
     ],
-    credit: Annotated[str, typer.Option(help="Who found them; shown on the board.", show_default=False)],
+    credit: Annotated[str, typer.Option(help="Who found the images; shown on the board.", show_default=False)],
     protocol: ProtocolOption = None,
     data_dir: DataDirOption = None,
     out: LeaderboardOption = Path("leaderboards"),
 ) -> None:
-    """Submit adversarial images that break a row: checked, they lower its best-known accuracy."""
+    """Submit adversarial images that break a row.
+
+    If they pass the check, they lower the row's best-known accuracy.
+    """
     from benchmark.leaderboard.board.find import find_record
     from benchmark.review.challenging import challenge
     from benchmark.review.text import challenge_text
 
-    found = challenge(find_record(out, row, protocol), images, out, credit=credit, data_dir=data_dir)
-    echo_text(f"{challenge_text(found)}\n")
-    if found.path is None:
+    outcome = challenge(find_record(out, row, protocol), images, out, credit=credit, data_dir=data_dir)
+    echo_text(f"{challenge_text(outcome)}\n")
+    if outcome.path is None:
         raise typer.Exit(1)

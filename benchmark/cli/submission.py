@@ -1,4 +1,4 @@
-"""Commands for rows that go to a board: submit, verify, audit. Thin, like `cli`."""
+"""Commands for rows of a board: submit, verify, audit."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
-from benchmark.cli.main import DataDirOption, app, stoppable
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import DataDirOption, LeaderboardOption, ProtocolOption, RowArgument
 from benchmark.cli.paths import PATH
-from benchmark.cli.review import LeaderboardOption, ProtocolOption, RowArgument
 
-BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the board.", **PATH)]
+BoardOption = Annotated[Path, typer.Option(help="Folder with records/ and artifacts/ of the boards.", **PATH)]
 
 
 @app.command()
 def submit(
     row: RowArgument,
-    to: Annotated[Path, typer.Option(help="New folder for the submission.", show_default=False, **PATH)],
-    out: Annotated[Path, typer.Option(help="Folder with records/ and artifacts/, where your row is.", **PATH)] = Path(
-        "runs"
-    ),
+    to: Annotated[Path, typer.Option(help="A new folder for the submission.", show_default=False, **PATH)],
+    out: LeaderboardOption = Path("runs"),
     board: BoardOption = Path("leaderboards"),
     credit: Annotated[
         str | None,
         typer.Option(
-            help="Who made the result; kept in submission.json. Default: git's user.name.", show_default=False
+            help="Who made the result; written to submission.json. Default: git's user.name.", show_default=False
         ),
     ] = None,
     url: Annotated[
         str | None,
-        typer.Option(help="https address of the artifact, which then stays out of the folder.", show_default=False),
+        typer.Option(help="https URL of the artifact, which is then not copied into the folder.", show_default=False),
     ] = None,
     method: Annotated[
-        str | None, typer.Option(help="Your own method as path/to/file.py:Class.", show_default=False)
+        str | None, typer.Option(help="Your own method, as path/to/file.py:Class.", show_default=False)
     ] = None,
     package: Annotated[
-        str | None, typer.Option(help="Name of the installed package that brings your method.", show_default=False)
+        str | None, typer.Option(help="The installed package with your own method.", show_default=False)
     ] = None,
     protocol: ProtocolOption = None,
     data_dir: DataDirOption = None,
 ) -> None:
-    """Put a row into one folder for a pull request, and print the rank it would get."""
+    """Prepare a row for a pull request.
+
+    Writes the record, the artifact and a description into a new folder, and prints the rank the row would get.
+    """
     from benchmark.leaderboard.board.find import find_record
     from benchmark.results.store import artifact_path
     from benchmark.submission.placing import placement_text
@@ -54,79 +55,93 @@ def submit(
     request = SubmitRequest(out, to, board, url, data_dir, credit, method, package)
     record = find_record(out, row, protocol)
     with stoppable("nothing was written; run the same command again"):
-        found = submit(record, request, echo_line)
+        placement = submit(record, request, echo_line)
     command = ["python", "-m", "benchmark", "verify", str(to)]
     command += [] if board == Path("leaderboards") else ["--board", str(board)]
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
     command += ["--artifact", str(artifact_path(out, record.run))] if url else []
-    echo_text(f"\n{placement_text(found)}\n\ncheck it as a pull request is checked: {shlex.join(command)}\n")
+    echo_text(f"\n{placement_text(placement)}\n\ncheck it as a pull request is checked: {shlex.join(command)}\n")
 
 
 SecondsOption = Annotated[
     float,
     typer.Option(
-        min=1, max=86_400, help="About how many seconds the repeated attacks may take per row; more repeats more."
+        min=1, max=86_400, help="Approximate seconds per row for repeating attacks; more time repeats more of them."
     ),
 ]
 DrawOption = Annotated[
     int | None,
     typer.Option(
-        min=0, help="Seed of the random choice of images, to repeat it. Default: a new one.", show_default=False
+        min=0,
+        help="Seed for choosing the images; pass the printed one to repeat a check. Default: random.",
+        show_default=False,
     ),
 ]
 
 
 @app.command()
 def verify(
-    folder: Annotated[Path, typer.Argument(help="A submission, as `submit` writes it.", show_default=False, **PATH)],
+    folder: Annotated[
+        Path, typer.Argument(help="A submission: the folder that `submit` wrote.", show_default=False, **PATH)
+    ],
     board: BoardOption = Path("leaderboards"),
     data_dir: DataDirOption = None,
     artifact: Annotated[
         Path | None,
-        typer.Option(help="The artifact, for a submission that only has its address.", show_default=False, **PATH),
+        typer.Option(help="The artifact, if the submission only has its URL.", show_default=False, **PATH),
     ] = None,
     accept: Annotated[
-        bool, typer.Option("--accept", help="If every check passes, copy record and artifact to the board.")
+        bool, typer.Option("--accept", help="If every check passes, copy the record and the artifact to the board.")
     ] = False,
     seconds: SecondsOption = 180.0,
     draw: DrawOption = None,
 ) -> None:
-    """Check a submission on the CPU without running anything in it. Exit code 1 if it is refused."""
+    """Check a submission without running any of its code.
+
+    Runs on the CPU. Exit code 1 if it is refused.
+    """
     from benchmark.submission.accepting import accept_submission
     from benchmark.submission.placing import placement_text
     from benchmark.submission.verifying import VerifyRequest, verify
 
     draw = secrets.randbelow(2**31) if draw is None else draw
-    found = verify(VerifyRequest(folder, board, data_dir, artifact, draw, seconds), echo_line)
-    if not found.accepted:
-        echo_line(f"refused: {found.reasons[0]}" + (f" (and {more} more)" if (more := len(found.reasons) - 1) else ""))
+    outcome = verify(VerifyRequest(folder, board, data_dir, artifact, draw, seconds), echo_line)
+    if not outcome.accepted:
+        more = len(outcome.reasons) - 1
+        echo_line(f"refused: {outcome.reasons[0]}" + (f" (and {more} more)" if more else ""))
         raise typer.Exit(1)
-    assert found.placement is not None
-    echo_text(f"\n{placement_text(found.placement)}\n\naccepted\n")
+    assert outcome.placement is not None
+    echo_text(f"\n{placement_text(outcome.placement)}\n\naccepted\n")
     if accept:
-        for path in accept_submission(found, board):
+        for path in accept_submission(outcome, board):
             echo_line(f"copied to {path}")
-        echo_line(f"next: delete {folder} if it lies on the board, then python -m benchmark leaderboard --out {board}")
+        echo_line(
+            f"next: delete {folder} if it is inside the board, then python -m benchmark leaderboard --out {board}"
+        )
 
 
 @app.command()
 def audit(
     rows: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[ROW]...", help="Only these rows, named as for `compare`.", show_default=False),
+        typer.Argument(
+            metavar="[ROW]...", help="Only these rows, named as for `compare`. Default: all.", show_default=False
+        ),
     ] = None,
     out: LeaderboardOption = Path("leaderboards"),
     since: Annotated[
         str | None,
-        typer.Option(help="Only what changed since this commit of the board's git repository.", show_default=False),
+        typer.Option(
+            help="Check only what changed since this commit of the board's git repository.", show_default=False
+        ),
     ] = None,
     data_dir: DataDirOption = None,
     seconds: SecondsOption = 180.0,
     draw: DrawOption = None,
 ) -> None:
-    """Check everything on a board: compare its files with each other and attack the stored networks again.
+    """Check all files of the boards and attack the networks again.
 
-    Exit code 1 if anything is refused or cannot be checked here.
+    Exit code 1 if anything is refused or cannot be checked.
     """
     from benchmark.audit.auditing import AuditRequest, audit, audit_text
     from benchmark.submission.remeasure import Effort

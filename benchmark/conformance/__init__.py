@@ -1,1 +1,1 @@
-"""Does a method keep the contract? Rules, and a trial of seconds for them to look at."""
+"""Does a method keep the contract? Its rules, and a training of a few seconds for them to inspect."""

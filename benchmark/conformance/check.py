@@ -27,8 +27,8 @@ TARGETS = [
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What one rule says of one target; without a rule, that the method refuses the target."""
+class RuleResult:
+    """The result of one rule on one target; without a rule, that the method refuses the target."""
 
     target: Target | None  # None: all of them
     rule: Rule | None
@@ -44,32 +44,32 @@ class Verdict:
 
 
 def target_label(target: Target) -> str:
-    """Spell a target as on one line of the report."""
+    """Return a target as a line of the report shows it."""
     return f"{target.weights} " + (
         "dense" if target.dense else f"keep {target.keep_ratio:g} {strategy_label(target.allocation)}"
     )
 
 
-def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[Verdict]:
+def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[RuleResult]:
     """Check a method with its default options against every rule on every target, on a CPU.
 
     Raises:
         UserError: if the method cannot be made without options, or the folder for temporary files is full.
     """
-    found.create({}, "check")
+    resolved_method.create({}, "check")
     accepted = False
     for target in TARGETS if targets is None else targets:
-        trial = Trial(found, target)
+        trial = Trial(resolved_method, target)
         try:
             reason = trial.method.refusal(target)
         except Exception as error:
-            yield Verdict(target, None, False, f"refusal raised {_described(error, found)}")
+            yield RuleResult(target, None, False, f"refusal raised {_described(error, resolved_method)}")
             continue
         if reason is not None and not (isinstance(reason, str) and reason):
-            yield Verdict(target, None, False, f"refusal returned {reason!r}, neither a sentence nor None")
+            yield RuleResult(target, None, False, f"refusal returned {reason!r}, neither a sentence nor None")
             continue
         if reason is not None:
-            yield Verdict(target, None, True, reason)
+            yield RuleResult(target, None, True, reason)
             continue
         accepted = True
         for rule in RULES:
@@ -78,11 +78,11 @@ def check_method(found: ResolvedMethod, targets: Sequence[Target] | None = None)
             if verdict is not None:
                 yield verdict
     if not accepted:
-        yield Verdict(None, None, False, "the method refuses every target, so nothing of it can be measured")
+        yield RuleResult(None, None, False, "the method refuses every target, so it cannot be measured")
 
 
-def summary(verdicts: Sequence[Verdict], name: str) -> str:
-    """Say in one line what all verdicts come to."""
+def summary(verdicts: Sequence[RuleResult], name: str) -> str:
+    """Return all verdicts summed up in one line."""
     checks = [verdict for verdict in verdicts if verdict.rule is not None or not verdict.passed]
     failed = [verdict for verdict in checks if not verdict.passed]
     refused = len(verdicts) - len(checks)
@@ -96,7 +96,7 @@ def summary(verdicts: Sequence[Verdict], name: str) -> str:
 
 @contextmanager
 def _alone() -> Iterator[None]:
-    """Work with one thread, which is fastest on tiny networks, and leave the random numbers outside alone."""
+    """Compute with one thread, which is fastest on tiny networks, and leave torch's random state unchanged."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -106,21 +106,21 @@ def _alone() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-def _verdict(trial: Trial, rule: Rule) -> Verdict | None:
+def _verdict(trial: Trial, rule: Rule) -> RuleResult | None:
     try:
         seen = rule.check(trial)
     except Broken as broken:
-        return Verdict(trial.target, rule, False, str(broken))
+        return RuleResult(trial.target, rule, False, str(broken))
     except CannotWrite:
         raise  # the method is not to blame
     except (Exception, SystemExit) as error:  # a method may raise anything
-        return Verdict(trial.target, rule, False, _described(error, trial.found))
-    return None if seen is None else Verdict(trial.target, rule, True, seen)
+        return RuleResult(trial.target, rule, False, _described(error, trial.resolved_method))
+    return None if seen is None else RuleResult(trial.target, rule, True, seen)
 
 
-def _described(error: BaseException, found: ResolvedMethod) -> str:
-    """Return type, message and the place in the method's file."""
+def _described(error: BaseException, resolved_method: ResolvedMethod) -> str:
+    """Return an error's type, its message and its line in the method's file."""
     message = (str(error).strip().splitlines() or ["without a message"])[0]
-    own = inspect.getsourcefile(found.cls)
+    own = inspect.getsourcefile(resolved_method.cls)
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == own]
     return f"{type(error).__name__}: {message}" + (f" ({Path(own).name}, line {lines[-1]})" if own and lines else "")

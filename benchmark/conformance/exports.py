@@ -14,11 +14,11 @@ from methods.allocation import allocate, weight_budget
 
 
 class Broken(Exception):
-    """A rule is broken; the message says what was seen."""
+    """A rule is broken; the message says what was observed."""
 
 
 def export_leaves_untouched(trial: Trial) -> str:
-    """Compare the network before and after its export, and look for memory both use."""
+    """Compare the network before and after its export, and look for memory that both share."""
     for phase, model, _, _ in trial.stages:
         before, modes = fingerprint(model), [module.training for module in model.modules()]
         exported = trial.method.export(model)
@@ -35,7 +35,7 @@ def _storages(model: nn.Module) -> dict[int, str]:
 
 
 def export_is_plain(trial: Trial) -> str:
-    """Check the form of what every phase exports."""
+    """Check the form of every phase's export."""
     sizes = prunable_sizes(trial.architecture)
     for _, model, _, _ in trial.stages:
         exported = trial.method.export(model)

@@ -1,6 +1,6 @@
 """The contract of `methods/base.py` as rules, each for one method on one target.
 
-A rule returns what it saw, or None if it does not apply to the target, or raises `Broken`.
+A rule returns what it observed, or None if it does not apply to the target, or raises `Broken`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def builds_alike(trial: Trial) -> str:
 
 
 def phases_add_up(trial: Trial) -> str:
-    """Add up the phases of many epoch budgets; a budget may be too small, but none above one that is not."""
+    """Add up the phases of many epoch budgets; a budget may be refused as too small, but no larger one than that."""
     few: list[int] = []
     for epochs in EPOCH_BUDGETS:
         try:
@@ -80,17 +80,17 @@ def objective_is_called(trial: Trial) -> str:
     """Count the calls of the objective, and compare the losses of two batches."""
     losses = []
     for phase, model, _, _ in trial.stages:
-        found = []
+        values = []
         for number in (0, 1):
             objective = CountingObjective(trial.objective())
             torch.manual_seed(0)
             network = copy.deepcopy(model)
-            found.append(trial.method.loss(network, phase, batch(number), objective).item())
+            values.append(trial.method.loss(network, phase, batch(number), objective).item())
             if objective.calls == 0:
                 raise Broken(f"the loss of phase {phase.name} never calls the objective it is given")
-        if found[0] == found[1]:
-            raise Broken(f"the loss of phase {phase.name} is {found[0]:g} whatever the batch")
-        losses.append(f"{phase.name} {found[0]:.3f} and {found[1]:.3f}")
+        if values[0] == values[1]:
+            raise Broken(f"the loss of phase {phase.name} is {values[0]:g} whatever the batch")
+        losses.append(f"{phase.name} {values[0]:.3f} and {values[1]:.3f}")
     return "losses of two batches: " + ", ".join(losses)
 
 
@@ -112,7 +112,7 @@ def _reached(name: str, network: nn.Module) -> str:
 
 
 def state_is_whole(trial: Trial) -> str:
-    """Load the state of every phase into a network built anew, and compare the exports."""
+    """Load the state of every phase into a newly built network, and compare the exports."""
     for index, (phase, model, _, _) in enumerate(trial.stages):
         method = trial.fresh_method()
         restored = trial.build(method, seed=1)
@@ -135,7 +135,7 @@ def seeds_decide(trial: Trial) -> str:
 
 
 def resume_is_exact(trial: Trial) -> str:
-    """Break a training off again and again, go on each time, and compare its end with an undisturbed one's."""
+    """Interrupt a training in every epoch but the first, resume it, and compare its end with an undisturbed one's."""
     resumed = trial.train(interrupted=True)
     for epoch, (expected, got) in enumerate(zip(trial.outcome.losses, resumed.losses, strict=True), start=1):
         if expected != got:
@@ -145,7 +145,7 @@ def resume_is_exact(trial: Trial) -> str:
             )
     if resumed.weights != trial.outcome.weights:
         raise Broken("a resumed training ends with another network than an undisturbed one")
-    return f"{len(resumed.losses)} epochs, broken off in each but the first, {resumed.weights[:12]}"
+    return f"{len(resumed.losses)} epochs, interrupted in each but the first, {resumed.weights[:12]}"
 
 
 RULES = [
@@ -156,13 +156,19 @@ RULES = [
     Rule("objective", "every phase's loss calls the objective and depends on the batch", objective_is_called),
     Rule("untouched", "export leaves the network as it was and shares no memory with it", export_leaves_untouched),
     Rule(
-        "plain", "the export is plain layers, in eval mode, finite, and the same out of its artifact", export_is_plain
+        "plain",
+        "the export has plain layers, is in eval mode, finite, and the same when read from its artifact",
+        export_is_plain,
     ),
     Rule("budget", "the export keeps at most as many weights as budgeted", budget_is_kept),
     Rule("allocation", "no layer keeps more weights than its share under p", allocation_is_kept),
     Rule("levels", "a binary layer has at most two nonzero values", levels_are_binary),
-    Rule("gradients", "the loss has a gradient by most input images, in training and exported", gradients_arrive),
+    Rule(
+        "gradients",
+        "the loss has a gradient with respect to most input images, in training and exported",
+        gradients_arrive,
+    ),
     Rule("state", "parameters and buffers are all that training changes", state_is_whole),
-    Rule("seed", "the same seed trains the same network, another seed another one", seeds_decide),
-    Rule("resume", "a training broken off and resumed ends with the same bits", resume_is_exact),
+    Rule("seed", "the same seed trains the same network, another seed a different one", seeds_decide),
+    Rule("resume", "an interrupted and resumed training ends with the same bits", resume_is_exact),
 ]

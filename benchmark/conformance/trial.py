@@ -1,4 +1,4 @@
-"""A method at work on a network of seconds: what the rules look at. One `Trial` is one method on one target."""
+"""A short training of a method, which the rules inspect. One `Trial` is one method on one target."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ from methods.base import Architecture, Batch, Method, Objective, Phase, Target
 from methods.layers import parameters_by_role
 
 IMAGES, BATCH = 48, 16
-UPDATES = 12  # of an epoch, and of a phase looked at alone: enough to reach what a method does every ten
+UPDATES = 12  # in an epoch, and in a phase inspected alone: enough to reach what a method does every ten updates
 BUDGETS = (4, 5, 6, 8, 10, 15, 20, 50, 100)  # epochs of a trial: the first the method accepts
 WIDTH = 0.125
 CPU = torch.device("cpu")
 
 
 class Stage(NamedTuple):
-    """A phase a dozen updates after its beginning."""
+    """A phase after its first dozen updates."""
 
     phase: Phase
-    model: nn.Module  # a copy, for looking at
+    model: nn.Module  # a copy, only to be inspected
     changed: frozenset[str]  # parameters that the updates changed
     frozen: frozenset[str]  # parameters that the phase declares frozen
 
@@ -58,7 +58,7 @@ class Outcome:
 
 
 class Interrupted(Exception):
-    """Stands for a kill: raised from the progress report."""
+    """Simulates a kill: raised from the progress report."""
 
 
 @dataclass
@@ -76,15 +76,15 @@ class CountingObjective:
 
 @dataclass(frozen=True, eq=False)
 class Trial:
-    """One method on one target; what several rules look at is made once, when first asked for."""
+    """One method on one target; what several rules inspect is computed once, when first needed."""
 
-    found: ResolvedMethod
+    resolved_method: ResolvedMethod
     target: Target
 
     @cached_property
     def method(self) -> Method:
         """The method with its default options."""
-        return self.found.create({}, "check")
+        return self.resolved_method.create({}, "check")
 
     @cached_property
     def full_size(self) -> Architecture:
@@ -131,16 +131,16 @@ class Trial:
         return make_objective(self.experiment(0, epochs=1), digits(), torch.Generator().manual_seed(0))
 
     def fresh_method(self) -> Method:
-        """Return the method from a module executed anew: whatever the old one remembered is left behind."""
-        return replace(self.found, cls=_imported_anew(self.found.cls)).create({}, "check")
+        """Return the method from a newly executed module, without anything that the old one remembered."""
+        return replace(self.resolved_method, cls=_imported_again(self.resolved_method.cls)).create({}, "check")
 
     def train(self, *, seed: int = 0, interrupted: bool = False) -> Outcome:
-        """Train from start to end; if `interrupted`, break off in every epoch but the first and go on."""
+        """Train from start to end; if `interrupted`, stop in every epoch but the first and resume."""
         experiment = self.experiment(seed, epochs=sum(phase.epochs for phase in self.phases))
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             for _ in range(experiment.training.epochs):
-                report = _interrupt_in_second_epoch() if interrupted else _say_nothing
+                report = _interrupt_in_second_epoch() if interrupted else _discard
                 try:
                     trained = train(experiment, self.fresh_method(), digits(), folder, device=CPU, report=report)
                     break
@@ -154,9 +154,9 @@ class Trial:
         """Return the experiment a user would have written.
 
         Raises:
-            UserError: if the method asks for an objective there is not.
+            UserError: if the method asks for an objective that does not exist.
         """
-        cls = self.found.cls
+        cls = self.resolved_method.cls
         settings = {
             "suite": "check",
             "preset": "own",
@@ -166,7 +166,7 @@ class Trial:
             "architecture": ArchitectureSpec(
                 name="resnet6", width=WIDTH, last_norm=bool(cls.own_axes.get("last_norm", True))
             ),
-            "method": MethodSpec(name=cls.name, target=self.found.target),
+            "method": MethodSpec(name=cls.name, target=self.resolved_method.target),
             "weights": self.target.weights,
             "keep_ratio": self.target.keep_ratio,
             "allocation": self.target.allocation,
@@ -217,7 +217,7 @@ def fingerprint(model: nn.Module) -> tuple[str, str]:
     return tensors_sha256(tensors), repr([(name, value) for name, value in state.items() if name not in tensors])
 
 
-def _say_nothing(line: str) -> None:
+def _discard(line: str) -> None:
     pass
 
 
@@ -234,8 +234,8 @@ def _interrupt_in_second_epoch() -> Callable[[str], None]:
     return report
 
 
-def _imported_anew(cls: type[Method]) -> type[Method]:
-    """Execute the module of a class once more, beside the one in use, and return its class."""
+def _imported_again(cls: type[Method]) -> type[Method]:
+    """Execute the module of a class again, beside the one in use, and return its class."""
     used = sys.modules[cls.__module__]
     assert used.__spec__ is not None and used.__spec__.loader is not None, "the module was imported"
     module = importlib.util.module_from_spec(used.__spec__)
@@ -244,5 +244,5 @@ def _imported_anew(cls: type[Method]) -> type[Method]:
         used.__spec__.loader.exec_module(module)
     finally:
         sys.modules[cls.__module__] = used
-    found: type[Method] = operator.attrgetter(cls.__qualname__)(module)
-    return found
+    fresh: type[Method] = operator.attrgetter(cls.__qualname__)(module)
+    return fresh

@@ -1,4 +1,4 @@
-"""Data sets: which are known (`catalog`), their fixed splits (`splits`) and how to load them (`load`).
+"""Data sets: the catalog, their fixed splits (`splits`) and how to load them (`load`).
 
-Nothing is imported here, so that `benchmark.data.catalog` stays free of torch and numpy.
+Imports nothing, so that `benchmark.data.catalog` stays free of torch and numpy.
 """

@@ -1,12 +1,12 @@
-"""Keeps decoded images on disk, so that compressed files are decoded once and not by every experiment.
+"""Caches decoded images on disk, so that compressed files are decoded once and not by every experiment.
 
-An entry is found by the content of the files it was decoded from, all of which is hashed every time: size and time of
-a file could stay while its content changes, and hashing takes a twentieth of the time of decoding. An entry is believed
-only if it belongs to this user, nobody else may write to it, and its images and labels still have the hash they were
-stored with; anything else is decoded anew. What cannot be kept is a note and no error.
+The key of an entry is the content of the files it was decoded from, hashed in full every time: a file can change while
+its size and time stay the same, and hashing takes a twentieth of the time of decoding. An entry is used only if it
+belongs to this user, nobody else may write to it, and its images and labels still have the hash they were stored with;
+otherwise the files are decoded again. A cache that cannot be written is reported in a note, not as an error.
 
 The folder is `$ROBUST_COMPRESSION_CACHE`, else `robust-compression-benchmark` in `$XDG_CACHE_HOME` or `~/.cache`. It
-may be deleted at any time, and holds at most 4 GB, the latest used.
+may be deleted at any time, and holds at most 4 GB, the most recently used.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from benchmark.data.readers.part import DecodingReader, Part, RawPart, Reader
 from benchmark.files.text import terminal_line
 from benchmark.files.writing import temporary_folder
 
-VERSION = 2  # of what the readers make of the same files
+VERSION = 2  # raise it when a reader returns something else for the same files
 MAX_BYTES = 4_000_000_000
-WORTH_KEEPING = 0.5  # seconds of decoding
-ENTRY = re.compile(r"[0-9a-f]{32}\.safetensors")  # names of entries
+MIN_SECONDS = 0.5  # of decoding; faster parts are not cached
+ENTRY = re.compile(r"[0-9a-f]{32}\.safetensors")  # name of an entry
 
 
 def read_part(reader: Reader, name: str, part: Part) -> RawPart:
     """Return what `reader.read(part)` returns, from the cache if it is there.
 
     Args:
-        reader: of the data set.
-        name: of the data set.
-        part: which part; no file of the other is touched.
+        reader: reader of the data set.
+        name: name of the data set.
+        part: the part to read; no file of the other one is touched.
 
     Raises:
         UserError: if the data are missing or broken.
@@ -57,26 +57,26 @@ def read_part(reader: Reader, name: str, part: Part) -> RawPart:
         path = cache_folder() / f"{key}.safetensors"
     except RuntimeError:  # a user without a home, as in some containers
         return reader.read(part)
-    found = _load(path, key, reader.encoded_files(part))
-    if found is not None:
-        return found
+    cached = _load(path, key, reader.encoded_files(part))
+    if cached is not None:
+        return cached
     started = time.perf_counter()
     decoded = reader.read(part)
-    # The second key is that of the files as they are now: they may have changed between hashing and decoding.
-    if time.perf_counter() - started >= WORTH_KEEPING and _key(reader, name, part) == key:
+    # The key again, as the files may have changed between hashing and decoding.
+    if time.perf_counter() - started >= MIN_SECONDS and _key(reader, name, part) == key:
         try:
             _store(path, key, decoded)
         except (OSError, SafetensorError) as error:
-            note = f"note: {name} is decoded every time, as {path.parent} cannot hold it ({error})"
+            note = f"note: {name} could not be cached in {path.parent} and is decoded every time ({error})"
             print(terminal_line(note), file=sys.stderr)
     return decoded
 
 
 def cache_folder() -> Path:
-    """Return the folder of the entries, which need not exist.
+    """Return the folder of the entries, which may not exist yet.
 
     Raises:
-        RuntimeError: if it is in a home folder that there is not.
+        RuntimeError: if it would lie in the home folder and the user has none.
     """
     if own := os.environ.get("ROBUST_COMPRESSION_CACHE"):
         return Path(own).expanduser()
@@ -84,9 +84,9 @@ def cache_folder() -> Path:
 
 
 def _key(reader: DecodingReader, name: str, part: Part) -> str | None:
-    """Hash everything that decides what a part decodes to; None if a file cannot be read: the reader will say so."""
-    setting = [VERSION, PIL.__version__, type(reader).__name__, name, part, reader.class_names()]
-    digest = hashlib.sha256(json.dumps(setting).encode())
+    """Hash everything that the decoded part depends on; None if a file cannot be read, which the reader reports."""
+    settings = [VERSION, PIL.__version__, type(reader).__name__, name, part, reader.class_names()]
+    digest = hashlib.sha256(json.dumps(settings).encode())
     try:
         for path in reader.encoded_files(part):
             with path.open("rb") as file:
@@ -98,10 +98,10 @@ def _key(reader: DecodingReader, name: str, part: Part) -> str | None:
 
 
 def _load(path: Path, key: str, files: tuple[Path, ...]) -> RawPart | None:
-    """Return an entry; None if there is none to be believed."""
+    """Return an entry; None if it is missing or cannot be trusted."""
     try:
-        facts = path.stat()
-        if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        status = path.stat()
+        if status.st_uid != os.getuid() or status.st_mode & 0o022:
             return None
         with safe_open(path, framework="numpy") as file:
             metadata = file.metadata() or {}
@@ -116,7 +116,7 @@ def _load(path: Path, key: str, files: tuple[Path, ...]) -> RawPart | None:
     if metadata.get("key") != key or metadata.get("sha256") != stored.sha256:
         return None
     with suppress(OSError):
-        os.utime(path)  # the latest used are kept
+        os.utime(path)  # marks it as recently used
     return stored
 
 
@@ -133,7 +133,7 @@ def _store(path: Path, key: str, part: RawPart) -> None:
         "encodings": json.dumps(sorted(part.encodings)),
     }
     tensors: dict[str, NDArray[Any]] = {"images": np.ascontiguousarray(part.images), "labels": part.labels}
-    with temporary_folder(path.parent) as folder:  # safetensors writes a temporary file of its own, too
+    with temporary_folder(path.parent) as folder:  # safetensors writes a temporary file of its own
         entry = folder / path.name
         save_file(tensors, entry, metadata=metadata)
         entry.chmod(0o600)
@@ -141,16 +141,13 @@ def _store(path: Path, key: str, part: RawPart) -> None:
 
 
 def _make_room(folder: Path, size: int) -> None:
-    """Delete what was used longest ago until `size` bytes fit.
-
-    What else the user keeps in the folder neither counts nor is touched.
-    """
+    """Delete the least recently used entries until `size` bytes fit; other files do not count and are kept."""
     entries = []
     for entry in folder.iterdir():
         with suppress(FileNotFoundError):  # another process has replaced or deleted it
             if ENTRY.fullmatch(entry.name):
-                facts = entry.stat()
-                entries.append((facts.st_mtime, facts.st_size, entry))
+                status = entry.stat()
+                entries.append((status.st_mtime, status.st_size, entry))
     entries.sort()
     total = sum(entry_size for _, entry_size, _ in entries)
     for _, entry_size, entry in entries:

@@ -1,4 +1,4 @@
-"""The data sets known by name and their facts. Imports neither torch nor numpy, so that `list` is instant."""
+"""The catalog of data sets. Imports neither torch nor numpy, so that `list` is instant."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class KnownDataset:
-    """Facts about one data set that hold before any of its files is read.
+class DatasetFacts:
+    """What is known about a data set without reading its files.
 
     Attributes:
-        name: what configs and `--dataset` call it.
-        title: its name for people.
+        name: its name in configs and for `--dataset`.
+        title: its full name.
         num_classes: labels are 0 .. num_classes - 1.
         channels: 1 for grey, 3 for RGB.
         size: height and width in pixels.
         mean: mean of each channel over the training images, pixels in [0, 1].
-        std: standard deviation of each channel, likewise.
-        epsilon: usual radius of the l-infinity ball, as a fraction of the pixel range [0, 1].
-        flip: whether a mirrored image keeps its class.
+        std: standard deviation of each channel over the same pixels.
+        epsilon: default radius of the l-infinity ball as a fraction of the pixel range, such as "8/255".
+        flip: whether an image can be mirrored without changing its class.
         crop_padding: pixels of padding for random crops; 0 for no crops.
-        source: who made it, where it comes from and under which licence.
+        source: authors, address and licence.
         label_column: column of the labels in parquet files.
     """
 
@@ -42,7 +42,7 @@ _CIFAR10_MEAN = (0.4914, 0.4822, 0.4465)
 _CIFAR10_STD = (0.2023, 0.1994, 0.2010)
 
 _ALL = (
-    KnownDataset(
+    DatasetFacts(
         name="digits",
         title="Handwritten digits (embedded)",
         num_classes=10,
@@ -52,11 +52,11 @@ _ALL = (
         std=(0.3759,),
         epsilon="32/255",
         flip=False,
-        crop_padding=0,  # at 8x8 a shift by one pixel already cuts strokes off
+        crop_padding=0,  # at 8x8 a shift by one pixel already cuts off strokes
         source="E. Alpaydin and C. Kaynak 1998, Optical Recognition of Handwritten Digits (test part), UCI, "
         "https://doi.org/10.24432/C50P49, CC BY 4.0; pixels rescaled from 0..16 to 0..255 and split anew",
     ),
-    KnownDataset(
+    DatasetFacts(
         name="fashion-mnist",
         title="Fashion-MNIST",
         num_classes=10,
@@ -69,7 +69,7 @@ _ALL = (
         crop_padding=2,
         source="H. Xiao, K. Rasul, R. Vollgraf 2017, https://github.com/zalandoresearch/fashion-mnist, MIT",
     ),
-    KnownDataset(
+    DatasetFacts(
         name="cifar10",
         title="CIFAR-10",
         num_classes=10,
@@ -82,7 +82,7 @@ _ALL = (
         crop_padding=4,
         source="A. Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html, no licence stated",
     ),
-    KnownDataset(
+    DatasetFacts(
         name="cifar100",
         title="CIFAR-100",
         num_classes=100,
@@ -96,7 +96,7 @@ _ALL = (
         source="A. Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html, no licence stated",
         label_column="fine_label",
     ),
-    KnownDataset(
+    DatasetFacts(
         name="svhn",
         title="SVHN (cropped digits)",
         num_classes=10,
@@ -109,7 +109,7 @@ _ALL = (
         crop_padding=4,
         source="Y. Netzer et al. 2011, https://ufldl.stanford.edu/housenumbers/, non-commercial use only",
     ),
-    KnownDataset(
+    DatasetFacts(
         name="cifar10-jpeg",
         title="CIFAR-10 re-encoded as JPEG (not comparable with CIFAR-10)",
         num_classes=10,
@@ -125,4 +125,4 @@ _ALL = (
     ),
 )
 
-DATASETS: dict[str, KnownDataset] = {dataset.name: dataset for dataset in _ALL}
+DATASETS: dict[str, DatasetFacts] = {dataset.name: dataset for dataset in _ALL}

@@ -1,4 +1,4 @@
-"""Fetches data sets that have a public address. Used by `benchmark.data.source` if nothing is on disk."""
+"""Downloads data sets that have a public address; `benchmark.data.source` uses it if nothing is on disk."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ import pooch
 from benchmark.errors import UserError
 from benchmark.files.writing import temporary_folder
 
-# Seconds to connect and between two packets. Without a network the error should come at once.
+# Seconds to connect, and between two packets. Without a network the error should come immediately.
 _TIMEOUT = (5, 30)
-_SECONDS = 6 * 3600.0  # for one file, also if the packets are single bytes
+_SECONDS = 6 * 3600.0  # for one file, in case the packets are single bytes
 _CHUNK = 1024  # bytes
 
 
@@ -36,23 +36,23 @@ class Download:
     """What to fetch for one data set.
 
     Attributes:
-        address: the folder on the internet, ending in a slash.
-        files: each file by its name.
-        wanted: what lies in the data folder afterwards, in words.
+        address: URL of the folder, ending in a slash.
+        files: the files by name.
+        content: what the data folder holds afterwards, in words.
     """
 
     address: str
     files: Mapping[str, Published]
-    wanted: str
+    content: str
 
     @property
     def origin(self) -> str:
-        """Where a person finds the files: the file itself if there is but one."""
+        """Where to download the files by hand: the file itself if there is only one."""
         return self.address + next(iter(self.files)) if len(self.files) == 1 else self.address
 
 
-# SHA-256 and sizes: as several independent projects state them that fetched these files, among them TensorFlow
-# (CIFAR), torchvision (SVHN, Fashion-MNIST) and others beside the MD5 that the publishers state.
+# SHA-256 and sizes as stated by several independent projects that downloaded these files, among them TensorFlow (CIFAR)
+# and torchvision (SVHN, Fashion-MNIST), some of them beside the MD5 that the publishers state.
 DOWNLOADS = {
     "cifar10": Download(
         "https://www.cs.toronto.edu/~kriz/",
@@ -103,13 +103,13 @@ DOWNLOADS = {
 }
 
 
-def unpack(archive: Path, sha256: str, wanted: str) -> None:
-    """Unpack a downloaded archive into its folder, whole or not at all.
+def unpack(archive: Path, sha256: str, content: str) -> None:
+    """Unpack a downloaded archive into its folder, completely or not at all.
 
     Args:
         archive: a `.tar.gz` of the table above.
-        sha256: its hash as its publisher offers it; nothing of another file is unpacked.
-        wanted: what lies in the folder afterwards, in words.
+        sha256: the hash its publisher states; a file with another hash is not unpacked.
+        content: what the folder holds afterwards, in words.
 
     Raises:
         UserError: if the file is not the publisher's, or the folder cannot be written to.
@@ -118,8 +118,8 @@ def unpack(archive: Path, sha256: str, wanted: str) -> None:
         with archive.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != sha256:
                 raise UserError(
-                    f"{archive} was not unpacked, as its checksum differs from the publisher's; fetch it again, or "
-                    f"unpack it yourself so that {archive.parent} holds {wanted}."
+                    f"{archive} was not unpacked because its checksum differs from the publisher's; download it "
+                    f"again, or unpack it yourself so that {archive.parent} holds {content}."
                 )
             stream.seek(0)
             with temporary_folder(archive.parent) as staging:
@@ -128,46 +128,46 @@ def unpack(archive: Path, sha256: str, wanted: str) -> None:
     except (OSError, tarfile.TarError) as error:
         raise UserError(
             f"{archive} could not be unpacked ({type(error).__name__}: {getattr(error, 'strerror', None) or error}); "
-            f"unpack it yourself and pass the folder that holds {wanted} as --data-dir."
+            f"unpack it yourself and pass the folder that holds {content} as --data-dir."
         ) from error
 
 
-def download(what: Download, folder: Path) -> None:
-    """Fetch, check and extract all files into `folder`, which is created; on failure nothing is left behind.
+def download(source: Download, folder: Path) -> None:
+    """Download, check and extract all files into `folder`, which is created; on failure nothing is left behind.
 
     Raises:
         Exception: of many types, from the network, a wrong hash, a broken archive or the disk.
     """
-    created = [place for place in (folder, *folder.parents) if not place.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     logger = pooch.get_logger()
     level = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        # Beside the target, so that the final move is one rename and never leaves half a file.
+        # Inside the target, so that the final move is a rename and never leaves half a file.
         with temporary_folder(folder) as staging:
-            for name, published in what.files.items():
-                _fetch(what.address + name, published, staging)
+            for name, published in source.files.items():
+                _fetch(source.address + name, published, staging)
             _move_all(staging, folder)
     finally:
         logger.setLevel(level)
-        for place in created:
+        for path in created:
             with suppress(OSError):  # not empty: the download succeeded
-                place.rmdir()
+                path.rmdir()
 
 
-class _Watch:
-    """Ends a download that brings more bytes than the file has, or takes too long: pooch takes it for a progress bar.
+class _Limit:
+    """Stops a download that is larger than the file should be, or too slow; pooch calls it as a progress bar.
 
-    The size is not that of the file until its hash is known, and a disk may be full by then.
+    The hash can be checked only at the end, when the disk may be full.
     """
 
-    total: int  # bytes that the server announces; set by pooch
+    total: int  # size that the server announces; set by pooch
 
     def __init__(self, size: int) -> None:
         self._size, self._received, self._ends = size, 0, time.monotonic() + _SECONDS
 
     def update(self, received: int) -> None:
-        """Count bytes that have come, rounded up to a whole chunk."""
+        """Count received bytes, which pooch rounds up to a whole chunk."""
         self._received += received
         if self._received >= self._size + _CHUNK:
             raise OverflowError(f"more than {self._size:,} bytes")
@@ -175,16 +175,16 @@ class _Watch:
             raise TimeoutError
 
     def reset(self) -> None:
-        """Count from nothing again."""
+        """Start counting again."""
         self._received = 0
 
     def close(self) -> None:
-        """Do nothing: a progress bar would be removed."""
+        """Do nothing; pooch calls this at the end."""
 
 
 def _fetch(url: str, published: Published, folder: Path) -> None:
     name = url.rsplit("/", 1)[1]
-    downloader = pooch.HTTPDownloader(_Watch(published.size_bytes), _CHUNK, timeout=_TIMEOUT)
+    downloader = pooch.HTTPDownloader(_Limit(published.size_bytes), _CHUNK, timeout=_TIMEOUT)
     file = Path(pooch.retrieve(url, f"sha256:{published.sha256}", fname=name, path=folder, downloader=downloader))
     if name.endswith(".tar.gz"):
         with file.open("rb") as stream:
@@ -194,7 +194,7 @@ def _fetch(url: str, published: Published, folder: Path) -> None:
 
 def _extract(archive: IO[bytes], folder: Path) -> None:
     with tarfile.open(fileobj=archive) as members:
-        members.extractall(folder, filter="data")  # refuses members that would land outside
+        members.extractall(folder, filter="data")  # refuses members outside the folder
 
 
 def _move_all(staging: Path, folder: Path) -> None:

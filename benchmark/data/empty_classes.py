@@ -1,7 +1,7 @@
-"""Reports classes without an image, which no number of the results shows.
+"""Reports classes without images, which the results do not show.
 
-Readers refuse what may be a mistake in numbering the classes. What arrives here was declared: by names in the files'
-metadata, by folders, or by images of the other part.
+Readers refuse gaps that may be mistakes in numbering the classes. The classes here were declared: by names in the
+files' metadata, by folders, or by images of the other part.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _MAX_NAMES = 5
 
 
 def report_empty_classes(part: str, labels: NDArray[np.int64], class_names: tuple[str, ...]) -> None:
-    """Print a note on stderr, once per process, if classes have no image in a part.
+    """Print a note on stderr, once per process, if a part has no image of some classes.
 
     Args:
-        part: the part and its data set, in words.
-        labels: of the whole part, values 0 to number of classes - 1.
-        class_names: of all classes.
+        part: the part and its data set, for the note.
+        labels: labels of the whole part, 0 to number of classes - 1.
+        class_names: names of all classes.
     """
     counts = np.bincount(labels, minlength=len(class_names))
     empty = [class_names[number] for number in np.flatnonzero(counts == 0)]

@@ -1,8 +1,8 @@
-"""Checks that the images found under the name of a known data set are that data set, and names it if they are another.
+"""Checks that the images under the name of a published data set are that data set, and if not, says which one they are.
 
-No option switches this off: a data set that differs gets a name of its own. Where the digest of the originals is not
-known, a set is recognised by class names, counts, encoding, the sums of its pixels and the mean colours of its classes;
-a few labels that were exchanged among its classes stay unnoticed there, but not in the hash that every record keeps.
+No option turns this off: a data set that differs needs a name of its own. Without a published digest, a set is
+recognised by class names, counts, encoding, pixel sums and the mean colours of its classes. A few labels swapped
+between classes go unnoticed then, but not in the hash that every record keeps.
 """
 
 from __future__ import annotations
@@ -19,24 +19,24 @@ from benchmark.data.readers.part import Part, RawPart
 from benchmark.data.readers.picture import LOSSY
 from benchmark.errors import UserError
 
-# The class means are those of JPEG images. They moved the mean of all images by 0.00015 at most, and JPEG at quality 75
-# and 90 moved that of a class by 0.0004 at most, while the two classes nearest to each other differ by 0.008.
+# The class means are those of the JPEG images. JPEG moved the mean of all images by at most 0.00015, and at quality 75
+# and 90 that of a class by at most 0.0004, while the closest two classes differ by 0.008.
 _CLASS_TOLERANCE = 0.003
 _ALGORITHMS = {"sha256": "SHA-256", "md5": "MD5"}
-_FOUR_DECIMALS = 0.00011  # of a mean that was rounded or cut off
+_FOUR_DECIMALS = 0.00011  # tolerance for a mean that was rounded or truncated
 
 
 def check_identity(name: str, part: Part, raw: RawPart, class_names: tuple[str, ...]) -> None:
-    """Refuse a part of a known data set that is not what its makers published.
+    """Refuse a part that differs from what was published under the name of its data set.
 
     Args:
-        name: of the data set; any but the published ones and MNIST passes.
-        part: which part.
+        name: name of the data set; any name but the published ones and mnist passes.
+        part: the part.
         raw: the decoded part, with labels in range.
-        class_names: in the order of the labels; () if the files name none.
+        class_names: names in the order of the labels; () if the files have none.
 
     Raises:
-        UserError: saying what differs and which name to use instead.
+        UserError: naming the difference and the name to use instead.
     """
     if name not in PUBLISHED and name not in LOOKALIKES:
         return
@@ -49,12 +49,12 @@ def check_identity(name: str, part: Part, raw: RawPart, class_names: tuple[str, 
         if other
         else f"use the published files, or a name of your own, such as --dataset my-{name}"
     )
-    what = "training" if part == "train" else "test"
-    raise UserError(f"{_place(raw)} is not the {what} part of {name}: {difference}; {remedy}.")
+    title = "training" if part == "train" else "test"
+    raise UserError(f"{_location(raw)} is not the {title} part of {name}: {difference}; {remedy}.")
 
 
 def content_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
-    """Return the hash of labelled images in any order.
+    """Return a hash of labelled images that does not depend on their order.
 
     Args:
         images: (N, C, H, W).
@@ -72,20 +72,20 @@ def content_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 
 
 def _differences(name: str, part: Part, raw: RawPart, class_names: tuple[str, ...]) -> Iterator[str]:
-    """Yield what differs from the published part, in words; the most telling first."""
+    """Yield what differs from the published part, in words, the most informative difference first."""
     published_set = PUBLISHED.get(name) or LOOKALIKES[name]
     published = published_set.part(part)
     named = bool(class_names) and class_names != tuple(str(number) for number in range(len(class_names)))
     if named:
         for number, (got, want) in enumerate(zip(class_names, published_set.class_names, strict=True)):
             if _plain(published_set.spellings.get(got, got)) != _plain(want):
-                yield f"its class {number} is called {got!r}, and that of {name} {want!r}"
+                yield f"its class {number} is called {got!r} instead of {want!r}"
     if published.content is not None and published.content == content_sha256(raw.images, raw.labels):
         return
     if published_set.jpeg and raw.encodings - {"JPEG"}:
-        yield f"it has {_words(raw.encodings - {'JPEG'})} images, and {name} has JPEG images only"
+        yield f"it has {_words(raw.encodings - {'JPEG'})} images, but {name} has JPEG images only"
     if not published_set.jpeg and raw.encodings & LOSSY:
-        yield f"it has {_words(raw.encodings & LOSSY)} images, and the originals of {name} are lossless"
+        yield f"it has {_words(raw.encodings & LOSSY)} images, but the originals of {name} are lossless"
     yield from _count_differences(raw, published)
     if not raw.encodings and published.files and all(file.name in published.files for file, _ in raw.files):
         yield from _file_differences(raw, published)
@@ -93,7 +93,7 @@ def _differences(name: str, part: Part, raw: RawPart, class_names: tuple[str, ..
     yield from _sum_differences(raw, published)
     yield from _class_differences(raw, published, published_set, named)
     if published.content is not None:
-        decoder = ", or this machine decodes JPEG in another way" if published_set.jpeg else ""
+        decoder = ", or this machine decodes JPEG differently" if published_set.jpeg else ""
         yield f"some of its images or labels are not the published ones{decoder}"
 
 
@@ -129,27 +129,29 @@ def _sum_differences(raw: RawPart, published: PublishedPart) -> Iterator[str]:
             yield f"the mean of its channel {channel} is {total / pixels:.4f} instead of {mean:.4f}"
 
 
-def _class_differences(raw: RawPart, published: PublishedPart, known: PublishedSet, named: bool) -> Iterator[str]:
-    """Yield classes that have changed places; only counts that all differ show this without names and colours."""
+def _class_differences(
+    raw: RawPart, published: PublishedPart, published_set: PublishedSet, named: bool
+) -> Iterator[str]:
+    """Yield classes in the wrong order; without names and colours, only distinct counts would show it."""
     if not published.class_means:
         if published.content is None and not named and len(set(published.counts)) < len(published.counts):
-            yield "it names no classes, so that their order cannot be checked"
+            yield "it names no classes, so their order cannot be checked"
         return
     colours = np.array(published.class_means)
-    for label, name in enumerate(known.class_names):
+    for label, name in enumerate(published_set.class_names):
         distances = np.abs(colours - raw.images[raw.labels == label].mean((0, 2, 3)) / 255).max(1)
         if distances[label] > _CLASS_TOLERANCE:
             likely = int(distances.argmin())
             if likely == label or distances[likely] > _CLASS_TOLERANCE:
                 yield f"the mean colour of its class {label} is not that of {name!r}"
-            yield f"its class {label} has the mean colour of {known.class_names[likely]!r} instead of {name!r}"
+            yield f"its class {label} has the mean colour of {published_set.class_names[likely]!r} instead of {name!r}"
 
 
 def _other_name(name: str, part: Part, raw: RawPart) -> str | None:
-    """Return the other published data set that these images are, None if they are none of them."""
+    """Return the name of the published data set that these images belong to, None if they belong to none."""
     content = None
-    for other, known in {**PUBLISHED, **LOOKALIKES}.items():
-        published = known.part(part)
+    for other, published_set in {**PUBLISHED, **LOOKALIKES}.items():
+        published = published_set.part(part)
         if other == name or len(raw.labels) != sum(published.counts) or _counts(raw, published) != published.counts:
             continue
         if published.content is not None:
@@ -162,7 +164,7 @@ def _other_name(name: str, part: Part, raw: RawPart) -> str | None:
 
 
 def _counts(raw: RawPart, published: PublishedPart) -> tuple[int, ...]:
-    """Return the images of each published class."""
+    """Return the number of images of each published class."""
     return tuple(np.bincount(raw.labels, minlength=len(published.counts))[: len(published.counts)].tolist())
 
 
@@ -174,7 +176,7 @@ def _sums(images: NDArray[np.uint8]) -> tuple[list[int], list[int]]:
 
 
 def _plain(name: str) -> str:
-    """Return a class name without case, spaces and punctuation, in which copies of a data set differ."""
+    """Return a class name without case, spaces and punctuation, which vary among copies of a data set."""
     return "".join(letter for letter in name.casefold() if letter.isalnum())
 
 
@@ -182,7 +184,7 @@ def _words(encodings: frozenset[str] | set[str]) -> str:
     return " and ".join(sorted(encodings))
 
 
-def _place(raw: RawPart) -> str:
-    """Return the file of a part, or the folder of all its files."""
+def _location(raw: RawPart) -> str:
+    """Return the path of the only file of a part, or of the folder that holds all its files."""
     first, last = raw.files[0][0], raw.files[-1][0]
     return str(first) if first == last else os.path.commonpath([first.parent, last.parent])

@@ -1,7 +1,7 @@
 """Loads a data set into memory: `load_training` for training, `load_test` for the evaluation afterwards.
 
-The two share no result, so that nothing of the test part can reach training. Images stay uint8; whoever uses
-them divides by 255.
+The two share no result, so that nothing of the test part can reach training. Images stay uint8; callers divide
+by 255.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmark.data.cache import read_part
-from benchmark.data.catalog import DATASETS, KnownDataset
+from benchmark.data.catalog import DATASETS, DatasetFacts
 from benchmark.data.empty_classes import report_empty_classes
 from benchmark.data.identity import check_identity
 from benchmark.data.readers.part import Part, RawPart, Reader, images_sha256
@@ -42,7 +42,7 @@ class Images:
         return len(self.labels)
 
     def first(self, count: int | None) -> Images:
-        """Return the first `count` of them; all for None."""
+        """Return the first `count` images; all for None."""
         return Images(self.images[:count], self.labels[:count])
 
     def to(self, device: torch.device | str) -> Images:
@@ -50,21 +50,21 @@ class Images:
         return Images(self.images.to(device), self.labels.to(device))
 
     def sha256(self) -> str:
-        """Return the hash of these images and labels, made as that of a whole part."""
+        """Return the hash of these images and labels, computed as for a whole part."""
         return images_sha256(self.images.cpu().numpy(), self.labels.cpu().numpy())
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What either part says about its data set.
+    """Facts about a data set that both parts share.
 
     Attributes:
         name: name of the data set.
-        num_classes: number of classes, whether or not all occur.
+        num_classes: number of classes, including those without images.
         channels: 1 or 3.
         height: pixels.
         width: pixels.
-        epsilon: usual radius as text such as "8/255"; None for a set that is not in the catalog.
+        epsilon: default radius as text such as "8/255"; None for a set that is not in the catalog.
         class_names: one name per class; the class numbers where the files name none.
     """
 
@@ -79,12 +79,12 @@ class ImageInfo:
 
 @dataclass(frozen=True)
 class DataInfo(ImageInfo):
-    """What training needs to know beyond `ImageInfo`.
+    """What training needs beyond `ImageInfo`.
 
     Attributes:
         mean: mean of each channel, pixels in [0, 1].
-        std: standard deviation of each channel, likewise.
-        flip: whether a mirrored image keeps its class.
+        std: standard deviation of each channel, pixels in [0, 1].
+        flip: whether an image can be mirrored without changing its class.
         crop_padding: pixels of padding for random crops; 0 for no crops.
     """
 
@@ -101,7 +101,7 @@ class TrainingData:
     Attributes:
         info: facts about the data set.
         train: the images to train on.
-        validation: 2 % of the training part, always the same images and disjoint from `train`.
+        validation: 2 % of the training part, always the same images, disjoint from `train`.
         sha256: of the whole decoded training part: shape, pixels and labels.
     """
 
@@ -113,16 +113,16 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class TestData:
-    """The test part, which knows no mean and std: a network brings the normalisation it was trained with.
+    """The test part; it has no mean and std, as a network brings the normalisation it was trained with.
 
     Attributes:
         info: facts about the data set.
         test: the images to test on.
         sha256: of the whole decoded test part, even if `test` is a subset.
-        index: int64, (N,); the row of each image of `test` in the whole part.
+        index: int64, (N,); row of each image of `test` in the whole part.
     """
 
-    __test__: ClassVar[bool] = False  # or pytest would collect it for its name
+    __test__: ClassVar[bool] = False  # keeps pytest from collecting it as a test
 
     info: ImageInfo
     test: Images
@@ -135,46 +135,46 @@ class TestData:
 
 
 def load_training(name: str, data_dir: Path | None, *, limit: int | None = None) -> TrainingData:
-    """Load the training part and divide it into training and validation images. Never reads the test part.
+    """Load the training part and split it into training and validation images. Never reads the test part.
 
     Args:
-        name: a data set of the catalog, or any other name for one of the user's own in `data_dir`.
+        name: a data set of the catalog, or any other name for the user's own in `data_dir`.
         data_dir: folder that holds the files; None for `data` in the current folder. Ignored for digits.
-        limit: keep at most so many training images, at least 1; None for all. The validation images stay the same.
+        limit: maximum number of training images, at least 1; None for all. The validation images stay the same.
 
     Raises:
-        UserError: if the data are missing or broken, or not those of the known name.
+        UserError: if the data are missing or broken, or not the published ones of that name.
     """
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "train")
     shape = _checked_info(name, "train", part, _class_names(reader, name))
     report_empty_classes(f"training part of {name}", part.labels, shape.class_names)
     if len(part.labels) < 2:
-        raise UserError(f"{part.where(0)} is the only training image; one more is needed for validation.")
+        raise UserError(f"{part.where(0)} is the only training image; add another one for validation.")
     train_rows, validation_rows = training_split(name, len(part.labels))
     kept = train_rows[:limit]
-    known = DATASETS.get(name)
-    mean, std = (known.mean, known.std) if known else channel_statistics(part.images, train_rows)
+    facts = DATASETS.get(name)
+    mean, std = (facts.mean, facts.std) if facts else channel_statistics(part.images, train_rows)
     info = DataInfo(
         **vars(shape),
         mean=mean,
         std=std,
-        flip=known.flip if known else True,
-        crop_padding=known.crop_padding if known else min(shape.height, shape.width) // 8,
+        flip=facts.flip if facts else True,
+        crop_padding=facts.crop_padding if facts else min(shape.height, shape.width) // 8,
     )
     return TrainingData(info, _select(part, kept), _select(part, validation_rows), part.sha256)
 
 
 def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> TestData:
-    """Load the test part, or the fixed subset of `limit` images; a smaller subset lies in a larger one.
+    """Load the test part, or its fixed subset of `limit` images; a larger subset contains a smaller one.
 
     Args:
         name: as for `load_training`.
         data_dir: as for `load_training`.
-        limit: keep at most so many test images, at least 1; None for all.
+        limit: maximum number of test images, at least 1; None for all.
 
     Raises:
-        UserError: if the data are missing or broken, or not those of the known name.
+        UserError: if the data are missing or broken, or not the published ones of that name.
     """
     reader = find_reader(name, data_dir)
     part = read_part(reader, name, "test")
@@ -186,11 +186,11 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
 
 
 def _class_names(reader: Reader, name: str) -> tuple[str, ...]:
-    """Name all classes; () for a known set whose files name none."""
+    """Return the names of all classes; () for a catalog data set whose files have none."""
     names = reader.class_names()
     if names or name in DATASETS:
         return names
-    # A set of the user's own in the files of a known one, which may name no classes: its training images number them.
+    # The user's own data set in a format without class names: its training labels number the classes.
     training = reader.read("train")
     largest = int(training.labels.max(initial=-1))
     if largest >= len(training.labels):
@@ -200,21 +200,21 @@ def _class_names(reader: Reader, name: str) -> tuple[str, ...]:
 
 
 def _checked_info(name: str, which: Part, part: RawPart, class_names: tuple[str, ...]) -> ImageInfo:
-    """Describe a part, after checking that its size and labels fit the data set, and that a known one is the known."""
+    """Describe a part after checking its size, its labels and, under a published name, its identity."""
     if not len(part.labels):
         raise UserError(f"{part.files[0][0]} holds no images.")
-    known = DATASETS.get(name)
-    num_classes = known.num_classes if known else len(class_names)
+    facts = DATASETS.get(name)
+    num_classes = facts.num_classes if facts else len(class_names)
     if class_names and len(class_names) != num_classes:
         raise UserError(f"{part.files[0][0].parent} names {len(class_names)} classes, but {name} has {num_classes}.")
     _, channels, height, width = part.images.shape
-    if known:
-        _check_size(known, part)
+    if facts:
+        _check_size(facts, part)
     wrong = np.flatnonzero((part.labels < 0) | (part.labels >= num_classes))
     if wrong.size:
         row = int(wrong[0])
-        begin_at_1 = part.labels.min() == 1 and part.labels.max() == num_classes
-        remedy = "these begin at 1: subtract 1 from all" if begin_at_1 else "correct it, or leave the image out"
+        start_at_1 = part.labels.min() == 1 and part.labels.max() == num_classes
+        remedy = "these start at 1: subtract 1 from all" if start_at_1 else "correct it or remove the image"
         raise UserError(
             f"{part.where(row)} has label {part.labels[row]}; {name} has labels 0 to {num_classes - 1}; {remedy}."
         )
@@ -225,18 +225,18 @@ def _checked_info(name: str, which: Part, part: RawPart, class_names: tuple[str,
         channels=channels,
         height=height,
         width=width,
-        epsilon=known.epsilon if known else None,
+        epsilon=facts.epsilon if facts else None,
         class_names=class_names or tuple(str(number) for number in range(num_classes)),
     )
 
 
-def _check_size(known: KnownDataset, part: RawPart) -> None:
+def _check_size(facts: DatasetFacts, part: RawPart) -> None:
     got = part.images.shape[1:]
-    want = (known.channels, known.size, known.size)
+    want = (facts.channels, facts.size, facts.size)
     if got != want:
         raise UserError(
-            f"{part.where(0)} has {got[0]} channels of {got[1]}x{got[2]} pixels, but {known.name} has "
-            f"{want[0]} of {want[1]}x{want[2]}; give a data set of your own another name."
+            f"{part.where(0)} has {got[0]} channels of {got[1]}x{got[2]} pixels, but {facts.name} has "
+            f"{want[0]} of {want[1]}x{want[2]}; use another name for your own data set."
         )
 
 

@@ -1,8 +1,8 @@
-"""What is published about the files of the known data sets: the facts by which `benchmark.data.identity` knows them.
+"""What is published about the files of the data sets: the facts that `benchmark.data.identity` compares with.
 
-Digests were computed from the original files where these were at hand. For the others there are the sums over all
+Digests were computed from the original files where these were available. For the others there are sums over all
 pixels, which follow exactly from published means and standard deviations: in double precision, mean * 255 * pixels is
-a whole number. Imports neither torch nor numpy.
+an integer. Imports neither torch nor numpy.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from benchmark.data.download import DOWNLOADS
 
 @dataclass(frozen=True)
 class PublishedPart:
-    """One part of a data set as its makers published it; what is not known is empty or None.
+    """One part of a data set as published; unknown facts are empty or None.
 
     Attributes:
         counts: images of each class.
         content: `identity.content_sha256` of its images and labels.
-        files: hash of each of the official files, where these hold arrays, with its algorithm: "sha256:" or "md5:".
+        files: hash of each official file that holds arrays, prefixed by its algorithm: "sha256:" or "md5:".
         sums: sum of the pixel values (0..255) of each channel over all images.
-        squares: sum of their squares, likewise.
+        squares: sum of the squared pixel values of each channel over all images.
         mean: mean of each channel in [0, 1], to four decimals, where the sums are not published.
         class_means: mean of each channel over the images of one class, for each class, in [0, 1]; approximate.
     """
@@ -39,14 +39,14 @@ class PublishedPart:
 
 @dataclass(frozen=True)
 class PublishedSet:
-    """A data set as its makers published it.
+    """A data set as published.
 
     Attributes:
-        class_names: in the order of the labels.
-        jpeg: whether its images are published as JPEG files; if not, they are lossless.
+        class_names: names of the classes in the order of the labels.
+        jpeg: whether the images are published as JPEG files; if not, they are lossless.
         train: the training part.
         test: the test part.
-        spellings: other names in use for some classes.
+        spellings: alternative names of some classes, and the official ones.
     """
 
     class_names: tuple[str, ...]
@@ -72,7 +72,7 @@ _CIFAR100 = """
     television tiger tractor train trout tulip turtle wardrobe whale willow_tree wolf woman worm
 """
 
-# Mean colours of the classes in cifar10-jpeg, which stand for those of CIFAR-10; see `identity._CLASS_TOLERANCE`.
+# Mean colours of the classes in cifar10-jpeg, also used for CIFAR-10; see `identity._CLASS_TOLERANCE`.
 _CIFAR10_TRAINING_COLOURS = (
     (0.5256, 0.5602, 0.5887),
     (0.4710, 0.4544, 0.4471),
@@ -101,8 +101,8 @@ _CIFAR10_TEST_COLOURS = (
 _SVHN_FILES = {name: f"sha256:{file.sha256}" for name, file in DOWNLOADS["svhn"].files.items()}
 
 # Sums of CIFAR and SVHN: from mean and standard deviation of each part as published in many repositories, for CIFAR-10
-# 0.49139967861519607 and 0.2470322324632819 in the first channel. Hashes of the files: SHA-256 as several independent
-# projects state them, and for CIFAR-100, where none does, the MD5 of torchvision.
+# 0.49139967861519607 and 0.2470322324632819 in the first channel. Hashes of the files: SHA-256 as stated by several
+# independent projects, and for CIFAR-100, where none does, the MD5 of torchvision.
 PUBLISHED = {
     "digits": PublishedSet(
         class_names=_DIGITS,
@@ -116,8 +116,8 @@ PUBLISHED = {
             content="68d368f7355e58f03d13d05fb06329a208fb5f839ea4ad3a799cb1d952841699",
         ),
     ),
-    # Digests: of the Debian package dataset-fashion-mnist, whose files have the published MD5 once their gzip headers
-    # name the file and its time again.
+    # Digests of the Debian package dataset-fashion-mnist, whose files have the published MD5 once file name and time
+    # are back in their gzip headers.
     "fashion-mnist": PublishedSet(
         class_names=(
             *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
@@ -167,7 +167,7 @@ PUBLISHED = {
             sums=(1_328_569_193, 1_272_680_636, 1_153_999_502),
             squares=(220_286_936_083, 202_279_090_580, 181_176_077_848),
         ),
-        spellings={"cra": "crab"},  # a slip in the hub's copy
+        spellings={"cra": "crab"},  # a typo in the hub's copy
     ),
     "svhn": PublishedSet(
         class_names=_DIGITS,
@@ -200,7 +200,7 @@ PUBLISHED = {
     ),
 }
 
-# Other sets that come under the file names of a known one, and what gives them away.
+# Other data sets whose files are named like those of a published one.
 LOOKALIKES = {
     "mnist": PublishedSet(
         class_names=_DIGITS,

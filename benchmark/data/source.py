@@ -1,10 +1,11 @@
-"""Finds a data set on disk, or downloads it: the only place that knows the order of the formats."""
+"""Finds a data set on disk or downloads it; the only module that knows the order in which formats are tried."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 
 from benchmark.data.catalog import DATASETS
@@ -38,14 +39,14 @@ _OWN = (
 
 
 def find_reader(name: str, data_dir: Path | None) -> Reader:
-    """Return the reader of a data set; what is not on disk is unpacked or downloaded if its publisher is known.
+    """Return the reader of a data set; if it is not on disk, unpack or download it where a publisher is listed.
 
     Args:
-        name: a name of the catalog, or any other for a set of the user's own in `data_dir`.
+        name: a data set of the catalog, or any other name for the user's own in `data_dir`.
         data_dir: folder to search, after its subfolder called `name`; None for `data`. Ignored for digits.
 
     Raises:
-        UserError: if nothing is found; says where and for what it looked, and what to put there. Also as `find_local`.
+        UserError: if nothing was found, naming the folders and formats tried; also as for `find_local`.
     """
     if reader := find_local(name, data_dir):
         return reader
@@ -59,17 +60,18 @@ def find_reader(name: str, data_dir: Path | None) -> Reader:
 
 
 def find_local(name: str, data_dir: Path | None) -> Reader | None:
-    """Return the reader of a data set that is on disk; downloads, unpacks and decodes nothing.
+    """Return the reader of a data set on disk; downloads, unpacks and decodes nothing.
 
     Args:
         name: as for `find_reader`.
         data_dir: as for `find_reader`.
 
     Returns:
-        None if nothing of the data set is on disk, or for one of the user's own without `data_dir`.
+        None if nothing of the data set is on disk, or for the user's own without `data_dir`.
 
     Raises:
-        UserError: if the name is no plain word, `data_dir` is no folder, or the files could be read in two ways.
+        UserError: if the name has other characters than allowed, `data_dir` is a file, or the files could be read in
+            two ways.
     """
     if name == "digits":
         return DigitsReader()
@@ -91,56 +93,56 @@ def _data_folder(data_dir: Path | None) -> Path:
 
 def _find(name: str, folder: Path) -> Reader | None:
     with reading(folder, "a data folder"):
-        for place in _places(name, folder):
-            readers = [reader for other in place for reader in _readers(name, other)]
+        for candidates in _candidates(name, folder):
+            readers = [reader for candidate in candidates for reader in _readers(name, candidate)]
             if len(readers) > 1:
                 first, second, *_ = (f"{reader.kind} in {reader.folder}" for reader in readers)
                 raise UserError(
-                    f"{first} and {second} could both be {name}; keep one of them, or pass the folder that holds only "
-                    "the one you mean as --data-dir."
+                    f"{first} and {second} could both be {name}; keep one of them, or pass a folder with only one of "
+                    "them as --data-dir."
                 )
             if readers:
                 return readers[0]
     return None
 
 
-def _places(name: str, folder: Path) -> list[list[Path]]:
-    """Return where to look, first to last: the folders named like the data set, then the data folder itself."""
+def _candidates(name: str, folder: Path) -> list[list[Path]]:
+    """Return the folders to search, in order: those named like the data set, then the data folder itself."""
     named = [folder / same for same in same_names(name)]
     if re.sub(r"[-_.]", "", name.lower()).startswith("tinyimagenet"):
-        named += [place / ARCHIVE_FOLDER for place in (folder, *named) if place.name != ARCHIVE_FOLDER]
+        named += [path / ARCHIVE_FOLDER for path in (folder, *named) if path.name != ARCHIVE_FOLDER]
     return [distinct(named), [folder]] if folder.is_dir() else []
 
 
-def _readers(name: str, place: Path) -> list[LocalReader]:
+def _readers(name: str, folder: Path) -> list[LocalReader]:
     """Return a reader for each layout in which a folder could hold the data set."""
-    # What was refused under a known name may be read as my-<name>, or under the name of its folder.
+    # A set refused under the published name may be read as my-<name>, or under the name of its folder.
     official = [
         reader
-        for known, reader in _official(place)
-        if known == name or f"my-{known}" == name or (name not in _OFFICIAL and place.name in same_names(name))
+        for official_name, reader in _official(folder)
+        if name in (official_name, f"my-{official_name}") or (name not in _OFFICIAL and folder.name in same_names(name))
     ]
-    readers = [*official, *find_parquet(place, name, DATASETS.get(name))]
-    if nested := find_tiny_imagenet(place):
+    readers = [*official, *find_parquet(folder, name, DATASETS.get(name))]
+    if nested := find_tiny_imagenet(folder):
         return [*readers, *nested]
-    # Folders called train or test may be anything: beside another layout they count only if there are images in them.
-    return readers + [reader for reader in find_image_folder(place) if not readers or reader.has_images()]
+    # Folders called train or test may be anything: beside another layout they count only if they hold images.
+    return readers + [reader for reader in find_image_folder(folder) if not readers or reader.has_images()]
 
 
-def _official(place: Path) -> Iterator[tuple[str, LocalReader]]:
-    """Yield each known set whose published layout a folder has, and its reader; the files may hold another set."""
-    return ((known, reader) for known, find in _OFFICIAL.items() for reader in find(place))
+def _official(folder: Path) -> Iterator[tuple[str, LocalReader]]:
+    """Yield name and reader of each data set whose official layout a folder has; the files may hold another set."""
+    return ((name, reader) for name, find in _OFFICIAL.items() for reader in find(folder))
 
 
 def _unpacked(name: str, folder: Path) -> Reader | None:
-    """Unpack the publisher's archive if it lies in the data folder; None if there is none."""
-    for place in (place for places in _places(name, folder) for place in places):
+    """Unpack the publisher's archive if it is in the data folder; None if it is not."""
+    for candidate in chain(*_candidates(name, folder)):
         for archive, published in DOWNLOADS[name].files.items() if name in DOWNLOADS else ():
-            if archive.endswith(".tar.gz") and is_file(place / archive):
+            if archive.endswith(".tar.gz") and is_file(candidate / archive):
                 try:
-                    unpack(place / archive, published.sha256, DOWNLOADS[name].wanted)
+                    unpack(candidate / archive, published.sha256, DOWNLOADS[name].content)
                 except UserError:
-                    if reader := _find(name, folder):  # another process has unpacked it meanwhile
+                    if reader := _find(name, folder):  # another process has unpacked it in the meantime
                         return reader
                     raise
                 return _find(name, folder)
@@ -153,26 +155,26 @@ def _downloaded(name: str, folder: Path) -> Reader:
         hint = f" Its source: {DATASETS[name].source}." if name in DATASETS else ""
         hint = hint or ("" if name.startswith("my-") else suggestion(name, DATASETS))
         raise UserError(
-            f"found no {name} in {where}; put there {_OWN}, or pass another --data-dir.{_nearby(name, folder)}{hint}"
+            f"found no {name} in {where}; put {_OWN} there, or pass another --data-dir.{_nearby(name, folder)}{hint}"
         )
-    what = DOWNLOADS[name]
+    source = DOWNLOADS[name]
     try:
-        download(what, folder)
+        download(source, folder)
     except Exception as error:  # from requests, the disk or an archive: the remedy is the same
         reason = _reason(error)
         raise UserError(
-            f"found neither {what.wanted} nor parquet files nor image folders of {name} in {where}, and the "
-            f"download failed ({reason}); put {what.wanted} (from {what.origin}) or parquet files "
+            f"found neither {source.content} nor parquet files nor image folders of {name} in {where}, and the "
+            f"download failed ({reason}); put {source.content} (from {source.origin}) or parquet files "
             f"train-*.parquet and test-*.parquet into {folder}, or pass --data-dir.{_nearby(name, folder)}"
         ) from error
     reader = _find(name, folder)
-    assert reader is not None, f"the download of {name} brought {what.wanted}, which its reader must find"
+    assert reader is not None, f"the reader of {name} did not find the downloaded {source.content}"
     return reader
 
 
 def _reason(error: Exception) -> str:
-    """Say in a word or two why a download failed."""
-    if isinstance(error, OSError) and error.strerror:  # what the system refused, as for a full disk
+    """Return in a few words why a download failed."""
+    if isinstance(error, OSError) and error.strerror:  # from the system, such as a full disk
         return error.strerror
     if type(error) is TimeoutError:
         return "it took too long"
@@ -183,17 +185,17 @@ def _reason(error: Exception) -> str:
 
 
 def _nearby(name: str, folder: Path) -> str:
-    """Name what lies in the data folder and may be meant: an archive that is not unpacked, or a subfolder."""
-    for place in (place for places in _places(name, folder) for place in places):
-        for known, reader in _official(place):
+    """Return a hint about other files in the data folder: another data set, a packed archive, or a subfolder."""
+    for candidate in chain(*_candidates(name, folder)):
+        for official_name, reader in _official(candidate):
             own = "" if name in _OFFICIAL else f", or move them to {folder / name} if they are {name}"
-            return f" The {reader.kind} in {reader.folder} are those of {known}: use --dataset {known}{own}."
-        if name == "cifar10" and is_file(place / "data_batch_1"):
-            return f" The pickled batches in {place} are read from a folder called cifar-10-batches-py: rename it."
-        for entry in visible(place):
+            return f" The {reader.kind} in {reader.folder} are {official_name}: use --dataset {official_name}{own}."
+        if name == "cifar10" and is_file(candidate / "data_batch_1"):
+            return f" {candidate} holds pickled batches; rename it to cifar-10-batches-py."
+        for entry in visible(candidate):
             if entry.is_file() and entry.name.lower().endswith(_ARCHIVES):
                 return f" {entry} is an archive: unpack it there first."
-            with suppress(UserError):  # of files that have nothing to do with this data set
+            with suppress(UserError):  # about files that have nothing to do with this data set
                 if entry.is_dir() and (holds_parquet(entry) or any(r.has_images() for r in find_image_folder(entry))):
-                    return f" {entry} holds a data set: pass it as --data-dir if it is meant."
+                    return f" {entry} holds a data set: pass it as --data-dir if you mean it."
     return ""

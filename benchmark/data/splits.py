@@ -1,7 +1,7 @@
-"""Fixed splits: which images validate and which form a subset. Never depends on a run's seed.
+"""Fixed splits: the validation images and the subsets. They never depend on a run's seed.
 
-The order comes from SHA-256 rather than a random generator, so that it is the same on every machine and with
-every version of numpy, and anyone can recompute it in three lines of any language.
+The order comes from SHA-256 rather than a random generator, so that it is the same on every machine and in every
+version of numpy, and can be recomputed in three lines of any language.
 """
 
 from __future__ import annotations
@@ -21,16 +21,15 @@ def hash_order(tag: str, n: int) -> NDArray[np.int64]:
 
 
 def training_split(dataset: str, n: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the rows of a training part into those that train and those that validate.
+    """Split the rows of a training part into training and validation rows.
 
     Args:
-        dataset: name of the data set; part of the hash.
-        n: images in the whole training part, at least 2.
+        dataset: name of the data set, which is part of the hash.
+        n: number of images in the whole training part, at least 2.
 
     Returns:
-        Rows for training and rows for validation, both in hash order: disjoint, together all n rows.
-        Validation holds round(2 %) of them and at least one. The first k training rows are the training
-        subset of size k.
+        Training rows and validation rows, both in hash order: disjoint, together all n rows. Validation holds
+        round(2 %) of them, at least one. The first k training rows are the training subset of size k.
     """
     order = hash_order(f"{dataset}/validation", n)
     num_validation = max(1, round(VALIDATION_SHARE * n))

@@ -1,4 +1,4 @@
-"""Statistics of the pixels of a data set of the user's own, for which the catalog has none."""
+"""Pixel statistics of a user's own data set, for which the catalog has none."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ def channel_statistics(
 
     Args:
         images: (N, C, H, W).
-        rows: the images that count, at least one.
+        rows: rows of the images to include, at least one.
     """
     channels = images.shape[1]
     counts = np.zeros((channels, 256))
-    # From histograms, which are exact and need no copy of the images as floats.
+    # Histograms are exact and need no copy of the images as floats.
     for start in range(0, len(rows), 1024):
         chunk = images[rows[start : start + 1024]]
         for channel in range(channels):
@@ -26,6 +26,6 @@ def channel_statistics(
     values = np.arange(256) / 255
     mean = share @ values
     variance = (share * (values - mean[:, np.newaxis]) ** 2).sum(axis=1)
-    # A constant channel must not make the normalisation divide by zero.
+    # The normalisation must not divide by zero for a constant channel.
     std = np.maximum(np.sqrt(variance), 1 / 255)
     return tuple(round(float(value), 4) for value in mean), tuple(round(float(value), 4) for value in std)

@@ -69,7 +69,7 @@ def autoattack(
     report: Callable[[str], None],
     journal: Path | None = None,
     attacks: Sequence[str] = CASCADE,
-    queries: int = QUERIES,
+    queries: int | None = None,
     compute: ComputeBatch | None = None,
     before_pass: Callable[[int], None] = lambda images: None,
 ) -> AutoAttackResult:
@@ -89,7 +89,7 @@ def autoattack(
         report: receives a progress line after each batch and within long ones, and the package's warnings.
         journal: folder for finished batches, which do not run again; None keeps none.
         attacks: some of the cascade, in its order.
-        queries: of Square; fewer than the standard's make a weaker attack.
+        queries: of Square, fewer than the standard's for a weaker attack; None for the standard's.
         compute: how many images go through the network at once, which changes no verdict; None chooses.
         before_pass: called with the number of images before each pass of an attack; may raise to stop.
 
@@ -102,7 +102,7 @@ def autoattack(
         raise UserError(f"AutoAttack needs at least {MIN_CLASSES} classes, the data set has {num_classes}")
     targets, device = min(STANDARD_TARGETS, num_classes - 1), data.images.device
     compute = ComputeBatch(report) if compute is None else compute
-    progress = Progress(report, total=len(data), targets=targets, queries=queries)
+    progress = Progress(report, total=len(data), targets=targets, queries=queries or QUERIES)
 
     def count(images: int, passes: float) -> None:
         before_pass(images)
@@ -120,7 +120,7 @@ def autoattack(
             "num_classes": num_classes,
             "epsilon": epsilon,
             "seed": seed,
-            **({"queries": queries} if queries != QUERIES else {}),
+            **({} if queries is None else {"queries": queries}),
             "batch_size": batch_size,
             "package": f"{PACKAGE} {package_version()}",
             "torch": torch.__version__,

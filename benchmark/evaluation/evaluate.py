@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.data.load import Images, TestData
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
+from benchmark.evaluation.accuracy import as_float_images, clean_verdicts
 from benchmark.evaluation.arguments import (
     checked_batch_size,
     checked_data,
@@ -23,7 +23,7 @@ from benchmark.evaluation.arguments import (
     checked_protocol,
     checked_report,
 )
-from benchmark.evaluation.autoattack import AutoAttackResult, autoattack
+from benchmark.evaluation.autoattack import AutoAttackResult
 from benchmark.evaluation.fast import ComputeBatch
 from benchmark.evaluation.foreign import Foreign
 from benchmark.evaluation.health.health import gradient_health
@@ -33,6 +33,7 @@ from benchmark.evaluation.measurable import cause_of, measurable
 from benchmark.evaluation.normalisation import normalisation_hint
 from benchmark.evaluation.opponent.checks import opponent_checks
 from benchmark.evaluation.probes import Attackable, NotFinite
+from benchmark.evaluation.protocol_attacks import protocol_attacks
 from benchmark.evaluation.pyautoattack_adapter import PACKAGE, package_version
 from benchmark.results.evaluation import (
     CASCADE,
@@ -185,30 +186,17 @@ class _Measurement:
         # A foreign network may lack, for example, an input gradient.
         network = Attackable(self.network) if isinstance(self.network, Foreign) else self.network
         protocol, report = self.protocol, self.notes.report
-        epsilon, batch_size = float(Fraction(protocol.epsilon)), self.batch_size
         try:
-            pgd = pgd_verdicts(
+            return protocol_attacks(
                 network,
                 self.images,
-                epsilon=epsilon,
-                step_size=float(Fraction(protocol.pgd_step)),
-                steps=protocol.pgd_steps,
-                restarts=protocol.pgd_restarts,
-                seed=PGD_SEED,
-                batch_size=batch_size,
+                protocol,
+                classes=self.classes,
+                pgd_seed=PGD_SEED,
+                batch_size=self.batch_size,
                 compute=self.compute,
-            )
-            report(f"evaluate   pgd-{protocol.pgd_steps} {_percent(pgd)}")
-            return pgd, autoattack(
-                network,
-                self.images,
-                num_classes=self.classes,
-                epsilon=epsilon,
-                seed=protocol.autoattack_seed,
-                batch_size=batch_size,
-                report=report,
                 journal=self.journal,
-                compute=self.compute,
+                report=report,
             )
         except NotFinite as error:
             message = f"on the test images all logits are finite, but within {protocol.epsilon} of them {error}"

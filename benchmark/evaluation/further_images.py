@@ -7,7 +7,6 @@ the verdicts are those of one PGD over the whole subset.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -19,9 +18,10 @@ from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts, prepare
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.fast import ComputeBatch
-from benchmark.evaluation.progress import LINE_SECONDS, duration
+from benchmark.evaluation.progress import LINE_SECONDS
 from benchmark.results.evaluation import EvaluationPart, WidePart
 from benchmark.results.verdicts import pack_verdicts
+from benchmark.runtime.progress import Ticker
 
 
 def widen(
@@ -61,7 +61,7 @@ def widen(
             batch_size=batch_size,
             among=further,
             compute=compute,
-            progress=line.tell,
+            progress=line.show,
         ),
     }
     right = {name: np.concatenate([evaluation.right(name), bits.numpy()[n:]]) for name, bits in measured.items()}
@@ -79,18 +79,14 @@ def widen(
 
 
 class _Line:
-    """Reports every few seconds how far an attack is and how long it still takes."""
+    """Reports every few seconds how much of an attack is done and how long it still takes."""
 
     def __init__(self, name: str, images: int, report: Callable[[str], None]) -> None:
         self.name, self.images, self.report = name, images, report
-        self.started = self.shown = time.perf_counter()
+        self.ticker = Ticker(LINE_SECONDS)
 
-    def tell(self, share: float) -> None:
-        """Take note of the share that is done, in (0, 1]."""
-        now = time.perf_counter()
-        if now - self.shown < LINE_SECONDS:
-            return
-        self.shown, spent = now, now - self.started
-        left = spent * (1 - share) / share
-        done = f"{share:.0%} of {self.images} further images"
-        self.report(f"{self.name}   {done}   {duration(spent)}, about {duration(left)} left")
+    def show(self, share: float) -> None:
+        """Report the share that is done, in (0, 1], if a line is due."""
+        if self.ticker.due():
+            done = f"{share:.0%} of {self.images} further images"
+            self.report(f"{self.name}   {done}   {self.ticker.times(share)}")

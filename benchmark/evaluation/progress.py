@@ -1,14 +1,15 @@
-"""Tells how far AutoAttack is and how long it can still take, from the cost of its parts and the time measured so far.
+"""Progress of AutoAttack and an upper bound on the time left, from the cost of its parts and the time measured so far.
 
-An attack stops early on an image that falls, so what is left is known as an upper bound only: every image still right
-is taken to survive everything.
+An attack stops early on an image that falls, so the time left is only bounded: every image still classified correctly
+is assumed to survive everything.
 """
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+
+from benchmark.runtime.progress import Ticker, duration
 
 ITERATIONS, QUERIES = 100, 5000  # of AutoAttack standard
 LINE_SECONDS = 10.0  # between two lines within a batch
@@ -19,7 +20,7 @@ class Cost:
     """What an attack needs for an image that survives it, the final verdict included."""
 
     passes: int  # forward passes
-    gradients: int  # backward passes to the input, each as dear as a forward pass
+    gradients: int  # backward passes to the input, each as expensive as a forward pass
 
     @property
     def per_pass(self) -> float:
@@ -36,7 +37,7 @@ class Place:
     batches: int  # that the attack has
     images: int  # in this batch
     later: int  # images in the attack's batches after this one
-    robust: int  # of all images, still right when the batch begins
+    robust: int  # of all images, still classified correctly when the batch begins
 
 
 def attack_costs(targets: int, *, merged: bool = False, queries: int = QUERIES) -> dict[str, Cost]:
@@ -78,17 +79,6 @@ def seconds_left(
     return left
 
 
-def duration(seconds: float) -> str:
-    """Write a duration in the unit that suits it.
-
-    >>> duration(41.3), duration(350), duration(9000)
-    ('41s', '6 min', '2.5 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f}s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 class Progress:
     """Reports a line after each batch and, within a long one, every few seconds; counts forward passes for that."""
 
@@ -100,38 +90,37 @@ class Progress:
         self.running: Place | None = None
 
     def merge_targets(self) -> None:
-        """Reckon with an FAB-T that takes all targets at once."""
+        """Count the passes of an FAB-T that takes all targets at once."""
         self.costs = attack_costs(self.targets, merged=True, queries=self.queries)
 
     def begin(self, place: Place) -> None:
         """Note that a batch starts."""
         self.running = place
         self.forwarded, self._passes = 0, 0.0
-        self._started = self._shown = time.perf_counter()
+        self._ticker = Ticker(LINE_SECONDS)
 
     @property
     def seconds(self) -> float:
         """Wall time since the running batch began."""
-        return time.perf_counter() - self._started
+        return self._ticker.seconds
 
     def forward(self, images: int, passes: float = 1.0) -> None:
         """Count a forward pass of the running batch.
 
         Args:
             images: sent through the network; broken ones may be left out.
-            passes: how much of a pass for every image of the batch that is; more than 1 with several targets at once.
+            passes: per image of the batch; more than 1 with several targets at once.
         """
         assert self.running is not None
-        place, now = self.running, time.perf_counter()
+        place = self.running
         self._passes += passes
         self.forwarded += images
-        if now - self._shown < LINE_SECONDS:
+        if not self._ticker.due():
             return
-        self._shown = now
         passes = self.costs[place.attack].passes
         rest = place.images * max(0.0, 1 - self._passes / passes)
         measured = self._with(place.attack, self.forwarded, self.seconds)
-        self._tell(place, measured, place.later + rest, place.robust, f"   pass {self._passes:.0f}/{passes}")
+        self._report(place, measured, place.later + rest, place.robust, f"   pass {self._passes:.0f}/{passes}")
 
     def end(self, attack: str, *, forwarded: int, seconds: float, robust: int) -> None:
         """Count a batch as measured; report it unless an earlier session ran it.
@@ -140,18 +129,18 @@ class Progress:
             attack: that the batch met.
             forwarded: images sent through the network, counted once per forward pass.
             seconds: wall time.
-            robust: of all images, still right now.
+            robust: of all images, still classified correctly now.
         """
         self.measured = self._with(attack, forwarded, seconds)
         if self.running is not None:
-            self._tell(self.running, self.measured, self.running.later, robust, "")
+            self._report(self.running, self.measured, self.running.later, robust, "")
         self.running = None
 
     def _with(self, attack: str, forwarded: int, seconds: float) -> dict[str, tuple[int, float]]:
         before = self.measured.get(attack, (0, 0.0))
         return {**self.measured, attack: (before[0] + forwarded, before[1] + seconds)}
 
-    def _tell(
+    def _report(
         self, place: Place, measured: Mapping[str, tuple[int, float]], here: float, robust: int, within: str
     ) -> None:
         order = list(self.costs)

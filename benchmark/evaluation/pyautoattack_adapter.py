@@ -25,18 +25,19 @@ def package_version() -> str:
 
 
 def standard_attack(
-    attacked: AttackedNetwork, *, epsilon: float, seed: int, targets: int, queries: int, device: torch.device
+    attacked: AttackedNetwork, *, epsilon: float, seed: int, targets: int, queries: int | None, device: torch.device
 ) -> Any:
     """Return the package's standard attack; on a folded network, the form that computes less.
 
-    `queries` are those of Square; the standard makes 5,000.
+    `queries` are those of Square; None leaves the package's, the standard's 5,000.
     """
     from pyautoattack import AutoAttack
 
     adversary = AutoAttack(attacked, eps=epsilon, norm="Linf", version="standard", seed=seed, device=device)
     adversary.apgd_targeted.n_target_classes = adversary.fab.n_target_classes = targets
     adversary.fab.targeted = True
-    adversary.square.n_queries = queries
+    if queries is not None:
+        adversary.square.n_queries = queries
     if attacked.folded:
         from benchmark.evaluation.fab_targets import FabTargets
 

@@ -1,4 +1,4 @@
-"""Ticks on logarithmic axes, and labels of points that do not overlap anything."""
+"""Logarithmic axes, and labels of points that do not overlap anything."""
 
 from __future__ import annotations
 
@@ -12,11 +12,10 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from matplotlib.transforms import Bbox
 
 from benchmark.figures.style import INK
-from benchmark.leaderboard.site.svg_axes import ticks
+from benchmark.leaderboard.ticks import log_ticks
 
-_STEPS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0), (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0))
 _PREFIXES = ((1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""))
-_NEAR = 9.0  # in points; a label farther from its point than this is tied to it by a line
+_NEAR = 9.0  # in points; a label farther from its point than this is connected to it by a line
 # Where a label may stand, in points from its point: right, left, above, below, then farther away.
 _PLACES = tuple(
     (math.cos(math.radians(angle)) * distance, math.sin(math.radians(angle)) * distance)
@@ -27,19 +26,8 @@ _PLACES = tuple(
 _TIE = {"arrowstyle": "-", "color": INK, "linewidth": 0.7, "shrinkA": 0.0, "shrinkB": 4.0}
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return round numbers within a positive range: few of each decade, else at even distances."""
-    for steps in _STEPS:
-        exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-        found = [step * 10.0**exponent for exponent in exponents for step in steps]
-        within = [tick for tick in found if low <= tick <= high]
-        if len(within) >= 3:
-            return within
-    return ticks(low, high)
-
-
 def with_prefix(value: float, unit: str) -> str:
-    """Write a round quantity, such as 30 kB or 1.5 M."""
+    """Return a round quantity as text, such as 30 kB or 1.5 M."""
     factor, prefix = next((each for each in _PREFIXES if value >= each[0]), _PREFIXES[-1])
     return f"{value / factor:.3g} {prefix}{unit}".rstrip()
 
@@ -61,7 +49,7 @@ def label_points(axes: Axes, labels: Sequence[tuple[str, float, float]], obstacl
     """Write labels beside their points where there is room, in the order given.
 
     Args:
-        axes: of a figure whose layout is settled.
+        axes: of a figure whose layout is final.
         labels: text, x and y in data coordinates.
         obstacles: boxes in display coordinates that no label may touch.
 
@@ -73,7 +61,7 @@ def label_points(axes: Axes, labels: Sequence[tuple[str, float, float]], obstacl
     canvas = figure.canvas
     assert isinstance(canvas, FigureCanvasAgg)
     renderer = canvas.get_renderer()  # type: ignore[no-untyped-call]
-    taken, homeless = list(obstacles), []
+    taken, unplaced = list(obstacles), []
     inside = axes.get_window_extent(renderer)
     for text, x, y in labels:
         for right, up in _PLACES:
@@ -98,5 +86,5 @@ def label_points(axes: Axes, labels: Sequence[tuple[str, float, float]], obstacl
                 break
             note.remove()
         else:
-            homeless.append(text)
-    return homeless
+            unplaced.append(text)
+    return unplaced

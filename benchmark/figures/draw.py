@@ -29,11 +29,11 @@ from benchmark.leaderboard.figure_plans.list import (
     FigureEntry,
     FigureList,
     drawable,
+    has_same_text,
     intact,
     leftovers,
     load_entries,
     plan_all,
-    says_the_same,
 )
 from benchmark.results.store import artifact_path, write_atomic
 
@@ -74,7 +74,7 @@ def draw_figures(folder: Path, say: Callable[[str], None]) -> tuple[FigureEntry,
             with house_style():
                 entry, changed = _draw(folder, plan)
             say(f"{progress} {'wrote' if changed else 'unchanged'} {FIGURES / plan.name}.png and .svg")
-        elif old is not None and says_the_same(old, plan) and intact(folder, old):
+        elif old is not None and has_same_text(old, plan) and intact(folder, old):
             entry = old
             say(f"{progress} kept {FIGURES / plan.name}.png and .svg, its artifact is not here")
         else:
@@ -144,13 +144,13 @@ def _picture(folder: Path, plan: Plan) -> tuple[Figure, Plan]:
         return ablations.draw_options(plan, data), plan
     if isinstance(data, TrainingData):
         return lines.draw_training(plan, data), plan
-    found = _masks(folder, plan, data)
-    return masks.draw_masks(plan, data, found), replace(plan, numbers=masks.mask_facts(found))
+    layers = _masks(folder, plan, data)
+    return masks.draw_masks(plan, data, layers), replace(plan, numbers=masks.mask_facts(layers))
 
 
 def _masks(folder: Path, plan: Plan, data: MaskData) -> dict[str, Mask]:
     """Return the masks of a plan's layers, read from the artifact of its run."""
-    from benchmark.artifact.unpack import read_artifact  # here, because it takes torch
+    from benchmark.artifact.unpack import read_artifact  # here, because it imports torch
 
     network = read_artifact(artifact_path(folder, plan.run or "")).network
     weights = {name: network.get_parameter(f"{name}.weight").numpy() for name in data.layers}
@@ -158,7 +158,7 @@ def _masks(folder: Path, plan: Plan, data: MaskData) -> dict[str, Mask]:
 
 
 def _is_drawn(path: Path, folder: Path, entries: Iterable[FigureEntry]) -> bool:
-    """Tell whether a picture is one of those that a list of figures names, byte for byte."""
+    """Return whether a picture is one of those that a list of figures names, byte for byte."""
     if path.is_symlink() or not path.is_file():
         return False
     hashes = {sha256 for entry in entries for name, sha256 in entry.files if name == path.name}
@@ -167,7 +167,7 @@ def _is_drawn(path: Path, folder: Path, entries: Iterable[FigureEntry]) -> bool:
 
 
 def _write(path: Path, folder: Path, content: bytes) -> bool:
-    """Write a file below a folder of results if its content differs, and tell whether it did."""
+    """Write a file below a folder of results if its content differs; return whether it did."""
     if read_below(path, folder, PICTURE_BYTES) == content:
         return False
     write_atomic(path, content)

@@ -42,7 +42,7 @@ def draw_front(plan: Plan, data: FrontData) -> Figure:
     axes.set_xlabel(label)
     set_title(axes, plan.title)
     front = sorted((point for point in data.points if point.on_front), key=lambda point: point.cost)
-    # A network of the front serves everybody who can pay for it: steps to the right.
+    # A network on the front is available at every higher cost too: steps to the right.
     ends = [*(point.cost for point in front), axes.get_xlim()[1]]
     heights = [*(100 * point.robust for point in front), 100 * front[-1].robust]
     axes.step(ends, heights, where="post", color=INK, linewidth=1.1, linestyle=(0, (5, 2)), zorder=2)
@@ -65,7 +65,7 @@ def draw_front(plan: Plan, data: FrontData) -> Figure:
 
 def _draw_point(axes: Axes, point: FrontPoint, look: Look, *, barred: bool) -> None:
     y = 100 * point.robust
-    # The bootstrap's interval need not hold the mean it is about.
+    # The bootstrap's interval need not contain the mean it is for.
     below, above = max(0.0, y - 100 * point.low), max(0.0, 100 * point.high - y)
     colour = look.colour if point.on_front else pale(look.colour)
     axes.errorbar(

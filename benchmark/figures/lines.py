@@ -1,4 +1,4 @@
-"""Draws what runs along an axis: security curves and training curves."""
+"""Draws curves: security curves and training curves."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def mask_facts(masks: Mapping[str, Mask]) -> tuple[tuple[str, str], ...]:
     if len(masks) == 2:
         first, second = masks.values()
         unmade, unread = empty_outputs(first), empty_inputs(second)
-        found, expected = jaccard(unmade, unread), expected_jaccard(int(unmade.sum()), int(unread.sum()), len(unmade))
+        overlap, expected = jaccard(unmade, unread), expected_jaccard(int(unmade.sum()), int(unread.sum()), len(unmade))
         facts.append(("channels empty on both sides", f"{int((unmade & unread).sum())} of {len(unmade)}"))
-        text = "none is empty" if found is None else f"{found:.3f}; {expected:.3f} if independent"
+        text = "none is empty" if overlap is None else f"{overlap:.3f}; {expected:.3f} if independent"
         facts.append(("overlap (Jaccard) of the empty channels between the layers", text))
     return tuple(facts)
 
@@ -68,7 +68,7 @@ def draw_masks(plan: Plan, data: MaskData, masks: Mapping[str, Mask]) -> Figure:
     """Return the picture of one layer's mask, or of two.
 
     Args:
-        plan: its title stands above the picture.
+        plan: its title is written above the picture.
         data: what is shown.
         masks: (out_channels, in_channels, 3, 3) by layer.
     """
@@ -84,7 +84,7 @@ def _one(plan: Plan, mask: Mask) -> Figure:
     sheet.place(0, 0, bar_image(inputs, scale, upright=False))
     axes = sheet.place(0, BAR + GAP, image)
     sheet.place(width + GAP, BAR + GAP, bar_image(outputs, scale, upright=True))
-    sheet.describe(axes, _told("input", inputs, mask), _told("output", outputs, mask))
+    sheet.describe(axes, _axis_label("input", inputs, mask), _axis_label("output", outputs, mask))
     return sheet.figure
 
 
@@ -99,20 +99,22 @@ def _two(plan: Plan, first: Mask, second: Mask) -> Figure:
     sheet.place(middle, 0, bar_image(unmade, scale, upright=True))
     sheet.place(middle + BAR + GAP, 0, bar_image(unread, scale, upright=True))
     right_axes = sheet.place(beyond, 0, right)
-    sheet.describe(left_axes, _told("input", empty_inputs(first), first), _told("output", unmade, first))
-    sheet.describe(right_axes, _told("output", empty_outputs(second), second), _told("input", unread, second))
+    sheet.describe(left_axes, _axis_label("input", empty_inputs(first), first), _axis_label("output", unmade, first))
+    sheet.describe(
+        right_axes, _axis_label("output", empty_outputs(second), second), _axis_label("input", unread, second)
+    )
     right_axes.yaxis.set_label_position("right")
     return sheet.figure
 
 
 def _overlap(unmade: Channels, unread: Channels) -> str:
-    found, expected = jaccard(unmade, unread), expected_jaccard(int(unmade.sum()), int(unread.sum()), len(unmade))
-    if found is None:
+    overlap, expected = jaccard(unmade, unread), expected_jaccard(int(unmade.sum()), int(unread.sum()), len(unmade))
+    if overlap is None:
         return "No channel between the layers is empty on either side."
     both = int((unmade & unread).sum())
     return (
         f"Channels empty on both sides: {both} of {len(unmade)}. "
-        f"Overlap (Jaccard) {found:.3f}, if independent {expected:.3f}."
+        f"Overlap (Jaccard) {overlap:.3f}, if independent {expected:.3f}."
     )
 
 
@@ -208,7 +210,7 @@ def bar_image(empty: Channels, scale: int, *, upright: bool) -> Pixels:
     return bar if upright else np.ascontiguousarray(bar.swapaxes(0, 1))
 
 
-def _told(what: str, empty: Channels, mask: Mask) -> str:
+def _axis_label(what: str, empty: Channels, mask: Mask) -> str:
     chance = expected_empty_share(mask.size, int(mask.sum()), mask.size // len(empty))
     return f"{len(empty)} {what} channels, {int(empty.sum())} empty\n(random mask: {chance * len(empty):.1f})"
 

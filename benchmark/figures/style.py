@@ -74,7 +74,7 @@ class Look:
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Within it figures look alike on every machine."""
+    """Make figures look alike on every machine within the context."""
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(_RC)
@@ -82,10 +82,10 @@ def house_style() -> Iterator[None]:
 
 
 def looks(methods: Sequence[str]) -> dict[str, Look]:
-    """Give every method its colour and marker: built-in ones the same in every figure, others what is left."""
+    """Return each method's colour and marker: built-in ones the same in every figure, others from what is left."""
     order = [*BUILT_IN, *sorted({*methods} - {*BUILT_IN})]
-    found = {name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(order)}
-    return {name: found[name] for name in order if name in methods}
+    all_looks = {name: Look(PALETTE[i % len(PALETTE)], MARKERS[i % len(MARKERS)]) for i, name in enumerate(order)}
+    return {name: all_looks[name] for name in order if name in methods}
 
 
 def pale(colour: str) -> str:

@@ -1,1 +1,1 @@
-"""Files and the text in them: what may be read, how it is written, and where the project keeps its own."""
+"""Safe reading and writing of files, untrusted text, and the project's own folders."""

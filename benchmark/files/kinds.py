@@ -1,4 +1,4 @@
-"""What a file is, by its content: nothing is executed, unpickled or unpacked. Names and suffixes say nothing here."""
+"""Recognises file types by content, not by name; nothing is executed, unpickled or unpacked."""
 
 from __future__ import annotations
 
@@ -11,15 +11,18 @@ from typing import IO, NamedTuple
 EVALUATE = "and call benchmark.evaluate(network, dataset, protocol)"
 ONNX_NETWORK = "an ONNX network"
 ONNX = f"load it in Python, for example by onnx2torch.convert, {EVALUATE}"
-UNPICKLE = f"build the network in Python, load its weights, from files you trust only, {EVALUATE}"
+UNPICKLE = f"build the network in Python, load its weights, only from files you trust, {EVALUATE}"
 WEIGHTS = f"build the network in Python, load these weights {EVALUATE}"
 UNPACK = "unpack it first"
 EVALUATED = "a result of `evaluate`"
 ADVERSARIAL = "a file of adversarial images"
 
-# First bytes of files that are known by them. Pickles of the protocols 0 and 1 have no such beginning.
+# First bytes that identify a file type. Pickles of protocols 0 and 1 have none.
 _BEGINNINGS = (
-    *((b"\x80" + bytes([version]) + b"\x8a\nl\xfc\x9cF\xf9", "a pickle of an old PyTorch") for version in range(2, 6)),
+    *(
+        (b"\x80" + bytes([version]) + b"\x8a\nl\xfc\x9cF\xf9", "a pickle of an old PyTorch version")
+        for version in range(2, 6)
+    ),
     *((b"\x80" + bytes([version]), "a pickle") for version in range(2, 6)),
     (b"PK\x03\x04", "a zip archive, as torch.save writes around a pickle"),
     (b"PK\x05\x06", "a zip archive"),
@@ -37,34 +40,34 @@ _BEGINNINGS = (
     (b"GGUF", "a GGUF file"),
     (b"\x89PNG", "a PNG image"),
     (b"\xff\xd8\xff", "a JPEG image"),
-    (b"version https://git-lfs", "a pointer of Git LFS"),
+    (b"version https://git-lfs", "a Git LFS pointer"),
 )
 _ACTIONS = {
-    "a pickle of an old PyTorch": UNPICKLE,
+    "a pickle of an old PyTorch version": UNPICKLE,
     "a pickle": UNPICKLE,
-    "an HDF5 file": f"build the network in PyTorch, with the weights from this file, {EVALUATE}",
-    "a pointer of Git LFS": "fetch the file itself by `git lfs pull`",
+    "an HDF5 file": f"build the network in PyTorch with the weights from this file {EVALUATE}",
+    "a Git LFS pointer": "fetch the file itself by `git lfs pull`",
 }
-BEGINNING = 512  # bytes that tell many kinds; a tar archive says what it is in the 257th
-_JSON_LIMIT = 2**26  # bytes; the largest record has some thousands
+BEGINNING = 512  # bytes to inspect; the mark of a tar archive is at byte 257
+_JSON_LIMIT = 2**26  # bytes; records have some thousands
 _HEADER_LIMIT = 2**26  # bytes of a safetensors header
 
 
 class Kind(NamedTuple):
-    """What a file is, with its article, and what to do with it."""
+    """The type of a file, with its article, and what the user can do with it."""
 
-    what: str
+    name: str
     action: str
     safetensors: bool = False  # whether its tensors can be read
 
 
 def kind_of_beginning(beginning: bytes) -> Kind | None:
-    """Return what a file is that begins with these bytes, up to `BEGINNING`; None if they do not tell."""
-    if beginning[8:9] == b"{":  # safetensors: eight bytes of a length, which may look like anything, and JSON
+    """Return the type of a file from its first bytes, up to `BEGINNING` of them; None if they do not identify it."""
+    if beginning[8:9] == b"{":  # safetensors: JSON after an 8-byte length, which may look like another type
         return None
-    for magic, what in _BEGINNINGS:
+    for magic, name in _BEGINNINGS:
         if beginning.startswith(magic):
-            return Kind(what, _ACTIONS.get(what, UNPACK if "archive" in what else "give another file"))
+            return Kind(name, _ACTIONS.get(name, UNPACK if "archive" in name else "give another file"))
     if beginning[257:262] == b"ustar":
         return Kind("a tar archive", UNPACK)
     if beginning[4:8] == b"TFL3":
@@ -73,12 +76,12 @@ def kind_of_beginning(beginning: bytes) -> Kind | None:
 
 
 def kind_of_content(path: Path) -> Kind | None:
-    """Return what a plain file is by its content; None if that is nothing known here.
+    """Return the type of a regular file; None if it is not recognised.
 
     Raises:
         OSError: if it cannot be read.
     """
-    # O_NONBLOCK: a pipe that nobody writes to would otherwise be waited for.
+    # O_NONBLOCK: opening a pipe without a writer would otherwise block.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
         size = os.fstat(file.fileno()).st_size
         beginning = file.read(BEGINNING)
@@ -94,14 +97,14 @@ def kind_of_content(path: Path) -> Kind | None:
         if text.startswith((b"{", b"[")):
             return _json_kind(file)
         if text.startswith((b"<!doctype html", b"<html")):
-            return Kind("a web page", "fetch the file itself: this is what a server showed instead of it")
+            return Kind("a web page", "fetch the file itself: a server sent this page instead of it")
         if _is_onnx(file, size):
             return Kind(ONNX_NETWORK, ONNX)
     return Kind("a text file", "give another file") if _is_text(beginning) else None
 
 
 def _zip_kind(file: IO[bytes]) -> Kind:
-    """Tell PyTorch's kinds of archives and numpy's apart by the names in them."""
+    """Distinguish the archive types of PyTorch and numpy by the names in them."""
     try:
         with zipfile.ZipFile(file) as archive:
             names = [name.partition("/")[2] or name for name in archive.namelist()]
@@ -128,13 +131,13 @@ def _safetensors_kind(file: IO[bytes], size: int) -> Kind | None:
     except (ValueError, RecursionError):
         return None
     if not isinstance(header, dict) or "robust-compression-artifact" in (header.get("__metadata__") or {}):
-        return None  # an artifact says itself what is wrong with it
+        return None  # the reader of artifacts reports what is wrong
     if "x_adv" in header:
-        return Kind(ADVERSARIAL, "`challenge` takes it", safetensors=True)
+        return Kind(ADVERSARIAL, "pass it to `challenge`", safetensors=True)
     tensors = len(header.keys() - {"__metadata__"})
     ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     if 8 + length + max(ends, default=0) > size:
-        return Kind("a safetensors file that is cut off", "fetch or write it again")
+        return Kind("a truncated safetensors file", "fetch or write it again")
     return Kind(f"a safetensors file of {tensors} tensors without a network", WEIGHTS, safetensors=True)
 
 
@@ -149,15 +152,15 @@ def _json_kind(file: IO[bytes]) -> Kind:
         name = document["run"].replace("/", "__")
         return Kind("a record", f"its artifact is artifacts/{name}.safetensors below the same folder of results")
     if {"record_sha256", "sample"} <= keys:
-        return Kind("the description of a submission", "`verify` takes its folder")
+        return Kind("the description of a submission", "pass its folder to `verify`")
     if {"artifact", "protocol", "machine"} <= keys:
         return Kind(EVALUATED, "give the artifact that was measured")
     return Kind("a JSON file", "give another file")
 
 
 def _is_onnx(file: IO[bytes], size: int) -> bool:
-    """Return whether the top level of a file is that of ONNX's ModelProto, whose fields are known by their numbers."""
-    lengths, numbers = {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}, {1, 5}  # message fields that hold bytes, and integers
+    """Return whether the top-level field numbers of a protobuf file are those of ONNX's ModelProto."""
+    lengths, numbers = {2, 3, 4, 6, 7, 8, 14, 20, 25, 26}, {1, 5}  # numbers of the fields that hold bytes, and integers
     file.seek(0)
     present, position = set(), 0
     while position < size:
@@ -175,7 +178,7 @@ def _is_onnx(file: IO[bytes], size: int) -> bool:
 
 
 def _varint(file: IO[bytes]) -> int | None:
-    """Read a number of protobuf's; None if there is none."""
+    """Read a protobuf varint; None if there is none."""
     value = 0
     for shift in range(0, 70, 7):
         byte = file.read(1)
@@ -188,6 +191,6 @@ def _varint(file: IO[bytes]) -> int | None:
 
 
 def _is_text(beginning: bytes) -> bool:
-    text = beginning.decode("utf-8", errors="ignore")  # the last character may be cut
+    text = beginning.decode("utf-8", errors="ignore")  # the last character may be truncated
     whole = len(text.encode()) > len(beginning) - 4
     return whole and all(character.isprintable() or character in "\t\n\r\f" for character in text)

@@ -1,7 +1,7 @@
-"""Files that a stranger may have put where they lie: a name may be a link, a pipe or a folder, and a size may be a lie.
+"""Reads untrusted files, which may be links, pipes or folders, or larger than they claim.
 
-Below a folder of results nothing may be a symbolic link, or a record could be any file of this machine, and a page be
-written over one. The folder itself may be reached by links: the user has named it.
+Symbolic links are refused below a folder of results: a record could otherwise be any file on this machine, and a page
+could overwrite one. The path of the folder itself may contain links, as the user has chosen it.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from pathlib import Path
 from benchmark.errors import UserError
 from benchmark.files.kinds import BEGINNING, kind_of_beginning
 
-# O_NONBLOCK: a pipe that nobody writes to would otherwise be waited for.
+# O_NONBLOCK: opening a pipe without a writer would otherwise block.
 _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
 _FOLDER = os.O_RDONLY | os.O_NOFOLLOW | os.O_DIRECTORY
 
 
 def read_plain(path: Path, limit: int) -> bytes | None:
-    """Return the bytes of a plain file of at most `limit` bytes; None if it is anything else, or a link."""
+    """Return the content of a regular file of at most `limit` bytes; None if it is larger or anything else."""
     try:
-        if not stat.S_ISREG(path.lstat().st_mode):  # a device is not even opened
+        if not stat.S_ISREG(path.lstat().st_mode):  # checked first, as opening a device has effects
             return None
         handle = os.open(path, _READ)
     except OSError:
@@ -37,18 +37,18 @@ def read_plain(path: Path, limit: int) -> bytes | None:
 
 
 def open_below(path: Path, folder: Path, limit: int) -> BufferedReader | None:
-    """Open a plain file below a folder for reading, without following a link on the way there.
+    """Open a regular file below a folder for reading, without following links below that folder.
 
     Args:
-        path: of the file; it begins with `folder`.
-        folder: itself free to be a link.
-        limit: bytes that the file may have.
+        path: path of the file, which starts with `folder`.
+        folder: the folder, which may itself be a link.
+        limit: maximum size of the file in bytes.
 
     Returns:
-        None if nothing of that name is there.
+        None if there is no file of that name.
 
     Raises:
-        UserError: if it is a link or lies behind one, is no plain file, is larger, or cannot be read.
+        UserError: if it is a link or behind one, is not a regular file, is too large, or cannot be read.
     """
     try:
         handle = _open_below(path, folder)
@@ -61,48 +61,49 @@ def open_below(path: Path, folder: Path, limit: int) -> BufferedReader | None:
     size = os.fstat(handle).st_size
     if size > limit:
         file.close()
-        raise UserError(f"{path} has {size:,} bytes, at most {limit:,} are read; bring the right file, or remove it")
+        raise UserError(f"{path} has {size:,} bytes, but at most {limit:,} are allowed; replace or remove it")
     return file
 
 
 def _open_below(path: Path, folder: Path) -> int:
-    """Open folder by folder, each inside the one before it: a name is looked up where the last check was made."""
+    """Open folder by folder, each relative to the previous one, so that a checked folder cannot be swapped."""
     *folders, name = path.relative_to(folder).parts
-    place = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    parent = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         for part in folders:
-            inner = os.open(part, _FOLDER, dir_fd=place)
-            os.close(place)
-            place = inner
-        _require_plain(path, os.stat(name, dir_fd=place, follow_symlinks=False).st_mode)  # or a device would be opened
-        handle = os.open(name, _READ, dir_fd=place)
+            child = os.open(part, _FOLDER, dir_fd=parent)
+            os.close(parent)
+            parent = child
+        # Checked first, as opening a device has effects.
+        _require_plain(path, os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode)
+        handle = os.open(name, _READ, dir_fd=parent)
     finally:
-        os.close(place)
+        os.close(parent)
     _require_plain(path, os.fstat(handle).st_mode)
     return handle
 
 
 def _require_plain(path: Path, mode: int) -> None:
     if stat.S_ISLNK(mode):
-        raise OSError  # `refuse_links` says so
+        raise OSError  # `refuse_links` reports it
     if not stat.S_ISREG(mode):
-        raise UserError(f"{path} is {_kind_of_mode(mode)}, where a plain file belongs; remove it")
+        raise UserError(f"{path} is {_kind_of_mode(mode)}, not a regular file; remove it")
 
 
 def read_below(path: Path, folder: Path, limit: int) -> bytes | None:
-    """Return the bytes of a plain file below a folder; None if nothing is there. Otherwise as `open_below`."""
+    """Return the content of a regular file below a folder; None if there is none. Raises as `open_below` does."""
     file = open_below(path, folder, limit)
     if file is None:
         return None
     with file:
         content = file.read(limit + 1)
     if len(content) > limit:
-        raise UserError(f"{path} grew beyond {limit:,} bytes while it was read; try again once nobody writes to it")
+        raise UserError(f"{path} grew beyond {limit:,} bytes while it was read; try again when nothing writes to it")
     return content
 
 
 def is_below(path: Path, folder: Path, limit: int) -> bool:
-    """Tell whether a file is there that `read_below` would read; raises as it does for what is there but refused."""
+    """Return whether a file exists that `read_below` would read; raises as `open_below` does."""
     file = open_below(path, folder, limit)
     if file is None:
         return False
@@ -111,35 +112,38 @@ def is_below(path: Path, folder: Path, limit: int) -> bool:
 
 
 def files_below(place: Path, folder: Path, ending: str) -> list[Path]:
-    """Return all files of an ending in a folder and in those inside it, sorted; an absent folder holds none.
+    """Return all files with an ending in a folder and its subfolders, sorted; [] if the folder does not exist.
 
-    Links whose name begins with a dot are passed over.
+    Links whose name starts with a dot are ignored.
 
     Args:
-        place: where to look; it begins with `folder`.
-        folder: itself free to be a link.
+        place: the folder to search, whose path starts with `folder`.
+        folder: the folder below which links are refused; it may itself be a link.
         ending: such as ".json".
 
     Raises:
-        UserError: if a folder on the way, or anything inside, is a link, or a folder cannot be read.
+        UserError: if anything on the way or inside is a link, or a folder cannot be read.
     """
     refuse_links(place, folder)
     files: list[Path] = []
-    waiting = [place]
-    while waiting:
-        current = waiting.pop()
+    queue = [place]
+    while queue:
+        current = queue.pop()
         try:
             with os.scandir(current) as entries:
                 for entry in entries:
                     if entry.is_symlink():
-                        if entry.name.startswith("."):  # what editors leave beside a file that is open in them
+                        if entry.name.startswith("."):  # such as the lock file of an editor
                             continue
                         raise _link(current / entry.name, folder)
                     if entry.is_dir(follow_symlinks=False):
-                        waiting.append(current / entry.name)
+                        queue.append(current / entry.name)
                     elif entry.name.endswith(ending):
                         files.append(current / entry.name)
-        except (FileNotFoundError, NotADirectoryError):  # a file of that name is refused where something is written
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+        ):  # a file in place of a folder is refused when something is written
             continue
         except OSError as error:
             raise UserError(f"{current} cannot be read as a folder ({error.strerror}); check it") from None
@@ -147,41 +151,41 @@ def files_below(place: Path, folder: Path, ending: str) -> list[Path]:
 
 
 def refuse_links(path: Path, folder: Path) -> Path:
-    """Return a path below a folder, to be read or written, unless a part of it below the folder is a symbolic link.
+    """Return a path below a folder, unless a part of it below the folder is a symbolic link.
 
-    What another process puts there between this check and the use of the path is not noticed.
+    Changes between this check and the use of the path go unnoticed.
 
     Raises:
         UserError: naming the link.
     """
-    place = folder
+    current = folder
     for part in path.relative_to(folder).parts:
-        place = place / part
-        if place.is_symlink():
-            raise _link(place, folder)
+        current = current / part
+        if current.is_symlink():
+            raise _link(current, folder)
     return path
 
 
 def no_link(path: str, flags: int) -> int:
-    """Open a file for writing as `open(..., opener=no_link)`: never through a link, and without waiting for a pipe."""
+    """Open a file for writing, as `open(..., opener=no_link)`: never through a link, and never blocking on a pipe."""
     return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
 
 
 def kind_of(path: Path) -> str:
-    """Say what a name stands for: "a symbolic link", "a pickle", ...; "a file" for a plain one of no known kind."""
+    """Return what a path is: "a symbolic link", "a pickle", ...; "a file" if its content is not recognised."""
     mode = path.lstat().st_mode
     return _kind_of_content(path) if stat.S_ISREG(mode) else _kind_of_mode(mode)
 
 
 def _kind_of_mode(mode: int) -> str:
-    for test, what in (
+    for test, name in (
         (stat.S_ISLNK, "a symbolic link"),
         (stat.S_ISDIR, "a folder"),
         (stat.S_ISFIFO, "a pipe"),
         (stat.S_ISSOCK, "a socket"),
     ):
         if test(mode):
-            return what
+            return name
     return "a device"
 
 
@@ -194,8 +198,8 @@ def _kind_of_content(path: Path) -> str:
     if content is None:
         return "a file that cannot be read"
     kind = kind_of_beginning(content)
-    return kind.what if kind is not None else "a file"
+    return kind.name if kind is not None else "a file"
 
 
 def _link(path: Path, folder: Path) -> UserError:
-    return UserError(f"{path} is a symbolic link, and nothing below {folder} may be one; put there what it leads to")
+    return UserError(f"{path} is a symbolic link, which is not allowed below {folder}; replace it by its target")

@@ -1,6 +1,6 @@
-"""Foreign text as people see it: what hides in it, how it is made visible, and how it looks on a terminal.
+"""Untrusted text: finds hidden characters in it and makes it safe to show.
 
-Pages have a form of their own for each medium, see `leaderboard.text` and `leaderboard.tex`; all begin with these.
+Every page writer passes text through these functions first and then escapes it for its format.
 """
 
 from __future__ import annotations
@@ -8,49 +8,49 @@ from __future__ import annotations
 import re
 import unicodedata
 
-# Printable by Python's rule, and yet nothing is seen: fillers, joiners, variation selectors, an empty braille cell.
+# Printable by Python's rule, yet invisible: fillers, joiners, variation selectors, an empty braille cell.
 _INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\U0001d159\U000e0100-\U000e01ef]"
 )
-# Decompositions by which a character is another spelling of the same one; a superscript is not.
+# Decompositions to the same character in another form; a superscript is a different character.
 _SAME = ("<wide>", "<narrow>", "<small>", "<font>", "<vertical>")
-# Written without blanks between words, also beside Latin letters.
+# Written without blanks between words, even next to Latin letters.
 _EAST_ASIAN = ("CJK", "HIRAGANA", "KATAKANA", "KATAKANA-HIRAGANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC")
 _OF_NO_SCRIPT = ("MICRO", "MASCULINE", "FEMININE", "MODIFIER", "COMBINING")
 MAX_MARKS = 2  # accents on one letter
 
 
 def is_hidden(char: str) -> bool:
-    """Tell whether a character shows nothing, or changes how others are shown: control, direction, invisible."""
+    """Return whether a character is invisible or changes how others are displayed: control, direction, invisible."""
     return not char.isprintable() or _INVISIBLE.match(char) is not None
 
 
 def visible(text: str) -> str:
-    """Replace hidden characters, line breaks included, by blanks: foreign text must not shape a page."""
+    """Replace hidden characters, including line breaks, by blanks, so that untrusted text cannot alter a page."""
     if text.isprintable():
         return text if text.isascii() else _INVISIBLE.sub(" ", text)
     return "".join(" " if is_hidden(char) else char for char in text)
 
 
 def ascii_forms(text: str) -> str:
-    """Replace compatibility forms of ASCII characters, such as the full-width ones, by these."""
+    """Replace compatibility forms of ASCII characters, such as full-width ones, by ASCII."""
     return text if text.isascii() else "".join(map(_ascii_form, text))
 
 
 def terminal(text: str) -> str:
-    r"""Write hidden characters as escapes, such as \x1b, so that a terminal prints and does not obey; lines stay."""
+    r"""Escape hidden characters except line breaks, as in \x1b, so that a terminal does not interpret them."""
     if text.replace("\n", "").isprintable() and not _INVISIBLE.search(text):
         return text
     return "".join(char if char == "\n" or not is_hidden(char) else _escape(char) for char in text)
 
 
 def terminal_line(text: str) -> str:
-    """Write text for a terminal on one line, see `terminal`."""
+    """Return text for a terminal on one line, see `terminal`."""
     return terminal(text).replace("\n", "\\n")
 
 
 def concealed(text: str) -> str:
-    """Return why people do not see a text as programs read it; empty if they do."""
+    """Return why a text looks different to people than to programs; empty if it does not."""
     for char in text:
         if is_hidden(char):
             return f"the character U+{ord(char):04X}, a control, direction or invisible one"

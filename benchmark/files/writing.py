@@ -1,8 +1,8 @@
-"""How every file is written: whole or not at all, and with one sentence where the system refuses.
+"""Writes files completely or not at all, and turns system errors into one sentence.
 
-A file is first written under a temporary name beside its place. The writer holds a lock on it, which the system drops
-with the process, however that ends: what carries such a name and can be locked was left by a process that was killed,
-and the next process that writes into the folder removes it.
+A file is first written under a temporary name in the same folder. The writer holds a lock on it, which the system
+releases when the process ends. A temporary file that can be locked was therefore left by a killed process; the next
+process that writes into the folder removes it.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from pathlib import Path
 from benchmark.errors import CannotWrite
 
 _TEMPORARY = re.compile(r"\.benchmark-[0-9a-f]{16}\.tmp")
-_ENOUGH_TO_FAIL = 2**20  # bytes; a library writes in smaller pieces than that
+_ENOUGH_TO_FAIL = 2**20  # bytes; libraries write in smaller pieces
 REMEDIES = {
     errno.ENOSPC: "free some space there",
     errno.EDQUOT: "free some of your quota there",
-    errno.EFBIG: "allow larger files there, as by `ulimit -f unlimited`",
-    errno.EROFS: "name a folder that can be written to",
-    errno.EACCES: "allow writing there or name another folder",
-    errno.EPERM: "allow writing there or name another folder",
-    errno.EIO: "check that disk",
+    errno.EFBIG: "allow larger files there, for example by `ulimit -f unlimited`",
+    errno.EROFS: "name a writable folder",
+    errno.EACCES: "make it writable or name another folder",
+    errno.EPERM: "make it writable or name another folder",
+    errno.EIO: "check the disk",
     errno.ELOOP: "it is a symbolic link, remove it",
     errno.ENXIO: "it is a pipe, remove it",
     errno.ENOTDIR: "a part of this path is a file, name another folder",
@@ -38,7 +38,7 @@ REMEDIES = {
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says while `path` is written into one sentence with a remedy.
+    """Turn system errors while `path` is written into one sentence with a remedy.
 
     Raises:
         CannotWrite: instead of any OSError of the system.
@@ -46,25 +46,25 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno is None:  # raised by a library for a reason of its own
+        if error.errno is None:  # not from the system but from a library
             raise
-        remedy = REMEDIES.get(error.errno, "name another place")
+        remedy = REMEDIES.get(error.errno, "name another path")
         raise CannotWrite(
-            f"{path} cannot be written ({error.strerror}); {remedy}, then run the same command again, "
-            "which goes on from what is on the disk"
+            f"{path} cannot be written ({error.strerror}); {remedy}, then run the same command again "
+            "to continue from what was saved"
         ) from error
 
 
 @contextmanager
 def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
-    """Give the path of an empty temporary file; what is written to it replaces `path`, whole or not at all.
+    """Yield the path of an empty temporary file; its content replaces `path` on exit, completely or not at all.
 
     Args:
-        path: of the file, in a folder that is made if need be.
-        durable: whether the new content must survive a power cut once this is left.
+        path: path of the file; missing folders are created.
+        durable: whether the new content must survive a power cut after exit.
 
     Raises:
-        CannotWrite: if the system refuses, also where a library that writes reports that in an error of its own.
+        CannotWrite: if the system refuses, even if a library raises an error of its own instead.
     """
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +86,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Give the path of an empty folder in `parent`, which is made if need be; removed with all that is left in it.
+    """Yield the path of an empty folder in `parent`, which is created if missing; removed with its content on exit.
 
     Raises:
         OSError: if the system refuses.
@@ -110,7 +110,7 @@ def _new_folder(path: Path) -> int:
 
 
 def _claimed(parent: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
-    """Make a temporary file or folder that this process has locked, and return it with its file descriptor."""
+    """Create a temporary file or folder, lock it, and return its path and file descriptor."""
     _remove_abandoned(parent.absolute())
     while True:
         path = parent / f".benchmark-{secrets.token_hex(8)}.tmp"
@@ -120,18 +120,18 @@ def _claimed(parent: Path, make: Callable[[Path], int]) -> tuple[Path, int]:
             if not parent.is_dir():
                 raise
             continue  # see below
-        with suppress(OSError):  # a file system without locks: nothing is ever taken for abandoned there
+        with suppress(OSError):  # a file system without locks, on which nothing counts as abandoned
             fcntl.flock(handle, fcntl.LOCK_EX)
         if path.exists():
             return path, handle
-        os.close(handle)  # another process has seen it before it was locked, and removed it
+        os.close(handle)  # another process has removed it before it was locked
 
 
-@cache  # once for each process and folder: a listing for each of thousands of pages would take long
+@cache  # once per process and folder: listing it for each of thousands of pages would be slow
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.iterdir():
         if _TEMPORARY.fullmatch(path.name):
-            with suppress(OSError):  # it is locked, hence in use; or somebody else has removed it
+            with suppress(OSError):  # it is locked, hence in use, or another process has removed it
                 mode = os.O_RDONLY if path.is_dir() else os.O_RDWR
                 handle = os.open(path, mode | os.O_NOFOLLOW)
                 try:
@@ -142,6 +142,6 @@ def _remove_abandoned(folder: Path) -> None:
 
 
 def _repeat_refusal(path: Path) -> None:
-    """Raise the OSError that made a library fail to write `path`, if there was one: libraries do not pass it on."""
+    """Raise the OSError that made a library fail to write `path`, if there was one; libraries hide it."""
     with path.open("ab") as file:
         file.write(bytes(_ENOUGH_TO_FAIL))

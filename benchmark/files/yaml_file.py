@@ -1,4 +1,4 @@
-"""YAML that can be read in one way only: keys are unique, and nothing ambiguous is converted."""
+"""Unambiguous YAML: keys are unique, and ambiguous values stay text."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import yaml
 
 from benchmark.errors import UserError
 
-MAX_NODES = 100_000  # of a file whose aliases are written out: a thousand times the largest suite
+MAX_NODES = 100_000  # of a file with its aliases expanded: a thousand times the largest suite
 
 
 class SettingsLoader(yaml.SafeLoader):
-    """Reads only what nobody can read in another way; refuses a key that is there twice.
+    """Loads YAML without ambiguity; refuses duplicate keys.
 
-    YAML 1.1 takes 012 for ten, 1:30 for ninety and `no` for a truth value, YAML 1.2 does not. All that is ambiguous
-    stays text here, as it is written. A setting that is a number refuses it, one that is yes or no understands it.
+    YAML 1.1 reads 012 as ten, 1:30 as ninety and `no` as false, YAML 1.2 does not. Such values stay text here. A
+    numeric setting refuses them, a boolean one accepts yes and no.
     """
 
-    # Filled below, so that nothing is inherited; by the characters that a value may begin with.
+    # By first character of a value; filled below, so that nothing is inherited.
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}
 
     def get_single_node(self) -> yaml.Node | None:
@@ -30,9 +30,9 @@ class SettingsLoader(yaml.SafeLoader):
             yaml.MarkedYAMLError: if aliases make it endless or enormous.
         """
         node = super().get_single_node()
-        if node is not None and _written_out(node, {}) > MAX_NODES:
+        if node is not None and _expanded_size(node, {}) > MAX_NODES:
             raise yaml.MarkedYAMLError(
-                problem=f"its aliases stand for themselves, or for more than {MAX_NODES:,} values"
+                problem=f"its aliases refer to themselves or expand to more than {MAX_NODES:,} values"
             )
         return node
 
@@ -40,12 +40,12 @@ class SettingsLoader(yaml.SafeLoader):
         """Build a mapping.
 
         Raises:
-            yaml.MarkedYAMLError: if a key is there twice.
+            yaml.MarkedYAMLError: if a key appears twice.
         """
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key.value, str) and key.value in seen:
-                raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                raise yaml.MarkedYAMLError(problem=f"{key.value!r} appears twice", problem_mark=key.start_mark)
             if isinstance(key.value, str):
                 seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -64,10 +64,10 @@ for _tag, _pattern, _first in (
 
 
 def _number(loader: SettingsLoader, node: yaml.ScalarNode) -> int | float:
-    """Read a number, also one that an explicit tag declares to be one."""
+    """Read a number, including one declared by an explicit tag."""
     text = loader.construct_scalar(node)
     if not re.fullmatch(f"{_INTEGER}|{_FLOAT}", text):
-        raise yaml.MarkedYAMLError(problem=f"{text!r} is no number in decimal digits", problem_mark=node.start_mark)
+        raise yaml.MarkedYAMLError(problem=f"{text!r} is not a decimal number", problem_mark=node.start_mark)
     read = loader.construct_yaml_int if node.tag.endswith(":int") else loader.construct_yaml_float
     number: int | float = read(node)
     return number
@@ -77,22 +77,22 @@ SettingsLoader.add_constructor("tag:yaml.org,2002:int", _number)
 SettingsLoader.add_constructor("tag:yaml.org,2002:float", _number)
 
 
-def _written_out(node: yaml.Node, sizes: dict[int, int]) -> int:
-    """Return how many values a node has if each alias is replaced by what it stands for."""
+def _expanded_size(node: yaml.Node, sizes: dict[int, int]) -> int:
+    """Return the number of values of a node with all aliases expanded."""
     if id(node) not in sizes:
-        sizes[id(node)] = MAX_NODES + 1  # while it is open: an alias to it would have no end
+        sizes[id(node)] = MAX_NODES + 1  # until it is complete: an alias to it would be infinite
         parts = node.value if isinstance(node, yaml.CollectionNode) else ()
         children = [child for part in parts for child in (part if isinstance(part, tuple) else (part,))]
-        sizes[id(node)] = 1 + sum(_written_out(child, sizes) for child in children)
+        sizes[id(node)] = 1 + sum(_expanded_size(child, sizes) for child in children)
     return sizes[id(node)]
 
 
 def read_mapping(path: Path, keys: str) -> dict[str, Any]:
-    """Read a YAML file that holds a mapping, in which no key may stand twice.
+    """Read a YAML file that holds a mapping, in which no key may appear twice.
 
     Args:
-        path: of the file.
-        keys: what the mapping should have, for the message if there is none.
+        path: path of the file.
+        keys: the expected keys, for the message if there is no mapping.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -108,7 +108,7 @@ def read_mapping(path: Path, keys: str) -> dict[str, Any]:
         line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
     except UnicodeDecodeError:
-        raise UserError(f"{path} cannot be read as YAML: it is no text in UTF-8") from None
+        raise UserError(f"{path} cannot be read as YAML: it is not UTF-8 text") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
     except yaml.YAMLError as error:

@@ -6,7 +6,7 @@ It imports torch once, which takes longer than everything else a small experimen
 forked workers are processes of their own: a crash or a kill of one touches no other. The process that asks for them
 talks to this one through the Unix socket FD and to every worker through its own three pipes:
 
-- standard input never carries anything; its closing tells the worker that the parent has ended;
+- standard input never carries anything; when it closes, the parent has ended;
 - standard output and error are the worker's lines;
 - the status pipe receives the exit code, from here, when the worker has ended.
 
@@ -50,14 +50,14 @@ class Worker:
         os.close(self.alive)
 
     def exit_code(self) -> int | None:
-        """Wait for the end and return the exit code, minus the signal for a killed worker; None if nobody knows."""
+        """Wait for the end and return the exit code, minus the signal for a killed worker; None if it is unknown."""
         with self.status:
             text = self.status.read()
         return int(text) if text else None
 
 
 class ForkServer:
-    """The parent's side; use as a context. Workers go on when it is left, until their pipes are closed.
+    """The parent's side; use as a context. Workers continue after it, until their pipes are closed.
 
     Args:
         device: where the workers compute.
@@ -68,7 +68,7 @@ class ForkServer:
         self._channel, theirs = socket.socketpair()
         environment = {**module_environment(), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
         command = [*module_command("benchmark.launch.forking"), str(theirs.fileno()), *["--fork"] * self.forks]
-        # A Ctrl-C while the child imports is for this process alone; the child inherits that it is blocked.
+        # Ctrl-C is for this process alone, which ends the others: they inherit that it is blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             with theirs:
@@ -96,14 +96,14 @@ class ForkServer:
         theirs, ours = [their_input, their_output, their_status], [alive, output, status]
         try:
             socket.send_fds(self._channel, [json.dumps(message).encode()], theirs)
-            if not self._channel.recv(1):  # waits, as two messages under way could be read as one
+            if not self._channel.recv(1):  # waits, as two messages in flight could be read as one
                 raise BrokenPipeError
         except OSError as error:
             for descriptor in ours:
                 os.close(descriptor)
             raise UserError(
-                "the process that starts the workers has ended, killed by somebody or for want of memory; "
-                "run the same command again, which goes on from what is on the disk"
+                "the process that starts the workers was killed, by a user or because memory ran out; run the same "
+                "command again, which resumes from what is on the disk"
             ) from error
         finally:
             for descriptor in theirs:
@@ -113,7 +113,6 @@ class ForkServer:
 
 def serve(channel: socket.socket, *, fork: bool) -> None:
     """Start a worker for every message until the channel closes; without `fork` a new interpreter each."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent, which closes the channel
     if fork:
         _import_what_workers_need()
     running: dict[int, int] = {}  # process id to status pipe
@@ -131,7 +130,7 @@ def serve(channel: socket.socket, *, fork: bool) -> None:
     signal.signal(signal.SIGCHLD, reap)
     while message := _received(channel):
         order, descriptors = message
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until the worker is known by its number
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGCHLD})  # until its process id is in `running`
         process = os.fork()
         if not process:
             channel.close()
@@ -142,12 +141,12 @@ def serve(channel: socket.socket, *, fork: bool) -> None:
         for descriptor in others:
             os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
-        with contextlib.suppress(BrokenPipeError):  # the next message says that the parent has ended
+        with contextlib.suppress(BrokenPipeError):  # the parent has ended, and the next read returns
             channel.send(b".")
 
 
 def _received(channel: socket.socket) -> tuple[bytes, list[int]] | None:
-    """Wait for a message and the worker's ends of its pipes; None once the parent has ended, in whatever way."""
+    """Wait for a message and the worker's ends of its pipes; None once the parent has ended, however it ended."""
     try:
         message, descriptors, *_ = socket.recv_fds(channel, MAX_MESSAGE, 3)
     except ConnectionResetError:
@@ -169,7 +168,6 @@ def _become_worker(request: dict[str, Any], descriptors: list[int], *, fork: boo
     code = 1
     try:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGCHLD})
         given, output, status = descriptors
         for target, descriptor in enumerate((given, output, output)):
@@ -184,7 +182,7 @@ def _become_worker(request: dict[str, Any], descriptors: list[int], *, fork: boo
         else:
             command = [*module_command("benchmark.launch.worker"), request["order"], "--with-parent"]
             os.execve(sys.executable, command, {**module_environment(), "OMP_NUM_THREADS": str(request["threads"])})
-    except BaseException:  # Ctrl-C too: nothing may run the fork server's own code from here
+    except BaseException:  # nothing may run the fork server's own code from here
         traceback.print_exc()
     finally:
         os._exit(code)  # without the exit handlers of the fork server

@@ -1,4 +1,4 @@
-"""Runs work orders side by side on this machine and relays what the workers say."""
+"""Runs work orders side by side on this machine and relays the lines of the workers."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from benchmark.files.plain import no_link
 from benchmark.launch.forking import ForkServer, Worker
 from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
 from benchmark.results.store import write_atomic
+from benchmark.runtime.progress import duration
 
 
 @dataclass
@@ -73,7 +74,7 @@ def run_local(
 
 
 def _next(waiting: Sequence[WorkOrder], running: Mapping[str, _Job]) -> WorkOrder | None:
-    """Return the first order whose first phase no other order has still to train; None if all have to wait."""
+    """Return the first order that need not wait for another order to train its first phase; None if all must wait."""
     pending = {order.experiment.run for order in waiting} | running.keys()
     for order in waiting:
         first_phase = order.experiment.first_phase
@@ -100,20 +101,20 @@ def _relay(order: WorkOrder, worker: Worker, lines: queue.Queue[tuple[WorkOrder,
                     lines.put((order, line.rstrip()))
         except OSError as error:
             lines.put((order, f"warning: {path} cannot be written ({error.strerror}); no log from here on"))
-            for line in worker.output:  # the worker would stand still once its pipe is full
+            for line in worker.output:  # the worker would block once its pipe is full
                 lines.put((order, line.rstrip()))
         finally:
-            lines.put((order, None))  # or the main thread would wait for ever
+            lines.put((order, None))  # or the main thread would wait forever
 
 
 def _reason(job: _Job, code: int | None) -> str:
-    """Return the last line of the traceback, or how the process ended if it could not write one."""
+    """Return the last line of the traceback, or how the process ended if it left none."""
     path = job.order.folder / FAILURE
     if not path.exists() and code == USER_MISTAKE:
         return job.last_line  # which it wrote here, as it could not write there
     if not path.exists():
         ending = "ended" if code is None else f"ended with code {code}"
-        reason = f"the process {ending} without a word; see log.txt"
+        reason = f"the process {ending} without a message; see log.txt"
         try:
             write_atomic(path, f"{reason}\n")
         except CannotWrite as error:
@@ -128,13 +129,13 @@ def _time_left(finished: Sequence[float], elapsed: Sequence[float], waiting: int
         return "all finished"
     mean = sum(finished) / len(finished)
     left = (mean * waiting + sum(max(0.0, mean - seconds) for seconds in elapsed)) / jobs
-    return f"about {left / 60:.0f} min left" if left >= 90 else f"about {left:.0f}s left"
+    return f"about {duration(left)} left"
 
 
 def _short_name(order: WorkOrder) -> str:
-    """Return the part of the run's name that tells experiments of one suite apart.
+    """Return the parts of the run's name in which the experiments of a suite differ.
 
-    The hash at its end does so where only options differ.
+    Where only options differ, that is the hash at its end.
     """
     _, architecture, method, form, seed = order.experiment.run.split("/")
     norm = "lbn" if architecture.endswith("-lbn") else "no-lbn"

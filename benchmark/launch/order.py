@@ -18,7 +18,7 @@ USER_MISTAKE = 2  # a worker's exit code; its reason is one sentence
 
 
 class WorkOrder(Strict):
-    """One experiment with the circumstances that do not change its result."""
+    """One experiment, and settings that do not change its result."""
 
     experiment: Experiment
     out: Path  # records go to out/records, everything else to out/work
@@ -26,12 +26,17 @@ class WorkOrder(Strict):
     device: Literal["cpu", "cuda"]
     threads: int  # torch threads; float sums depend on it, so a resumed run keeps its first value
     command: str  # what the user typed
-    trained_for: str | None = None  # protocol of the record whose artifact is measured again; None: train the network
+    trained_for: str | None = None  # protocol of the record whose artifact is measured again; None: train a network
 
     @property
     def folder(self) -> Path:
         """Where checkpoint, history, log and traceback of this run lie."""
         return work_folder(self.out, self.experiment.run)
+
+    @property
+    def journal(self) -> Path:
+        """Where finished batches of AutoAttack lie until the record is written; raises UserError if it is a link."""
+        return refuse_links(self.folder / "autoattack", self.out)
 
     def save(self) -> Path:
         """Write the order into the work folder and return its path."""
@@ -46,12 +51,12 @@ def work_folder(out: Path, run: str) -> Path:
 
 
 def has_begun(folder: Path) -> bool:
-    """Tell whether a run has left something to go on from: a checkpoint, or the network of a finished training."""
+    """Return whether a run has left something to resume from: a checkpoint, or the network of a finished training."""
     return (folder / "checkpoint.pt").exists() or (folder / "network.safetensors").exists()
 
 
 def started_threads(out: Path, experiment: Experiment) -> int | None:
-    """Return the thread count of a run that has begun: going on with another would change its float sums."""
+    """Return the thread count of a run that has begun: resuming with another one would change its float sums."""
     folder = work_folder(out, experiment.run)
     if not has_begun(folder) or not (folder / "order.json").exists():
         return None
@@ -67,4 +72,4 @@ def load_order(path: Path) -> WorkOrder:
     try:
         return WorkOrder.model_validate_json(path.read_bytes())
     except ValidationError:
-        raise UserError(f"work order {path} cannot be read; delete it, or its folder to train this run anew") from None
+        raise UserError(f"work order {path} cannot be read; delete it, or its folder to train this run again") from None

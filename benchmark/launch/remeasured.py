@@ -1,4 +1,4 @@
-"""Networks that stand in a record already: what of them is taken over, so that only what is new is measured."""
+"""Networks that already have a record: what is taken from it, so that only what is new is measured."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ _WIDENED = "PGD on further images was added to this record"
 
 
 def is_attacked(record: Record, experiment: Experiment) -> bool:
-    """Tell whether a record of the same training run was evaluated as the experiment asks, PGD's further images aside.
+    """Return whether a record of the same training was evaluated as the experiment asks, PGD's further images aside.
 
-    These, `evaluation.pgd.images`, change nothing in what is measured on the protocol's images.
+    Those, `evaluation.pgd.images`, change nothing in what is measured on the protocol's images.
     """
-    asked = experiment.evaluation.model_dump(mode="json")
-    return _without_further_images(record.provenance.config.get("evaluation")) == _without_further_images(asked)
+    wanted = experiment.evaluation.model_dump(mode="json")
+    return _without_further_images(record.provenance.config.get("evaluation")) == _without_further_images(wanted)
 
 
 def _without_further_images(evaluation: JsonValue) -> JsonValue:
@@ -44,7 +44,7 @@ def widening_note(provenance: ProvenancePart) -> str:
 
 
 def other_data_reason(out: Path, records: Iterable[Record], hashes: DataHashes) -> str:
-    """Return why records below `out` keep their run from being run on data of these hashes; empty if all fit."""
+    """Return why a run cannot use data of these hashes beside its records below `out`; empty if it can."""
     for record in records:
         dataset = record.dataset
         for part, was, now in (
@@ -55,51 +55,51 @@ def other_data_reason(out: Path, records: Iterable[Record], hashes: DataHashes) 
                 return (
                     f"{record_path(out, record.protocol, record.run)} was made from other {part} images or labels of "
                     f"{dataset.name} (sha256 {was[:12]}…) than those here ({now[:12]}…); pass the folder of the "
-                    "record's data as --data-dir, or another --out to begin anew"
+                    "record's data as --data-dir, or another --out to start over"
                 )
     return ""
 
 
 def other_data_warning(records: Iterable[Record], hashes: DataHashes) -> str:
-    """Return that a board will not rank a run of these data beside some records; empty if it will."""
+    """Return a warning that no board will rank a run of these data beside some of the records; empty if one will."""
     made_from = [DataHashes(record.dataset.train_sha256, record.dataset.test_sha256) for record in records]
     if not (others := sum(other != hashes for other in made_from)):
         return ""
     return (
-        f"{others} of {len(made_from)} records there were made from other data of this name, beside which no board "
-        "ranks it; pass another --out"
+        f"{others} of {len(made_from)} records there were made from other data of this name, and no board ranks a run "
+        "beside those; pass another --out"
     )
 
 
-def known_network(out: Path, known: Record, data: TrainingData) -> Artifact:
+def measured_artifact(out: Path, record: Record, data: TrainingData) -> Artifact:
     """Return the network that a record was measured on.
 
     Raises:
         UserError: if it was trained on other images, or its file is not the one that was measured.
     """
-    if data.sha256 != known.dataset.train_sha256:
-        raise UserError(_other_images(known, "trained"))
-    if problem := artifact_problem(out, known):
-        raise UserError(f"{known.run} stands on {known.protocol}, but {problem}; put the file back")
-    return read_artifact(artifact_path(out, known.run))
+    if data.sha256 != record.dataset.train_sha256:
+        raise UserError(_other_images(record, "trained"))
+    if problem := artifact_problem(out, record):
+        raise UserError(f"{record.run} has a record on {record.protocol}, but {problem}; put the file back")
+    return read_artifact(artifact_path(out, record.run))
 
 
-def known_evaluation(known: Record, experiment: Experiment, test: TestData) -> EvaluationPart | None:
-    """Return what a record tells of the protocol's images if it is what the experiment asks for, otherwise None.
+def recorded_evaluation(record: Record, experiment: Experiment, test: TestData) -> EvaluationPart | None:
+    """Return a record's evaluation on the protocol's images if it is what the experiment asks for, otherwise None.
 
     Raises:
         UserError: if it was made on other images.
     """
-    if not is_attacked(known, experiment):
+    if not is_attacked(record, experiment):
         return None
-    if test.sha256 != known.dataset.test_sha256:
-        raise UserError(_other_images(known, "attacked"))
-    notes = [note for note in known.evaluation.notes if not note.startswith(_WIDENED)]
-    return known.evaluation.model_copy(update={"wide": None, "notes": notes})
+    if test.sha256 != record.dataset.test_sha256:
+        raise UserError(_other_images(record, "attacked"))
+    notes = [note for note in record.evaluation.notes if not note.startswith(_WIDENED)]
+    return record.evaluation.model_copy(update={"wide": None, "notes": notes})
 
 
-def _other_images(known: Record, what: str) -> str:
+def _other_images(record: Record, what: str) -> str:
     return (
-        f"{known.run} stands on {known.protocol} and was {what} on other images of {known.dataset.name} than those of "
-        "--data-dir; give the folder with those images, or another --out to begin anew"
+        f"{record.run} has a record on {record.protocol} and was {what} on other images of {record.dataset.name} than "
+        "those of --data-dir; give the folder with those images, or another --out to start over"
     )

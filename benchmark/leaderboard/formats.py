@@ -1,39 +1,36 @@
-"""How numbers and names look on every page, and foreign text in Markdown and CSV.
+"""How numbers and names look on every page, and foreign text in Markdown, CSV and LaTeX.
 
 Records and tables hold raw numbers and raw text only. Each medium has one function that makes text harmless in it:
-`markdown` and `csv_cell` here, `tex` beside it, Jinja's escaping on the site, `terminal` of `plain_text`.
+`markdown`, `csv_cell` and `tex` here, Jinja's escaping on the site, `terminal` of `benchmark.files.text`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Literal
 
 from benchmark.files.text import ascii_forms, visible
 
-# Stands near the beginning of every generated page; a file below the folder that has it and is no page is left over.
+# The first line of every generated page, where the format has comments.
 GENERATED = "Generated from records by `python -m benchmark leaderboard`. Do not edit."
 
 HINT = "straight_way"  # a check without limits
-# The checks of gradient health that came later: title of the column, and what it says in a sentence.
-OPPONENT_COLUMNS = {
-    "leaky_bpda": (
-        "leaky BPDA",
-        "Verdict on how many of at most 64 images that survived all other attacks fall to PGD whose gradient also "
-        "passes inactive ReLUs; not checked: the row is from before this attack.",
-    ),
-    "hard_label": (
-        "hard label",
-        "Verdict on how many of the images left then fall to RayS, an attack that sees the predicted class only.",
-    ),
-    "straight_way": (
-        "straight way",
-        "Hint, no verdict: share of the margin that is left at nine tenths of the straight way to another class; a "
-        "plateau of the logits keeps all of it, and so do a few honest networks.",
-    ),
+# Presets, in words. The order of a board's sections is `board.tables.PRESETS`.
+PRESET_TITLES = {
+    "paper": "Paper preset",
+    "short": "Short preset",
+    "own": "Own settings",
+    "smoke": "Smoke preset",
 }
-
+PRESET_NOTES = {
+    "paper": "the full schedule of the paper",
+    "short": "fewer epochs; not comparable with the paper preset",
+    "own": "schedules of their own; not comparable with the paper preset",
+    "smoke": "shows that the code runs and says nothing about the methods",
+}
 CLIP = 400  # characters that a board's page shows of a row's options, or of why it is refused
 
 # Marks of Markdown, some of them only in their place: emphasis outside words, addresses, what begins a block. The
@@ -44,6 +41,39 @@ _MARKUP = re.compile(
     re.IGNORECASE,
 )
 _FORMULA = re.compile(r"[\s'\"]*[=+@-]")
+_TEX_SPECIAL = str.maketrans(
+    {
+        "\\": r"\textbackslash{}",
+        "{": r"\{",
+        "}": r"\}",
+        "$": r"\$",
+        "&": r"\&",
+        "#": r"\#",
+        "%": r"\%",
+        "_": r"\_",
+        "^": r"\textasciicircum{}",
+        "~": r"\textasciitilde{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+        '"': r"\char34{}",
+        "`": r"\char96{}",
+        "[": "{[}",  # after a line's end it would begin an argument
+        "]": "{]}",
+        "*": "{*}",  # likewise
+        "±": r"$\pm$",
+    }
+)
+_TEX_ACCENTS = {
+    "\u0300": "`",
+    "\u0301": "'",
+    "\u0302": "^",
+    "\u0303": "~",
+    "\u0308": '"',
+    "\u030a": "r",
+    "\u030c": "v",
+    "\u0327": "c",
+}
 
 
 def printable(text: str) -> str:
@@ -51,19 +81,20 @@ def printable(text: str) -> str:
     return visible(ascii_forms(text))
 
 
+@lru_cache(maxsize=4096)  # most cells of a table are equal to others
 def markdown(text: str) -> str:
     """Make text from a record harmless inside GitHub Markdown: no markup, links, mentions, formulas or cell borders."""
     return _MARKUP.sub(_entity, printable(text).strip())
 
 
-def _entity(found: re.Match[str]) -> str:
+def _entity(mark: re.Match[str]) -> str:
     """Write the last character of a mark as an entity, which means the same in a cell, a list and a heading."""
-    apart = "<!-- -->" if found["reference"] else ""
-    return f"{found[0][:-1]}&#{ord(found[0][-1])};{apart}"
+    separator = "<!-- -->" if mark["reference"] else ""
+    return f"{mark[0][:-1]}&#{ord(mark[0][-1])};{separator}"
 
 
 def clipped(text: str) -> str:
-    """Return what a board shows of a text whose whole is on the row's page: at most `CLIP` characters."""
+    """Return the first `CLIP` characters of a text that is shown in full on the row's page."""
     return text if len(text) <= CLIP else f"{text[: CLIP - 1]}…"
 
 
@@ -71,6 +102,25 @@ def csv_cell(text: str) -> str:
     """Make text from a record harmless inside CSV: one line, and nothing that a spreadsheet would run as a formula."""
     text = printable(text)
     return f"'{text}" if _FORMULA.match(text) else text
+
+
+@lru_cache(maxsize=4096)  # most cells of a table are equal to others
+def tex(text: str) -> str:
+    """Write text so that LaTeX sets it as it is, in ASCII: specials escaped, accents spelled out, "?" for the rest."""
+    escaped = printable(text).translate(_TEX_SPECIAL)
+    if not escaped.isascii():
+        escaped = "".join(char if char.isascii() else _tex_accent(char) for char in escaped)
+    for sign in "-'":  # two of them would become another one
+        while sign * 2 in escaped:
+            escaped = escaped.replace(sign * 2, f"{sign}{{}}{sign}")
+    return escaped
+
+
+def _tex_accent(char: str) -> str:
+    parts = unicodedata.normalize("NFD", char)
+    if len(parts) == 2 and parts[0].isascii() and parts[1] in _TEX_ACCENTS:
+        return f"{{\\{_TEX_ACCENTS[parts[1]]}{{{parts[0]}}}}}"
+    return "?"
 
 
 def percent(fraction: float) -> str:
@@ -124,9 +174,3 @@ def duration(seconds: float) -> str:
 def row_page(protocol: str, row_id: str) -> str:
     """Return where the page of a row lies, from the folder of the boards."""
     return f"site/rows/{protocol}/{row_id}.html"
-
-
-def table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return a Markdown table; every cell must be harmless already, see `markdown`."""
-    rows = [header, ["---"] * len(header), *lines]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)

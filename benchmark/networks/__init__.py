@@ -1,1 +1,1 @@
-"""The networks that are compared: their shapes, their layers, and what a pass through them costs."""
+"""The networks that are compared: shapes, layers and operation counts."""

@@ -1,8 +1,8 @@
 """CIFAR-style residual networks whose convolutions and norms are supplied by the method.
 
 Structure (He et al. 2016, CIFAR stem): normalisation of [0, 1] pixels inside the network; 3x3 stem without pooling;
-four stages, strides 1/2/2/2; global average pool; a bias-free 1x1 convolution as classifier; optionally a last batch
-norm (LBN) on the logits. Every convolution, first and last included, can be compressed.
+four stages with strides 1/2/2/2; global average pooling; a bias-free 1x1 convolution as classifier; optionally a last
+batch norm (LBN) on the logits. Every convolution can be compressed, including the first and the last.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from benchmark.networks.shapes import get_shape
 from methods.allocation import weight_budget
 from methods.base import Architecture, ConvFactory
 
-WIDTH_STEPS = 256  # widths tried between nothing and the full network
+WIDTH_STEPS = 256  # candidate widths up to the full network
 
 NormFactory = Callable[[int], nn.Module]
 
 
 class Normalize(nn.Module):
-    """Standardise (B, C, H, W) pixels in [0, 1] per channel; buffers, so they travel with the network."""
+    """Standardise (B, C, H, W) pixels in [0, 1] per channel; mean and std are buffers, so the state dict has them."""
 
     mean: Tensor  # (C, 1, 1)
     std: Tensor  # (C, 1, 1)
@@ -43,9 +43,9 @@ class Normalize(nn.Module):
 
 
 def activated(norm: nn.Module, x: Tensor) -> Tensor:
-    """Return ReLU(norm(x)), written over the norm's output where that is torch's own: its backward needs no output.
+    """Return ReLU(norm(x)), in place for torch's batch norm, whose backward pass does not need its output.
 
-    A method's own norm may need it, or pass on its input.
+    A method's own norm may need its output, or return its input.
     """
     return F.relu(norm(x), inplace=type(norm) is nn.BatchNorm2d)
 
@@ -100,10 +100,10 @@ def _shortcut(in_channels: int, out_channels: int, stride: int, conv: ConvFactor
 
 
 class Shortcut(nn.Sequential):
-    """A 1x1 convolution and its norm on every `stride`-th pixel of either side.
+    """A 1x1 convolution and its norm on every `stride`-th row and column.
 
-    That is a strided 1x1 convolution, whose weight gradient writes beyond its memory and ends the process in torch 2.13
-    on a CPU, with few channels, an odd batch and several threads (seen: 8 to 16 channels, 63 images of 32x32).
+    Equals a strided 1x1 convolution, whose weight gradient writes out of bounds and crashes the process in torch 2.13
+    on a CPU with few channels, an odd batch and several threads (observed: 8 to 16 channels, 63 images of 32x32).
     """
 
     def __init__(self, *layers: nn.Module, stride: int) -> None:
@@ -118,7 +118,7 @@ class Shortcut(nn.Sequential):
 
 
 class ResNet(nn.Module):
-    """A residual network for images from 8x8 upwards; see the module's docstring for its structure."""
+    """A residual network for images of at least 8x8; see the module docstring for its structure."""
 
     def __init__(self, plan: NetworkPlan, *, conv: ConvFactory, norm: NormFactory) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class ResNet(nn.Module):
 
 @dataclass(frozen=True)
 class NetworkPlan:
-    """Everything that fixes a network except the method's layers. Calling it satisfies `methods.base.Architecture`."""
+    """Everything that defines a network except the method's layers. Implements `methods.base.Architecture`."""
 
     name: str  # a key of `shapes.SHAPES`
     num_classes: int
@@ -169,10 +169,10 @@ class NetworkPlan:
         """
         budget = weight_budget(sum(prunable_sizes(self).values()), keep_ratio)
         candidates = [replace(self, width=self.width * step / WIDTH_STEPS) for step in range(WIDTH_STEPS + 1)]
-        fitting = bisect_right(candidates, budget, lo=1, key=lambda plan: sum(prunable_sizes(plan).values()))
-        if fitting == 1:
+        end = bisect_right(candidates, budget, lo=1, key=lambda plan: sum(prunable_sizes(plan).values()))
+        if end == 1:
             raise ValueError(f"a budget of {budget:,} weights is less than one channel per stage of {self.name}")
-        return candidates[fitting - 1]
+        return candidates[end - 1]
 
     @property
     def in_channels(self) -> int:
@@ -180,12 +180,12 @@ class NetworkPlan:
         return len(self.mean)
 
     def __call__(self, *, conv: ConvFactory, norm: NormFactory) -> ResNet:
-        """Build the network from the given layers."""
+        """Build the network from these layers."""
         return ResNet(self, conv=conv, norm=norm)
 
 
 class NetworkSettings(Protocol):
-    """What an experiment's settings say about its network."""
+    """An experiment's settings for its network."""
 
     @property
     def name(self) -> str:
@@ -201,7 +201,7 @@ class NetworkSettings(Protocol):
 
 
 def network_plan(spec: NetworkSettings, info: DataInfo) -> NetworkPlan:
-    """Return the network an experiment asks for, for the images of its data set."""
+    """Return the plan of an experiment's network for the images of its data set."""
     return NetworkPlan(spec.name, info.num_classes, info.mean, info.std, spec.width, spec.last_norm)
 
 

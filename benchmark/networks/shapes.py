@@ -1,4 +1,4 @@
-"""The catalogue of networks: names, depths and widths. No torch, so that `list` and `plan` can read it instantly."""
+"""The available networks: names, depths and widths. Imports no torch, so that `list` is instant."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Shape:
     """Depth and width of a CIFAR-style residual network."""
 
     blocks: tuple[int, int, int, int]  # residual blocks per stage
-    bottleneck: bool = False  # 1x1, 3x3, 1x1 blocks with fourfold expansion instead of two 3x3
+    bottleneck: bool = False  # 1x1, 3x3, 1x1 with fourfold expansion instead of two 3x3
     widths: tuple[int, int, int, int] = STAGE_WIDTHS  # channels per stage before expansion
     about: str = ""
 
@@ -25,9 +25,9 @@ class Shape:
 
 SHAPES = {
     "resnet6": Shape(
-        (1, 1, 0, 0), about="7 convolutions, two stages only: for 8x8 images, which four would shrink to a pixel"
+        (1, 1, 0, 0), about="7 convolutions in two stages: for 8x8 images, which four stages would shrink to a pixel"
     ),
-    "resnet10": Shape((1, 1, 1, 1), about="13 convolutions, for quick looks"),
+    "resnet10": Shape((1, 1, 1, 1), about="13 convolutions, for quick experiments"),
     "resnet18": Shape((2, 2, 2, 2), about="21 convolutions"),
     "resnet34": Shape((3, 4, 6, 3), about="37 convolutions, the paper's network"),
     "resnet50": Shape((3, 4, 6, 3), bottleneck=True, about="54 convolutions, bottleneck blocks"),
@@ -46,5 +46,5 @@ def get_shape(name: str) -> Shape:
         UserError: if there is none.
     """
     if name not in SHAPES:
-        raise UserError(f"architecture {name!r} is not known.{suggestion(name, SHAPES)} Known: {', '.join(SHAPES)}")
+        raise UserError(f"unknown architecture {name!r}.{suggestion(name, SHAPES)} Known: {', '.join(SHAPES)}")
     return SHAPES[name]

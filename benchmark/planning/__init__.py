@@ -1,1 +1,1 @@
-"""What is left to do, and what it will cost."""
+"""Which experiments are still to be run, and what they will cost."""

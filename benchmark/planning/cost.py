@@ -1,4 +1,4 @@
-"""What training costs, known before it starts: the images of a pass, and floating-point operations.
+"""What training will cost: the images of a pass, and floating-point operations.
 
 Multiply-adds are those of the convolutions, counted from their shapes; everything else in these networks is less than
 a hundredth. One multiply-add is two FLOPs. A pass of the attack counts as two forward runs, the forward run itself and
@@ -13,7 +13,8 @@ from benchmark.data.catalog import DATASETS
 from benchmark.data.published import TRAINING_PART
 from benchmark.data.splits import VALIDATION_SHARE
 from benchmark.networks.count import forward_flops
-from benchmark.suite.experiment import Experiment, Objective
+from benchmark.suite.experiment import Experiment
+from benchmark.suite.objectives import forward_runs
 from methods.base import Architecture
 
 
@@ -45,21 +46,3 @@ def training_flops(experiment: Experiment, architecture: Architecture, epochs: i
         return None
     forward = forward_flops(architecture, known.channels, known.size)
     return epochs * images * forward_runs(experiment.objective, experiment.training.attack.num_steps) * forward
-
-
-def forward_runs(objective: Objective, attack_steps: int) -> int:
-    """Return the cost of one training image in one epoch, in forward runs of one image.
-
-    Args:
-        objective: the training loss.
-        attack_steps: of the PGD attack in training; the fast objective always makes one.
-    """
-    attack = 2 * attack_steps
-    runs = {
-        "pgd": attack + 3,
-        "fast": 2 + 3,  # one step of attack per update
-        "trades": attack + 1 + 2 * 3,  # the attack predicts the clean image once; the update sees both images
-        "half_clean": attack + 2 * 3,
-        "clean": 3,
-    }
-    return runs[objective]

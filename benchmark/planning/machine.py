@@ -23,7 +23,7 @@ def this_machine(device: torch.device) -> Machine:
 
 
 def is_here(machine: Machine) -> bool:
-    """Tell whether what was measured on `machine` was measured on hardware like this."""
+    """Return whether `machine` is hardware like this."""
     if machine.device == "cuda" and not torch.cuda.is_available():
         return False
     return machine.name == device_name(torch.device(machine.device))

@@ -1,4 +1,4 @@
-"""What `bench` found on one machine, kept as `bench.json` in the output folder. `plan` predicts from it."""
+"""What `bench` measured on one machine, kept as `bench.json` in the output folder. `plan` predicts from it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from pydantic import Field, ValidationError
 from benchmark.errors import UserError
 from benchmark.files.plain import read_below, refuse_links
 from benchmark.results.store import RECORD_BYTES, first_mistake, write_model
-from benchmark.suite.experiment import Objective, Precision
+from benchmark.suite.experiment import Precision
+from benchmark.suite.objectives import Objective
 from benchmark.suite.settings import Strict
 
 FILE = "bench.json"
 
 
 class Machine(Strict):
-    """Where it was measured; another machine, thread count, torch or commit begins a new measurement."""
+    """Where it was measured; another machine, thread count, torch or commit starts a new measurement."""
 
     device: Literal["cpu", "cuda"]
     name: str  # of the processor or the GPU
@@ -38,7 +39,7 @@ class ConvolutionRate(Strict):
 
 
 class Network(Strict):
-    """What of a network determines its cost. A last batch norm does not: it has ten numbers an image."""
+    """What determines the cost of a network. A last batch norm does not: it handles ten numbers per image."""
 
     name: str
     width: float = Field(gt=0)

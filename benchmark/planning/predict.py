@@ -2,8 +2,8 @@
 
 A training step that was measured is taken as it is. Any other is scaled by FLOPs from the nearest that was: of the same
 objective if there is one, then of the same precision, then of the nearest network and batch. So is the evaluation.
-AutoAttack drops an image once it has fallen, so its time depends on how many survive, which nobody knows before: the
-share of earlier records of the same data set and epsilon is taken, or else ROBUST_SHARE.
+AutoAttack drops an image once it is misclassified, so its time depends on how many survive, which is unknown before:
+the share in earlier records of the same data set and epsilon is taken, or else ROBUST_SHARE.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from benchmark.planning.cost import forward_runs
 from benchmark.planning.measured import EvaluationEntry, Measurement, TrainingEntry
 from benchmark.planning.work import Work
+from benchmark.suite.objectives import forward_runs
 
 ROBUST_SHARE = 0.45  # of the test images
 # The gradient checks run PGD of the protocol's steps about 11 times, and some steps more, on at most 64 images.
 HEALTH_ROUNDS, HEALTH_STEPS, HEALTH_IMAGES = 11, 10, 64
-# Every attack but the first meets only images that the first left standing; the first meets all.
+# Every attack but the first gets only the images that survived the first; the first gets all.
 FIRST_ATTACK = "apgd-ce"
 FIXED = 2.0  # seconds to read the data, pack the network and time one image
 
@@ -40,7 +40,7 @@ class Prediction:
 
 
 def predict(work: Work, measured: Measurement, *, robust_share: float = ROBUST_SHARE) -> Prediction | None:
-    """Predict how long an experiment takes; None if nothing was measured to predict it from.
+    """Predict how long an experiment takes; None if nothing was measured that it could be predicted from.
 
     Args:
         work: what it computes.
@@ -85,8 +85,8 @@ def _autoattack_seconds(entry: EvaluationEntry, work: Work, robust_share: float)
     )
 
 
-def _apart(a: float, b: float) -> float:
-    """Return how many times one number is the other, as a logarithm."""
+def _log_ratio(a: float, b: float) -> float:
+    """Return how far apart two positive numbers are, as the logarithm of their ratio."""
     return abs(math.log(a / b))
 
 
@@ -96,16 +96,16 @@ def _training_distance(entry: TrainingEntry, work: Work) -> tuple[bool | float, 
         key != wanted,
         key.objective != wanted.objective,
         key.precision != wanted.precision,
-        _apart(entry.forward_flops, work.forward_flops),
+        _log_ratio(entry.forward_flops, work.forward_flops),
         key.network.size != wanted.network.size,
         (key.method != wanted.method) + (key.weights != wanted.weights),
-        _apart(key.batch_size, wanted.batch_size),
-        _apart(key.attack_steps, wanted.attack_steps),
+        _log_ratio(key.batch_size, wanted.batch_size),
+        _log_ratio(key.attack_steps, wanted.attack_steps),
     )
 
 
 def attacked_images(work: Work, robust_share: float = ROBUST_SHARE) -> int:
-    """Return the images in a typical batch of AutoAttack's costly attacks, of which only survivors are left."""
+    """Return the images in a typical batch of AutoAttack's costly attacks, which get only survivors of the first."""
     return max(1, min(work.autoattack_batch, round(work.test_images * robust_share)))
 
 
@@ -113,6 +113,6 @@ def _evaluation_distance(entry: EvaluationEntry, work: Work, robust_share: float
     return (
         entry.network != work.key.network,
         not entry.autoattack,
-        _apart(entry.forward_flops, work.forward_flops),
-        _apart(entry.images, attacked_images(work, robust_share)),
+        _log_ratio(entry.forward_flops, work.forward_flops),
+        _log_ratio(entry.images, attacked_images(work, robust_share)),
     )

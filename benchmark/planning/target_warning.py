@@ -10,7 +10,7 @@ from benchmark.networks.resnet import NetworkPlan, prunable_sizes
 from benchmark.suite.experiment import Experiment
 from methods.allocation import allocate
 
-NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass anything on
+NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass on any signal
 
 
 def target_warning(experiment: Experiment) -> str:
@@ -38,7 +38,7 @@ def layer_sizes(network: NetworkPlan) -> Mapping[str, int]:
 
 
 def full_network(experiment: Experiment) -> NetworkPlan:
-    """Return the network before the method's `resize`; a data set yet unseen counts as ten classes of colour images."""
+    """Return the network before the method's `resize`; a data set outside the catalog counts as CIFAR-10."""
     known = DATASETS.get(experiment.dataset, DATASETS["cifar10"])
     spec = experiment.architecture
     return NetworkPlan(spec.name, known.num_classes, known.mean, known.std, spec.width, spec.last_norm)

@@ -1,6 +1,6 @@
 """What `plan` prints: every experiment with state, cost and reported number, then totals and how to read them.
 
-Where `bench` has measured a machine, the cost is told in time too.
+Once `bench` has measured a machine, times are printed too.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from benchmark.planning.measured import Measurement
 from benchmark.planning.predict import FIXED, ROBUST_SHARE, Prediction, predict
 from benchmark.planning.states import Planned
 from benchmark.results.record import Record
+from benchmark.runtime.progress import duration
 
 INDENT = " " * 8
 SUSTAINED = 1e14  # FLOP/s of one current data-centre GPU in practice
@@ -29,8 +30,8 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
             yield f"{INDENT}options: {options}"
         if item.state != "refused":
             yield INDENT + _numbers(item, time, timed=measured is not None)
-        if item.known is not None:
-            yield INDENT + _known_text(item.known, only_further=is_attacked(item.known, item.experiment))
+        if item.remeasured is not None:
+            yield INDENT + _remeasured_text(item.remeasured, only_further=is_attacked(item.remeasured, item.experiment))
         if item.reason:
             yield INDENT + item.reason
         if item.warning:
@@ -56,7 +57,7 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
 
 
 def remarks(planned: Sequence[Planned]) -> Iterator[str]:
-    """Yield what `run` says before it starts: what is refused, and each warning once for all that it is about."""
+    """Yield what `run` prints before it starts: what is refused, and each warning once for all it applies to."""
     warned: dict[str, list[str]] = {}
     for item in planned:
         if item.state == "refused":
@@ -71,8 +72,8 @@ def remarks(planned: Sequence[Planned]) -> Iterator[str]:
 
 
 def _unchecked(planned: Sequence[Planned]) -> str:
-    """Return that results were believed without a look at the data; empty if none were."""
-    unchecked = [item for item in planned if item.unchecked and (item.state == "done" or item.known is not None)]
+    """Return a note that results were not compared with the data; empty if all were."""
+    unchecked = [item for item in planned if item.unchecked and (item.state == "done" or item.remeasured is not None)]
     if not unchecked:
         return ""
     dataset = unchecked[0].experiment.dataset
@@ -82,10 +83,10 @@ def _unchecked(planned: Sequence[Planned]) -> str:
     )
 
 
-def _known_text(known: Record, *, only_further: bool) -> str:
+def _remeasured_text(record: Record, *, only_further: bool) -> str:
     if only_further:
-        return f"only PGD on further images is measured: all else stands on {known.protocol}"
-    return f"its network is measured and not trained: it stands on {known.protocol}"
+        return f"only PGD on further images is measured: everything else is in its record on {record.protocol}"
+    return f"its network is measured and not trained: it already has a record on {record.protocol}"
 
 
 def _predicted(item: Planned, measured: Measurement | None) -> Prediction | None:
@@ -101,31 +102,31 @@ def _robust_share(item: Planned) -> float:
 def _hours(
     planned: Sequence[Planned], times: Sequence[Prediction | None], measured: Measurement | None
 ) -> Iterator[str]:
-    """Yield the predicted time of the whole suite, or how to come by one."""
+    """Yield the predicted time of the whole suite, or how to get one."""
     if measured is None:
         yield "time: `python -m benchmark bench`, with this suite, methods and settings, measures what it takes here."
         return
-    known = [(item, time) for item, time in zip(planned, times, strict=True) if time is not None]
-    if not known:
+    timed = [(item, time) for item, time in zip(planned, times, strict=True) if time is not None]
+    if not timed:
         yield "time: unknown; nothing was measured to predict it from, or sizes are not known before the data are read."
         return
     machine = measured.machine
-    yield from _time("time of all", [time for _, time in known], machine.jobs)
-    missing = [time for item, time in known if item.state != "done"]
-    if 0 < len(missing) < len(known):
+    yield from _time("time of all", [time for _, time in timed], machine.jobs)
+    missing = [time for item, time in timed if item.state != "done"]
+    if 0 < len(missing) < len(timed):
         yield from _time("time still to go", missing, machine.jobs)
     accepted = sum(item.state != "refused" for item in planned)
-    if len(known) < accepted:
-        yield f"{accepted - len(known)} experiments are not in it: their sizes are not known before the data are read."
+    if len(timed) < accepted:
+        yield f"{accepted - len(timed)} experiments are not in it: their sizes are not known before the data are read."
     commit = f" at commit {machine.commit[:7]}" if machine.commit else ""
     threads = threads_text(machine.threads)
     place = "" if is_here(machine) else "another machine, "
     where = f"{place}{machine.name}, {threads} an experiment"
     yield f"measured on {where}, torch {machine.torch}, on {measured.date}{commit}."
-    item = known[0][0]
+    item = timed[0][0]
     source = "assumed" if item.robust_share is None else "as in the records here"
     yield f"AutoAttack: {_robust_share(item):.0%} of the test images survive, {source}; those that fall cost little."
-    if not all(time.exact for _, time in known):
+    if not all(time.exact for _, time in timed):
         yield "~: scaled by FLOPs from another step, network or batch; `bench` with this suite measures those."
 
 
@@ -143,7 +144,7 @@ def _time(title: str, times: Sequence[Prediction], jobs: int) -> Iterator[str]:
     wall = max(whole / jobs, max(time.total for time in times))
     mark = "" if all(time.exact for time in times) else "~"
     beside = f", {jobs} experiments side by side" if jobs > 1 else ""
-    yield f"{title}: {mark}{_duration(wall)}{beside}"
+    yield f"{title}: {mark}{duration(wall)}{beside}"
     yield f"  {shares}"
 
 
@@ -154,9 +155,9 @@ def _numbers(item: Planned, time: Prediction | None, *, timed: bool) -> str:
         reported = f"{100 * item.reported.robust:.2f} robust"
         if item.reported.clean is not None:
             reported += f", {100 * item.reported.clean:.2f} clean"
-    told = "" if not timed else f"  {_mark(time):>7}"
+    predicted = f"  {_mark(time):>7}" if timed else ""
     return (
-        f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs{told}"
+        f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs{predicted}"
         f"   reported: {reported}"
     )
 
@@ -164,7 +165,7 @@ def _numbers(item: Planned, time: Prediction | None, *, timed: bool) -> str:
 def _mark(time: Prediction | None) -> str:
     if time is None:
         return "n/a"
-    return f"{'' if time.exact else '~'}{_duration(time.total)}"
+    return f"{'' if time.exact else '~'}{duration(time.total)}"
 
 
 def _summary(planned: Sequence[Planned]) -> str:
@@ -176,10 +177,10 @@ def _summary(planned: Sequence[Planned]) -> str:
 
 def _total(planned: Sequence[Planned]) -> str:
     passes = _amount(sum(item.passes_per_image for item in planned))
-    known = [item.flops for item in planned if item.flops is not None]
-    if len(known) < len(planned):
+    flops = [item.flops for item in planned if item.flops is not None]
+    if len(flops) < len(planned):
         return f"{passes} passes"
-    return f"{passes} passes, {_flops(sum(known))} FLOPs ({_duration(sum(known) / SUSTAINED)} at 100 TFLOP/s)"
+    return f"{passes} passes, {_flops(sum(flops))} FLOPs ({duration(sum(flops) / SUSTAINED)} at 100 TFLOP/s)"
 
 
 def _legend(item: Planned) -> Iterator[str]:
@@ -199,13 +200,3 @@ def _flops(value: int | None) -> str:
         return "n/a"
     mantissa, exponent = f"{value:.2e}".split("e")
     return f"{mantissa}e{int(exponent)}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds >= 18_000:
-        return f"{seconds / 3600:,.0f} h"
-    if seconds >= 3600:
-        return f"{seconds / 3600:,.1f} h"
-    if seconds >= 60:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds:.0f} s" if seconds >= 1 else "under a second"

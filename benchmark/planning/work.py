@@ -31,7 +31,7 @@ class Work:
 
 
 def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> Work | None:
-    """Return the work of an experiment; None for a data set or an architecture of which the sizes are not known.
+    """Return the work of an experiment; None for a data set or an architecture whose sizes are not known.
 
     Args:
         experiment: what is run.
@@ -39,7 +39,7 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
         epochs: what the run trains itself, all of them or those after a reused first phase.
 
     Raises:
-        UserError: if PGD is to meet more images than the test part has.
+        UserError: if PGD is to attack more images than the test part has.
     """
     known, images, validation = (
         DATASETS.get(experiment.dataset),
@@ -75,7 +75,7 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
 
 
 def network_of(plan: NetworkPlan, size: int) -> Network:
-    """Return what of a network determines its cost.
+    """Return what determines the cost of a network.
 
     Args:
         plan: the network.

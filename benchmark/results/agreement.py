@@ -1,17 +1,15 @@
-"""Whether a second measurement of a record's network agrees with the record: exact binomial bounds, no judgement."""
+"""Whether a second measurement of a record's network agrees with the record, by exact binomial bounds."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmark.results.statistics import binomial_bound
+from benchmark.results.verdicts import Verdicts
 
 CONFIDENCE = 0.99
-# Shares of images whose verdict may flip without anything being wrong. Clean: rounding on another machine. Attacks:
-# other random draws, because a subset of the images makes other batches.
+# Shares of images whose verdict may flip although nothing is wrong. Clean: rounding on another machine. Attacks: other
+# random draws, because a subset of the images makes other batches.
 CLEAN_FLIPS = 0.002
 ATTACK_FLIPS = 0.02
 
@@ -21,20 +19,20 @@ class Agreement:
     """One attack's verdicts in the record against those measured again on the same images."""
 
     name: str
-    claimed: int  # images right, by the record
-    measured: int  # images right, measured again
+    claimed: int  # correct images, by the record
+    measured: int  # correct images, measured again
     n: int
-    lost: int  # right by the record, wrong now
-    gained: int  # wrong by the record, right now
+    lost: int  # correct in the record, wrong now
+    gained: int  # wrong in the record, correct now
     allowed: int  # flips that chance explains, at the 99% level
     reason: str  # why they do not agree; empty if they do
 
 
-def agreement(name: str, claimed: NDArray[np.bool_], measured: NDArray[np.bool_]) -> Agreement:
+def agreement(name: str, claimed: Verdicts, measured: Verdicts) -> Agreement:
     """Compare verdicts image by image.
 
     Two exact binomial tests at the 1% level: the number of flips against the share that chance explains, and their
-    direction, since a claim made too high loses images and gains none.
+    direction, since an inflated claim loses images and gains none.
 
     Args:
         name: "clean", or the attack's name.
@@ -55,14 +53,14 @@ def agreement(name: str, claimed: NDArray[np.bool_], measured: NDArray[np.bool_]
 
 
 def headline_reason(accuracy: float, measured: int, n: int) -> str:
-    """Return why a record's accuracy over all its images is not borne out by n of them; empty if it is.
+    """Return why n images measured again contradict a record's accuracy over all its images; empty if they do not.
 
-    Of all its images a part was measured again; the claim must lie in the exact (Clopper-Pearson) 99% interval.
+    The claim must lie in the exact (Clopper-Pearson) 99% interval of these n images.
     """
     low, high = binomial_bound(measured, n, CONFIDENCE)
     if low <= accuracy <= high:
         return ""
     return (
-        f"the record claims {100 * accuracy:.2f}, but {measured} of {n} images are right: "
+        f"the record claims {100 * accuracy:.2f}, but {measured} of {n} images are classified correctly: "
         f"{100 * low:.2f} to {100 * high:.2f} with 99% confidence"
     )

@@ -1,4 +1,4 @@
-"""How much text a record may hold: pages show it, and a browser has to open a board of hundreds of rows.
+"""How much text a record may hold: pages show it, and a browser must open a board of hundreds of rows.
 
 The longest committed record has 4,600 characters by `characters`.
 """
@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import BaseModel
 
 MAX_RECORD = 20_000  # characters of a record's text, see `characters`
-MAX_CHOSEN = 14_000  # of these, of what a method and its settings bring; the rest is what a run adds
+MAX_CHOSEN = 14_000  # of these, from a method and its settings; a run adds the rest
 MAX_TEXT = 4_000  # characters of one string
 MAX_NAME = 300  # characters of a name, and of a key
 MAX_ITEMS = 256  # of a list or mapping that a method or a user fills
@@ -21,14 +21,14 @@ MAX_DEVIATIONS = 32  # of a method from its paper
 MAX_LINES = 10_000  # layers of a network, epochs of a training
 MAX_INTEGER = 2**63 - 1
 MAX_DEPTH = 8  # nested lists and mappings in a setting
-# Of fixed spelling or fixed number: verdict bits, and a line for each layer and epoch.
+# Bounded on their own: verdict bits, and an entry for each layer and epoch.
 _APART = frozenset({"verdicts", "layers", "history"})
 
 
 def characters(value: Any) -> int:
-    """Count the characters of all strings in a record or a part of it; a mapping counts as long as it is in JSON.
+    """Count the characters of all strings in a record or a part of it; a mapping counts with its length as JSON.
 
-    Verdict bits, layers and the history of a training do not count: each has a bound of its own.
+    Verdict bits, layers and the training history do not count: each has its own bound.
     """
     if isinstance(value, str):
         return len(value)
@@ -39,8 +39,18 @@ def characters(value: Any) -> int:
     return sum(map(characters, value)) if isinstance(value, list | tuple) else 0
 
 
+def check_characters(part: BaseModel) -> None:
+    """Check that a file's content holds at most MAX_RECORD characters of text.
+
+    Raises:
+        ValueError: if it holds more.
+    """
+    if (size := characters(part)) > MAX_RECORD:
+        raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+
+
 def check_chosen(config: dict[str, Any], deviations: list[str], phases: Sequence[Any]) -> None:
-    """Check before a training what its record will say of the method and its settings.
+    """Check before a training what its record will say about the method and its settings.
 
     Args:
         config: the resolved experiment.
@@ -48,7 +58,7 @@ def check_chosen(config: dict[str, Any], deviations: list[str], phases: Sequence
         phases: of the training, see `methods.base.Phase`.
 
     Raises:
-        ValueError: if a record could not hold it.
+        ValueError: if it does not fit into a record.
     """
     options = config["method"]["options"]
     fields = [{**vars(phase), "trains": sorted(phase.trains)} for phase in phases]
@@ -56,14 +66,14 @@ def check_chosen(config: dict[str, Any], deviations: list[str], phases: Sequence
         try:
             check_setting(value)
         except ValueError as error:
-            raise ValueError(f"its {what} do not fit a record: {error}; make them shorter") from None
+            raise ValueError(f"its {what} do not fit into a record: {error}; make them shorter") from None
     names = (config["suite"], config["dataset"], *(phase.name for phase in phases))
     if longest := max((len(name) for name in names if len(name) > MAX_NAME), default=0):
-        raise ValueError(f"a name of it has {longest:,} characters, a record holds {MAX_NAME}; make it shorter")
+        raise ValueError(f"one of its names has {longest:,} characters, a record holds {MAX_NAME}; make it shorter")
     if (epochs := config["training"]["epochs"]) > MAX_LINES:
         raise ValueError(f"it trains for {epochs:,} epochs, a record holds {MAX_LINES:,}; train for fewer")
     if len(deviations) > MAX_DEVIATIONS:
-        raise ValueError(f"it has {len(deviations)} deviations, a record holds {MAX_DEVIATIONS}; put some together")
+        raise ValueError(f"it has {len(deviations)} deviations, a record holds {MAX_DEVIATIONS}; combine some")
     if longest := max((len(text) for text in deviations if len(text) > MAX_TEXT), default=0):
         raise ValueError(f"a deviation has {longest:,} characters, a record holds {MAX_TEXT:,}; make it shorter")
     if (size := characters([config, options, deviations, fields])) > MAX_CHOSEN:
@@ -77,8 +87,8 @@ def check_setting(value: Any, depth: int = 0) -> None:
     """Check a value that a method or a user chose freely: JSON with finite numbers.
 
     Raises:
-        ValueError: if a number is not finite, a string or key too long, a list or mapping too full or nested too
-            deeply.
+        ValueError: if a number is not finite, a string or key is too long, or a list or mapping is too large or too
+            deeply nested.
     """
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("numbers must be finite")

@@ -1,6 +1,6 @@
-"""Accepted challenges: adversarial images, found by anyone, that break a record's network where its attacks did not.
+"""Accepted challenges: adversarial images from anyone that break a record's network where its attacks did not.
 
-A challenge lies in folder/challenges/<record's file name>/<date>-<id>.json, with its images beside it as
+A challenge is in folder/challenges/<protocol>/<record's file name>/<date>-<id>.json, with its images beside it as
 <date>-<id>.safetensors. It lowers the best-known accuracy of the record; AutoAttack's own number stays.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_tensors
 
@@ -26,8 +25,8 @@ from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.rechecks import load_rechecks, rechecked
 from benchmark.results.record import Record
-from benchmark.results.store import RECORD_BYTES, first_mistake, load_records, record_path, write_atomic, write_model
-from benchmark.results.verdicts import pack_verdicts, unpack_common
+from benchmark.results.store import load_placed, load_records, record_path, write_atomic, write_model
+from benchmark.results.verdicts import Verdicts, pack_verdicts, unpack_common
 
 IMAGES_BYTES = 2**32  # of a file
 MAX_CREDIT = 100  # characters
@@ -50,12 +49,12 @@ class Challenge(Part):
         if self.broken != sorted(set(self.broken)):
             raise ValueError("the broken images are not in ascending order, each once")
         if not is_credit(self.credit):
-            raise ValueError(f"credit is no printable name of 1 to {MAX_CREDIT} characters")
+            raise ValueError(f"credit is not a printable name of 1 to {MAX_CREDIT} characters")
         return self
 
 
 def is_credit(text: str) -> bool:
-    """Tell whether a text may stand on a board as a name: one printable line, not too long."""
+    """Return whether a text may appear on a board as a name: one printable line, not too long."""
     return not concealed(text) and text == " ".join(text.split()) and 1 <= len(text) <= MAX_CREDIT
 
 
@@ -65,13 +64,18 @@ def challenges_to(record: Record, challenges: Sequence[Challenge]) -> list[Chall
 
 
 def images_path(folder: Path, challenge: Challenge) -> Path:
-    """Return where the adversarial images of a challenge lie."""
+    """Return the path of the adversarial images of a challenge."""
     name = f"{challenge.date.isoformat()}-{challenge.images_sha256[:8]}.safetensors"
     return refuse_links(challenge_folder(folder, challenge.protocol, challenge.run) / name, folder)
 
 
+def challenge_path(folder: Path, challenge: Challenge) -> Path:
+    """Return the path of the JSON file of a challenge."""
+    return images_path(folder, challenge).with_suffix(".json")
+
+
 def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
-    """Return where the challenges to a record lie.
+    """Return the folder of the challenges to a record.
 
     Raises:
         UserError: if a name could lead outside the folder.
@@ -82,9 +86,8 @@ def challenge_folder(folder: Path, protocol: str, run: str) -> Path:
 
 def save_challenge(challenge: Challenge, images: bytes, folder: Path) -> Path:
     """Write a challenge with its images, the JSON last, and return the path of the JSON."""
-    place = images_path(folder, challenge)
-    write_atomic(place, images)
-    path = place.with_suffix(".json")
+    write_atomic(images_path(folder, challenge), images)
+    path = challenge_path(folder, challenge)
     write_model(path, challenge)
     return path
 
@@ -93,7 +96,7 @@ def load_challenges(folder: Path) -> list[Challenge]:
     """Read all challenges below `folder`, ordered by path.
 
     Raises:
-        UserError: if one is damaged, lies elsewhere than its content says, or has other images than it names.
+        UserError: if one is damaged, does not lie where its content says, or does not have the images it names.
     """
     return [_load(path, folder) for path in files_below(folder / "challenges", folder, ".json")]
 
@@ -102,7 +105,7 @@ def best_known_records(folder: Path) -> list[Record]:
     """Read all records below `folder` with their later checks, and their best-known accuracy after all challenges.
 
     Raises:
-        UserError: if a record, its later checks or a challenge cannot be read, or they do not belong together.
+        UserError: if a record, its later checks or a challenge cannot be read, or they do not fit together.
     """
     return challenged(rechecked(load_records(folder), load_rechecks(folder)), load_challenges(folder))
 
@@ -111,23 +114,23 @@ def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> li
     """Return the records with their best-known accuracy after all challenges.
 
     Raises:
-        UserError: if a challenge is to none of the records, to another artifact than its record's, or names an image
-            that is not there.
+        UserError: if a challenge has no record or another artifact than its record, or names an image that does not
+            exist.
     """
     records = list(records)
-    known = {(record.protocol, record.run) for record in records}
-    if lost := next((each for each in challenges if (each.protocol, each.run) not in known), None):
+    recorded = {(record.protocol, record.run) for record in records}
+    if orphan := next((each for each in challenges if (each.protocol, each.run) not in recorded), None):
         raise UserError(
-            f"the challenge by {lost.credit} of {lost.date} is to {lost.run} under {lost.protocol}, which has no "
-            "record; bring the record, or delete the challenge"
+            f"the challenge by {orphan.credit} of {orphan.date} is to {orphan.run} under {orphan.protocol}, which has "
+            "no record; add the record, or delete the challenge"
         )
     return [_applied(record, challenges_to(record, challenges)) for record in records]
 
 
-def unchallenged(evaluation: EvaluationPart) -> NDArray[np.bool_]:
-    """Return (n_images,) bits: images that a challenge may break, right under everything but the opponent's attacks.
+def unchallenged(evaluation: EvaluationPart) -> Verdicts:
+    """Return (n_images,) verdicts under everything but the opponent's attacks: a challenge may break what is True.
 
-    What that attack breaks is kept as bits alone: a challenge has the images too, so that anybody can try them.
+    What those attacks broke is kept as bits only; a challenge has the images too, so that anybody can try them.
     """
     texts = [text for name, text in evaluation.verdicts.items() if name != OPPONENT]
     return unpack_common(texts, evaluation.n_images)
@@ -142,7 +145,7 @@ def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
         if challenge.artifact_sha256 != record.artifact.sha256 or challenge.broken[-1] >= len(right):
             raise UserError(
                 f"the challenge by {challenge.credit!r} of {challenge.date} to {record.run} is to another artifact; "
-                "check it anew with `python -m benchmark challenge`, or delete it"
+                "check it again with `python -m benchmark challenge`, or delete it"
             )
         right[challenge.broken] = False
     verdicts: Mapping[str, str] = {**evaluation.verdicts, CHALLENGED: pack_verdicts(right)}
@@ -152,26 +155,22 @@ def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
 
 
 def _load(path: Path, folder: Path) -> Challenge:
-    try:
-        challenge = Challenge.model_validate_json(read_below(path, folder, RECORD_BYTES) or b"")
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_mistake(error)}. Delete the file or submit the challenge again.") from None
+    remedy = "submit the challenge again"
+    challenge, _ = load_placed(path, folder, Challenge, lambda each: challenge_path(folder, each), remedy=remedy)
     images = images_path(folder, challenge)
-    if path != images.with_suffix(".json"):
-        raise UserError(f"{path}: its content belongs elsewhere. Move the file back or delete it.")
     if reason := wrong_images(read_below(images, folder, IMAGES_BYTES) or b"", challenge):
-        raise UserError(f"{images}: {reason}. Submit the challenge again.")
+        raise UserError(f"{images}: {reason}; {remedy}")
     return challenge
 
 
 def wrong_images(content: bytes, challenge: Challenge) -> str:
-    """Return why a file is not the adversarial images that a challenge names, one for each place; empty if it is."""
+    """Return why a file does not hold the adversarial images that a challenge names; empty if it does."""
     if hashlib.sha256(content).hexdigest() != challenge.images_sha256:
         return "it is missing or not the file that the challenge names: its sha256 differs"
     try:
         tensors = load_tensors(content)
     except (SafetensorError, ValueError, KeyError):
-        return "it is no safetensors file"
+        return "it is not a safetensors file"
     if sorted(tensors) != ["index", "x_adv"]:
         return f"it holds {', '.join(sorted(tensors))[:60] or 'nothing'}; a challenge holds x_adv and index"
     if tensors["index"].dtype != np.int64 or tensors["index"].tolist() != challenge.broken:

@@ -1,4 +1,4 @@
-"""The result of `evaluate`: an artifact measured by a protocol, whole or a shard of it, and the joining of shards."""
+"""The result of `evaluate`: an artifact measured by a protocol, whole or a shard of it, and the merging of shards."""
 
 from __future__ import annotations
 
@@ -7,23 +7,22 @@ from pathlib import Path
 from typing import Annotated, Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files.kinds import EVALUATED, kind_of_content
 from benchmark.files.plain import kind_of
-from benchmark.results.bounds import MAX_LINES, MAX_RECORD, characters
+from benchmark.results.bounds import MAX_LINES, check_characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, OPPONENT, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.store import first_mistake
-from benchmark.results.verdicts import pack_verdicts
+from benchmark.results.verdicts import Verdicts, pack_verdicts
 
 
 class ShardPart(Part):
-    """Which slice of the protocol's images was measured: number `index`, from 1, of `count`."""
+    """The slice of the protocol's images that was measured: number `index`, from 1, of `count`."""
 
     index: Positive
     count: Positive
@@ -43,11 +42,11 @@ class MachinePart(Part):
     device: Name
     threads: Positive
     started: Utc
-    seconds: Quantity  # of the session that finished; those that were killed before it are not counted
+    seconds: Quantity  # of the session that finished; killed ones are not counted
 
 
 class Evaluated(Part):
-    """An artifact and what was measured on it. Of a shard, the numbers are those of its slice of the images."""
+    """An artifact and what was measured on it; for a shard, on its slice of the images."""
 
     schema_version: Literal[1]
     artifact: ArtifactPart
@@ -64,8 +63,7 @@ class Evaluated(Part):
         images = Protocol.parse(self.protocol).images
         if self.shard is None and self.evaluation.n_images != images:
             raise ValueError(f"{self.evaluation.n_images} images were measured, {self.protocol} asks for {images}")
-        if (size := characters(self)) > MAX_RECORD:
-            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+        check_characters(self)
         return self
 
 
@@ -73,9 +71,9 @@ def load_evaluated(path: Path) -> Evaluated:
     """Read what `evaluate` wrote.
 
     Raises:
-        UserError: if the file is missing or is no such result.
+        UserError: if the file is missing or is not such a result.
     """
-    if path.exists() and not path.is_file():  # a pipe would be waited for
+    if path.exists() and not path.is_file():  # reading a pipe would block
         raise UserError(f"{path} is {kind_of(path)}; give a file that `evaluate` wrote")
     try:
         return Evaluated.model_validate_json(path.read_bytes())
@@ -83,34 +81,36 @@ def load_evaluated(path: Path) -> Evaluated:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a file that `evaluate` wrote") from None
     except ValidationError as error:
         kind = kind_of_content(path)
-        problem = first_mistake(error) if kind is None or kind.what == EVALUATED else f"it is {kind.what}"
-        raise UserError(f"{path} is no result of `evaluate`: {problem}") from None
+        problem = first_mistake(error) if kind is None or kind.name == EVALUATED else f"it is {kind.name}"
+        raise UserError(f"{path} is not a result of `evaluate`: {problem}") from None
 
 
 def merge(shards: Sequence[Evaluated]) -> Evaluated:
-    """Join the shards of one evaluation: verdicts in the order of the images, of each health check the worst.
+    """Merge the shards of one evaluation: verdicts in the order of the images, and the worst of each health check.
 
     Raises:
-        UserError: if the shards are not all there, or not of one artifact, protocol, data set and attack.
+        UserError: if a shard is missing, or they are not of one artifact, protocol, data set and attack.
     """
     parts = sorted(shards, key=lambda each: each.shard.index if each.shard else 0)
     first = parts[0]
     if any(each.shard is None for each in parts):
-        raise UserError("one of the files is a whole evaluation, not a shard; give the files of --shard i/n only")
+        raise UserError("one of the files is a whole evaluation, not a shard; give only files of --shard i/n")
     counts = {each.shard.count for each in parts if each.shard}
     present = [each.shard.index for each in parts if each.shard]
     (count, *others) = sorted(counts)
     if others:
-        raise UserError(f"the shards are of evaluations cut into {sorted(counts)} slices; merge those of one count")
+        raise UserError(
+            f"the shards are of evaluations cut into {sorted(counts)} slices; merge those of one number of slices"
+        )
     if len(set(present)) < len(present):
-        raise UserError(f"the shards are {present}, one is there twice; give the file of every shard once")
+        raise UserError(f"the shards are {present}, which has a duplicate; give the file of every shard once")
     if present != list(range(1, count + 1)):
         missing = sorted(set(range(1, count + 1)) - set(present))
         raise UserError(f"shards {missing} of {count} are missing; give the file of every shard once")
     if len(old := [each.shard.index for each in parts if each.shard and not each.evaluation.opposed]) not in (0, count):
         raise UserError(
             f"shards {old} of {count} were measured before the opponent's attacks were part of `evaluate`, the others "
-            "with them; measure these anew"
+            "with them; measure these again"
         )
     for each in parts[1:]:
         for what, a, b in _identity(first, each):
@@ -161,5 +161,5 @@ def _worst(checks: list[CheckPart]) -> CheckPart:
     return max(checks, key=lambda check: order.index(check.verdict))
 
 
-def _share(right: NDArray[np.bool_]) -> float:
+def _share(right: Verdicts) -> float:
     return int(right.sum()) / len(right)

@@ -8,34 +8,38 @@ from operator import not_
 from typing import Literal, Self
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field, model_validator
 
 from benchmark.results.bounds import MAX_ITEMS
 from benchmark.results.fields import ExactSize, Integer, Name, Positive, Quantity, Sha256, Share, Text
 from benchmark.results.parts import DatasetPart, Part
 from benchmark.results.protocol import Protocol
-from benchmark.results.verdicts import unpack_common, unpack_verdicts
+from benchmark.results.verdicts import Verdict, Verdicts, unpack_common, unpack_verdicts
 
 TOLERANCE = 1e-12  # a fraction recomputed from its counts may differ by rounding only
-CASCADE = ("apgd-ce", "apgd-t", "fab-t", "square")  # AutoAttack's, each on the images that those before it left right
+CASCADE = (
+    "apgd-ce",
+    "apgd-t",
+    "fab-t",
+    "square",
+)  # AutoAttack's; each attacks the images that survived those before it
 VERDICTS = ("clean", "pgd", *CASCADE)
-WIDE_VERDICTS = ("clean", "pgd")  # those that are cheap enough for more images than AutoAttack's
-CHALLENGED = "challenges"  # still right under all accepted challenges; never in a file, see `challenges`
-# Right unless leaky BPDA or RayS broke it, also where they did not attack: they meet survivors of all others only.
+WIDE_VERDICTS = ("clean", "pgd")  # cheap enough for more images than AutoAttack's
+CHALLENGED = "challenges"  # survivors of all accepted challenges; never in a file, see `challenges`
+# False where leaky BPDA or RayS broke the image. They attack survivors of all other attacks only; True elsewhere.
 OPPONENT = "opponent"
 CHECKS = (
     *("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients"),
     *("logit_scale", "black_box", "more_steps", "unbounded", "transfer"),
 )  # of gradient health, all of them in every record
-# Of gradient health, in records since these checks exist; a record from before has them beside it or not at all, see
-# `rechecks`. They come with the verdicts of the opponent's attacks.
+# Of gradient health, in records since these checks exist; an older record has them beside it (see `rechecks`) or not at
+# all. A record has them if and only if it has the verdicts of the opponent's attacks.
 OPPONENT_CHECKS = ("leaky_bpda", "hard_label", "straight_way")
 HEALTH_ORDER = ("pass", "suspect", "fail")  # from best to worst
 
 
 class PgdPart(Part):
-    """PGD: settings and the share of images that stayed right."""
+    """PGD: its settings and the share of images still classified correctly."""
 
     steps: Positive
     restarts: Positive
@@ -44,14 +48,14 @@ class PgdPart(Part):
 
 
 class AutoAttackPart(Part):
-    """AutoAttack: settings, the share of images that stayed right, and that share after each attack."""
+    """AutoAttack: its settings and the share of images still classified correctly, in the end and after each attack."""
 
     version: Name
     package: Name
     package_version: Name
     seed: Integer
     batch_size: Positive
-    shards: Positive  # slices of the images that were attacked by a call of their own
+    shards: Positive  # slices of the images, each attacked by a call of its own
     accuracy: Share
     attacks: dict[str, Share]
     seconds: Quantity
@@ -62,14 +66,14 @@ class CheckPart(Part):
 
     name: Name
     value: float | None  # None if it could not be measured
-    verdict: Literal["pass", "suspect", "fail", "not run"]
+    verdict: Verdict
     reason: Text
 
 
 class WidePart(Part):
-    """Clean and PGD verdicts on more images than the protocol's, which are the first of them; PGD is the protocol's.
+    """Clean and PGD verdicts on more images; the protocol's are the first of them, and PGD is the protocol's.
 
-    Shown beside a row; no rank depends on it.
+    Shown beside a row; no rank depends on them.
     """
 
     n_images: Positive  # the protocol's included
@@ -78,8 +82,8 @@ class WidePart(Part):
     pgd_accuracy: Share
     verdicts: dict[str, str]
 
-    def right(self, name: str) -> NDArray[np.bool_]:
-        """Return (n_images,) verdicts: right on the clean image ("clean") or under PGD ("pgd")."""
+    def right(self, name: str) -> Verdicts:
+        """Return the (n_images,) verdicts on the clean images ("clean") or under PGD ("pgd")."""
         return unpack_verdicts(self.verdicts[name], self.n_images)
 
     @model_validator(mode="after")
@@ -92,15 +96,15 @@ class WidePart(Part):
 
 
 def worst_verdict(verdicts: Iterable[str]) -> str:
-    """Return "pass", "suspect" or "fail"; "not run" does not count, but where nothing was run the answer is suspect."""
+    """Return "pass", "suspect" or "fail"; "not run" is ignored, but if no check was run the result is "suspect"."""
     return max((each for each in verdicts if each != "not run"), key=HEALTH_ORDER.index, default="suspect")
 
 
 class EvaluationPart(Part):
     """Accuracies on the test images, one bit per image and attack (see `pack_verdicts`), and gradient health.
 
-    The bits of AutoAttack's attacks are cumulative: still right after this one and all before it. Those of the
-    opponent's attacks are not: they met some of the images only that all the others had left right.
+    The bits of AutoAttack's attacks are cumulative: survivors of this attack and all before it. Those of the opponent's
+    attacks are not: they met only some of the images that survived all the others.
     """
 
     n_images: Positive
@@ -109,13 +113,13 @@ class EvaluationPart(Part):
     clean_accuracy: Share
     pgd: PgdPart
     autoattack: AutoAttackPart
-    best_known_accuracy: Share  # right on the clean image and under every attack
+    best_known_accuracy: Share  # correct on the clean image and under every attack
     verdicts: dict[str, str]
     health: list[CheckPart]
-    # What happened on the way and changed no verdict, such as memory that ran out, and what speaks against a network of
-    # others, such as probabilities in place of logits; not written where there is none.
+    # Events that changed no verdict, such as running out of memory, and doubts about a foreign network, such as
+    # probabilities in place of logits; not written if there are none.
     notes: list[Text] = Field(default=[], max_length=MAX_ITEMS, exclude_if=not_)
-    # None: PGD ran on the protocol's images alone; not written then.
+    # None: PGD ran on the protocol's images only; then it is not written.
     wide: WidePart | None = Field(default=None, exclude_if=not_)
 
     def protocol(self, dataset: DatasetPart) -> str:
@@ -127,8 +131,8 @@ class EvaluationPart(Part):
             *(attack.version, attack.seed),
         ).id
 
-    def right(self, name: str) -> NDArray[np.bool_]:
-        """Return (n_images,) verdicts: right under one attack, under "autoattack", or under all ("robust")."""
+    def right(self, name: str) -> Verdicts:
+        """Return the (n_images,) verdicts under one attack, under "autoattack", or under all attacks ("robust")."""
         if name == "robust":
             return unpack_common(self.verdicts.values(), self.n_images)
         name = CASCADE[-1] if name == "autoattack" else name
@@ -136,7 +140,7 @@ class EvaluationPart(Part):
 
     @property
     def opposed(self) -> bool:
-        """Whether the opponent's attacks were run, with the checks of gradient health that come with it."""
+        """Whether the opponent's attacks and their checks of gradient health were run."""
         return OPPONENT in self.verdicts
 
     @property
@@ -174,11 +178,11 @@ class EvaluationPart(Part):
         if self.opposed:
             survivors = np.logical_and.reduce([right[name] for name in VERDICTS])
             if (~right[OPPONENT] & ~survivors).any():
-                raise ValueError(f"{OPPONENT} counts images as broken that were not right under all other attacks")
+                raise ValueError(f"{OPPONENT} counts images as broken that other attacks had already broken")
         return self
 
     @model_validator(mode="after")
-    def _wide_goes_on_from_here(self) -> Self:
+    def _wide_extends_these(self) -> Self:
         if self.wide is None:
             return self
         if self.wide.n_images <= self.n_images:
@@ -190,14 +194,14 @@ class EvaluationPart(Part):
 
 
 def wide_parts(evaluations: Iterable[EvaluationPart]) -> list[WidePart]:
-    """Return the wide verdicts of evaluations if all have them and of the same images, otherwise an empty list."""
-    parts = [evaluation.wide for evaluation in evaluations]
-    found = [part for part in parts if part is not None]
-    same = len({(part.n_images, part.test_sha256) for part in found}) == 1
-    return found if same and len(found) == len(parts) else []
+    """Return the wide verdicts of evaluations if all have them on the same images, otherwise an empty list."""
+    evaluations = list(evaluations)
+    parts = [evaluation.wide for evaluation in evaluations if evaluation.wide is not None]
+    same = len({(part.n_images, part.test_sha256) for part in parts}) == 1
+    return parts if same and len(parts) == len(evaluations) else []
 
 
-def _check_accuracy(name: str, accuracy: float, right: NDArray[np.bool_]) -> None:
+def _check_accuracy(name: str, accuracy: float, right: Verdicts) -> None:
     counted = int(np.count_nonzero(right)) / right.size
     if abs(counted - accuracy) > TOLERANCE:
         raise ValueError(f"{name} accuracy is {accuracy}, but its verdicts give {counted}")

@@ -28,7 +28,7 @@ def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
-# Digits are text on a page, too.
+# Bounded, because pages show the digits.
 Integer = Annotated[int, Field(strict=True, ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]

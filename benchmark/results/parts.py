@@ -1,4 +1,4 @@
-"""The parts of a record that describe what was trained, compressed and stored, and how to get it again.
+"""The parts of a record that describe what was trained, compressed and stored, and how to reproduce it.
 
 Densities and ratios are fractions in [0, 1], durations are seconds, sizes are bytes.
 """
@@ -120,7 +120,7 @@ class CostPart(Part):
 
 
 class FirstPhasePart(Part):
-    """The dense training run whose network the method went on with."""
+    """The dense training run whose network the method continued with."""
 
     run: Name
     run_hash: Name
@@ -128,7 +128,7 @@ class FirstPhasePart(Part):
 
 
 class EpochPart(Part):
-    """What was known at the end of a training epoch; accuracies are of the exported network, on validation images."""
+    """The state at the end of a training epoch; accuracies are of the exported network, on validation images."""
 
     epoch: Positive  # over all phases, from 1
     phase: Name
@@ -186,7 +186,7 @@ class OriginPart(Part):
 
 
 class ProvenancePart(OriginPart):
-    """How to get the same record again: resolved experiment, command, code and machine."""
+    """How to reproduce the record: resolved experiment, command, code and machine."""
 
     config: Settings
     command: Text

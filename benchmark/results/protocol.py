@@ -15,11 +15,11 @@ DEFAULT_PGD_STEPS = 50
 DEFAULT_PGD_RESTARTS = 1
 DEFAULT_PGD_STEPS_PER_EPSILON = 4  # the step size is epsilon / 4
 
-# Two exponent digits at most: Fraction("1e-999999999") would fill the memory before any range check.
+# At most two exponent digits: Fraction("1e-999999999") would fill the memory before any range check.
 _NUMBER = re.compile(r"\d+/0*[1-9]\d*|(\d+\.?\d*|\.\d+)(e[+-]?\d{1,2})?", re.IGNORECASE)
 
 
-@lru_cache(maxsize=256)  # every record spells a few, always the same ones
+@lru_cache(maxsize=256)  # records repeat a few values
 def exact_epsilon(value: str | float) -> str:
     """Write a perturbation size as an exact fraction of the pixel range [0, 1].
 
@@ -43,7 +43,7 @@ def exact_epsilon(value: str | float) -> str:
             f"such as 8/255 or 0.031."
         )
     if round(exact * 255) / 255 == float(exact):
-        # The digits of a float that was computed as k / 255 stand for that fraction.
+        # The value was computed as k / 255 in floating point.
         exact = Fraction(round(exact * 255), 255)
     return _text(exact)
 
@@ -59,7 +59,7 @@ def default_pgd_step(epsilon: str | float) -> str:
 
 
 def autoattack_version(num_classes: int) -> str:
-    """Name the AutoAttack that a number of classes allows: below ten, fewer targets are left than the standard's nine.
+    """Return the version of AutoAttack for a number of classes: fewer than ten leave fewer than nine targets.
 
     >>> autoattack_version(10), autoattack_version(8)
     ('standard', 'standard-t7')
@@ -70,10 +70,9 @@ def autoattack_version(num_classes: int) -> str:
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a network is attacked, on what: everything that decides whether two results share a table.
+    """How a network is attacked and on what: everything that decides whether two results share a table.
 
-    PGD with 50 steps of epsilon / 4 and one restart is the default and does not show in the id, nor does
-    AutoAttack's seed 0.
+    The defaults, PGD with 50 steps of epsilon / 4 and one restart and AutoAttack's seed 0, do not appear in the id.
 
     Raises:
         UserError: if epsilon or the step size is not strictly between 0 and 1, or a count is not positive.
@@ -100,7 +99,7 @@ class Protocol:
         step = exact_epsilon(self.pgd_step) if self.pgd_step else default_pgd_step(self.epsilon)
         object.__setattr__(self, "pgd_step", step)
         if min(self.images, self.pgd_steps, self.pgd_restarts) < 1:
-            raise UserError(f"images, PGD steps and restarts are whole numbers from 1; got {self}")
+            raise UserError(f"images, PGD steps and restarts must be whole numbers from 1; got {self}")
 
     @property
     def id(self) -> str:
@@ -123,18 +122,18 @@ class Protocol:
         Raises:
             UserError: if the text is not such an id.
         """
-        found = _ID.fullmatch(text)
-        if found is None:
+        match = _ID.fullmatch(text)
+        if match is None:
             raise UserError(
-                f"{text!r} is not a protocol id; it reads <data set>-linf-<epsilon>-aa-standard-<images>, "
+                f"{text!r} is not a protocol id; write <data set>-linf-<epsilon>-aa-standard-<images>, "
                 "such as cifar10-linf-8_255-aa-standard-10000"
             )
-        told = {name: value for name, value in found.groupdict().items() if value is not None}
-        fractions = {name: told.pop(name).replace("_", "/") for name in ("epsilon", "pgd_step") if name in told}
-        numbers = {name: int(told.pop(name)) for name in _WHOLE if name in told}
-        protocol = cls(**told, **fractions, **numbers)  # type: ignore[arg-type]  # the rest is text
+        texts = {name: value for name, value in match.groupdict().items() if value is not None}
+        fractions = {name: texts.pop(name).replace("_", "/") for name in ("epsilon", "pgd_step") if name in texts}
+        numbers = {name: int(texts.pop(name)) for name in _WHOLE if name in texts}
+        protocol = cls(**texts, **fractions, **numbers)  # type: ignore[arg-type]  # the rest is text
         if protocol.id != text:
-            raise UserError(f"protocol id {text!r} is spelled {protocol.id!r}")
+            raise UserError(f"write the protocol id {text!r} as {protocol.id!r}")
         return protocol
 
 

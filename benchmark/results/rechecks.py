@@ -1,7 +1,7 @@
-"""Checks of gradient health that came after a record: measured later on its artifact and kept beside the record.
+"""Later checks: checks of gradient health newer than a record, measured on its artifact and kept beside the record.
 
-They lie in folder/checks/<protocol>/<record's file name>. Images that their attacks broke lower the
-best-known accuracy of the record, and a check that fails takes its rank; the record's own file stays as it is.
+They are in folder/checks/<protocol>/<record's file name>. Images that their attacks broke lower the record's
+best-known accuracy, and a failed check takes away its rank; the file of the record stays unchanged.
 """
 
 from __future__ import annotations
@@ -10,27 +10,25 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import ValidationError, model_validator
 
 from benchmark.errors import UserError
-from benchmark.files.plain import files_below, read_below, refuse_links
-from benchmark.results.bounds import MAX_RECORD, characters
+from benchmark.files.plain import files_below, refuse_links
+from benchmark.results.bounds import check_characters
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, OPPONENT_CHECKS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Quantity, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import RECORD_BYTES, first_mistake, record_path, write_model
-from benchmark.results.verdicts import unpack_verdicts
+from benchmark.results.store import first_mistake, load_placed, record_path, write_model
+from benchmark.results.verdicts import Verdicts, unpack_verdicts
 
 CHECKS_FOLDER = "checks"  # below a folder of results
 
 
 class Rechecked(Part):
-    """The later checks of one record: their answers, and the verdicts of the opponent's attacks."""
+    """The later checks of one record: their results, and the verdicts of the opponent's attacks."""
 
     schema_version: Literal[1]
     run: Name
@@ -48,7 +46,7 @@ class Rechecked(Part):
         return Protocol.parse(self.protocol).images
 
     @property
-    def right(self) -> NDArray[np.bool_]:
+    def right(self) -> Verdicts:
         """The (n_images,) verdicts of the opponent's attacks; True also where it did not attack."""
         return unpack_verdicts(self.verdicts[OPPONENT], self.n_images)
 
@@ -58,17 +56,16 @@ class Rechecked(Part):
             raise ValueError(f"checks are {[check.name for check in self.checks]}, must be {OPPONENT_CHECKS}")
         if list(self.verdicts) != [OPPONENT]:
             raise ValueError(f"verdicts are {sorted(self.verdicts)}, must be of {OPPONENT} alone")
-        if (size := characters(self)) > MAX_RECORD:
-            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+        check_characters(self)
         unpack_verdicts(self.verdicts[OPPONENT], self.n_images)  # raises ValueError if they are of other images
         return self
 
 
 def rechecked_path(folder: Path, protocol: str, run: str) -> Path:
-    """Return where the later checks of a record lie.
+    """Return the path of the later checks of a record.
 
     Raises:
-        UserError: if a name could lead outside the folder, or leads to a link.
+        UserError: if a name could lead outside the folder, or the path is a link.
     """
     record = record_path(folder, protocol, run)
     return refuse_links(folder / CHECKS_FOLDER / protocol / record.name, folder)
@@ -85,30 +82,36 @@ def load_rechecks(folder: Path) -> list[Rechecked]:
     """Read all later checks below `folder`, ordered by path.
 
     Raises:
-        UserError: if a file is not valid, or lies elsewhere than its content says.
+        UserError: if a file is not valid, or does not lie where its content says.
     """
-    return [_load(path, folder) for path in files_below(folder / CHECKS_FOLDER, folder, ".json")]
+
+    def place(checks: Rechecked) -> Path:
+        return rechecked_path(folder, checks.protocol, checks.run)
+
+    remedy = "measure them with `python -m benchmark recheck`"
+    paths = files_below(folder / CHECKS_FOLDER, folder, ".json")
+    return [load_placed(path, folder, Rechecked, place, remedy=remedy)[0] for path in paths]
 
 
 def rechecks_of(record: Record, rechecks: Sequence[Rechecked]) -> list[Rechecked]:
-    """Return the later checks of one record: one, or none."""
+    """Return the later checks of one record, at most one."""
     return [each for each in rechecks if (each.protocol, each.run) == (record.protocol, record.run)]
 
 
 def rechecked(records: Iterable[Record], rechecks: Sequence[Rechecked]) -> list[Record]:
-    """Return the records, those that were checked later with these checks and verdicts.
+    """Return the records, with their later checks and the verdicts of these applied.
 
     Raises:
-        UserError: if checks are of none of the records, of another artifact or other images than their record's, or of
-            a record that has these checks itself.
+        UserError: if checks belong to none of the records, or to another artifact, other images or a record that
+            already contains these checks.
     """
     records = list(records)
     by_record = {(each.protocol, each.run): each for each in rechecks}
     recorded = {(record.protocol, record.run) for record in records}
-    if lost := next((each for name, each in by_record.items() if name not in recorded), None):
+    if orphan := next((each for name, each in by_record.items() if name not in recorded), None):
         raise UserError(
-            f"{CHECKS_FOLDER}/ has checks of {lost.run} under {lost.protocol}, which has no record; bring the record, "
-            "or delete the file with the checks"
+            f"{CHECKS_FOLDER}/ has checks of {orphan.run} under {orphan.protocol}, which has no record; add the "
+            "record, or delete the file with the checks"
         )
     applied = []
     for record in records:
@@ -118,12 +121,12 @@ def rechecked(records: Iterable[Record], rechecks: Sequence[Rechecked]) -> list[
 
 
 def wrong_record(record: Record, checks: Rechecked) -> str:
-    """Return why checks are not those of a record with their protocol and run; empty if they are."""
+    """Return why checks do not belong to the record of their protocol and run; empty if they do."""
     if checks.artifact_sha256 != record.artifact.sha256:
         return "they were measured on another artifact"
     if checks.test_sha256 != record.dataset.test_sha256:
         return "they were measured on other test images"
-    return "the record has these checks itself" if record.evaluation.opposed else ""
+    return "the record already contains these checks" if record.evaluation.opposed else ""
 
 
 def _applied(record: Record, checks: Rechecked) -> Record:
@@ -145,19 +148,3 @@ def _applied(record: Record, checks: Rechecked) -> Record:
         f"the checks of {record.run} in {CHECKS_FOLDER}/{record.protocol}/ do not belong to its record: {reason}; "
         f"delete the file{measure}"
     )
-
-
-def _load(path: Path, folder: Path) -> Rechecked:
-    try:
-        checks = Rechecked.model_validate_json(read_below(path, folder, RECORD_BYTES) or b"")
-    except ValidationError as error:
-        raise UserError(
-            f"{path}: {first_mistake(error)}; delete the file, and measure them with `python -m benchmark recheck`"
-        ) from None
-    try:
-        proper = rechecked_path(folder, checks.protocol, checks.run)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if path != proper:
-        raise UserError(f"{path}: its content belongs to {proper}; move the file back or delete it")
-    return checks

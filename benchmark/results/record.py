@@ -1,4 +1,4 @@
-"""What one finished run leaves behind: a frozen, self-explaining record.
+"""The result of a finished run: a frozen, self-explanatory record.
 
 Accuracies, densities and ratios are fractions in [0, 1], durations are seconds, sizes are bytes.
 """
@@ -9,7 +9,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from benchmark.results.bounds import MAX_RECORD, characters
+from benchmark.results.bounds import check_characters
 from benchmark.results.evaluation import TOLERANCE, EvaluationPart
 from benchmark.results.fields import Integer, Name, Sha256
 from benchmark.results.parts import (
@@ -54,8 +54,7 @@ class Record(Part):
 
     @model_validator(mode="after")
     def _text_fits(self) -> Self:
-        if (size := characters(self)) > MAX_RECORD:
-            raise ValueError(f"its texts have {size:,} characters, at most {MAX_RECORD:,} are allowed")
+        check_characters(self)
         return self
 
     @model_validator(mode="after")

@@ -1,7 +1,7 @@
-"""How sure a number or a difference is: intervals and tests over verdict bits, pure functions without torch.
+"""Intervals and tests over verdict bits: pure functions without torch.
 
-Boards show these numbers and must not differ by a byte between machines: whatever reaches a page is computed from
-whole numbers and correctly rounded operations, or rounded to six digits.
+Boards show these numbers and must not differ by a byte between machines: everything on a page is computed from whole
+numbers and correctly rounded operations, or rounded to six digits.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-Verdicts = NDArray[np.bool_]
+from benchmark.results.verdicts import Verdicts
 
 SIGNIFICANCE = 0.05  # p-values below it count as a difference
 POWER = 0.8  # of the test that `images_needed` plans
@@ -28,7 +28,7 @@ _OUTSIDE = RESAMPLES // 40  # resamples on either side of a 95% interval
 
 @dataclass(frozen=True)
 class PairedTest:
-    """What two networks did to the same images, as counts of pairs, and McNemar's exact test of the difference."""
+    """How two networks classified the same images, as counts of pairs, and McNemar's exact test of the difference."""
 
     both: int
     only_a: int
@@ -40,7 +40,7 @@ class PairedTest:
 
 
 def wilson(right: int, n: int) -> tuple[float, float]:
-    """Return the 95% Wilson score interval of `right` right images of `n` >= 1, rounded to six digits."""
+    """Return the 95% Wilson score interval for `right` correct images out of `n` >= 1, rounded to six digits."""
     low, high = _score_interval(right, n)
     return round(low, 6), round(high, 6)
 
@@ -48,17 +48,18 @@ def wilson(right: int, n: int) -> tuple[float, float]:
 def mcnemar(a: Verdicts, b: Verdicts) -> PairedTest:
     """Test whether two networks differ on the same images.
 
-    The p-value is that of McNemar's exact conditional test: of the pairs in which one network only is right, are more
-    a's than a fair coin would give? The interval is R. G. Newcombe's score interval for paired proportions (Statistics
-    in Medicine 17, 1998, pages 2635-2650, method 10, correlation with continuity correction), rounded to six digits.
+    The p-value is that of McNemar's exact conditional test: of the pairs in which only one network is right, does a
+    have more than a fair coin would give? The interval is R. G. Newcombe's score interval for paired proportions
+    (Statistics in Medicine 17, 1998, pages 2635-2650, method 10, correlation with continuity correction), rounded to
+    six digits.
 
-    Both take the pairs as independent and speak of these networks, not of the methods that trained them. Verdicts of
+    Both treat the pairs as independent and describe these networks, not the methods that trained them. Verdicts of
     several seeds may be concatenated; that does not account for the spread of seeds. Of two equally good methods of 20%
     on 200 images, simulated with two seeds each, p fell below 0.05 in 4% of the cases without any spread of seeds, in
     12% with a standard deviation of 2 points, in 38% with one of 5 points.
 
     Args:
-        a: (N,) verdicts, True: right.
+        a: (N,) verdicts, True: correct.
         b: (N,) verdicts on the same images in the same order, N at least 1.
 
     Raises:
@@ -80,10 +81,10 @@ def mcnemar(a: Verdicts, b: Verdicts) -> PairedTest:
 
 
 def coin_p_value(heads: int, tails: int) -> float:
-    """Return the exact two-sided p-value of so many heads and tails under a fair coin; 1 without any toss.
+    """Return the exact two-sided p-value of these numbers of heads and tails under a fair coin; 1 without a toss.
 
-    The same on every machine: the largest term is a quotient of whole numbers, correctly rounded, and the others follow
-    from it by multiplication.
+    It is the same on every machine: the largest term is a correctly rounded quotient of whole numbers, and the others
+    follow from it by multiplication.
     """
     n, few = heads + tails, min(heads, tails)
     total = ratio = 1.0
@@ -96,10 +97,10 @@ def coin_p_value(heads: int, tails: int) -> float:
 
 
 def images_needed(only_a: int, only_b: int, n: int) -> int | None:
-    """Return about how many pairs would show a difference of the size seen, or None if none was seen.
+    """Return roughly how many pairs would show a difference of the observed size; None if there was none.
 
     For McNemar's test at p < 0.05 with 80% power, if the networks truly disagreed as often, and as one-sidedly, as in
-    these n pairs (R. J. Connor, Biometrics 43, 1987). The true difference may be smaller: take it as a rough size.
+    these n pairs (R. J. Connor, Biometrics 43, 1987). The true difference may be smaller: this is a rough estimate.
 
     Args:
         only_a: pairs in which only a is right.
@@ -114,12 +115,12 @@ def images_needed(only_a: int, only_b: int, n: int) -> int | None:
 
 
 def binomial_bound(right: int, n: int, confidence: float = 0.99) -> tuple[float, float]:
-    """Return the exact (Clopper-Pearson) interval of an accuracy: outside of it, an expected accuracy is refuted.
+    """Return the exact (Clopper-Pearson) interval of an accuracy; an expected accuracy outside of it is refuted.
 
     Args:
         right: number of images that are right, from 0 to n.
         n: number of images, at least 1.
-        confidence: least probability, in (0, 1), with which the interval holds the true accuracy.
+        confidence: least probability, in (0, 1), with which the interval contains the true accuracy.
     """
     from scipy.stats import binomtest  # here, because it takes a second to import
 
@@ -132,13 +133,13 @@ def seed_bootstrap(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
 
     Seeds and images are drawn with replacement and independently of each other, the same images for every seed, because
     all seeds see the same test images (A. B. Owen's pigeonhole bootstrap); the interval lies between the percentiles.
-    It assumes that the seeds are a sample of all trainings and the images one of all images. Two seeds are very few:
-    of the variance between S seeds a bootstrap misses 1 / S, hence half, and half of the draws hold but one of the two.
-    In the simulation described in `mcnemar`, with a spread of 5 points, the interval held the true mean in 89% of the
-    cases with two seeds, in 91% with three and in 95% with five; with little spread it is wider than it need be.
+    It assumes that the seeds are a sample of all trainings and the images one of all images. Two seeds are very few: a
+    bootstrap misses 1 / S of the variance between S seeds, hence half, and half of the draws contain only one of them.
+    In the simulation described in `mcnemar`, with a spread of 5 points, the interval contained the true mean in 89% of
+    the cases with two seeds, in 91% with three and in 95% with five; with little spread it is wider than necessary.
 
     Args:
-        verdicts: one (N,) array per seed, True: right; at least one seed, and N below 2**24.
+        verdicts: one (N,) array per seed, True: correct; at least one seed, and N below 2**24.
 
     Raises:
         ValueError: if there are no seeds or their numbers of images differ.
@@ -155,7 +156,7 @@ def seed_bootstrap(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
 
 def resampled_counts(right: NDArray[Any]) -> NDArray[np.int64]:
     """Return (RESAMPLES, rows) sums of (rows, N) counts over images drawn with replacement, the same for every row."""
-    # Sums of whole numbers below 2**24: exact in float32, in whatever order they are added.
+    # Sums of whole numbers below 2**24 are exact in float32, in any order.
     counts: NDArray[np.int64] = (_draws(right.shape[1], stream=0) @ right.T.astype(np.float32)).astype(np.int64)
     return counts
 
@@ -164,7 +165,7 @@ def accuracy_interval(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
     """Return the 95% interval of the mean accuracy over seeds: Wilson's for one seed, the bootstrap's for several.
 
     Args:
-        verdicts: one (N,) array per seed, True: right; at least one seed.
+        verdicts: one (N,) array per seed, True: correct; at least one seed.
     """
     if len(verdicts) == 1:
         return wilson(int(np.count_nonzero(verdicts[0])), verdicts[0].size)
@@ -172,18 +173,18 @@ def accuracy_interval(verdicts: Sequence[Verdicts]) -> tuple[float, float]:
 
 
 def tie_groups(rows: Sequence[Sequence[Verdicts]]) -> list[int]:
-    """Give ranked rows the number of their group: rows that do not differ significantly from the group's best row.
+    """Return the tie group of each ranked row: its rows do not differ significantly from the best one of the group.
 
-    The first row leads group 1. Each next row belongs to it unless McNemar's exact test says that the row and the
-    leader differ (p < 0.05); then it leads the next group. Rows are compared with their leader only: the last of one
-    group and the first of the next need not differ. Nothing corrects for the number of tests.
+    The first row leads group 1. Each next row joins it unless the row and the leader differ by McNemar's exact test
+    (p < 0.05); then it leads the next group. Rows are compared with their leader only: the last row of one group and
+    the first of the next need not differ. There is no correction for the number of tests.
 
     Args:
         rows: in rank order; each a list of (N,) verdicts, one per seed, on the same images in all rows. The k-th seed
-            is paired with the k-th seed, and seeds that one row has beyond the other's number are left out.
+            is paired with the k-th seed; extra seeds of either row are ignored.
 
     Returns:
-        One number per row, never falling.
+        One number per row, from 1, never decreasing.
     """
     groups: list[int] = []
     leader: Sequence[Verdicts] = ()
@@ -197,7 +198,7 @@ def tie_groups(rows: Sequence[Sequence[Verdicts]]) -> list[int]:
 
 
 def pair_seeds(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> tuple[Verdicts, Verdicts]:
-    """Concatenate the verdicts of two rows, k-th seed beside k-th seed, as many seeds as both have."""
+    """Concatenate the verdicts of two rows, k-th seed paired with k-th seed, for as many seeds as both have."""
     common = min(len(a), len(b))
     return np.concatenate(a[:common]), np.concatenate(b[:common])
 
@@ -237,9 +238,9 @@ def _joint(a: float, b: float, correlation: float) -> float:
 
 @lru_cache(maxsize=8)  # of images and of up to a handful of seeds
 def _draws(n: int, *, stream: int) -> NDArray[np.float32]:
-    """Return (RESAMPLES, n) counts: how often each of n things was drawn in n draws with replacement.
+    """Return (RESAMPLES, n) counts of how often each of n items was drawn in n draws with replacement.
 
-    Drawn from PCG64's raw numbers, which numpy promises to keep; those of its distributions may change.
+    Drawn from PCG64's raw numbers, which numpy promises to keep stable; its distributions may change.
     """
     source = np.random.PCG64(stream)
     counts = np.empty((RESAMPLES, n), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Records on disk: folder/records/<protocol>/<run>.json, one file a record, written at once or not at all."""
+"""Records on disk: folder/records/<protocol>/<run>.json, one file per record, written whole or not at all."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import json
 import os
 import re
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,18 +18,20 @@ from benchmark.files.plain import files_below, open_below, read_below, refuse_li
 from benchmark.files.writing import replacing
 from benchmark.results.record import Record
 
-RECORD_BYTES = 2**22  # that a record, an evaluation or another JSON file of a board may have
-ARTIFACT_BYTES = 2**30  # that `read_artifact` reads at most
+M = TypeVar("M", bound=BaseModel)
+
+RECORD_BYTES = 2**22  # at most, of a record, an evaluation or another JSON file of a board
+ARTIFACT_BYTES = 2**30  # at most, of an artifact
 
 # A part starts with a letter or digit, hence neither ".." nor an empty part passes.
 _PART = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
 
 
 def record_path(folder: Path, protocol: str, run: str) -> Path:
-    """Return where the record of `run` lies: folder/records/<protocol>/<run, "/" written as "__">.json.
+    """Return the path of the record of `run`: folder/records/<protocol>/<run, "/" written as "__">.json.
 
     Raises:
-        UserError: if a name could lead outside the folder or could be mistaken for another run, or leads to a link.
+        UserError: if a name could lead outside the folder or be mistaken for another run, or the path is a link.
     """
     name = f"{_file_name('run', run.split('/'))}.json"
     return refuse_links(folder / "records" / _file_name("protocol", [protocol]) / name, folder)
@@ -44,10 +48,10 @@ def _file_name(what: str, parts: list[str]) -> str:
 
 
 def artifact_path(folder: Path, run: str) -> Path:
-    """Return where the packed network of `run` lies: folder/artifacts/<run, "/" written as "__">.safetensors.
+    """Return the path of the packed network of `run`: folder/artifacts/<run, "/" written as "__">.safetensors.
 
     Raises:
-        UserError: if the name could lead outside the folder or could be mistaken for another run, or leads to a link.
+        UserError: if the name could lead outside the folder or be mistaken for another run, or the path is a link.
     """
     return refuse_links(folder / "artifacts" / f"{_file_name('run', run.split('/'))}.safetensors", folder)
 
@@ -55,10 +59,10 @@ def artifact_path(folder: Path, run: str) -> Path:
 def artifact_problem(folder: Path, record: Record) -> str:
     """Return why the artifact below `folder` is not the file that was measured; empty if it is, or is absent.
 
-    An absent artifact is no problem: large ones may be kept elsewhere, and the hash tells whether one is right.
+    An absent artifact is no problem: large ones may be kept elsewhere, and the hash identifies the right file.
 
     Raises:
-        UserError: if it is a link or no plain file.
+        UserError: if it is a link or not a plain file.
     """
     file = open_below(artifact_path(folder, record.run), folder, ARTIFACT_BYTES)
     if file is None:
@@ -68,12 +72,12 @@ def artifact_problem(folder: Path, record: Record) -> str:
         if size != record.artifact.size_bytes:
             return f"its artifact has {size:,} bytes, the record was measured on one of {record.artifact.size_bytes:,}"
         if hashlib.file_digest(file, "sha256").hexdigest() != record.artifact.sha256:
-            return "its artifact is another file than the one the record was measured on"
+            return "its artifact is not the file that the record was measured on"
     return ""
 
 
 def check_folder(folder: Path) -> None:
-    """Raise UserError unless the folder that is to hold records is there, and not one inside such a folder."""
+    """Raise UserError unless the folder of results exists and is not a folder inside one."""
     if not folder.is_dir():
         raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
     if not (folder / "records").is_dir() and (folder.parent / "records").is_dir():
@@ -81,10 +85,10 @@ def check_folder(folder: Path) -> None:
 
 
 def make_folders(folder: Path, *names: str) -> None:
-    """Make folders below `folder` before anything is computed that could not be stored there.
+    """Make folders below `folder`, before anything is computed that could not be stored there.
 
     Raises:
-        UserError: if one of them is a link, or cannot be made or written into.
+        UserError: if one of them is a link, or cannot be made or written to.
     """
     for place in (folder / name for name in names):
         refuse_links(place, folder)
@@ -99,7 +103,7 @@ def make_folders(folder: Path, *names: str) -> None:
 
 
 def save_record(record: Record, folder: Path) -> Path:
-    """Write a record below `folder`, replacing an older one of the same run, and return its path.
+    """Write a record below `folder`, replacing an older one of the same run, and return the path.
 
     Raises:
         UserError: if the record's protocol or run cannot be a file name.
@@ -122,7 +126,7 @@ def load_record(folder: Path, protocol: str, run: str) -> Record:
     """Read the record of a run under a protocol.
 
     Raises:
-        UserError: if it is not there, is not valid or does not lie where its content says.
+        UserError: if it is missing, is not valid or does not lie where its content says.
     """
     return _load(record_path(folder, protocol, run), folder)[0]
 
@@ -130,7 +134,7 @@ def load_record(folder: Path, protocol: str, run: str) -> Record:
 def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
     """Read all records below `folder` like `load_records`, each with the SHA-256 of its file.
 
-    Lines may end as they do on Windows: the hash is that of the file with the ends that `save_record` writes.
+    The hash ignores Windows line endings: it is that of the file as `save_record` writes it.
 
     Raises:
         UserError: if a file is not a valid record or does not lie where its content says.
@@ -140,43 +144,64 @@ def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
 
 
 def write_model(path: Path, model: BaseModel) -> None:
-    """Write a model as sorted, indented JSON, at once or not at all, into a folder that is made if need be."""
+    """Write a model as sorted, indented JSON, whole or not at all; its folder is made if need be."""
     write_atomic(path, json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
 
 
+def load_placed(
+    path: Path, folder: Path, model: type[M], place: Callable[[M], Path], *, remedy: str
+) -> tuple[M, bytes]:
+    """Read a JSON file that must lie where its content says; return the content and its bytes.
+
+    Args:
+        path: of the file.
+        folder: of results; no part of `path` below it may be a link.
+        model: of the content.
+        place: returns where a file of this content belongs.
+        remedy: how to get such a file again.
+
+    Raises:
+        UserError: if the file is missing, is not valid or does not lie where its content says.
+    """
+    content = read_below(path, folder, RECORD_BYTES)
+    if content is None:
+        raise UserError(f"there is no file {path}; {remedy}")
+    try:
+        parsed = model.model_validate_json(content)
+    except ValidationError as error:
+        raise UserError(f"{path}: {first_mistake(error)}; delete the file, and {remedy}") from None
+    try:
+        expected = place(parsed)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+    if path != expected:
+        raise UserError(f"{path}: its content belongs to {expected}; move the file back or delete it")
+    return parsed, content
+
+
 def first_mistake(error: ValidationError) -> str:
-    """Return where the first mistake in a file is, and what it is."""
+    """Return the first mistake in a file and where it is."""
     first = error.errors()[0]
     return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
 
 
 def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:
-    """Write bytes, or text as UTF-8, so that `path` holds its old content or all of the new, even after a crash.
+    """Write bytes, or text as UTF-8, so that `path` holds either the old or all of the new content, even after a crash.
 
     Args:
-        path: of the file, in a folder that is made if need be.
-        content: of the whole file.
-        durable: whether it must survive a power cut once this has returned.
+        path: of the file; its folder is made if need be.
+        content: the whole file.
+        durable: whether it must survive a power cut after this returns.
 
     Raises:
-        UserError: if the system refuses, as where the disk is full.
+        UserError: if the system refuses, for example because the disk is full.
     """
     with replacing(path, durable=durable) as temporary:
         temporary.write_bytes(content.encode("utf-8") if isinstance(content, str) else content)
 
 
 def _load(path: Path, folder: Path) -> tuple[Record, str]:
-    content = read_below(path, folder, RECORD_BYTES)
-    if content is None:
-        raise UserError(f"there is no record {path}; start the run again")
-    try:
-        record = Record.model_validate_json(content)
-    except ValidationError as error:
-        raise UserError(f"{path}: {first_mistake(error)}. Delete the file or repeat the run.") from None
-    try:
-        expected = record_path(folder, record.protocol, record.run)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from None
-    if path != expected:
-        raise UserError(f"{path}: its content belongs to {expected}. Move the file back or delete it.")
+    record, content = load_placed(
+        path, folder, Record, lambda each: record_path(folder, each.protocol, each.run), remedy="repeat the run"
+    )
     return record, hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

@@ -1,4 +1,4 @@
-"""One bit per test image, still right or not: allows paired tests and intersections without the network."""
+"""Verdicts: one bit per test image. They allow paired tests and intersections without the network."""
 
 from __future__ import annotations
 
@@ -6,18 +6,22 @@ import base64
 import binascii
 import math
 from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+Verdicts = NDArray[np.bool_]  # (N,), one per test image; True: still classified correctly
+Verdict = Literal["pass", "suspect", "fail", "not run"]  # of a check of gradient health
 
-def pack_verdicts(right: Sequence[bool] | NDArray[np.bool_]) -> str:
-    """Pack one bit per image (True: still right) into base64 text, first image in the highest bit."""
+
+def pack_verdicts(right: Sequence[bool] | Verdicts) -> str:
+    """Pack one bit per image (True: still classified correctly) into base64 text, first image in the highest bit."""
     return base64.b64encode(np.packbits(np.asarray(right, dtype=bool)).tobytes()).decode("ascii")
 
 
-def unpack_verdicts(text: str, n: int) -> NDArray[np.bool_]:
-    """Undo `pack_verdicts`: return (n,) verdicts.
+def unpack_verdicts(text: str, n: int) -> Verdicts:
+    """Return the (n,) verdicts in a text that `pack_verdicts` made.
 
     Raises:
         ValueError: if the text is not base64, holds another number of bytes or has bits set beyond `n`.
@@ -25,8 +29,8 @@ def unpack_verdicts(text: str, n: int) -> NDArray[np.bool_]:
     return _bits(_packed(text, n), n)
 
 
-def unpack_common(texts: Iterable[str], n: int) -> NDArray[np.bool_]:
-    """Return (n,) verdicts of the images that are right in all of the packed texts, at least one.
+def unpack_common(texts: Iterable[str], n: int) -> Verdicts:
+    """Return the (n,) verdicts that all of the packed texts, at least one, agree on as True.
 
     Raises:
         ValueError: as `unpack_verdicts` does.
@@ -44,5 +48,5 @@ def _packed(text: str, n: int) -> NDArray[np.uint8]:
     return packed
 
 
-def _bits(packed: NDArray[np.uint8], n: int) -> NDArray[np.bool_]:
+def _bits(packed: NDArray[np.uint8], n: int) -> Verdicts:
     return np.unpackbits(packed, count=n).view(np.bool_)

@@ -1,4 +1,4 @@
-"""Adversarial images from a file: read, held to the rules, and tried on a record's network in float32."""
+"""Adversarial images from a file: read, checked against the rules, and tried on a record's network in float32."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ BATCH_SIZE = 256
 
 
 class Tried(NamedTuple):
-    """Adversarial images that keep the rules, and what the network makes of them."""
+    """Adversarial images that keep the rules, and how the network classifies them."""
 
     images: Tensor  # (K, C, H, W) float32 in [0, 1]
-    places: Tensor  # (K,) int64, places in the protocol's order of test images
+    places: Tensor  # (K,) int64, positions in the protocol's order of test images
     wrong: Tensor  # (K,) bool, misclassified
 
 
@@ -37,8 +37,8 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
     """Read adversarial images of a record's test images and classify them with its network.
 
     Args:
-        file: safetensors with `x_adv` (K, C, H, W) float32 in [0, 1], and `index` (K,) int64, their places in the
-            protocol's order of test images; without `index` all images, in order.
+        file: safetensors with `x_adv` (K, C, H, W) float32 in [0, 1], and `index` (K,) int64, their positions in
+            the protocol's order of test images; without `index` all images, in order.
         record: the row.
         artifact: its network.
         images: its test images.
@@ -46,14 +46,14 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
     Raises:
         UserError: if an image is outside the ball or [0, 1], or the file is not of this kind.
     """
-    if file.exists() and not file.is_file():  # a device has no end
+    if file.exists() and not file.is_file():  # reading a device would never end
         raise UserError(f"{file} is {kind_of(file)}; give a safetensors file")
     try:
         if file.stat().st_size > IMAGES_BYTES:
             raise UserError(f"{file} is larger than {IMAGES_BYTES >> 30} GiB; submit fewer images at a time")
         kind = kind_of_content(file)
         if kind is not None and not kind.safetensors:
-            raise UserError(f"{file} is {kind.what}; give a file that safetensors.torch.save_file wrote, with x_adv")
+            raise UserError(f"{file} is {kind.name}; give a file that safetensors.torch.save_file wrote, with x_adv")
         content = file.read_bytes()
     except OSError as error:
         raise UserError(f"{file} cannot be read ({error.strerror}); give a safetensors file") from None
@@ -68,24 +68,28 @@ def try_content(content: bytes, name: str, record: Record, artifact: Artifact, i
 
 
 def _read(content: bytes, file: str, images: Images) -> tuple[Tensor, Tensor]:
-    """Return the submitted images and their places, of the right types and shapes."""
+    """Return the submitted images and their positions, with types and shapes checked."""
     try:
         tensors: Mapping[str, Tensor] = load_tensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
-        raise UserError(f"{file} is no safetensors file: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{file} is not a safetensors file: {str(error).splitlines()[0]}") from None
     if not {"x_adv"} <= set(tensors) <= {"x_adv", "index"}:
         raise UserError(
-            f"{file} holds {str(sorted(tensors))[:100]}; it must hold x_adv, and index if it has not all images"
+            f"{file} holds {str(sorted(tensors))[:100]}; it must hold x_adv, and index unless it has all images"
         )
     adversarial = tensors["x_adv"]
     index = tensors.get("index", torch.arange(len(images)))
     if index.dtype != torch.int64 or index.dim() != 1 or len(index) == 0 or len(index.unique()) != len(index):
-        raise UserError("index must be int64 of one dimension: one place per image, at least one, none of them twice")
+        raise UserError(
+            "index must be int64 with one dimension: one position per image, at least one, without duplicates"
+        )
     shape = (len(index), *images.images.shape[1:])
     if adversarial.dtype != torch.float32 or tuple(adversarial.shape) != shape:
         raise UserError(f"x_adv is {adversarial.dtype} {tuple(adversarial.shape)}; it must be torch.float32 {shape}")
     if int(index.min()) < 0 or int(index.max()) >= len(images):
-        raise UserError(f"index has places from {int(index.min())} to {int(index.max())}; the row has {len(images)}")
+        raise UserError(
+            f"index has positions from {int(index.min())} to {int(index.max())}; the row has {len(images)} images"
+        )
     return adversarial, index
 
 
@@ -99,7 +103,7 @@ def _check_allowed(adversarial: Tensor, images: Tensor, epsilon: float) -> None:
             first = int((~good).nonzero()[0])
             raise UserError(
                 f"image {first} of x_adv {what} (distance {float(distance[first]):.6f}, epsilon {epsilon:.6f}), "
-                f"as do {int((~good).sum())} in all; mend or leave them out"
+                f"as do {int((~good).sum())} in all; correct or remove them"
             )
 
 

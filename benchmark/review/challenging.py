@@ -1,4 +1,4 @@
-"""`challenge`: checks adversarial images that somebody found, and lowers a row's best-known accuracy by them."""
+"""`challenge`: checks submitted adversarial images, and lowers a row's best-known accuracy by them."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ from benchmark.review.sources import artifact_of, test_data_of
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of a challenge."""
+class ChallengeOutcome:
+    """The result of a challenge."""
 
     submitted: int
     broken: int  # misclassified by the record's network
-    new: int  # of those, until now broken by no attack, or by the opponent's attacks alone
+    new: int  # of those, broken by no attack before, or only by the opponent's attacks
     before: float  # best-known accuracy
     after: float
     path: Path | None  # of the stored challenge; None if nothing is new
 
 
-def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir: Path | None) -> Verdict:
+def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir: Path | None) -> ChallengeOutcome:
     """Check adversarial images against a record's artifact in float32 and store those that break something new.
 
     Args:
         record: the row.
         file: adversarial images, see `try_images`.
         folder: holds records, artifacts and challenges.
-        credit: who found them.
+        credit: name of whoever made them.
         data_dir: folder with the data set's files.
 
     Raises:
@@ -79,4 +79,4 @@ def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir
         )
         path = save_challenge(accepted, images, folder)
     after = (int(robust.sum()) - int(robust[index[new]].sum())) / len(robust)
-    return Verdict(len(index), int(wrong.sum()), int(new.sum()), before, after, path)
+    return ChallengeOutcome(len(index), int(wrong.sum()), int(new.sum()), before, after, path)

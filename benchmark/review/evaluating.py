@@ -24,12 +24,11 @@ from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED, evaluate
 from benchmark.evaluation.shards import Shard
 from benchmark.files.plain import refuse_links
 from benchmark.files.writing import writing
-from benchmark.results.evaluated import CurvePart, Evaluated, MachinePart, ShardPart, load_evaluated
+from benchmark.results.evaluated import CurvePart, Evaluated, ShardPart, load_evaluated
 from benchmark.results.protocol import Protocol, autoattack_version
 from benchmark.results.store import make_folders, write_model
-from benchmark.review.sources import pass_threads
+from benchmark.review.sources import measured_here, pass_threads
 from benchmark.runtime.devices import choose_device
-from benchmark.runtime.provenance import device_name
 
 
 @dataclass(frozen=True)
@@ -52,7 +51,7 @@ class EvaluateRequest:
 
 @dataclass(frozen=True)
 class Task:
-    """A request with everything it names read and settled; `part` is what is measured of `data`."""
+    """A request with everything it names loaded; `part` is the part of `data` that is measured."""
 
     artifact: Artifact
     parent: Artifact | None
@@ -65,12 +64,12 @@ class Task:
 
     @property
     def journal(self) -> Path:
-        """Folder of AutoAttack's finished batches until there is a result."""
+        """Folder of AutoAttack's finished batches, until there is a result."""
         return self.path.parent / "journal" / self.path.stem
 
 
-def settle(request: EvaluateRequest) -> Task:
-    """Read what a request names, and settle the number of threads.
+def load_task(request: EvaluateRequest) -> Task:
+    """Load what a request names, and set the number of threads.
 
     Raises:
         UserError: for mistakes in the request, the artifact or the data.
@@ -84,7 +83,7 @@ def settle(request: EvaluateRequest) -> Task:
         raise UserError("--curve is measured on all images; leave --shard out, or --curve")
     shard = Shard.parse(request.shard) if request.shard is not None else None
     part = _slice(data, shard) if shard else data
-    # One thread where a forward pass is so short that several would only wait for each other.
+    # One thread if a forward pass is so short that several would only wait for each other.
     torch.set_num_threads(pass_threads(artifact, min(request.batch_size, len(part.test)), torch.get_num_threads()))
     name = _result_name(artifact, protocol, shard, request.batch_size, parent)
     make_folders(request.out, "evaluations")
@@ -94,23 +93,23 @@ def settle(request: EvaluateRequest) -> Task:
 
 
 def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> tuple[Evaluated, Path]:
-    """Measure an artifact and return the result and the file it is in; a finished one is only read.
+    """Measure an artifact and return the result and its file; a finished result is only read.
 
     Raises:
         UserError: for mistakes in the request, the artifact or the data.
     """
-    task = settle(request)
+    task = load_task(request)
     artifact, parent, data, part, protocol = task.artifact, task.parent, task.data, task.part, task.protocol
     shard, device, path = task.shard, task.device, task.path
-    found = load_evaluated(path) if path.exists() else None
-    if found is not None and found.test_sha256 != data.sha256:
-        aside = path.with_name(f"{path.stem}__data-{found.test_sha256[:12]}.json")
+    result = load_evaluated(path) if path.exists() else None
+    if result is not None and result.test_sha256 != data.sha256:
+        aside = path.with_name(f"{path.stem}__data-{result.test_sha256[:12]}.json")
         with writing(aside):
             os.replace(path, aside)
-        say(f"set aside: {path} was measured on other test images or labels than those here; it is {aside} now")
-        found = None
-    if found is not None:
-        say(f"already measured on {found.machine.started}; delete {path} to repeat it")
+        say(f"set aside: {path} was measured on other test images or labels than those here; it is now {aside}")
+        result = None
+    if result is not None:
+        say(f"already measured on {result.machine.started}; delete {path} to repeat it")
     else:
         started, clock = datetime.now(UTC), time.perf_counter()
         evaluation = evaluate(
@@ -123,7 +122,7 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
             journal=task.journal,
             report=say,
         )
-        found = Evaluated(
+        result = Evaluated(
             schema_version=1,
             artifact=artifact.part,
             protocol=protocol.id,
@@ -132,26 +131,20 @@ def evaluate_artifact(request: EvaluateRequest, say: Callable[[str], None]) -> t
             evaluation=evaluation,
             curve=None,
             curve_area=None,
-            machine=MachinePart(
-                torch=torch.__version__,
-                device=device_name(device),
-                threads=torch.get_num_threads(),
-                started=started.isoformat(timespec="seconds"),
-                seconds=round(time.perf_counter() - clock, 3),
-            ),
+            machine=measured_here(device, started, time.perf_counter() - clock),
         )
-        write_model(path, found)
+        write_model(path, result)
     shutil.rmtree(task.journal, ignore_errors=True)
-    if request.curve and found.curve is None:
-        found = _with_curve(found, artifact, part.test.to(device), protocol, request.batch_size, say)
-        write_model(path, found)
-    return found, path
+    if request.curve and result.curve is None:
+        result = _with_curve(result, artifact, part.test.to(device), protocol, request.batch_size, say)
+        write_model(path, result)
+    return result, path
 
 
 def _result_name(
     artifact: Artifact, protocol: Protocol, shard: Shard | None, batch_size: int, parent: Artifact | None
 ) -> str:
-    """Name a result after everything that decides it; what is usual does not show."""
+    """Return the name of a result, made of everything that decides it except defaults."""
     parts = [artifact.sha256[:12], protocol.id]
     if shard:
         parts.append(f"shard-{shard.index}-of-{shard.count}")
@@ -163,7 +156,7 @@ def _result_name(
 
 
 def _with_curve(
-    found: Evaluated,
+    result: Evaluated,
     artifact: Artifact,
     images: Images,
     protocol: Protocol,
@@ -180,11 +173,11 @@ def _with_curve(
         report=say,
     )
     points = [CurvePart(epsilon=point.epsilon, accuracy=point.accuracy) for point in curve]
-    return found.model_copy(update={"curve": points, "curve_area": area_under(curve)})
+    return result.model_copy(update={"curve": points, "curve_area": area_under(curve)})
 
 
 def _data_and_protocol(request: EvaluateRequest, artifact: Artifact) -> tuple[TestData, Protocol]:
-    """Load the images that the request means, and settle the protocol by what the user left open."""
+    """Load the images that the request names, and complete the protocol with defaults."""
     if request.protocol is not None:
         if (request.dataset, request.epsilon, request.images) != (None, None, None):
             raise UserError("--protocol already says data set, epsilon and images; leave the other options out")
@@ -212,10 +205,10 @@ def _check_shapes(artifact: Artifact, data: TestData) -> None:
     network = (artifact.plan.in_channels, *artifact.image_size), artifact.plan.num_classes
     given = tuple(data.test.images.shape[1:]), data.info.num_classes
     if network != given:
-        (shape, classes), (wanted, known) = given, network
+        (shape, classes), (network_shape, network_classes) = given, network
         raise UserError(
             f"{data.info.name} has images of {_times(shape)} in {classes} classes, the network, made for "
-            f"{artifact.dataset}, takes {_times(wanted)} in {known}; name a data set that fits it"
+            f"{artifact.dataset}, takes {_times(network_shape)} in {network_classes}; name a data set that fits it"
         )
 
 

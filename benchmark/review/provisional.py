@@ -1,66 +1,54 @@
-"""`evaluate --provisional`: a look at a network by the quick half of AutoAttack. It leaves no result behind.
+"""`evaluate --provisional`: a first look at a network with the quick half of AutoAttack. It stores no result.
 
-What it prints bounds the accuracy of the whole attack from above. The finished batches stay in the journal of the whole
-evaluation, which goes on from them.
+The accuracy it prints is an upper bound of that under the whole attack. The finished batches stay in the journal of the
+whole evaluation, which continues from them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from fractions import Fraction
 
 from torch import Tensor
 
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts, prepare
-from benchmark.evaluation.autoattack import autoattack
+from benchmark.evaluation.accuracy import clean_verdicts, prepare
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.protocol_attacks import protocol_attacks
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.statistics import wilson
-from benchmark.review.evaluating import EvaluateRequest, settle
+from benchmark.review.evaluating import EvaluateRequest, load_task
 
-QUICK = CASCADE[:2]  # a fifth of the cost, and nearly all that AutoAttack finds
+QUICK = CASCADE[:2]  # a fifth of the cost, and nearly all that AutoAttack breaks
 WARNING = (
-    "PROVISIONAL: FAB-T and Square were not run and gradient health was not checked, so that the last number is an "
-    "upper bound, which no board ranks and nothing has stored."
+    "PROVISIONAL: FAB-T and Square were not run and gradient health was not checked. The last number is an upper "
+    "bound, which no board ranks; nothing was stored."
 )
 
 
 def evaluate_provisionally(request: EvaluateRequest, say: Callable[[str], None]) -> str:
-    """Measure clean and PGD accuracy and what survives both APGD attacks; return the text to be printed.
+    """Measure clean and PGD accuracy and what survives both APGD attacks; return the text to print.
 
     Raises:
         UserError: for mistakes in the request, the artifact or the data.
     """
     if request.curve or request.parent:
         raise UserError("--provisional measures neither a curve nor against a parent; leave --curve and --parent out")
-    task = settle(request)
+    task = load_task(request)
     network, images = prepare(task.artifact.network, task.device), task.part.test.to(task.device)
-    epsilon, size, compute = float(Fraction(task.protocol.epsilon)), request.batch_size, ComputeBatch(say)
-    clean = clean_verdicts(network, images, batch_size=size, compute=compute)
-    pgd = pgd_verdicts(
+    compute = ComputeBatch(say)
+    clean = clean_verdicts(network, images, batch_size=request.batch_size, compute=compute)
+    pgd, attacked = protocol_attacks(
         network,
         images,
-        epsilon=epsilon,
-        step_size=float(Fraction(task.protocol.pgd_step)),
-        steps=task.protocol.pgd_steps,
-        restarts=task.protocol.pgd_restarts,
-        seed=PGD_SEED,
-        batch_size=size,
+        task.protocol,
+        classes=task.part.info.num_classes,
+        pgd_seed=PGD_SEED,
+        batch_size=request.batch_size,
         compute=compute,
-    )
-    attacked = autoattack(
-        network,
-        images,
-        num_classes=task.part.info.num_classes,
-        epsilon=epsilon,
-        seed=task.protocol.autoattack_seed,
-        batch_size=size,
-        report=say,
         journal=task.journal,
+        report=say,
         attacks=QUICK,
-        compute=compute,
     )
     rows = {"clean": clean, f"pgd-{task.protocol.pgd_steps}": pgd, "at most": clean & pgd & attacked.verdicts}
     return "\n".join([*(_line(name, right) for name, right in rows.items()), WARNING])

@@ -1,4 +1,4 @@
-"""`recheck`: measures the later checks of gradient health on records from before them, and keeps them beside these."""
+"""`recheck`: measures the later checks of gradient health on older records, and keeps them beside these."""
 
 from __future__ import annotations
 
@@ -22,11 +22,9 @@ from benchmark.evaluation.health.surroundings import plain_float32
 from benchmark.evaluation.measurable import measurable
 from benchmark.evaluation.opponent.checks import OpponentResult, opponent_checks
 from benchmark.evaluation.probes import PROBE_IMAGES
-from benchmark.evaluation.progress import duration
 from benchmark.files.kinds import ADVERSARIAL, kind_of_content
 from benchmark.files.plain import kind_of
 from benchmark.leaderboard.board.find import find_records, of_protocol
-from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, VERDICTS, CheckPart
 from benchmark.results.rechecks import (
     CHECKS_FOLDER,
@@ -38,9 +36,9 @@ from benchmark.results.rechecks import (
 from benchmark.results.record import Record
 from benchmark.results.store import check_folder, load_records, make_folders, write_atomic
 from benchmark.results.verdicts import pack_verdicts
-from benchmark.review.sources import artifact_of, pass_threads, test_data_of
+from benchmark.review.sources import artifact_of, measured_here, pass_threads, test_data_of
 from benchmark.runtime.devices import choose_device
-from benchmark.runtime.provenance import device_name
+from benchmark.runtime.progress import duration
 
 
 @dataclass(frozen=True)
@@ -57,11 +55,11 @@ class RecheckRequest:
 
 @dataclass
 class RecheckOutcome:
-    """What became of the rows."""
+    """What happened to the rows."""
 
     written: list[Path] = field(default_factory=list)
-    present: int = 0  # rows that had the checks
-    failures: list[str] = field(default_factory=list)  # why other rows were not checked
+    present: int = 0  # rows that already had the checks
+    failures: list[str] = field(default_factory=list)  # why the other rows were not checked
 
     def stop_if_failed(self) -> None:
         """Raise UserError if a row was not checked."""
@@ -74,8 +72,8 @@ class RecheckOutcome:
 def recheck(request: RecheckRequest, say: Callable[[str], None]) -> RecheckOutcome:
     """Measure the later checks of rows and write them beside their records, one file at a time.
 
-    Rows that have them are passed over, so that a run that was stopped goes on. With `keep`, the one row is attacked in
-    any case, but a file that is there stays.
+    Rows that have them are skipped, so that a stopped run continues. With `keep`, the one row is attacked in any case,
+    but an existing file of its checks stays.
 
     Raises:
         UserError: if a row is unknown or ambiguous, or a file of the board is damaged, or nothing can be written.
@@ -107,7 +105,7 @@ def recheck(request: RecheckRequest, say: Callable[[str], None]) -> RecheckOutco
             torch.set_num_threads(threads)
         _keep_images(result, request.keep, say)
         if record not in done:
-            rechecked([record], [checks])  # nothing is written that could not be read
+            rechecked([record], [checks])  # raises if the file could not be read back
             outcome.written.append(save_rechecked(checks, request.out))
         shown = ", ".join(f"{check.name} {check.verdict}" for check in checks.checks)
         say(f"checks     {shown}")
@@ -115,7 +113,7 @@ def recheck(request: RecheckRequest, say: Callable[[str], None]) -> RecheckOutco
 
 
 class _Images:
-    """Test images of records, read once for all records that have the same."""
+    """Test images, read once for all records that share them."""
 
     def __init__(self, data_dir: Path | None) -> None:
         self.data_dir, self._data = data_dir, dict[tuple[str, int, str], TestData | UserError]()
@@ -134,14 +132,14 @@ class _Images:
 
 
 def _records(request: RecheckRequest) -> list[Record]:
-    """Return the records that are meant, each once.
+    """Return the requested records, each once.
 
     Raises:
         UserError: if there are none, or several although the images of one are to be kept.
     """
     check_folder(request.out)
     records = load_records(request.out)
-    rechecked(records, load_rechecks(request.out))  # stale files are reported before hours of measuring
+    rechecked(records, load_rechecks(request.out))  # reports stale files before hours of measuring
     if not records:
         raise UserError(f"there are no records in {request.out}; give --out a folder that holds some")
     if request.protocol is not None:
@@ -151,20 +149,20 @@ def _records(request: RecheckRequest) -> list[Record]:
         records = list(chosen.values())
     if request.keep is not None:
         if len(records) != 1 or not request.rows:
-            count = f"{len(records)} are meant" if request.rows else "none is named"
-            raise UserError(f"--keep takes the images of one record, {count}; give its hash, and its --protocol")
+            count = f"{len(records)} match" if request.rows else "none is named"
+            raise UserError(f"--keep takes the images of one record, but {count}; give its hash and its --protocol")
         _check_target(request.keep)
     return records
 
 
 def _check_target(path: Path) -> None:
-    """Raise UserError if something else than adversarial images would be written over."""
+    """Raise UserError if anything other than adversarial images would be overwritten."""
     if path.is_dir() or (path.exists() and not path.is_file()):
         raise UserError(f"--keep {path} is {kind_of(path)}; name a file")
     if path.is_file() and path.stat().st_size:
         kind = kind_of_content(path)
-        if kind is None or kind.what != ADVERSARIAL:
-            what = "a file of another kind" if kind is None else kind.what
+        if kind is None or kind.name != ADVERSARIAL:
+            what = "a file of another kind" if kind is None else kind.name
             raise UserError(f"--keep {path} is {what}, which would be lost; name another file, or move that one")
 
 
@@ -185,7 +183,7 @@ def _measure(
             compute=ComputeBatch(say),
             report=say,
         )
-    seconds = round(time.perf_counter() - clock, 3)
+    machine = measured_here(device, started, time.perf_counter() - clock)
     checks = Rechecked(
         schema_version=1,
         run=record.run,
@@ -194,14 +192,8 @@ def _measure(
         test_sha256=data.sha256,
         checks=[CheckPart(**vars(check)) for check in result.checks],
         verdicts={OPPONENT: pack_verdicts(result.right.numpy())},
-        seconds=seconds,
-        machine=MachinePart(
-            torch=torch.__version__,
-            device=device_name(device),
-            threads=torch.get_num_threads(),
-            started=started.isoformat(timespec="seconds"),
-            seconds=seconds,
-        ),
+        seconds=machine.seconds,
+        machine=machine,
     )
     return checks, result
 

@@ -1,4 +1,4 @@
-"""What a record says about its artifact beside accuracies, counted again from the file: it must agree exactly."""
+"""Counts in a record, other than accuracies, counted again from its artifact: they must agree exactly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmark.runtime.hashing import tensors_sha256
 
 
 def recount(record: Record, artifact: Artifact) -> list[str]:
-    """Return one sentence for every count of a record that its artifact does not bear out; empty if all agree."""
+    """Return one sentence for every count of a record that its artifact contradicts; empty if all agree."""
     network, compression = artifact.network, record.compression
     sizes = {name: conv.weight.numel() for name, conv in convolutions(network).items()}
     measured = measure_export(network, sizes, budget=sum(sizes.values()), binary=compression.weights == "binary")
@@ -36,7 +36,7 @@ def recount(record: Record, artifact: Artifact) -> list[str]:
         "hash of the weights": (record.weights_sha256, tensors_sha256(network.state_dict())),
     }
     return [
-        f"{what}: the record says {claimed}, the artifact has {found}"
-        for what, (claimed, found) in pairs.items()
-        if claimed != found
+        f"{what}: the record says {claimed}, the artifact has {counted_value}"
+        for what, (claimed, counted_value) in pairs.items()
+        if claimed != counted_value
     ]

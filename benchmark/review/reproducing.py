@@ -1,4 +1,4 @@
-"""`reproduce`: counts and measures a committed artifact again and says whether the record agrees."""
+"""`reproduce`: counts and measures a committed artifact again and reports whether the record agrees."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ def reproduce(
 ) -> Reproduction:
     """Measure a record's artifact again with its protocol, on all its images or on the first 200.
 
-    On all images the attack's random draws are the record's, with as many threads as then.
+    On all images the attack has the random draws of the record, and uses as many threads.
 
     Raises:
-        UserError: if artifact or data are missing or others than the record's.
+        UserError: if artifact or data are missing or are not those of the record.
     """
     place = torch.device(choose_device(device))
     protocol = Protocol.parse(record.protocol)
@@ -61,9 +61,9 @@ def reproduce(
     data = test_data_of(record, data_dir, n)
     reasons += _failed_challenges(record, artifact, folder, data_dir)
     torch.set_num_threads(record.provenance.threads)
-    # Not below `folder`, which may be somebody else's: whoever writes a journal can write verdicts into it.
+    # Not below `folder`, which may belong to somebody else: whoever can write to a journal can forge verdicts.
     journal = JOURNALS / f"{record.artifact.sha256[:12]}-{protocol.id}-{n}"
-    found = evaluate(
+    measured = evaluate(
         artifact.network,
         data,
         replace(protocol, images=n),
@@ -74,14 +74,14 @@ def reproduce(
     )
     claimed = record.evaluation
     agreements = tuple(
-        agreement(name, claimed.right(name)[:n], found.right(name)) for name in ("clean", "pgd", "autoattack")
+        agreement(name, claimed.right(name)[:n], measured.right(name)) for name in ("clean", "pgd", "autoattack")
     )
     reasons += [f"{each.name}: {each.reason}" for each in agreements if each.reason]
     for name, accuracy in (("clean", claimed.clean_accuracy), ("autoattack", claimed.autoattack.accuracy)):
-        if reason := headline_reason(accuracy, int(found.right(name).sum()), n):
+        if reason := headline_reason(accuracy, int(measured.right(name).sum()), n):
             reasons.append(f"{name}: {reason}")
     claimed_health = {check.name: check.verdict for check in with_checks.evaluation.health}
-    for check in found.health:  # a check that the record does not have yet may raise a doubt, but not fail
+    for check in measured.health:  # a check that the record lacks may be suspect, but must not fail
         if check.verdict == "fail" or (check.verdict == "suspect" and claimed_health.get(check.name) == "pass"):
             reasons.append(f"gradient health, {check.name}: {check.reason}")
     shutil.rmtree(journal, ignore_errors=True)
@@ -89,7 +89,7 @@ def reproduce(
 
 
 def _failed_challenges(record: Record, artifact: Artifact, folder: Path, data_dir: Path | None) -> list[str]:
-    """Try every stored challenge of the record again and return why one does not hold; empty if all do."""
+    """Try every stored challenge of the record again and return why one fails; empty if all succeed."""
     reasons = []
     stored = challenges_to(record, load_challenges(folder))
     data = test_data_of(record, data_dir, record.evaluation.n_images) if stored else None
@@ -102,27 +102,27 @@ def _failed_challenges(record: Record, artifact: Artifact, folder: Path, data_di
             reasons.append(f"{what}: {error}")
             continue
         if right := int((~tried.wrong).sum()):
-            reasons.append(f"{what}: the artifact classifies {right} of its {len(tried.wrong)} images right")
+            reasons.append(f"{what}: the artifact classifies {right} of its {len(tried.wrong)} images correctly")
     return reasons
 
 
-def reproduction_text(found: Reproduction) -> str:
-    """Return what `reproduce` prints: a line per attack and the answer."""
-    record = found.record
+def reproduction_text(reproduction: Reproduction) -> str:
+    """Return what `reproduce` prints: a line per attack and the conclusion."""
+    record = reproduction.record
     lines = [
         f"{record.run}",
-        f"{record.protocol}: {found.n} of {record.evaluation.n_images} images measured again",
+        f"{record.protocol}: {reproduction.n} of {record.evaluation.n_images} images measured again",
         f"{'':<12}{'record':>8}{'now':>8}{'lost':>6}{'gained':>8}{'chance explains':>17}",
     ]
-    for each in found.agreements:
+    for each in reproduction.agreements:
         lines.append(
             f"{each.name:<12}{100 * each.claimed / each.n:>8.2f}{100 * each.measured / each.n:>8.2f}"
             f"{each.lost:>6}{each.gained:>8}{each.allowed:>17}"
         )
     if record.evaluation.wide is not None:
         lines.append(f"PGD on {record.evaluation.wide.n_images:,} images, shown beside the row, was not measured again")
-    if found.consistent:
+    if reproduction.consistent:
         lines.append("consistent: counts are exact, every difference lies within its binomial bound at 99%")
     else:
-        lines += [f"not consistent: {reason}" for reason in found.reasons]
+        lines += [f"not consistent: {reason}" for reason in reproduction.reasons]
     return "\n".join(map(terminal_line, lines))

@@ -1,23 +1,28 @@
-"""What a record was measured on: its artifact and its test images, or a sentence why they are not there."""
+"""What a record was measured on: its artifact, its test images and the machine."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+
+import torch
 
 from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
+from benchmark.results.evaluated import MachinePart
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
+from benchmark.runtime.provenance import device_name
 
 
 def artifact_of(record: Record, folder: Path) -> Artifact:
     """Read the artifact that a record is about.
 
     Raises:
-        UserError: if it is missing, damaged, or another file than the record's.
+        UserError: if it is missing, damaged, or not the file of the record.
     """
     path = artifact_path(folder, record.run)
     if not path.exists():
@@ -32,9 +37,26 @@ def artifact_of(record: Record, folder: Path) -> Artifact:
 
 
 def pass_threads(artifact: Artifact, images: int, most: int) -> int:
-    """Return the threads, `most` of them at most, for passes of so many images through an artifact's network."""
+    """Return how many threads, at most `most`, to use for passes of `images` images through an artifact's network."""
     counted = operations(artifact.network, artifact.plan.in_channels, artifact.image_size)
     return threads_for(counted.dense_macs * images, most)
+
+
+def measured_here(device: torch.device, started: datetime, seconds: float) -> MachinePart:
+    """Return the description of a measurement on this machine.
+
+    Args:
+        device: that it ran on.
+        started: time in UTC.
+        seconds: that it took.
+    """
+    return MachinePart(
+        torch=torch.__version__,
+        device=device_name(device),
+        threads=torch.get_num_threads(),
+        started=started.isoformat(timespec="seconds"),
+        seconds=round(seconds, 3),
+    )
 
 
 def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData:
@@ -46,7 +68,7 @@ def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData
     data = load_test(record.dataset.name, data_dir, limit=images)
     if data.sha256 != record.dataset.test_sha256:
         raise UserError(
-            f"the test images of {record.dataset.name} found here are not those of the record "
+            f"the test images of {record.dataset.name} here are not those of the record "
             f"(sha256 {data.sha256[:12]}…, not {record.dataset.test_sha256[:12]}…); give their folder by --data-dir"
         )
     return data

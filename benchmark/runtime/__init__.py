@@ -1,1 +1,1 @@
-"""The machine and the process: devices, threads, seeds, hashes of tensors, interpreters, versions."""
+"""The machine and the process: devices, threads, seeds, tensor hashes, interpreters, versions."""

@@ -1,4 +1,4 @@
-"""Which device a command runs on and with how many threads, how the user names it, and when its memory is full."""
+"""Chooses the device and the number of threads, and recognises out-of-memory errors."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from benchmark.errors import UserError
 
 CORES_PER_JOB = 2
 
-# Multiply-adds of a pass over one batch; a core needs a hundredth of a second for them. Below that threads gain a
-# quarter at most on an idle machine, and on a busy one they make each other wait several times as long as they compute.
+# Multiply-adds of a pass over one batch, which take a core a hundredth of a second. For shorter passes, threads gain at
+# most a quarter on an idle machine, and on a busy one they wait for each other several times as long as they compute.
 SHORT_PASS = 100_000_000
 
-# In messages of failed allocations that torch raises as a plain RuntimeError: its CPU allocator has no class of its own
-# for them, and the libraries and the driver of a GPU allocate beside torch's allocator.
+# In messages of failed allocations that torch raises as plain RuntimeError: its CPU allocator has no error class for
+# them, and a GPU's libraries and driver bypass torch's allocator.
 OUT_OF_MEMORY = (
     "DefaultCPUAllocator: can't allocate memory",
     "CUDA error: out of memory",
@@ -27,11 +27,11 @@ OUT_OF_MEMORY = (
 
 
 def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
-    """Return how many experiments `run` keeps going side by side on a device, and the torch threads of each.
+    """Return how many experiments `run` runs in parallel on a device, and the torch threads of each.
 
     Args:
         device: cpu or cuda.
-        jobs: what the user asked for; None for as many as suit the device.
+        jobs: number of experiments; None for the default of the device.
     """
     cores = os.cpu_count() or 1
     jobs = jobs or (1 if device == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
@@ -39,31 +39,31 @@ def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
 
 
 def threads_for(multiply_adds: int, most: int) -> int:
-    """Return the threads for passes of so many multiply-adds: one for short passes, else `most`.
+    """Return the threads for a pass of `multiply_adds`: one if it is short, else `most`.
 
-    It follows from the two numbers alone: float sums depend on it, so a resumed computation keeps it.
+    Depends on nothing else: float sums depend on the number of threads, so a resumed computation must keep it.
     """
     return 1 if multiply_adds < SHORT_PASS else most
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Tell whether an exception is a failed allocation."""
+    """Return whether an exception is a failed allocation."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(known in str(error) for known in OUT_OF_MEMORY)
+    return isinstance(error, RuntimeError) and any(phrase in str(error) for phrase in OUT_OF_MEMORY)
 
 
 def choose_device(name: str) -> Literal["cpu", "cuda"]:
-    """Return the device for `--device`: auto takes the GPU if torch sees one.
+    """Return the device for `--device`; auto is the GPU if torch finds one.
 
     Raises:
-        UserError: for another name, or for cuda where there is none.
+        UserError: for another name, or for cuda if there is no GPU.
     """
     available = torch.cuda.is_available()
     if name == "auto":
         return "cuda" if available else "cpu"
     if name == "cuda" and not available:
-        raise UserError("--device cuda: this torch sees no CUDA device; use --device cpu or auto")
+        raise UserError("--device cuda: torch finds no CUDA device; use --device cpu or auto")
     if name == "cuda":
         return "cuda"
     if name == "cpu":
@@ -72,19 +72,19 @@ def choose_device(name: str) -> Literal["cpu", "cuda"]:
 
 
 def measuring_device(device: torch.device | str) -> torch.device:
-    """Return the device that is meant by `device` in Python: a name such as "cuda:1", or a `torch.device`.
+    """Return the torch device for `device`, a name such as "cuda:1" or a `torch.device`.
 
     Raises:
-        UserError: for other kinds of devices, or for a GPU that is not there.
+        UserError: for other kinds of devices, or for a GPU that does not exist.
     """
-    place: torch.device | None = None
+    resolved: torch.device | None = None
     with suppress(RuntimeError, TypeError):
-        place = torch.device(choose_device("auto") if device == "auto" else device)
-    if place is None or place.type not in ("cpu", "cuda"):
+        resolved = torch.device(choose_device("auto") if device == "auto" else device)
+    if resolved is None or resolved.type not in ("cpu", "cuda"):
         raise UserError(f"device takes 'cpu', 'cuda', 'cuda:<number>' or 'auto'; got {str(device)!r}")
-    if place.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device {str(device)!r}: this torch sees no CUDA device; use device='cpu' or 'auto'")
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device {str(device)!r}: torch finds no CUDA device; use device='cpu' or 'auto'")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
         last = torch.cuda.device_count() - 1
         raise UserError(f"device {str(device)!r}: this machine has the CUDA devices 0 to {last}; use one of them")
-    return place
+    return resolved

@@ -1,4 +1,4 @@
-"""Hashes of tensors, for identity checks of weights."""
+"""Hashes of tensors, for comparing weights."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 def tensors_sha256(tensors: Mapping[str, Tensor]) -> str:
-    """Hash named tensors: names, types, shapes and bytes, in the order of the names."""
+    """Return the SHA-256 of named tensors: names, types, shapes and bytes, sorted by name."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         value = tensors[name].detach().cpu()
         digest.update(f"{name}:{value.dtype}:{tuple(value.shape)};".encode())
-        value = value.to_dense().reshape(-1).contiguous()  # of any layout
-        digest.update(value.view(torch.uint8).numpy().tobytes())  # numpy knows no bfloat16
+        value = value.to_dense().reshape(-1).contiguous()  # from any layout
+        digest.update(value.view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return digest.hexdigest()

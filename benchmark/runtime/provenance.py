@@ -1,4 +1,4 @@
-"""Code and machine a result came from."""
+"""The code and the machine that a result comes from."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 
 
 def git_state() -> tuple[str | None, bool | None]:
-    """Return the commit of this checkout and whether tracked files differ from it; (None, None) outside git."""
+    """Return the commit of this checkout and whether tracked files were changed; (None, None) outside git."""
     root = Path(__file__).resolve().parents[2]
     try:
         commit = _git(root, "rev-parse", "HEAD")
@@ -21,7 +21,7 @@ def git_state() -> tuple[str | None, bool | None]:
 
 
 def device_name(device: torch.device) -> str:
-    """Name the hardware behind a device."""
+    """Return the name of the hardware of a device."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     for line in _cpu_lines():

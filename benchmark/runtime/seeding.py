@@ -1,4 +1,4 @@
-"""Every random stream is derived from the experiment's seed and its purpose, so that resuming needs no saved state."""
+"""Derives every random stream from the experiment's seed and a purpose, so that resuming needs no saved state."""
 
 from __future__ import annotations
 

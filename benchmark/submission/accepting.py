@@ -11,27 +11,27 @@ from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.verifying import Outcome
 
 
-def accept_submission(found: Outcome, board: Path) -> list[Path]:
+def accept_submission(outcome: Outcome, board: Path) -> list[Path]:
     """Copy the verified bytes, never overwriting a file, and return the new paths; the pages are not touched.
 
-    An artifact that lies at an address stays there: the record has its hash.
+    An artifact at an address stays there: the record has its hash.
 
     Raises:
-        UserError: if the submission was refused, or a place on the board is taken or leads through a link.
+        UserError: if the submission was refused, or a path on the board is taken or leads through a link.
     """
-    if not found.accepted or found.parts is None:
+    if not outcome.accepted or outcome.parts is None:
         raise UserError("only an accepted submission can be copied to the board")
-    record = found.parts.record
+    record = outcome.parts.record
     # The record last: it makes the row.
     places = [
-        (artifact_path(board, record.run), found.parts.artifact),
-        (record_path(board, record.protocol, record.run), found.parts.record_bytes),
+        (artifact_path(board, record.run), outcome.parts.artifact),
+        (record_path(board, record.protocol, record.run), outcome.parts.record_bytes),
     ]
     wanted = [(path, content) for path, content in places if content is not None]
     for path, content in wanted:
         present = read_below(path, board, LIMITS[ARTIFACT])
         if present is not None and (present != content or path.suffix == ".json"):
-            raise UserError(f"{path} is there already; nothing was copied")
+            raise UserError(f"{path} already exists; nothing was copied")
     for path, content in wanted:
         write_atomic(path, content)
     return [path for path, _ in wanted]

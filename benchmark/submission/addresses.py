@@ -1,4 +1,4 @@
-"""Which addresses a stranger may send this program to: public https ones, never this machine or those beside it."""
+"""Which addresses a stranger may make this program fetch: public https ones, never this machine or its network."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def check_url(url: str) -> str:
     """Return the host of an address that is plain https.
 
     Raises:
-        UserError: if it is of another kind.
+        UserError: if it is not.
     """
     try:
         if len(url) > MAX_URL or not re.fullmatch(r"[!-~]+", url):
@@ -59,11 +59,11 @@ def check_public(url: str, endpoints: Sequence[Endpoint]) -> None:
         UserError: naming the URL, never the private address.
     """
     if not endpoints or not all(is_public(str(endpoint.address[0])) for endpoint in endpoints):
-        raise UserError(f"{url[:100]!a} does not lie on a public host; give --artifact FILE")
+        raise UserError(f"{url[:100]!a} is not on a public host; give --artifact FILE")
 
 
 def is_public(address: str) -> bool:
-    """Tell whether an IP address, of either version, is that of a single machine on the public internet."""
+    """Return whether an IP address, of either version, is that of a single machine on the public internet."""
     try:
         ip = ipaddress.ip_address(address)
     except ValueError:

@@ -1,4 +1,4 @@
-"""How much of an evaluation fits a time on this machine: which attacks on all images, and how many images of others."""
+"""How much of an evaluation fits a time on this machine: attacks on all images, and how many images for the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.evaluation.progress import attack_costs
 from benchmark.results.protocol import STANDARD_TARGETS
 from benchmark.submission.claim import Claim
 
-# Of the time for all repeated attacks and checks. Cheap ones on many images come before dear ones on few.
+# Of the time for all repeated attacks and checks: cheap ones on many images before expensive ones on few.
 SHARES = {
     "short": 0.14,
     "pgd": 0.1,
@@ -37,7 +37,7 @@ PassTime = Callable[[int], float]  # from a number of images to the seconds of a
 
 
 class Budget:
-    """The time for repeated attacks: a share for each, and what those before it did not need."""
+    """The time for repeated attacks: a share for each, plus what those before it did not need."""
 
     def __init__(self, seconds: float) -> None:
         """Start with `seconds` for all of SHARES together, by estimate."""
@@ -49,7 +49,7 @@ class Budget:
         return self._allowed
 
     def spent(self, seconds: float) -> None:
-        """Note how long what was allowed last took by estimate; the rest is for what follows."""
+        """Record the estimated time of what was allowed last; the rest goes to what follows."""
         self._left_over = max(0.0, self._allowed - seconds)
 
 
@@ -60,7 +60,7 @@ def whole_time(claim: Claim, name: str, time_of: PassTime) -> float:
 
 
 def fitting_images(most: int, passes: int, time_of: PassTime, seconds: float) -> int:
-    """Return how many images, `most` at most, can be passed so often; 0 if none can."""
+    """Return how many images, at most `most`, fit the time with `passes` passes each; 0 if none do."""
     return bisect(range(1, most + 1), seconds, key=lambda count: passes * time_of(count))
 
 
@@ -71,7 +71,7 @@ def equivalents(claim: Claim) -> dict[str, int]:
 
 
 def pass_time(network: nn.Module, images: Images, batch_size: int) -> PassTime:
-    """Time passes of one image and of many; a batch takes as long as the straight line through both says."""
+    """Time passes of one image and of many, and interpolate linearly between and beyond them."""
     size = min(len(images), MEASURED)
     one, batch = (pass_seconds(network, images.first(count)) for count in (1, size))
     slope = max(batch - one, 0.0) / max(size - 1, 1)
@@ -83,7 +83,7 @@ def pass_time(network: nn.Module, images: Images, batch_size: int) -> PassTime:
 
 
 def pass_seconds(network: nn.Module, images: Images, *, choose: Callable[[Sequence[float]], float] = min) -> float:
-    """Return the seconds of a forward-equivalent of all images at once: half a pass forward and back, of three."""
+    """Return the seconds of a forward-equivalent of all images at once: half a pass forward and back, timed thrice."""
     pixels, times = as_float_images(images.images), list[float]()
     with frozen_eval(network):
         for _ in range(3):

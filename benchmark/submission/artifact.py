@@ -1,4 +1,4 @@
-"""The artifact of a submission: from the folder, from a file at hand, or from its address; counted again."""
+"""The artifact of a submission: from the folder, a local file or its address; counted again."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, 
 
     Args:
         parts: of the submission.
-        at_hand: a copy of an artifact that the submission only gives an address of.
+        at_hand: local copy of an artifact for which the submission only gives an address.
     """
     claim = parts.submission.artifact
     content = parts.artifact
@@ -33,7 +33,7 @@ def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, 
         if content is None and at_hand is not None:
             content = read_plain(at_hand, claim.size_bytes)
             if content is None:
-                return None, [f"{at_hand} is no plain file of at most {claim.size_bytes:,} bytes"]
+                return None, [f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes"]
         elif content is None:
             assert claim.url is not None, "without an address the file is in the folder"
             content = download(claim.url, claim.size_bytes)
@@ -47,7 +47,7 @@ def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, 
 
 
 def check_artifact(record: Record, experiment: Experiment, artifact: Artifact) -> list[str]:
-    """Return where an artifact does not bear out what its record says of it; empty if it does."""
+    """Return where an artifact contradicts its record; empty if it does not."""
     channels, *size = record.dataset.image_shape
     plan = artifact.plan
     pairs: dict[str, tuple[object, object]] = {

@@ -1,22 +1,19 @@
-"""What a file says was measured on a network, and on which machine: the part that records and evaluations share."""
+"""The measurement that a file claims, and its machine: what records and evaluations have in common."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.evaluation import CASCADE, VERDICTS, EvaluationPart
 from benchmark.results.record import Record
-from benchmark.results.verdicts import unpack_common
+from benchmark.results.verdicts import Verdicts, unpack_common
 
 
 @dataclass(frozen=True)
 class Claim:
-    """Measured numbers that are to be measured again."""
+    """Claimed numbers that are to be measured again."""
 
     evaluation: EvaluationPart
     num_classes: int
@@ -51,23 +48,23 @@ class Claim:
         """Images per call of an attack."""
         return self.evaluation.autoattack.batch_size
 
-    def right(self, name: str) -> NDArray[np.bool_]:
+    def right(self, name: str) -> Verdicts:
         """Return the (N,) verdicts on the protocol's images, see `EvaluationPart.right`."""
         return self.evaluation.right(name)
 
-    def met(self, name: str) -> NDArray[np.bool_]:
-        """Return (N,) bool: the images that an attack of the cascade met, which are those right before it."""
+    def met(self, name: str) -> Verdicts:
+        """Return (N,) bool: the images that an attack of the cascade met, those that survived the one before."""
         return self.right("clean" if name == CASCADE[0] else CASCADE[CASCADE.index(name) - 1])
 
-    def measured(self, name: str) -> NDArray[np.bool_]:
+    def measured(self, name: str) -> Verdicts:
         """Return the (N,) verdicts of one of the protocol's attacks, or of all of them together ("robust").
 
-        What later checks and challenges broke counts as robust here: gradient health was measured before them.
+        Images broken by later checks or challenges count as robust here: gradient health was measured before them.
         """
         if name != "robust":
             return self.right(name)
         return unpack_common([self.evaluation.verdicts[each] for each in VERDICTS], self.evaluation.n_images)
 
-    def widest(self, name: str) -> NDArray[np.bool_]:
+    def widest(self, name: str) -> Verdicts:
         """Return the verdicts of "clean" or "pgd" on all images that they were measured on."""
         return (self.evaluation.wide or self.evaluation).right(name)

@@ -1,4 +1,4 @@
-"""What a record may say was typed: `python -m benchmark run` with its options, quoted so that no shell reads more."""
+"""The commands that a record may hold: `python -m benchmark run` with its options, quoted so no shell acts on them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ _SUITE = re.compile(r"[^-\s].*")
 
 
 def is_run_command(text: str) -> bool:
-    """Tell whether a text is `python -m benchmark run`, at most one suite, and options, as `shlex.join` writes them.
+    """Return whether a text is `python -m benchmark run`, at most one suite, and options, as `shlex.join` writes them.
 
-    Whatever a shell would act on, such as `;`, `|`, `$`, a backtick or a bracket, is then inside single quotes.
+    Everything a shell would act on, such as `;`, `|`, `$`, a backtick or a bracket, is then inside single quotes.
     """
     try:
         words = shlex.split(text)

@@ -1,4 +1,4 @@
-"""What a record says twice must agree: with its own resolved experiment, with arithmetic, and with the clock."""
+"""What a record states more than once must agree: with its resolved experiment, arithmetic and the clock."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def experiment_of(record: Record) -> tuple[Experiment | None, list[str]]:
         experiment = Experiment.model_validate(config)
     except (ValidationError, UserError) as error:
         problem = error.errors(include_url=False)[0]["msg"] if isinstance(error, ValidationError) else error
-        return None, [f"provenance.config is no experiment: {problem}"]
+        return None, [f"provenance.config is not an experiment: {problem}"]
     if experiment.model_dump(mode="json") != config:
-        return None, ["provenance.config is not a resolved experiment: fields are left out or spelled differently"]
+        return None, ["provenance.config is not a resolved experiment: fields are missing or written differently"]
     return experiment, []
 
 
@@ -50,9 +50,9 @@ def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> l
     """Return every contradiction of a record; empty if there is none.
 
     Args:
-        record: valid by itself.
+        record: one that satisfies its schema.
         experiment: the record's, see `experiment_of`.
-        now: a time with its zone, which nothing in the record may lie after.
+        now: a time with its zone; nothing in the record may be later.
     """
     limits = _limits(record)
     if limits:  # what follows computes with these numbers
@@ -80,7 +80,9 @@ def _limits(record: Record) -> list[str]:
         "autoattack.seconds": (record.evaluation.autoattack.seconds, MAX_SECONDS),
     }
     return [
-        f"{what} is {value:,}, at most {limit:,} make sense" for what, (value, limit) in limits.items() if value > limit
+        f"{what} is {value:,}, at most {limit:,} is plausible"
+        for what, (value, limit) in limits.items()
+        if value > limit
     ]
 
 
@@ -127,7 +129,7 @@ def _budget(record: Record, experiment: Experiment) -> list[str]:
     budget = weight_budget(sum(sizes.values()), experiment.keep_ratio)
     reasons = differing({"budget": (compression.budget, budget)}, "its network and keep ratio give")
     if {layer.name: layer.weights for layer in compression.layers} != sizes:
-        if record.architecture.prunable_weights > budget:  # only a network made small enough may be another one
+        if record.architecture.prunable_weights > budget:  # only a network made small enough may differ
             reasons.append(f"layers: they are not those of {spec.name} of width {spec.width:g}")
         return reasons
     if isinstance(experiment.allocation, float) and experiment.keep_ratio < 1:
@@ -139,25 +141,27 @@ def _budget(record: Record, experiment: Experiment) -> list[str]:
 
 
 def _method(record: Record, experiment: Experiment) -> list[str]:
-    """Compare what is said about the method with the built-in one, if its source is still the same."""
+    """Compare what the record says about the method with the built-in one, if its source is unchanged."""
     source = experiment.method.source_sha256
     if not is_built_in(record):
         return differing({"source of the method": (record.method.source_sha256, source)}, "its config gives")
     if source is not None:
-        return ["config.method.source_sha256 is set, which a built-in method has not"]
-    found = resolve(record.method.name)
+        return ["config.method.source_sha256 is set, which a built-in method does not have"]
+    built_in = resolve(record.method.name)
     try:
-        again = found.spec(record.method.options, record.method.name)
+        again = built_in.spec(record.method.options, record.method.name)
     except UserError as error:
         return [f"options: {error}"]
-    reasons = differing({"options": (record.method.options, again.options)}, "the method's defaults leave")
-    if found.source_sha256() == record.method.source_sha256:
-        reasons += differing({"deviations": (record.method.deviations, found.deviations())}, "the method's file says")
+    reasons = differing({"options": (record.method.options, again.options)}, "the method's defaults give")
+    if built_in.source_sha256() == record.method.source_sha256:
+        reasons += differing(
+            {"deviations": (record.method.deviations, built_in.deviations())}, "the method's file says"
+        )
     return reasons
 
 
 def _preset(record: Record, experiment: Experiment) -> list[str]:
-    """Refuse the name of the paper's schedule for any other: only such rows stand beside reported numbers."""
+    """Refuse the preset paper for any other schedule: only its rows are compared with reported numbers."""
     if experiment.preset != "paper":
         return []
     path = CONFIGS / f"{experiment.suite}.yaml"
@@ -180,7 +184,7 @@ def _times(record: Record, now: datetime) -> list[str]:
     if started.isoformat(timespec="seconds") != record.provenance.started:
         return [f"started: {record.provenance.started!a} is not written as 2026-01-31T12:00:00+00:00"]
     if not EARLIEST <= started <= now + CLOCK_SLACK:
-        return [f"started: {record.provenance.started} lies before {EARLIEST.date()} or in the future"]
+        return [f"started: {record.provenance.started} is before {EARLIEST.date()} or in the future"]
     return []
 
 
@@ -197,24 +201,24 @@ def _health(record: Record) -> list[str]:
     reasons = differing(pairs, "its verdicts give")
     for name in _SHARES:
         if (value := stated[name].value) is not None and not 0 <= value <= 1:
-            reasons.append(f"gradient health, {name}: its value is {value}, a share lies between 0 and 1")
+            reasons.append(f"gradient health, {name}: its value is {value}, a share is between 0 and 1")
     return reasons + (opponent_contradictions(evaluation) if evaluation.opposed else [])
 
 
 def opponent_contradictions(evaluation: EvaluationPart) -> list[str]:
-    """Return where the check of the opponent's attacks does not follow from the verdicts; empty if it does."""
+    """Return where the checks of the opponent's attacks do not follow from the verdicts; empty if they do."""
     broken = int((~evaluation.right(OPPONENT)).sum())
     survivors = np.logical_and.reduce([evaluation.right(name) for name in VERDICTS])
     attacked = min(PROBE_IMAGES, int(survivors.sum()))
     if broken > attacked:
-        return [f"its verdicts say {broken} images were broken, the opponent's attacks meet {attacked} of this record"]
+        return [f"its verdicts say {broken} images were broken, but the opponent's attacks meet only {attacked} images"]
     stated = {check.name: check for check in evaluation.health}
     if stated["straight_way"].verdict not in ("pass", "not run"):
         return ["gradient health, straight_way: it has no limits, its verdict is pass or not run"]
     for name in (LEAKY, HARD_LABEL):
         if (value := stated[name].value) is not None and not 0 <= value <= 1:
-            return [f"gradient health, {name}: its value is {value}, a share lies between 0 and 1"]
-        if value is None and stated[name].verdict == "fail":  # the network broke off, which the row says itself
+            return [f"gradient health, {name}: its value is {value}, a share is between 0 and 1"]
+        if value is None and stated[name].verdict == "fail":  # the network raised an error, which the row shows
             return []
     first = min(broken, round((stated[LEAKY].value or 0.0) * attacked))  # the bits say what both attacks broke
     later = broken - first

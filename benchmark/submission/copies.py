@@ -1,7 +1,7 @@
-"""Whether a submission is a copy of a row that is there already, under another name or with a few weights changed.
+"""Whether a submission is a copy of an existing row, under another name or with a few weights changed.
 
 What honest rows share was measured on the 26 networks of the board `cifar10-jpeg` (resnet10, two seeds) and the 32 of
-the quickstart. Kept positions alone tell nothing: random pruning keeps the same ones for every objective (Jaccard 1.00
+the quickstart. Kept positions alone mean nothing: random pruning keeps the same ones for every objective (Jaccard 1.00
 with 89% equal signs), and ATMC's binary and full-precision forms share 90% of positions and signs. Filters do: the mean
 cosine of filters (see `likeness`) is at most 0.93 between honest networks of one seed and 0.011 between seeds, while a
 copy with a few weights changed, or with its filters rescaled, has more than 0.999. The verdict bits, which also survive
@@ -27,8 +27,8 @@ from benchmark.results.store import artifact_path
 
 NEAR_COPY = 0.99  # mean cosine of filters
 BITS_DIFFER = 0.01  # share of verdict bits; fewer are a copy's
-MIN_IMAGES, MIN_BROKEN = 50, 10  # fewer say too little: two networks that know one class only have equal bits
-# The same training stored or measured in another way is the same network, openly.
+MIN_IMAGES, MIN_BROKEN = 50, 10  # fewer say too little: two networks that predict only one class have equal bits
+# Settings that may differ: the same training stored or measured in another way is openly the same network.
 _SAME_TRAINING = ("suite", "evaluation", "artifact")
 
 
@@ -39,21 +39,21 @@ def copied(
     folder: Path,
     read: Callable[[Path], Artifact] = read_artifact,
 ) -> list[str]:
-    """Return why a record is a copy of one on the board, naming it; empty if it is not.
+    """Return why a record is a copy of one on the board, and of which; empty if it is not.
 
     Args:
         record: the submitted one.
         artifact: its network.
-        board: the records that are there.
+        board: the records on the board.
         folder: holds their artifacts.
         read: reads one of these.
     """
     reasons = []
     for other in board:
         if other.run == record.run and other.protocol == record.protocol:
-            return [f"{record.run} is on the board already"]
+            return [f"{record.run} is already on the board"]
         if (other.protocol, other.seed, setting_of(other)) == (record.protocol, record.seed, setting_of(record)):
-            return [f"it has setting and seed of {other.run}, and a board shows one record of each"]
+            return [f"it has the setting and seed of {other.run}; a board shows one record of each"]
         if other.run == record.run or _training(other) == _training(record):
             continue
         if reason := _likeness_reason(record, artifact, other, folder, read):
@@ -64,8 +64,8 @@ def copied(
 def likeness(first: Artifact, second: Artifact) -> float:
     """Return the mean cosine of the filters of two networks of one shape, in [-1, 1].
 
-    Weighted by the number of kept weights less one: a filter of a single weight has no direction to speak of. Batch
-    norm undoes the length of a filter, so that rescaling does not hide a copy.
+    Weighted by the number of kept weights less one: a filter of a single weight has no meaningful direction. Batch
+    norm cancels the length of a filter, so rescaling does not hide a copy.
     """
     total = weight = 0.0
     pairs = zip(convolutions(first.network).values(), convolutions(second.network).values(), strict=True)
@@ -85,24 +85,26 @@ def _training(record: Record) -> dict[str, Any]:
 def _likeness_reason(
     record: Record, artifact: Artifact, other: Record, folder: Path, read: Callable[[Path], Artifact]
 ) -> str:
-    """Return what two records of different trainings share that they cannot share by chance; empty if nothing."""
+    """Return what two records of different trainings have in common beyond chance; empty if nothing."""
     if other.artifact.sha256 == record.artifact.sha256:
         return "the artifact is the same file"
     if other.weights_sha256 == record.weights_sha256:
         return "the weights are the same"
     if (share := _differing_bits(record, other)) < BITS_DIFFER:
-        return f"{share:.1%} of the verdicts differ, between honest rows several percent do"
+        return f"{share:.1%} of the verdicts differ; between honest rows several percent do"
     if _shape(other) != _shape(record):
         return ""
     try:
         path = artifact_path(folder, other.run)
         if not path.is_file():
             return ""
-        found = likeness(artifact, read(path))
+        cosine_of_filters = likeness(artifact, read(path))
     except UserError:  # the board's own check reports a damaged artifact, or a link
         return ""
     return (
-        f"their filters have a mean cosine of {found:.4f}, at most {NEAR_COPY} is believed" if found > NEAR_COPY else ""
+        f"their filters have a mean cosine of {cosine_of_filters:.4f}, at most {NEAR_COPY} is believed"
+        if cosine_of_filters > NEAR_COPY
+        else ""
     )
 
 

@@ -1,7 +1,7 @@
 """Fetches a file from an address that a stranger chose: by https, from a public host, in bounded time and space.
 
-A host is resolved once, and the addresses that were checked are the ones that are connected to: a name server cannot
-give another answer in between. Proxies named in the environment are not used, as a proxy resolves the host itself.
+A host is resolved once, and only the checked addresses are connected to: a name server cannot give another answer in
+between. Proxies from the environment are not used, because a proxy resolves the host itself.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _AT_HAND = "give --artifact FILE"
 
 @dataclass(frozen=True)
 class Network:
-    """How hosts are found, reached and believed; tests have one of their own."""
+    """How hosts are resolved, connected to and authenticated; tests have their own."""
 
     resolve: Callable[[str], Sequence[Endpoint]]
     connect: Callable[[Endpoint, float], socket.socket]  # within so many seconds
@@ -37,7 +37,7 @@ class Network:
 
 
 class Deadline:
-    """The moment at which a download must be over, and how long to wait for the next bytes until then."""
+    """The time at which a download must be finished, and how long to wait for the next bytes until then."""
 
     def __init__(self, seconds: float, wait: float) -> None:
         self.seconds = seconds
@@ -58,7 +58,7 @@ class Deadline:
 
 
 class _Socket(ssl.SSLSocket):
-    """Waits for bytes no longer than a deadline allows, however few come at a time."""
+    """Waits for bytes no longer than a deadline allows, however few arrive at a time."""
 
     deadline: Deadline
 
@@ -69,7 +69,7 @@ class _Socket(ssl.SSLSocket):
 
 
 class _Connection(http.client.HTTPSConnection):
-    """Connects to addresses that were resolved and checked before, and to nothing else."""
+    """Connects only to addresses that were resolved and checked before."""
 
     def __init__(self, host: str, endpoints: Sequence[Endpoint], network: Network, deadline: Deadline) -> None:
         self._tls = network.tls()
@@ -118,17 +118,17 @@ INTERNET = Network(resolve, _connect, ssl.create_default_context)
 def download(
     url: str, size: int, *, seconds: float = SECONDS, wait: float = WAIT_SECONDS, network: Network = INTERNET
 ) -> bytes:
-    """Fetch a file of at most `size` bytes by https, from a public host only; redirections are held to the same.
+    """Fetch a file of at most `size` bytes by https, from a public host only; the same holds for redirects.
 
     Args:
         url: of the file.
         size: bytes that the file may have.
         seconds: that everything together may take.
-        wait: seconds within which an answer, and each further part of it, must come.
+        wait: seconds within which an answer, and each further part of it, must arrive.
         network: to fetch it from.
 
     Raises:
-        UserError: if it is not there, is larger, comes too slowly or encoded, or lies at another kind of address.
+        UserError: if it is missing, too large, too slow or encoded, or has another kind of address.
     """
     deadline = Deadline(seconds, wait)
     try:
@@ -143,7 +143,7 @@ def download(
                     url = urljoin(url, answer.headers.get("Location", ""))
             finally:
                 connection.close()
-        raise UserError(f"the address leads on more than {MAX_REDIRECTS} times; {_AT_HAND}")
+        raise UserError(f"the address redirects more than {MAX_REDIRECTS} times; {_AT_HAND}")
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, UserError):
             raise
@@ -163,14 +163,14 @@ def _resolved(url: str, host: str, network: Network, deadline: Deadline) -> Sequ
         except (OSError, UnicodeError):
             answers.append(())
 
-    # The system's resolver takes no timeout: a name server that does not answer is left to a thread of its own.
+    # The system's resolver takes no timeout, so a thread of its own waits for a name server that does not answer.
     thread = threading.Thread(target=ask, daemon=True)
     thread.start()
     thread.join(deadline.wait())
     if not answers:
         raise TimeoutError
     if not answers[0]:
-        raise UserError(f"the host of {url[:100]!a} is not known; {_AT_HAND}")
+        raise UserError(f"the host of {url[:100]!a} cannot be resolved; {_AT_HAND}")
     check_public(url, answers[0])
     return answers[0]
 
@@ -183,11 +183,11 @@ def _answer(connection: _Connection, url: str) -> http.client.HTTPResponse:
 
 
 def _content(answer: http.client.HTTPResponse, size: int, deadline: Deadline) -> bytes:
-    """Read the file that an answer holds, as it is: nothing is decompressed."""
+    """Read the file in an answer as it is: nothing is decompressed."""
     if answer.status != 200:
         raise UserError(f"the file at the address cannot be fetched (HTTP status {answer.status}); {_AT_HAND}")
     if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UserError(f"the file at the address comes encoded, which nobody asked for; {_AT_HAND}")
+        raise UserError(f"the file at the address is sent encoded, which was not requested; {_AT_HAND}")
     announced = answer.length  # None: of a chunked answer, or one that ends with the connection
     if announced is not None and announced > size:
         raise UserError(f"the file at the address has more than {size:,} bytes; {_AT_HAND}")
@@ -196,7 +196,7 @@ def _content(answer: http.client.HTTPResponse, size: int, deadline: Deadline) ->
         content += chunk
         if len(content) > size:
             raise UserError(f"the file at the address has more than {size:,} bytes; {_AT_HAND}")
-        deadline.wait()  # bytes that wait in a buffer come without a look at the socket
+        deadline.wait()  # buffered bytes are read without waiting for the socket
     if announced is not None and len(content) < announced:
-        raise UserError(f"the download broke off after {len(content):,} of {announced:,} bytes; {_AT_HAND}")
+        raise UserError(f"the download stopped after {len(content):,} of {announced:,} bytes; {_AT_HAND}")
     return bytes(content)

@@ -1,6 +1,6 @@
-"""The files of a submission: which there may be, how large, and their bytes, read once and never executed.
+"""The files of a submission: which are allowed, how large, and their bytes, read once and never executed.
 
-Everything here is written by a stranger: a name may be a link, a pipe or a folder, and a size may be a lie.
+A stranger wrote everything here: a name may be a link, a pipe or a folder, and a size may be false.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ ARTIFACT, ADVERSARIAL = "artifact.safetensors", "adversarial.safetensors"
 METHOD_FOLDER = "method"
 LIMITS = {SUBMISSION: 2**16, RECORD: RECORD_BYTES, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27}  # bytes
 SOURCE_LIMIT = 2**18  # bytes of a method's file
-MAX_ENTRIES = 32  # looked at in a folder; an honest one has five
+MAX_ENTRIES = 32  # of a folder; an honest one has five
 
 
 @dataclass(frozen=True)
@@ -37,29 +37,29 @@ class Files:
 def read_files(folder: Path) -> Files:
     """Read a submission, unless a name, kind or size in it is not allowed.
 
-    Links are not followed, pipes and devices not opened for reading, and a file is read up to its limit only.
+    Links are not followed, pipes and devices are not opened, and a file is read only up to its limit.
     """
-    found, reasons = _listed(folder)
-    if METHOD_FOLDER in found:
+    paths, reasons = _listed(folder)
+    if METHOD_FOLDER in paths:
         place = folder / METHOD_FOLDER
-        del found[METHOD_FOLDER]
+        del paths[METHOD_FOLDER]
         if not stat.S_ISDIR(place.lstat().st_mode):
-            reasons.append(f"{METHOD_FOLDER} is no folder, but {kind_of(place)}")
+            reasons.append(f"{METHOD_FOLDER} is {kind_of(place)}, not a folder")
         else:
             sources, wrong = _listed(place)
             reasons += [f"{METHOD_FOLDER}/: {reason}" for reason in wrong]
-            found |= {f"{METHOD_FOLDER}/{name}": path for name, path in sources.items()}
+            paths |= {f"{METHOD_FOLDER}/{name}": path for name, path in sources.items()}
             if len(sources) != 1:
                 reasons.append(f"{METHOD_FOLDER}/ holds {len(sources)} files; a method is one file")
-    for name, path in found.items():
+    for name, path in paths.items():
         reasons += _refusals(name, path)
     for needed in (SUBMISSION, RECORD):
-        if needed not in found:
+        if needed not in paths:
             reasons.append(f"{needed} is missing")
     if reasons:
         return Files({}, tuple(reasons))
     contents = {}
-    for name, path in found.items():
+    for name, path in paths.items():
         content = read_plain(path, _limit(name))
         if content is None:
             return Files({}, (f"{name} changed while it was read",))
@@ -68,7 +68,7 @@ def read_files(folder: Path) -> Files:
 
 
 def _listed(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Return the entries of a folder by name, and why it is refused at once."""
+    """Return the entries of a folder by name, and why names are refused."""
     names = []
     with os.scandir(folder) as entries:
         for entry in entries:
@@ -94,9 +94,9 @@ def _refusals(name: str, path: Path) -> list[str]:
         return [f"{name[:80]} is not part of a submission{also}"]
     if kind != "a file":
         return [f"{name[:80]} is {kind}; only plain files are allowed"]
-    told = path.lstat()
-    if told.st_size > _limit(name):
-        return [f"{name[:80]} has {told.st_size:,} bytes, at most {_limit(name):,} are allowed"]
-    if told.st_mode & 0o111:
-        return [f"{name[:80]} is executable; take the permission away"]
+    status = path.lstat()
+    if status.st_size > _limit(name):
+        return [f"{name[:80]} has {status.st_size:,} bytes, at most {_limit(name):,} are allowed"]
+    if status.st_mode & 0o111:
+        return [f"{name[:80]} is executable; remove the permission"]
     return []

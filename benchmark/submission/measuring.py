@@ -1,6 +1,6 @@
 """Measures a submission's network on the record's images: clean verdicts and the cheap checks of gradient health.
 
-Both also tell whether this machine computes as the record's did, bit for bit; `replay` is strict only then.
+Both also show whether this machine computes bit for bit as the record's did; `replay` is strict only then.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from benchmark.results.evaluation import HEALTH_ORDER, VERDICTS
 from benchmark.runtime.provenance import device_name
 from benchmark.submission.claim import Claim
 
-# Checks that cost little and need no verdict measured anew; `slow_health` makes those that attack.
+# Checks that cost little and need no new verdicts; `slow_health` runs those that attack.
 HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients")
-# Numbers with all their digits, which another kind of machine rounds in another way.
+# Compared to the last digit: another kind of machine rounds them differently.
 _FINGERPRINT = ("deterministic", "batch_independent", "true_gradients")
 _SHARES = ("eval_mode", "zero_gradients")
 SHARE_TOLERANCE = 0.1  # between shares of at most 64 images, measured on two machines
@@ -34,28 +34,28 @@ MARGIN = 1e-3  # of the logits' spread; rounding moves a logit by less than a th
 
 
 def use_threads_of(claim: Claim) -> bool:
-    """Take as many threads as were used, since float sums depend on it; return whether there are so many cores."""
+    """Use as many threads as the claim did, since float sums depend on it; return whether there are so many cores."""
     cores = os.cpu_count() or 1
     torch.set_num_threads(min(claim.threads, cores))
     return claim.threads <= cores
 
 
 def check_wide(claim: Claim, images: Images) -> list[str]:
-    """Compare the images of the wide verdicts, which there must be, with those found here."""
+    """Compare the images of the wide verdicts, which must exist, with those here."""
     wide = claim.evaluation.wide
     assert wide is not None
     if len(images) < wide.n_images:
-        return [f"PGD is said to have met {wide.n_images} images, the test part has {len(images)}"]
-    found = images.sha256()
-    if found == wide.test_sha256:
+        return [f"PGD is said to have attacked {wide.n_images} images, the test part has {len(images)}"]
+    sha256 = images.sha256()
+    if sha256 == wide.test_sha256:
         return []
-    return [f"test_sha256 is {wide.test_sha256[:12]}, the first {wide.n_images} test images have {found[:12]}"]
+    return [f"test_sha256 is {wide.test_sha256[:12]}, the first {wide.n_images} test images have {sha256[:12]}"]
 
 
 def check_clean(claim: Claim, network: nn.Module, images: Images) -> list[str]:
-    """Compare the clean verdicts of all images; a difference is believed only where two classes are nearly equal.
+    """Compare the clean verdicts of all images; a difference is accepted only where two classes are nearly equal.
 
-    `images` are those of the wide verdicts if there are any, the protocol's otherwise.
+    `images` are those of the wide verdicts if there are any, otherwise the protocol's.
     """
     measured = clean_verdicts(network, images, batch_size=claim.batch_size)
     claimed = claim.widest("clean")
@@ -71,15 +71,15 @@ def check_clean(claim: Claim, network: nn.Module, images: Images) -> list[str]:
     shown = ", ".join(map(str, wrong[:5]))
     return [
         f"the verdicts of {len(wrong)} clean images are not those of the artifact: {shown}; "
-        f"{int(measured.sum())} of {len(images)} are right"
+        f"{int(measured.sum())} of {len(images)} are classified correctly"
     ]
 
 
 @torch.no_grad()
 def _other_copy(network: nn.Module, images: Images) -> str:
-    """Return why attacks would meet another network than the artifact's; empty if they meet the same.
+    """Return why attacks would meet a network other than the artifact's; empty if they meet the same.
 
-    They ask a copy with folded batch norms. Weights can be made so that rounding alone tells the two apart.
+    They query a copy with folded batch norms. Weights can be crafted so that rounding alone separates the two.
     """
     if (copy := fold(network)) is None:
         return ""
@@ -93,7 +93,7 @@ def _other_copy(network: nn.Module, images: Images) -> str:
                 spread = (stored.amax(1) - stored.amin(1)).clamp(min=1e-30)
                 apart = ((stored - folded).abs().amax(1) / spread > MARGIN).sum()
                 if apart > FOLDED_DIFFERENCES * len(points):
-                    return f"the folded copy that attacks ask differs on {int(apart)} of {len(points)} images"
+                    return f"the folded copy that attacks query differs on {int(apart)} of {len(points)} images"
     return ""
 
 
@@ -110,14 +110,14 @@ def _margins(network: nn.Module, images: Images) -> Tensor:
 
 
 def measure_health(claim: Claim, network: nn.Module, images: Images) -> list[Check]:
-    """Repeat the cheap checks of gradient health on the protocol's images, as the record made them."""
+    """Repeat the cheap checks of gradient health on the protocol's images, as for the record."""
     return health_of(claim, network, images, np.arange(len(images)), HEALTH)
 
 
 def health_of(
     claim: Claim, network: nn.Module, images: Images, places: NDArray[np.int64], names: Sequence[str]
 ) -> list[Check]:
-    """Make some checks of gradient health on some of the protocol's images, chosen among by the claimed verdicts."""
+    """Run some checks of gradient health on some of the protocol's images, selected by the claimed verdicts."""
     rows = torch.from_numpy(places)
     return gradient_health(
         network,
@@ -134,7 +134,7 @@ def health_of(
 
 
 def check_health(claim: Claim, measured: list[Check]) -> list[str]:
-    """Return where the claimed health differs from what was measured."""
+    """Return where the claimed health differs from the measured one."""
     claimed = {check.name: check for check in claim.evaluation.health}
     reasons = []
     for check in measured:
@@ -147,7 +147,7 @@ def check_health(claim: Claim, measured: list[Check]) -> list[str]:
 
 
 def same_machine(claim: Claim, measured: list[Check]) -> bool:
-    """Return whether this machine gives the claimed numbers to the last bit, as far as it says what it is."""
+    """Return whether this machine, by its name and version of torch, gives the claimed numbers to the last bit."""
     stated = {check.name: check.value for check in claim.evaluation.health}
     release = [text.partition("+")[0] for text in (claim.torch, torch.__version__)]
     return (

@@ -1,7 +1,7 @@
-"""Attacks that no gradient misleads, run by the verifier on images it draws: no submission can leave them out.
+"""Attacks that no gradient misleads, run by the verifier on images it draws: no submission can avoid them.
 
-A network that was made to mislead the usual attacks is refused whatever its record says, and whether or not it has the
-checks. So is a record whose own verdicts of these attacks were edited.
+A network made to mislead the usual attacks is refused whatever its record says, with or without the later checks. So is
+a record whose own verdicts of these attacks were edited.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from benchmark.results.evaluation import OPPONENT
 from benchmark.submission.doubts import doubted, fallen, far_more
 from benchmark.submission.replayed import Replay, computing
 
-LEAST = {LEAKY: 16, HARD_LABEL: 4}  # images, whatever time there is
-SMALLER = 5  # balls, each smaller by a hundredth: these attacks draw nothing, so that other seeds would say nothing
+LEAST = {LEAKY: 16, HARD_LABEL: 4}  # images, however little time there is
+SMALLER = 5  # balls, each a hundredth smaller: these attacks draw nothing, so other seeds would repeat them
 _JUDGES = {LEAKY: leaky_bpda_of, HARD_LABEL: hard_label_of}
 
 
 def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str], str]:
-    """Attack drawn images that are counted as robust; return reasons and what was done."""
+    """Attack drawn images that count as robust; return reasons and what was done."""
     reasons, notes, robust = list[str](), list[str](), replay.robust
     stated = {check.name: check.verdict for check in replay.claim.evaluation.health}
     for name in (LEAKY, HARD_LABEL):
@@ -37,7 +37,7 @@ def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str
         lost = fallen(places, _attack(replay, name, places, 1.0, say))
         check = _JUDGES[name](len(lost), len(places))
         while check.verdict in ("suspect", "fail") and len(places) < min(len(robust), PROBE_IMAGES):
-            # A few of a few images prove little: more of them are worth more time than was allowed.
+            # A few of a few images prove little: more images are worth more time than was allowed.
             count = min(len(places), PROBE_IMAGES - len(places))
             more = [place for place in replay.drawn(name, robust) if place not in places][:count]
             lost += fallen(more, _attack(replay, name, more, 1.0, say))
@@ -53,9 +53,9 @@ def check_opponent(replay: Replay, say: Callable[[str], None]) -> tuple[list[str
 
 
 def unbroken_by_opponent(replay: Replay, say: Callable[[str], None]) -> list[str]:
-    """Return the reason against images that a claim says these attacks broke, and that withstand both; empty if none.
+    """Return a reason if too many images that these attacks broke by the claim survive both; otherwise empty.
 
-    They lower a row's best-known accuracy, which nobody may do to another's row by words.
+    They lower a row's best-known accuracy, which an unproven claim must not do to another's row.
     """
     places = (~replay.claim.right(OPPONENT)).nonzero()[0].tolist()
     left = places
@@ -74,7 +74,7 @@ def _against(check: Check, stated: str) -> list[str]:
 
 
 def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Callable[[str], None]) -> list[str]:
-    """Return the reason against verdicts on images that the record says withstood this very attack."""
+    """Return the reason against images that the record says survived this very attack."""
     evaluation = replay.claim.evaluation
     if not evaluation.opposed or evaluation.autoattack.shards > 1:  # each shard attacked its own first images
         return []

@@ -19,7 +19,7 @@ from benchmark.results.store import load_records
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a record would stand."""
+    """The place that a record would get."""
 
     board: Board
     row: Row
@@ -49,7 +49,7 @@ def check_board(folder: Path) -> None:
 
 
 def place(record: Record, folder: Path) -> Placement:
-    """Return the row of a record on its board below `folder`, beside all rows that are there.
+    """Return the row of a record on its board below `folder`, among all rows there.
 
     Raises:
         UserError: if a record, its later checks or a challenge below `folder` cannot be read.
@@ -64,11 +64,11 @@ def place(record: Record, folder: Path) -> Placement:
     return Placement(board, row, rivals)
 
 
-def placement_text(found: Placement) -> str:
+def placement_text(placement: Placement) -> str:
     """Return what `submit` prints: row, rank, tie group, size class and fronts, or why it would be refused."""
-    row = found.row
+    row = placement.row
     lines = [
-        f"board      {found.board.protocol}, {row.preset} preset",
+        f"board      {placement.board.protocol}, {row.preset} preset",
         f"row        {row.id} {row.method} {row.weights}, {amount(row.costs.size_bytes, 'B')}, clean "
         f"{percent(row.clean.mean)}, robust {percent(row.robust.mean)} "
         f"(95%: {percent(row.interval[0])} to {percent(row.interval[1])}), seeds {', '.join(map(str, row.seeds))}",
@@ -77,7 +77,7 @@ def placement_text(found: Placement) -> str:
         return "\n".join(map(terminal_line, [*lines, *(f"refused    {reason}" for reason in row.reasons)]))
     fronts = ", ".join({"size": "bytes", "passes": "training passes"}[front] for front in row.fronts)
     lines += [
-        f"rank       {row.rank} of {found.rivals} {row.size_class.title}, tie group {row.tie}",
+        f"rank       {row.rank} of {placement.rivals} {row.size_class.title}, tie group {row.tie}",
         f"front      {'robust accuracy against ' + fronts if fronts else 'on no Pareto front'}",
     ]
     return "\n".join(map(terminal_line, lines))

@@ -1,8 +1,8 @@
-"""What a proposal (a pull request) changes, and which check of the base decides on it: `proposal.yml` runs this.
+"""What a proposal (a pull request) changes, and which check of the base decides it: `proposal.yml` runs this.
 
 The proposal is data. Its files are compared by git's plumbing, which runs no hook, filter, text conversion or driver,
-and read by `verify` and `audit` of the base; nothing of it is imported or executed. Standard library only: the decision
-comes before anything is installed.
+and read by `verify` and `audit` of the base; nothing of it is imported or executed. Standard library only: it runs
+before anything is installed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from benchmark.files.git_diff import RawChange, parse_raw_diff
 from benchmark.leaderboard.pages.readme_markers import split_tables
 
 BOARD = "leaderboards"
 README = "README.md"
 _SUBMISSIONS = f"{BOARD}/submissions/"
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
-_PLAIN_FILE, _ABSENT = "100644", "000000"  # git's modes; others are executables, links and submodules
 _SHOWN = 10  # paths at most in a refusal
 
 
@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 class Kind(StrEnum):
-    """What decides on a proposal."""
+    """What decides a proposal."""
 
     CODE = "code"  # people
     SUBMISSIONS = "submissions"  # `verify` of each folder
@@ -41,18 +41,8 @@ class Kind(StrEnum):
 
 
 @dataclass(frozen=True)
-class Change:
-    """One changed path, with its mode in the proposal and its contents before and after as git's blob ids."""
-
-    path: str
-    mode: str
-    before: str
-    after: str
-
-
-@dataclass(frozen=True)
 class Decision:
-    """What decides, since which commit, and on which folders of `leaderboards/submissions`."""
+    """What decides, since which commit, and for which folders of `leaderboards/submissions`."""
 
     kind: Kind
     since: str
@@ -60,10 +50,10 @@ class Decision:
 
 
 def decide(repository: Path, base: str) -> Decision:
-    """Return what decides on the commit that is checked out in `repository`, a proposal to the commit `base`.
+    """Return what decides the commit that is checked out in `repository`, a proposal to the commit `base`.
 
     Raises:
-        Refused: if links, executables, submodules or hidden files come to the boards, if a submission comes with
+        Refused: if links, executables, submodules or hidden files are added to the boards, if a submission comes with
             anything else, if any other change of the boards comes with changes elsewhere, or if there is not exactly
             one commit to compare with.
     """
@@ -74,10 +64,10 @@ def decide(repository: Path, base: str) -> Decision:
     tables, others = _without_tables(repository, others)
     if not board and not tables:
         return Decision(Kind.CODE, since)
-    _refuse("only plain files belong on a board", (c for c in board if c.mode not in (_PLAIN_FILE, _ABSENT)))
-    # A file .gitattributes could make git check out other contents than would be merged.
+    _refuse("only plain files belong on a board", (c for c in board if not (c.plain or c.gone)))
+    # A .gitattributes file could make git check out contents other than those that would be merged.
     _refuse("no hidden file belongs on a board", (c for c in board if "/." in c.path))
-    _refuse(f"boards lie in {BOARD}/, spelled so", (c for c in board if not c.path.startswith(f"{BOARD}/")))
+    _refuse(f"boards are in {BOARD}/, spelled so", (c for c in board if not c.path.startswith(f"{BOARD}/")))
     present = _folders(repository)
     names = {name for change in board if (name := _submission(change.path)) in present and name is not None}
     if names:
@@ -85,17 +75,17 @@ def decide(repository: Path, base: str) -> Decision:
         _refuse(f"a submission changes its own folder below {_SUBMISSIONS} only", beside)
         _refuse("a submission's name is letters, digits and . _ + - only", (c for c in board if not _is_plain(c.path)))
         return Decision(Kind.SUBMISSIONS, since, tuple(sorted(names)))
-    _refuse(f"changes of {BOARD}/ belong into a proposal of their own", others)
+    _refuse(f"changes of {BOARD}/ need a proposal of their own", others)
     return Decision(Kind.BOARD, since)
 
 
 def commands(decision: Decision, repository: Path) -> list[list[str]]:
-    """Return the arguments of `python -m benchmark` that decide on a proposal checked out in `repository`."""
+    """Return the arguments of `python -m benchmark` that decide a proposal checked out in `repository`."""
     if decision.kind is Kind.SUBMISSIONS:
         return [["verify", str(repository / _SUBMISSIONS / name)] for name in decision.submissions]
     if decision.kind is Kind.BOARD:
         board = str(repository / BOARD)
-        # The second also compares the README's tables, which lie beside the board.
+        # The second also compares the README's tables, which are outside the board.
         return [["audit", "--out", board, "--since", decision.since], ["leaderboard", "--check", "--out", board]]
     return []
 
@@ -105,34 +95,29 @@ def _git(repository: Path, *arguments: str) -> bytes:
 
 
 def _merge_base(repository: Path, base: str) -> str:
-    found = subprocess.run(
+    ancestors = subprocess.run(
         ["git", "-C", str(repository), "merge-base", "--all", base, "HEAD"], stdout=subprocess.PIPE, text=True
     ).stdout.split()
-    if len(found) != 1:  # with several, a change could hide behind the choice
-        raise Refused(f"the proposal and its base have {len(found)} last common commits; rebase it onto the base")
-    return found[0]
+    if len(ancestors) != 1:  # with several, a change could hide behind the choice
+        raise Refused(f"the proposal and its base have {len(ancestors)} last common commits; rebase it onto the base")
+    return ancestors[0]
 
 
-def _changes(repository: Path, since: str) -> list[Change]:
-    # Without the last option, a file .gitmodules of the proposal could hide submodules.
+def _changes(repository: Path, since: str) -> list[RawChange]:
+    # Without the last option, a .gitmodules file of the proposal could hide submodules.
     options = ("-r", "-z", "--raw", "--no-renames", "--ignore-submodules=none")
-    fields = os.fsdecode(_git(repository, "diff-tree", *options, since, "HEAD")).split("\0")[:-1]
-    changes = []
-    for about, path in zip(fields[::2], fields[1::2], strict=True):
-        _, mode, before, after, _ = about.split(" ")
-        changes.append(Change(path, mode, before, after))
-    return changes
+    return parse_raw_diff(_git(repository, "diff-tree", *options, since, "HEAD"))
 
 
 def _is_board(path: str) -> bool:
-    """Tell whether a path is on the board, also where a file system ignores case."""
+    """Return whether a path is on the board, also on file systems that ignore case."""
     return path.partition("/")[0].casefold() == BOARD
 
 
-def _without_tables(repository: Path, changes: Sequence[Change]) -> tuple[list[Change], list[Change]]:
+def _without_tables(repository: Path, changes: Sequence[RawChange]) -> tuple[list[RawChange], list[RawChange]]:
     """Return the README if its tables of the boards change, and the changes without it if nothing else in it does."""
     for change in changes:
-        if change.path == README and change.mode == _PLAIN_FILE and set(change.before) != {"0"}:
+        if change.path == README and change.plain and not change.new:
             before, after = (
                 split_tables(os.fsdecode(_git(repository, "cat-file", "blob", blob)), BOARD)
                 for blob in (change.before, change.after)
@@ -157,8 +142,8 @@ def _is_plain(path: str) -> bool:
     return _PLAIN_NAME.fullmatch(_submission(path) or "") is not None
 
 
-def _refuse(reason: str, changes: Iterable[Change]) -> None:
-    """Refuse a proposal with these changes, if there are any; every name is a stranger's text, shown as ASCII."""
+def _refuse(reason: str, changes: Iterable[RawChange]) -> None:
+    """Refuse a proposal with these changes, if any; every name is a stranger's text, shown as ASCII."""
     paths = [ascii(change.path) for change in changes]
     if paths:
         more = f" and {len(paths) - _SHOWN} more" if len(paths) > _SHOWN else ""

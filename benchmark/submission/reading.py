@@ -1,4 +1,4 @@
-"""From the bytes of a submission to its parts: schema, names, hashes, and one way to write them."""
+"""From the bytes of a submission to its parts: schema, names, hashes and canonical form."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ M = TypeVar("M", bound=BaseModel)
 
 @dataclass(frozen=True)
 class Parts:
-    """A submission that says one thing: its parts are valid, and of the files that its hashes name."""
+    """A consistent submission: its parts are valid, and its files have the stated hashes."""
 
     submission: Submission
     record: Record
@@ -36,15 +36,15 @@ class Parts:
 
 
 def read_models(files: Files) -> tuple[tuple[Submission, Record] | None, list[str]]:
-    """Return what the two JSON files say, or None, and why they are refused; empty if they are not."""
+    """Return the contents of the two JSON files, or None, and why they are refused; empty if they are not."""
     submission, reasons = read_model(Submission, SUBMISSION, files.contents[SUBMISSION])
     record, wrong = read_model(Record, RECORD, files.contents[RECORD])
-    found = None if submission is None or record is None else (submission, record)
-    return found, reasons + wrong
+    models = None if submission is None or record is None else (submission, record)
+    return models, reasons + wrong
 
 
 def read_parts(files: Files, submission: Submission, record: Record) -> tuple[Parts | None, list[str]]:
-    """Return the parts of a submission, or None, and where they do not belong together; empty if they do."""
+    """Return the parts of a submission, or None, and where they do not match; empty if they do."""
     try:
         record_path(Path(), record.protocol, record.run)
         protocol = Protocol.parse(record.protocol)
@@ -64,7 +64,7 @@ def read_parts(files: Files, submission: Submission, record: Record) -> tuple[Pa
 
 
 def read_model(model: type[M], name: str, content: bytes) -> tuple[M | None, list[str]]:
-    """Parse a file; its text must be the one way in which `store.write_model` writes it."""
+    """Parse a file; its text must be exactly what `store.write_model` writes."""
     try:
         parsed = model.model_validate_json(json.dumps(parse(content), allow_nan=False))
     except UserError as error:
@@ -78,7 +78,7 @@ def read_model(model: type[M], name: str, content: bytes) -> tuple[M | None, lis
 
 
 def _contradictions(submission: Submission, record: Record) -> list[str]:
-    """Return where submission.json and record.json speak of different things."""
+    """Return where submission.json and record.json disagree."""
     pairs = {
         "run": (submission.run, record.run),
         "protocol": (submission.protocol, record.protocol),
@@ -91,9 +91,9 @@ def _contradictions(submission: Submission, record: Record) -> list[str]:
         ),
     }
     return [
-        f"{what}: {SUBMISSION} says {claimed}, {RECORD} says {found}"
-        for what, (claimed, found) in pairs.items()
-        if claimed != found
+        f"{what}: {SUBMISSION} says {claimed}, {RECORD} says {recorded}"
+        for what, (claimed, recorded) in pairs.items()
+        if claimed != recorded
     ]
 
 
@@ -113,13 +113,13 @@ def _wrong_files(submission: Submission, files: Files) -> list[str]:
         if digest is not None and content is None:
             reasons.append(f"{name} is missing")
         elif content is not None and digest is None:
-            reasons.append(f"{name} is there, but {SUBMISSION} names no such file")
+            reasons.append(f"{name} is present, but {SUBMISSION} names no such file")
         elif content is not None and hashlib.sha256(content).hexdigest() != digest:
             reasons.append(f"{name} is not the file that {SUBMISSION} names: its sha256 differs")
     left = sorted({*files.contents} - {*wanted, SUBMISSION})
-    return reasons + [f"{name} is there, but {SUBMISSION} names no such file" for name in left]
+    return reasons + [f"{name} is present, but {SUBMISSION} names no such file" for name in left]
 
 
 def is_built_in(record: Record) -> bool:
-    """Tell whether a record's method comes with the benchmark."""
+    """Return whether a record's method is one of the benchmark's own."""
     return BUILT_IN.get(record.method.name) == record.method.target

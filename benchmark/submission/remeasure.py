@@ -35,17 +35,17 @@ _CHECKS: dict[str, Callable[[Replay, Callable[[str], None]], tuple[list[str], st
 
 @dataclass(frozen=True)
 class Effort:
-    """How much is attacked again."""
+    """How much to attack again."""
 
-    seconds: float  # for all that attacks again, by estimate
+    seconds: float  # for all repeated attacks, by estimate
     draw: int  # seed of the random parts
 
 
 def check_clean_images(claim: Claim, network: nn.Module, images: Images, report: Report) -> None:
-    """Check that the images are those of the claim, and every verdict on a clean one.
+    """Check that the images are those of the claim, and every verdict on a clean image.
 
     Raises:
-        Refused: if the images are others.
+        Refused: if they are other images.
     """
     if claim.evaluation.wide is not None:
         report.note("wide", check_wide(claim, images), f"PGD ran on {len(images)} test images")
@@ -55,7 +55,7 @@ def check_clean_images(claim: Claim, network: nn.Module, images: Images, report:
 
 
 def replay_of(claim: Claim, network: nn.Module, images: Images, effort: Effort, *, exact: bool = False) -> Replay:
-    """Return what attacks again; `exact` says that this machine gives the claimed numbers to the last bit."""
+    """Return what repeats the attacks; `exact`: this machine gives the claimed numbers to the last bit."""
     patience = max(LEAST_PATIENCE, PATIENCE * effort.seconds)
     return Replay(claim, network, images, exact, Budget(effort.seconds), effort.draw, patience)
 
@@ -64,14 +64,14 @@ def check_attacks(claim: Claim, network: nn.Module, images: Images, effort: Effo
     """Measure gradient health and the attacks again.
 
     Args:
-        claim: what is to be borne out.
-        network: that it is about, as `prepare` returns it.
+        claim: what is to be confirmed.
+        network: that it describes, as `prepare` returns it.
         images: all that the claim has verdicts on, in order.
-        effort: how much is attacked again.
+        effort: how much to attack again.
         report: receives the outcome.
 
     Raises:
-        Refused: if a reason was found that makes the dearer attacks pointless.
+        Refused: if a check fails that makes the more expensive attacks pointless.
     """
     enough = use_threads_of(claim)
     measured = measure_health(claim, network, images.first(claim.evaluation.n_images))

@@ -1,13 +1,13 @@
 """Runs the claimed attacks again, as many as fit the time, and compares their verdicts image by image.
 
 An attack that fits its share of the time runs on all images it met, with the claim's own batches and draws. Any other
-runs on images that are counted as robust and that the verifier draws: whoever could compute them beforehand could lie
-about all others. A short PGD comes first, since it breaks nearly everything that any attack breaks and fits many images
-where AutoAttack fits few.
+runs on images that count as robust and that the verifier draws: somebody who knew them in advance could lie about all
+others. A short PGD runs first, since it breaks nearly everything that any attack breaks and fits many images where
+AutoAttack fits few.
 
-On a machine that gives the claimed numbers to the last bit no verdict of a whole attack may differ. Nothing else
-depends on what a submission says of its machine: an image that is counted as robust and falls is held against chance by
-its number and by attacking it again, see `doubts`.
+On a machine that gives the claimed numbers to the last bit, no verdict of a whole attack may differ. Nothing else
+depends on what a submission says about its machine: whether chance explains images that count as robust and fall is
+decided by their number and by attacking them again, see `doubts`.
 """
 
 from __future__ import annotations
@@ -35,11 +35,18 @@ SHORT_STEPS = 10
 SHORT_STEP_SIZE = 0.25  # of the radius
 SHORT_SQUARE = SHORT_QUERIES + 4  # passes for an image that survives it
 APGD, SQUARE = CASCADE[:2], CASCADE[-1]
-LEAST = {"short": 16, "pgd": 4, "apgd-ce": 4, "apgd-t": 1, "fab-t": 1, "square": 4}  # images, whatever time there is
+LEAST = {
+    "short": 16,
+    "pgd": 4,
+    "apgd-ce": 4,
+    "apgd-t": 1,
+    "fab-t": 1,
+    "square": 4,
+}  # images, however little time there is
 
 
 def check_short(replay: Replay) -> Outcome:
-    """Attack the images that are counted as robust with a short PGD; return reasons and what was done."""
+    """Attack images that count as robust with a short PGD; return reasons and what was done."""
     places = replay.part("short", replay.robust, 2 * (SHORT_STEPS + 1), LEAST["short"])
     if not places:
         return [], "no image is counted as robust"
@@ -139,7 +146,7 @@ def check_autoattack(replay: Replay, say: Callable[[str], None]) -> Outcome:
 
 
 def _whole(replay: Replay, name: str, say: Callable[[str], None]) -> Outcome:
-    """Run an attack on every image it met, which the verdicts of the one before it tell."""
+    """Run an attack on every image it met, which are those that survived the one before it."""
     met, claimed = replay.claim.met(name).nonzero()[0].tolist(), replay.claim.right(name)
     if not met:
         return [], f"{name} on 0 images"
@@ -157,7 +164,7 @@ def _whole(replay: Replay, name: str, say: Callable[[str], None]) -> Outcome:
 
 
 def _part(replay: Replay, name: str, say: Callable[[str], None]) -> Outcome:
-    """Run an attack on images drawn from those that are counted as robust; Square with a fifth of its queries."""
+    """Run an attack on images drawn from those that count as robust; Square with a fifth of its queries."""
     passes = SHORT_SQUARE if name == SQUARE else equivalents(replay.claim)[name]
     places = replay.part(name, replay.robust, passes, LEAST[name])
     if not places:
@@ -171,7 +178,7 @@ def _part(replay: Replay, name: str, say: Callable[[str], None]) -> Outcome:
 
 def _doubts(replay: Replay, name: str, lost: list[int], tried: int, say: Callable[[str], None]) -> list[str]:
     def again(doubtful: list[int], seed: int) -> list[bool]:
-        # FAB starts at the image and draws nothing: another seed repeats it, a smaller ball asks how sure it is.
+        # FAB starts at the image and draws nothing: another seed would repeat it, so use a smaller ball.
         shrink = 1 - 0.002 * seed if name == "fab-t" else 1.0
         seed = (replay.claim.evaluation.autoattack.seed + seed) % 2**31
         return replay.attack(doubtful, name, say, seed=seed, queries=SHORT_QUERIES, shrink=shrink)
@@ -180,7 +187,9 @@ def _doubts(replay: Replay, name: str, lost: list[int], tried: int, say: Callabl
 
 
 def _gains(replay: Replay, name: str, gained: list[int], tried: int, say: Callable[[str], None]) -> list[str]:
-    if name not in APGD:  # what FAB and Square broke may withstand them with other numbers, and APGD always
+    if (
+        name not in APGD
+    ):  # what FAB and Square broke may survive them with other random numbers, and always survive APGD
         return [reason] if (reason := far_more(name, len(gained), tried, "broken are robust")) else []
     attack = APGD[-1]  # breaks what either of them breaks, with few exceptions
 

@@ -1,4 +1,4 @@
-"""Prints the outcome of each check of foreign files as a line, and remembers what speaks against them."""
+"""Prints the outcome of each check of foreign files as a line, and collects the reasons against them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ MAX_REASON = 400  # characters
 
 
 class Refused(Exception):
-    """Ends the checks: what follows would need what was refused."""
+    """Ends the checks: the following ones would need what was refused."""
 
 
 class Report:
-    """The checks so far: what is refused, and what could not be checked here."""
+    """The checks so far: what was refused, and what could not be checked here."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
         self._print = say
@@ -29,7 +29,7 @@ class Report:
         self._print(line)
 
     def note(self, check: str, reasons: list[str], note: str = "") -> None:
-        """Print the outcome of a check; foreign text is printed without control characters and not at length."""
+        """Print the outcome of a check; foreign text is printed without control characters and shortened."""
         for reason in reasons[:MAX_SHOWN]:
             self.reasons.append(f"{check}: {_harmless(reason)}")
             self.say(f"refused  {self.reasons[-1]}")
@@ -45,14 +45,14 @@ class Report:
         """End the checks if there is a reason.
 
         Raises:
-            Refused: then.
+            Refused: if there is one.
         """
         if self.reasons:
             raise Refused
 
 
 def broken_off(error: Exception) -> str:
-    """Return the reason against files that made a check fail with an error of its own."""
+    """Return the reason against files that made a check raise an error."""
     message = (str(error).splitlines() or [""])[0]
     return f"a check broke off with {type(error).__name__}: {message}"
 

@@ -1,9 +1,9 @@
-"""The sample of adversarial images: which images it is of follows from the artifact and the verdicts, not from choice.
+"""The sample of adversarial images: the artifact and the verdicts decide which images it contains, nobody chooses.
 
-Candidates are the images that are right when clean and broken by an attack, in the order of
+Candidates are the images that are classified correctly when clean and broken by an attack, in the order of
 SHA-256("<seed>:<place>"), where the seed is the SHA-256 of the artifact's hash, the protocol and all verdicts. The
-sample holds the first 64 of them. An image that the record counts as broken may withstand the attacks on another
-machine: it is then named as missed, and the next candidate takes its place; more than MAX_MISSED are not believed.
+sample holds the first 64 of them. An image that the record counts as broken may survive the attacks on another machine:
+it is then listed as missed, and the next candidate takes its place; more than MAX_MISSED are not accepted.
 """
 
 from __future__ import annotations
@@ -35,25 +35,25 @@ from benchmark.submission.files import ADVERSARIAL
 from benchmark.submission.schema import SAMPLE_SIZE, SampleClaim
 
 MAX_MISSED = 4
-MAX_HEADER = 1024  # bytes of the file beside images and places; an honest one has 150
+MAX_HEADER = 1024  # bytes of the file besides images and positions; an honest one has 150
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What goes into the folder."""
+    """The sample, as it is written to the folder."""
 
     claim: SampleClaim
     content: bytes | None  # of the file; None if the record counts no image as broken by an attack
 
 
 def sample_seed(record: Record) -> str:
-    """Return the 64 hex digits that the order of the candidates depends on."""
+    """Return the 64 hex digits that decide the order of the candidates."""
     verdicts = [f"{name} {record.evaluation.verdicts[name]}" for name in VERDICTS]
     return hashlib.sha256("\n".join([record.artifact.sha256, record.protocol, *verdicts]).encode()).hexdigest()
 
 
 def candidates(record: Record) -> list[int]:
-    """Return the places of the images that an attack broke, in the order in which the sample takes them."""
+    """Return the positions of the images that an attack broke, in the order in which the sample takes them."""
     seed = sample_seed(record)
     broken = record.evaluation.right("clean") & ~record.evaluation.right("robust")
     places = [int(place) for place in broken.nonzero()[0]]
@@ -64,26 +64,26 @@ def make_sample(record: Record, artifact: Artifact, images: Images, say: Callabl
     """Attack the candidates until the sample is full.
 
     Raises:
-        UserError: if more than MAX_MISSED images that the record counts as broken withstand all attacks.
+        UserError: if more than MAX_MISSED images that the record counts as broken survive all attacks.
     """
     order = candidates(record)
-    found: dict[int, Tensor] = {}
+    adversarial: dict[int, Tensor] = {}
     missed: list[int] = []
-    while order and len(found) < SAMPLE_SIZE:
-        asked, order = order[: SAMPLE_SIZE - len(found)], order[SAMPLE_SIZE - len(found) :]
+    while order and len(adversarial) < SAMPLE_SIZE:
+        asked, order = order[: SAMPLE_SIZE - len(adversarial)], order[SAMPLE_SIZE - len(adversarial) :]
         rows = torch.tensor(sorted(asked))
         broken = attacked(record, artifact, Images(images.images[rows], images.labels[rows]), say)
-        found |= {int(rows[place]): image for place, image in broken.items()}
-        missed += [place for place in asked if place not in found]
+        adversarial |= {int(rows[place]): image for place, image in broken.items()}
+        missed += [place for place in asked if place not in adversarial]
         if len(missed) > MAX_MISSED:
             raise UserError(
-                f"nothing breaks {len(missed)} of {len(found) + len(missed)} images that the record counts as broken; "
-                "measure the row again on this machine with `python -m benchmark reproduce`"
+                f"nothing breaks {len(missed)} of {len(adversarial) + len(missed)} images that the record counts as "
+                "broken; measure the row again on this machine with `python -m benchmark reproduce`"
             )
-    places = sorted(found)
+    places = sorted(adversarial)
     content = None
     if places:
-        tensors = {"x_adv": torch.stack([found[place] for place in places]), "index": torch.tensor(places)}
+        tensors = {"x_adv": torch.stack([adversarial[place] for place in places]), "index": torch.tensor(places)}
         content = save_tensors(tensors)
     digest = None if content is None else hashlib.sha256(content).hexdigest()
     claim = SampleClaim(seed=sample_seed(record), count=len(places), missed=sorted(missed), sha256=digest)
@@ -92,13 +92,14 @@ def make_sample(record: Record, artifact: Artifact, images: Images, say: Callabl
 
 
 def attacked(record: Record, artifact: Artifact, images: Images, say: Callable[[str], None]) -> dict[int, Tensor]:
-    """Return an adversarial image (C, H, W) for every image that an attack breaks, each on what those before it leave.
+    """Return an adversarial image (C, H, W) for every image that an attack breaks, by position.
 
-    PGD comes first, then the attacks of an opponent, if the record has them, and AutoAttack, the dearest, at the end.
+    Each attack meets what those before it left: PGD, then the opponent's attacks if the record has them, and at the end
+    AutoAttack, the most expensive.
     """
-    evaluation, found = record.evaluation, _pgd_images(record, artifact, images)
+    evaluation, adversarial = record.evaluation, _pgd_images(record, artifact, images)
     epsilon = float(Fraction(evaluation.epsilon))
-    if evaluation.opposed and len(left := _left(images, found)):
+    if evaluation.opposed and len(left := _left(images, adversarial)):
         result = opponent_attacks(
             artifact.network,
             images,
@@ -109,8 +110,8 @@ def attacked(record: Record, artifact: Artifact, images: Images, say: Callable[[
             report=say,
             stages=(*stages_of(LEAKY), *stages_of(HARD_LABEL)),
         )
-        found |= {int(left[row]): result.adversarial[row] for row in result.broken.nonzero().flatten().tolist()}
-    if len(left := _left(images, found)):
+        adversarial |= {int(left[row]): result.adversarial[row] for row in result.broken.nonzero().flatten().tolist()}
+    if len(left := _left(images, adversarial)):
         rest = Images(images.images[left], images.labels[left])
         auto = autoattack(
             artifact.network,
@@ -122,13 +123,13 @@ def attacked(record: Record, artifact: Artifact, images: Images, say: Callable[[
             report=say,
         )
         for place in (~auto.verdicts).nonzero().flatten().tolist():
-            found[int(left[place])] = auto.adversarial[place]
-    return found
+            adversarial[int(left[place])] = auto.adversarial[place]
+    return adversarial
 
 
-def _left(images: Images, found: Collection[int]) -> Tensor:
-    """Return the (K,) places of the images without an adversarial one."""
-    return torch.tensor([place for place in range(len(images)) if place not in found], dtype=torch.int64)
+def _left(images: Images, adversarial: Collection[int]) -> Tensor:
+    """Return the (K,) positions of the images without an adversarial one."""
+    return torch.tensor([place for place in range(len(images)) if place not in adversarial], dtype=torch.int64)
 
 
 def _pgd_images(record: Record, artifact: Artifact, images: Images) -> dict[int, Tensor]:
@@ -136,26 +137,26 @@ def _pgd_images(record: Record, artifact: Artifact, images: Images) -> dict[int,
     protocol = Protocol.parse(record.protocol)
     epsilon, step_size = float(Fraction(protocol.epsilon)), float(Fraction(protocol.pgd_step))
     clean, labels = as_float_images(images.images), images.labels
-    found: dict[int, Tensor] = {}
+    adversarial: dict[int, Tensor] = {}
     with frozen_eval(artifact.network):
         for restart in range(protocol.pgd_restarts):
             point = random_point(clean, epsilon, generator_for(torch.device("cpu"), "pgd", PGD_SEED, restart))
-            for _ in range(protocol.pgd_steps + 1):  # the last point is looked at as well
+            for _ in range(protocol.pgd_steps + 1):  # the last point counts as well
                 following, logits = ascent_step(
                     artifact.network, point, clean, labels, epsilon=epsilon, step_size=step_size
                 )
                 for place in (logits.argmax(1) != labels).nonzero().flatten().tolist():
-                    found.setdefault(place, point[place].detach().clone())
+                    adversarial.setdefault(place, point[place].detach().clone())
                 point = following
-    return found
+    return adversarial
 
 
 def check_sample(
     record: Record, claim: SampleClaim, content: bytes | None, artifact: Artifact, images: Images
 ) -> list[str]:
-    """Return why a sample is not the one that the rule demands, or does not show what it should; empty if it does."""
+    """Return why a sample is not the one that the rule demands, or breaks too few images; empty if it is right."""
     if claim.seed != sample_seed(record):
-        return ["the seed is not the one that follows from artifact, protocol and verdicts"]
+        return ["the seed does not follow from artifact, protocol and verdicts"]
     order, missed = candidates(record), set(claim.missed)
     if len(missed) > MAX_MISSED or claim.missed != sorted(missed) or not missed <= set(order):
         return [f"missed must name at most {MAX_MISSED} images that the record counts as broken, each once"]
@@ -165,7 +166,7 @@ def check_sample(
     if content is None:
         return []
     if len(content) - sum(8 + 4 * images.images[0].numel() for _ in wanted) > MAX_HEADER or b"__metadata__" in content:
-        return [f"{ADVERSARIAL} holds more than images and their places"]
+        return [f"{ADVERSARIAL} holds more than images and their positions"]
     try:
         tried = try_content(content, ADVERSARIAL, record, artifact, images)
     except UserError as error:
@@ -177,10 +178,10 @@ def check_sample(
     if places != wanted:
         other = sorted(set(places) ^ set(wanted))
         return [
-            f"it is not of the images that the rule chooses; they differ at {_some(other) if other else 'the order'}"
+            f"its images are not those that the rule chooses; they differ at {_some(other) if other else 'the order'}"
         ]
     if right := [place for place, wrong in zip(places, tried.wrong.tolist(), strict=True) if not wrong]:
-        return [f"the artifact classifies adversarial images right: {_some(right)}"]
+        return [f"the artifact classifies adversarial images correctly: {_some(right)}"]
     return []
 
 

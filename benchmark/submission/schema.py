@@ -1,4 +1,4 @@
-"""What submission.json says: which result, of which kind, with which files. Frozen; unknown fields are refused."""
+"""The content of submission.json: which result, of which kind, with which files. Unknown fields are refused."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def is_plain_url(text: str) -> str:
 
 def _credit(text: str) -> str:
     if not is_credit(text):
-        raise ValueError("is no printable name of at most 100 characters")
+        raise ValueError("is not a printable name of at most 100 characters")
     return text
 
 
@@ -44,11 +44,11 @@ class ArtifactClaim(Part):
 
 
 class SampleClaim(Part):
-    """The adversarial images in the folder; see `sample` for which images they are of."""
+    """The adversarial images in the folder; see `sample` for how they are chosen."""
 
     seed: Sha256
     count: Annotated[Count, Field(le=SAMPLE_SIZE)]
-    missed: Annotated[list[Count], Field(max_length=SAMPLE_SIZE)]  # images that nothing broke on this machine
+    missed: Annotated[list[Count], Field(max_length=SAMPLE_SIZE)]  # images that no attack broke on this machine
     sha256: Sha256 | None  # of the file; None if there is no image to show
 
 
@@ -60,7 +60,7 @@ class SourceClaim(Part):
 
 
 class Labels(Part):
-    """What the submitter types beside the row."""
+    """What the submitter types besides the row."""
 
     credit: Credit
     url: Url | None
@@ -68,7 +68,7 @@ class Labels(Part):
 
 
 class Submission(Part):
-    """One record with what it takes to check it."""
+    """One record with everything needed to check it."""
 
     schema_version: Literal[1]
     kind: Kind
@@ -85,7 +85,7 @@ class Submission(Part):
     def _parts_agree(self) -> Self:
         given = (self.source is not None) + (self.package is not None)
         if given != (self.kind == "method"):
-            raise ValueError("a method comes with either its source or its package, a result with neither")
+            raise ValueError("a method needs either its source or its package, a result neither")
         if (self.sample.sha256 is None) != (self.sample.count == 0):
-            raise ValueError("sample.sha256 is there if and only if there are images")
+            raise ValueError("sample.sha256 must be given if and only if there are images")
         return self

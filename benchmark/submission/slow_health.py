@@ -1,6 +1,6 @@
-"""The checks of gradient health that attack, made anew on images that the verifier draws, as many as fit the time.
+"""The checks of gradient health that attack, repeated on images that the verifier draws, as many as fit the time.
 
-Each is made on the first images of a kind, as in the evaluation; the draw is one of these.
+As in the evaluation, each looks at the first images of a kind; the images are drawn from these.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from benchmark.evaluation.health.attack_checks import STEP_FACTOR, UNBOUNDED_STEPS
+from benchmark.evaluation.health.attack_checks import RESTARTS, SCALES, STEP_FACTOR, UNBOUNDED_STEPS
 from benchmark.evaluation.health.verdict import Check
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.results.evaluation import HEALTH_ORDER, CheckPart, worst_verdict
@@ -17,14 +17,13 @@ from benchmark.submission.doubts import CHANCE, allowed_differences
 from benchmark.submission.measuring import SHARE_TOLERANCE, health_of
 from benchmark.submission.replayed import Replay, computing
 
-# The images that a check looks at: right under this. "robust" is under every attack of the protocol.
+# A check looks at the images that survive this; "robust": under every attack of the protocol.
 POOLS = {"logit_scale": "robust", "more_steps": "pgd", "unbounded": "clean"}
-LEAST = 4  # images, whatever time there is
-SCALES, RESTARTS = 3, 2  # of logit_scale and more_steps
+LEAST = 4  # images, however little time there is
 
 
 def check_slow_health(replay: Replay) -> tuple[list[str], str]:
-    """Make the checks anew; return reasons and what was done."""
+    """Repeat the checks; return reasons and what was done."""
     reasons, notes = list[str](), list[str]()
     stated = {check.name: check for check in replay.claim.evaluation.health}
     steps = replay.claim.evaluation.pgd.steps
@@ -46,7 +45,7 @@ def check_slow_health(replay: Replay) -> tuple[list[str], str]:
             continue
         check = _made(replay, name, places)
         while _is_worse(check, stated[name]) and len(places) < len(pool):
-            # A few of a few images prove little: more of them are worth more time than was allowed.
+            # A few of a few images prove little: more images are worth more time than was allowed.
             places = sorted(replay.drawn(name, pool)[: 2 * len(places)])
             check = _made(replay, name, places)
         reasons += _against(check, stated[name], len(places), whole=len(places) == len(pool))
@@ -65,13 +64,13 @@ def _is_worse(measured: Check, stated: CheckPart) -> bool:
 
 
 def _against(measured: Check, stated: CheckPart, count: int, *, whole: bool) -> list[str]:
-    """Return the reason against a stated check: a share of the images that chance does not explain, or a wrong verdict.
+    """Return a reason if a stated check has a share of images that chance does not explain, or a wrong verdict.
 
     Args:
         measured: on `count` images.
         stated: in the record.
-        count: of the images that were looked at.
-        whole: these are all that the record's check looked at, so that nothing but rounding may turn one.
+        count: number of images.
+        whole: whether these are all images of the record's check, so that only rounding may change a result.
     """
     from scipy.stats import binom  # here, because it takes a second to import
 

@@ -1,4 +1,4 @@
-"""Whether people read a method's file as Python does: nothing hidden, nothing out of sight, no look-alike in code."""
+"""Whether people read a method's file as Python does: nothing hidden or out of sight, no look-alikes in code."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from benchmark.files.text import concealed, is_hidden
 
-MAX_LINE = 200  # columns, a tab goes on to the next multiple of eight
+MAX_LINE = 200  # columns; a tab extends to the next multiple of eight
 MAX_INDENT = 100  # columns before the first character of a line
 MAX_GAP = 40  # blanks within a line
 MAX_EMPTY = 20  # empty lines in a row
@@ -21,7 +21,7 @@ _PREFIX = re.compile(r"[A-Za-z]*")
 
 
 def source_reason(content: bytes) -> str:
-    """Return why people could not read a method's file as Python would; empty if they can."""
+    """Return why people could not read a method's file as Python does; empty if they can."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -62,7 +62,7 @@ def _layout(lines: list[str]) -> Iterator[str]:
         if len(columns) > MAX_LINE:
             yield f"the method's file has {len(columns):,} columns in line {number}, at most {MAX_LINE} are allowed"
         if bare and len(columns) - len(columns.lstrip()) > MAX_INDENT:
-            yield f"the method's file begins line {number} behind more than {MAX_INDENT} blanks"
+            yield f"the method's file begins line {number} after more than {MAX_INDENT} blanks"
         if _GAP.search(columns):
             yield f"the method's file has more than {MAX_GAP} blanks within line {number}"
 
@@ -80,7 +80,7 @@ def _code(text: str) -> Iterator[str]:
             if not plain and (char := next(odd, "")):
                 yield (
                     f"the method's file holds the character U+{ord(char):04X} in line {token.start[0]}; names are "
-                    "ASCII, other letters belong into comments and plain strings"
+                    "ASCII, other letters are only allowed in comments and plain strings"
                 )
     except (tokenize.TokenError, SyntaxError) as error:
-        yield f"the method's file is no Python: {error.args[0]}"
+        yield f"the method's file is not Python: {error.args[0]}"

@@ -1,4 +1,4 @@
-"""JSON from strangers: one meaning only, numbers that fit, no depth to drown in. Knows nothing of submissions."""
+"""JSON from strangers: one meaning only, numbers that fit, limited depth. It knows nothing about submissions."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ def parse(content: bytes) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in pairs:  # one walk: an object may have hundreds of thousands of keys
-        if name in found:
-            raise UserError(f"the key {ascii(name)[:60]} stands twice in one object")
-        found[name] = value
-    return found
+    members: dict[str, Any] = {}
+    for name, value in pairs:  # one pass: an object may have hundreds of thousands of keys
+        if name in members:
+            raise UserError(f"the key {ascii(name)[:60]} appears more than once in one object")
+        members[name] = value
+    return members
 
 
 def _integer(text: str) -> int:
@@ -69,7 +69,7 @@ def _check_length(text: str) -> None:
 
 
 def _not_finite(text: str) -> NoReturn:
-    raise UserError(f"{text} is no number of JSON")
+    raise UserError(f"{text} is not a JSON number")
 
 
 def _check_depth(value: Any) -> None:

@@ -16,9 +16,9 @@ from benchmark.submission.schema import Submission
 from benchmark.submission.source_text import source_reason
 from methods import BUILT_IN
 
-# What may be prose: everything else is a name, a number or a hash.
+# These may be prose; everything else is a name, a number or a hash.
 _PROSE = ("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "checks", "credit")
-_OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts", "verdicts")  # base64 of any length, read by the schema
+_OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts", "verdicts")  # base64 of any length, checked by the schema
 _MARKUP = re.compile(r"<\s*[a-z!/?]|&#|&[a-z]{2,8};|javascript:|data:text|\]\(", re.IGNORECASE)
 
 _WORD = r"[A-Za-z0-9][A-Za-z0-9._+-]{0,99}"
@@ -69,7 +69,7 @@ def part_texts(part: Part) -> list[str]:
 
 
 def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:
-    """Yield every string with its place; a list's index is left out, a key is checked under its parent's name."""
+    """Yield every string with its place; list indices are left out, a key is checked under its parent's name."""
     if isinstance(value, str):
         yield place, value
     elif isinstance(value, list):
@@ -77,8 +77,8 @@ def _strings(value: Any, place: str) -> Iterator[tuple[str, str]]:
             yield from _strings(child, place)
     elif isinstance(value, dict):
         for key, child in value.items():
-            known = place in (*_OPAQUE, "evaluation.autoattack.attacks")  # keys that the schema names
-            if not known and not _KEY.fullmatch(key):
+            fixed = place in (*_OPAQUE, "evaluation.autoattack.attacks")  # the schema checks these keys
+            if not fixed and not _KEY.fullmatch(key):
                 yield f"{place} (a key)", key
             yield from _strings(child, f"{place}.{_shown(key)}" if place else _shown(key))
 
@@ -91,7 +91,7 @@ def text_refusal(place: str, text: str) -> str:
     """Return what is wrong with the string at a place of the two files; empty if nothing is."""
     shown = ascii(text)[:80]
     if place.endswith("(a key)"):
-        return f"{shown} is no plain name"
+        return f"{shown} is not a plain name"
     if place.startswith(_OPAQUE):
         return ""
     prose = place.startswith(_PROSE)
@@ -104,10 +104,8 @@ def text_refusal(place: str, text: str) -> str:
     if reason := concealed(text):
         return f"{shown} holds {reason}"
     if place == "provenance.command" and not is_run_command(text):
-        return (
-            f"{shown} is no `python -m benchmark run` with its own options, each word quoted where a shell asks for it"
-        )
+        return f"{shown} is not `python -m benchmark run` with its own options, each word quoted where a shell needs it"
     pattern = _NAMES.get(place)
     if pattern is not None and not re.fullmatch(pattern, text):
-        return f"{shown} is no plain name of this field"
+        return f"{shown} is not a plain name of this field"
     return ""

@@ -1,4 +1,4 @@
-"""What a record says of its training, against its experiment: images, passes, phases and the history of the epochs."""
+"""What a record says about its training, compared with its experiment: images, passes, phases and epoch history."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def differing(pairs: dict[str, tuple[Any, Any]], other: str) -> list[str]:
 def check_training(record: Record, experiment: Experiment) -> list[str]:
     """Compare image counts, passes and the history with what the experiment implies."""
     training, data = record.training, record.dataset
-    known = DATASETS.get(data.name)
+    built_in = DATASETS.get(data.name)
     pairs: dict[str, tuple[Any, Any]] = {}
-    if known is not None:
-        pairs["classes"] = (data.num_classes, known.num_classes)
-        pairs["image_shape"] = (data.image_shape, (known.channels, known.size, known.size))
+    if built_in is not None:
+        pairs["classes"] = (data.num_classes, built_in.num_classes)
+        pairs["image_shape"] = (data.image_shape, (built_in.channels, built_in.size, built_in.size))
     if data.name in TRAINING_PART:
         pairs["training images"] = (data.train_images, training_images(experiment))
         held_out = max(1, round(VALIDATION_SHARE * TRAINING_PART[data.name]))
@@ -54,7 +54,7 @@ def _history(record: Record) -> list[str]:
     epochs_of = [(name, epochs) for name, epochs in phases if type(epochs) is int and epochs >= 0]
     if (count := sum(epochs for _, epochs in epochs_of)) != training.epochs:
         return [f"phases: they have {count} epochs together, the training has {training.epochs}"]
-    names = list[object]()  # of the last epochs; there may be said to be a billion
+    names = list[object]()  # of the last epochs; a claim may list a billion
     for name, epochs in reversed(epochs_of):
         names += [name] * min(epochs, len(lines) - len(names))
     if names[::-1] != [line.phase for line in lines]:

@@ -1,7 +1,7 @@
-"""`verify`: checks a submission from the cheapest question to the dearest, and accepts or refuses it, reasons given.
+"""`verify`: checks a submission, cheapest checks first, and accepts or refuses it with reasons.
 
-Nothing in the folder is executed, imported or unpickled, and nothing in it is changed. A reason found early keeps the
-later checks from running, so that a hostile folder costs little.
+Nothing in the folder is executed, imported, unpickled or changed. An early refusal skips the later checks, so that a
+hostile folder costs little.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ class VerifyRequest:
     folder: Path
     board: Path
     data_dir: Path | None
-    artifact: Path | None  # a copy at hand of one that the submission gives an address of
+    artifact: Path | None  # local copy of one for which the submission gives an address
     draw: int  # seed of the random part of the images
     seconds: float  # for the attacks, see `Replay`
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a submission."""
+    """The outcome of a submission."""
 
     reasons: tuple[str, ...]  # why it is refused; empty if it is accepted
     parts: Parts | None
@@ -75,7 +75,7 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
     artifact: Artifact | None = None
     placement: Placement | None = None
     missing: UserError | None = None
-    best_known_records(request.board)  # a broken board is no fault of the submission
+    best_known_records(request.board)  # raises: a broken board is not the submission's fault
     try:
         parts = _parts(request.folder, report)
         experiment = _numbers(parts, report)
@@ -92,7 +92,7 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
         report.note("place", list(placement.reasons), "it would be ranked")
     except Refused:
         pass
-    except Exception as error:  # whatever a stranger's numbers do to a check
+    except Exception as error:  # a stranger's numbers can make any check fail
         report.note("verify", [f"a check broke off: {error}" if isinstance(error, UserError) else broken_off(error)])
     if missing is not None:
         raise missing
@@ -100,7 +100,7 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
 
 
 def _parts(folder: Path, report: Report) -> Parts:
-    """Read the files and what they say; every reason against one of them ends the checks."""
+    """Read the files and their content; every reason against one of them ends the checks."""
     if folder.is_symlink():
         report.note("files", ["the folder is a symbolic link"])
         raise Refused

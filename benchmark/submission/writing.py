@@ -1,4 +1,4 @@
-"""`submit`: puts a finished row into one folder that anyone can check, and says where it would stand."""
+"""`submit`: writes a finished row into one folder that anyone can check, and reports the place it would get."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class SubmitRequest:
     out: Path  # holds the record and the artifact
     to: Path  # the new folder
     board: Path
-    url: str | None  # of the artifact, if it is not to lie in the folder
+    url: str | None  # of the artifact, if it is not to be in the folder
     data_dir: Path | None
     credit: str
     method: str | None  # path/to/file.py:Class
@@ -48,10 +48,10 @@ class SubmitRequest:
 
 
 def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -> Placement:
-    """Write the submission of a record, at once at the end, and return where the row would stand.
+    """Write the submission of a record, whole or not at all, and return the place the row would get.
 
     Raises:
-        UserError: for a mistake in the request, a missing artifact or other data than the record's.
+        UserError: for a mistake in the request, a missing artifact or data other than the record's.
     """
     _check_empty(request.to)
     check_board(request.board)
@@ -78,20 +78,22 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
 
 
 def git_name() -> str:
-    """Return the name that git puts under the user's commits.
+    """Return the user's name in git.
 
     Raises:
-        UserError: if it has none.
+        UserError: if there is none.
     """
     try:
-        found = subprocess.run(["git", "config", "user.name"], capture_output=True, text=True, check=True, timeout=10)
+        configured = subprocess.run(
+            ["git", "config", "user.name"], capture_output=True, text=True, check=True, timeout=10
+        )
     except (OSError, subprocess.SubprocessError):
-        raise UserError('git knows no user.name; say who made the result by --credit "Your Name"') from None
-    return " ".join(found.stdout.split())
+        raise UserError('git has no user.name; name who made the result by --credit "Your Name"') from None
+    return " ".join(configured.stdout.split())
 
 
 def _check_options(request: SubmitRequest) -> None:
-    """Refuse before the attacks what submission.json could not hold."""
+    """Refuse what submission.json cannot hold, before the attacks are run."""
     try:
         Labels(credit=request.credit, url=request.url, package=request.package)
     except ValidationError as error:
@@ -102,18 +104,18 @@ def _check_options(request: SubmitRequest) -> None:
 
 def _check_empty(folder: Path) -> None:
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
-        raise UserError(f"--to {folder} is there already; name a new or empty folder")
+        raise UserError(f"--to {folder} already exists; name a new or empty folder")
     above = next(place for place in folder.absolute().parents if place.exists())
     if not above.is_dir():
-        raise UserError(f"--to {folder} lies below {above.name}, which is a file; name another folder")
+        raise UserError(f"--to {folder} is below {above.name}, which is a file; name another folder")
 
 
 def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes] | None:
-    """Return the file of the user's own method, which must be the one that was run; None if there is none to show."""
+    """Return the file of the user's own method, which must be the one that was run; None if the method is no file."""
     target = record.method.target
     if is_built_in(record):
         if (request.method, request.package) != (None, None):
-            raise UserError(f"{record.method.name} comes with the benchmark; leave --method and --package out")
+            raise UserError(f"{record.method.name} is a built-in method; leave --method and --package out")
         return None
     if not is_file_target(target):
         if request.method or not request.package:
@@ -137,7 +139,7 @@ def _source(record: Record, request: SubmitRequest) -> tuple[SourceClaim, bytes]
         return SourceClaim(file=target.rpartition(":")[0], sha256=digest), content
     except ValidationError as error:
         raise UserError(
-            f"the method's file cannot be called so: {first_mistake(error)}; rename it and run again"
+            f"the method's file cannot have this name: {first_mistake(error)}; rename it and run again"
         ) from None
 
 

@@ -1,1 +1,1 @@
-"""From a suite file and the command line to fully resolved experiments."""
+"""Expands a suite file and the command line into fully resolved experiments."""

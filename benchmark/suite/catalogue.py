@@ -1,4 +1,4 @@
-"""What `list` shows. Imports no torch: it must answer at once."""
+"""The content of `list`. Imports no torch, as `list` must answer instantly."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def registered_methods() -> dict[str, str]:
     """Return the targets of all registered methods by name.
 
     Raises:
-        UserError: if two installed packages register one name.
+        UserError: if two installed packages register the same name.
     """
     try:
         return method_targets()
@@ -25,12 +25,12 @@ def registered_methods() -> dict[str, str]:
 
 
 def catalogue() -> dict[str, list[tuple[str, str]]]:
-    """Return titled lists of (name, one line about it)."""
+    """Return lists of (name, one-line description) by title."""
     return {
         "Methods": [(name, summary(target) or target) for name, target in sorted(registered_methods().items())],
         "Data sets": [
-            (known.name, f"{known.title}, {known.num_classes} classes, epsilon {known.epsilon}")
-            for known in DATASETS.values()
+            (dataset.name, f"{dataset.title}, {dataset.num_classes} classes, epsilon {dataset.epsilon}")
+            for dataset in DATASETS.values()
         ]
         + [("any other name", "parquet files or image folders in --data-dir")],
         "Architectures": [(name, shape.about) for name, shape in SHAPES.items()],

@@ -1,4 +1,4 @@
-"""One experiment, fully resolved: what to train, how, and how to measure it. A suite expands to a list of these."""
+"""One fully resolved experiment: what to train and how to measure it. A suite expands to a list of experiments."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.networks.shapes import get_shape
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
+from benchmark.suite.objectives import Objective, passes_per_image
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
 
 Precision = Literal["fp32", "bf16", "bf16-attack"]
-Objective = Literal["pgd", "fast", "trades", "half_clean", "clean"]
 
 
 class NetworkSpec(Strict):
@@ -35,20 +35,20 @@ class ArchitectureSpec(NetworkSpec):
 
 
 class AttackSpec(Strict):
-    """The Linf PGD attack inside training; epsilon is the experiment's."""
+    """The Linf PGD attack in training; the experiment sets epsilon."""
 
     num_steps: int = Field(default=10, ge=1)
-    step_size: ExactFraction | None = None  # in [0, 1] pixels; None means epsilon / 4
+    step_size: ExactFraction | None = None  # for pixels in [0, 1]; None means epsilon / 4
     random_start: bool = True
-    batch_norm: Literal["train", "eval"] = "train"  # the paper's runs attack in train mode
+    batch_norm: Literal["train", "eval"] = "train"  # the paper attacks in train mode
 
 
 class SoftTargetSpec(Strict):
     """The fast objective's mix of label and running mean of predictions; off in the paper's released code."""
 
     enabled: bool = False
-    rho: float = Field(default=0.9, ge=0, le=1)  # share of the old mean in the new one
-    beta: float = Field(default=0.1, ge=0, le=1)  # share of the label in the target
+    rho: float = Field(default=0.9, ge=0, le=1)  # weight of the old mean in the new one
+    beta: float = Field(default=0.1, ge=0, le=1)  # weight of the label in the target
 
 
 class FastSpec(Strict):
@@ -64,31 +64,31 @@ class TrainingSpec(Strict):
 
     epochs: int = Field(default=400, ge=1)
     batch_size: int = Field(default=256, ge=2)
-    precision: Precision = "fp32"  # bf16-attack: only the attack's passes run under bfloat16 autocast
+    precision: Precision = "fp32"  # bf16-attack: bfloat16 autocast for the attack only
     attack: AttackSpec = AttackSpec()
-    fast: FastSpec = FastSpec()  # of the objective `fast`
-    trades_beta: float = Field(default=6.0, ge=0)  # of the objective `trades`
-    selection_steps: int = Field(default=10, ge=1)  # PGD steps of the per-epoch validation attack
-    selection_images: int | None = Field(default=None, ge=1)  # at most so many validation images; None means all
+    fast: FastSpec = FastSpec()  # for the objective `fast`
+    trades_beta: float = Field(default=6.0, ge=0)  # for the objective `trades`
+    selection_steps: int = Field(default=10, ge=1)  # PGD steps of the validation attack after each epoch
+    selection_images: int | None = Field(default=None, ge=1)  # maximum number of validation images; None means all
 
 
 class ArtifactSpec(Strict):
-    """How the compressed network is stored, and hence measured."""
+    """How the compressed network is stored, which determines its size and its accuracy."""
 
     statistics: Literal["float32", "float16"] = "float32"  # of batch-norm statistics and parameters
 
 
 class MethodSpec(Strict):
-    """Which method, with which hyper-parameters."""
+    """A method and its hyper-parameters."""
 
     name: str
     target: str  # module:Class, or path/to/file.py:Class
-    options: dict[str, Any] = {}  # the fields that differ from the class's defaults
-    source_sha256: str | None = None  # unless built in: an edited plug-in is another experiment
+    options: dict[str, Any] = {}  # fields that differ from the class's defaults
+    source_sha256: str | None = None  # None if built in; an edited plug-in is another experiment
 
 
 class FirstPhaseSpec(Strict):
-    """The dense training run that stands in for a method's first phase."""
+    """The dense training run that replaces a method's first phase."""
 
     run: str
     run_hash: str
@@ -100,7 +100,7 @@ class Experiment(Strict):
     suite: str
     preset: Literal["paper", "short", "smoke", "own"]
     dataset: str
-    train_images: int | None = Field(default=None, ge=2)  # at most so many; None means all
+    train_images: int | None = Field(default=None, ge=2)  # maximum number; None means all
     epsilon: ExactFraction
     architecture: ArchitectureSpec
     method: MethodSpec
@@ -123,12 +123,12 @@ class Experiment(Strict):
 
     @property
     def run_hash(self) -> str:
-        """Twelve hex digits that identify what is trained; evaluation settings do not enter.
+        """Twelve hex digits that identify the training; evaluation settings are not included.
 
-        Only fields that differ from their default enter, so that a field added later orphans no result.
+        Only fields that differ from their default are included, so that a new field leaves existing hashes unchanged.
         """
         identity = self.model_dump(exclude_defaults=True, exclude={"suite": True, "evaluation": True})
-        del identity["method"]["target"]  # a path differs between machines
+        del identity["method"]["target"]  # may be a path, which differs between machines
         return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -140,7 +140,7 @@ class Experiment(Strict):
 
     @property
     def run(self) -> str:
-        """Readable unique name of the training run."""
+        """Readable, unique name of the training run."""
         return f"{self.cell}/seed{self.seed}-{self.run_hash[:6]}"
 
     @property
@@ -155,13 +155,11 @@ class Experiment(Strict):
 
     @property
     def passes_per_image(self) -> float:
-        """Forward-and-backward passes per training image and epoch; a forward pass alone counts half."""
-        steps = self.training.attack.num_steps
-        passes = {"pgd": steps + 1, "fast": 2, "trades": steps + 2.5, "half_clean": steps + 2, "clean": 1}
-        return passes[self.objective]
+        """Forward-and-backward passes per training image and epoch; a forward pass alone counts as half."""
+        return passes_per_image(self.objective, self.training.attack.num_steps)
 
     def protocol(self, images: int, num_classes: int) -> Protocol:
-        """Return the protocol by which the exported network is measured on so many images of so many classes."""
+        """Return the protocol for evaluating the exported network on `images` images of `num_classes` classes."""
         pgd, autoattack = self.evaluation.pgd, self.evaluation.autoattack
         return Protocol(
             *(self.dataset, self.epsilon, images),
@@ -171,5 +169,5 @@ class Experiment(Strict):
 
 
 def strategy_label(allocation: float | str) -> str:
-    """Spell an allocation strategy: 'global' or 'p0.1'."""
+    """Return the label of an allocation strategy: 'global', or for example 'p0.1'."""
     return "global" if allocation == "global" else f"p{allocation:g}"

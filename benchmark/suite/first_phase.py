@@ -1,4 +1,4 @@
-"""Lets an experiment begin with the network of a dense run, instead of training its first phase itself."""
+"""Lets an experiment start from the network of a dense run instead of training its first phase."""
 
 from __future__ import annotations
 
@@ -10,41 +10,44 @@ from benchmark.suite.registry import ResolvedMethod
 from methods.base import DenseTraining, Target
 
 
-def begin_from(
-    candidates: Sequence[Experiment], asked: str, experiment: Experiment, found: ResolvedMethod, where: str
+def with_first_phase(
+    candidates: Sequence[Experiment], dense_method: str, experiment: Experiment, method: ResolvedMethod, where: str
 ) -> Experiment:
-    """Return the experiment with the one candidate of the same data, network, precision and seed as its first phase.
+    """Return the experiment with the matching dense run as its first phase.
 
-    Of several candidates, those with the experiment's own objective are preferred.
+    A run matches if data, network, precision and seed are the same. Of several, those with the experiment's own
+    objective are preferred.
 
     Args:
-        candidates: the runs of method `asked` in the suite.
-        asked: name of the method whose run is to stand in.
-        experiment: what is to begin with it.
-        found: the experiment's method.
-        where: names the experiment's entry in messages.
+        candidates: the runs of `dense_method` in the suite.
+        dense_method: name of the method whose run replaces the first phase.
+        experiment: the experiment that starts from it.
+        method: the experiment's method.
+        where: the experiment's entry in the suite, for messages.
 
     Raises:
-        UserError: if the method cannot begin so, if no candidate fits, or more than one.
+        UserError: if the method has no such first phase, or if not exactly one candidate matches.
     """
     target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
-    wanted = found.create(experiment.method.options, where).first_phase(target)
-    if wanted is None or wanted.method != asked:
-        allowed = f"only by first_phase: {wanted.method}" if wanted else "not with another method's run"
-        raise UserError(f"{where}: {found.cls.name} can begin {allowed}, got first_phase: {asked}; correct or drop it")
-    fitting = [other for other in candidates if _fits(other, experiment, wanted)]
-    fitting = [other for other in fitting if other.objective == experiment.objective] or fitting
-    if len(fitting) != 1:
-        got = ", ".join(other.run for other in fitting) or "none"
+    wanted = method.create(experiment.method.options, where).first_phase(target)
+    if wanted is None or wanted.method != dense_method:
+        allowed = f"only first_phase: {wanted.method}" if wanted else "no first_phase"
         raise UserError(
-            f"{where}: first_phase needs one {wanted.weights} run of {asked} in the suite with the network and seed "
-            f"of {experiment.run}, got {got}; add or narrow the entry of {asked}"
+            f"{where}: {method.cls.name} accepts {allowed}, got first_phase: {dense_method}; correct or remove it"
         )
-    first_phase = FirstPhaseSpec(run=fitting[0].run, run_hash=fitting[0].run_hash)
+    matches = [other for other in candidates if _matches(other, experiment, wanted)]
+    matches = [other for other in matches if other.objective == experiment.objective] or matches
+    if len(matches) != 1:
+        got = ", ".join(other.run for other in matches) or "none"
+        raise UserError(
+            f"{where}: first_phase needs one {wanted.weights} run of {dense_method} in the suite with the network and "
+            f"seed of {experiment.run}, got {got}; add or narrow the entry of {dense_method}"
+        )
+    first_phase = FirstPhaseSpec(run=matches[0].run, run_hash=matches[0].run_hash)
     return experiment.model_copy(update={"first_phase": first_phase})
 
 
-def _fits(other: Experiment, experiment: Experiment, wanted: DenseTraining) -> bool:
-    """Tell whether two runs of a suite, hence with the same data, share network and seed, and the precision fits."""
+def _matches(other: Experiment, experiment: Experiment, wanted: DenseTraining) -> bool:
+    """Return whether another run of the suite has the same network and seed, and the wanted precision."""
     same = (other.architecture, other.seed) == (experiment.architecture, experiment.seed)
     return same and other.weights == wanted.weights and other.keep_ratio == 1.0

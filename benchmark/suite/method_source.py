@@ -1,6 +1,6 @@
-"""Which files a user's method is made of: the file of its class and the modules of the user's own that it imports.
+"""Finds the source files of a user's method: the file of its class and the user's own modules that it imports.
 
-Their hash identifies the method, so that an edited helper is another method and its runs are not done.
+Their hash identifies the method: after an edit to a helper module, its runs count as not done.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-# Neither this project nor what it is built on identifies a method, even where one of them runs from a source tree.
+# Never part of a method's identity, even if installed from a source tree.
 _SHARED = frozenset({"benchmark", "methods", "numpy", "torch", "torchvision"})
 _INSTALLED = frozenset({"site-packages", "dist-packages"})
 _STANDARD_LIBRARY = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
@@ -23,12 +23,12 @@ _STANDARD_LIBRARY = tuple(Path(sysconfig.get_path(name)).resolve() for name in (
 def source_sha256(file: Path, module: str) -> str:
     """Return the SHA-256 that identifies a method's source.
 
-    That of the file alone if it imports no module of the user's own; else one over the file and these modules,
-    followed through their own imports. A module is the user's own unless it belongs to Python, to this project or to
-    an installed package; of an installed package that brings the method all its modules are.
+    This is the hash of the file alone if it imports no modules of the user's own, else a hash of the file and these
+    modules, including those that they import. A module is the user's own unless it belongs to Python, to this project
+    or to an installed package other than the method's.
 
     Args:
-        file: defines the method's class.
+        file: file that defines the method's class.
         module: dotted name that `file` was imported under.
 
     Raises:
@@ -43,29 +43,29 @@ def source_sha256(file: Path, module: str) -> str:
 
 
 def _own_modules(file: Path, module: str) -> dict[str, Path]:
-    """Return the user's modules that a file imports, directly or not, by their dotted names."""
+    """Return the user's modules that a file imports, directly or indirectly, by dotted name."""
     package = module.partition(".")[0]
-    reached: dict[str, Path] = {}
-    waiting = [(file, module)]
-    while waiting:
-        path, importer = waiting.pop()
+    modules: dict[str, Path] = {}
+    queue = [(file, module)]
+    while queue:
+        path, importer = queue.pop()
         for name in _imported(path, importer):
-            if name in reached or name == module or name.partition(".")[0] in _SHARED:
+            if name in modules or name == module or name.partition(".")[0] in _SHARED:
                 continue
             origin = _origin(name)
             if origin is None or origin == file.resolve() or not _is_own(origin, name, package):
                 continue
-            reached[name] = origin
-            waiting.append((origin, name))
-    return reached
+            modules[name] = origin
+            queue.append((origin, name))
+    return modules
 
 
 def _imported(path: Path, importer: str) -> Iterator[str]:
-    """Yield the modules that a source file may import, wherever the import stands; `from a import b` yields a and a.b.
+    """Yield the modules that a source file may import anywhere; `from a import b` yields a and a.b.
 
-    A name given to `importlib.import_module` or `__import__` counts if it is written out.
+    Calls of `importlib.import_module` and `__import__` count if the name is a literal.
     """
-    if path.suffix != ".py":  # a compiled module is hashed, but not followed
+    if path.suffix != ".py":  # a compiled module is hashed, but its imports are unknown
         return
     package = importer if path.name == "__init__.py" else importer.rpartition(".")[0]
     for node in ast.walk(ast.parse(path.read_bytes())):
@@ -92,7 +92,7 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _origin(name: str) -> Path | None:
-    """Return the file of a module; None if it has none or is no module."""
+    """Return the file of a module; None if it has none or does not exist."""
     try:
         module = sys.modules.get(name)
         spec = module.__spec__ if module is not None else importlib.util.find_spec(name)

@@ -1,4 +1,4 @@
-"""Dotted overrides of a suite's raw YAML, before it is validated."""
+"""Dotted overrides of a suite's raw YAML, applied before validation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from benchmark.files.yaml_file import SettingsLoader
 
 
 def apply_override(document: dict[str, Any], text: str) -> None:
-    """Set one dotted key of a suite's raw document; list positions are written as numbers.
+    """Set one dotted key of a suite's raw document; numbers index lists.
 
-    An override of `training` or `architecture` also drops what single methods set there, so that it wins everywhere.
+    An override of `training` or `architecture` also removes the settings of single methods there, so that it applies
+    to all methods.
 
     Args:
         document: the parsed YAML, changed in place.
         text: key.subkey=value, the value in YAML.
 
     Raises:
-        UserError: if the text has another form or its key cannot be reached.
+        UserError: if the text has another form or its key cannot be set.
     """
     key, separator, value = text.partition("=")
     path = key.strip().split(".")
@@ -41,7 +42,7 @@ def apply_override(document: dict[str, Any], text: str) -> None:
     if path[0] in ("training", "architecture"):
         entries = document.get("methods")
         for entry in entries if isinstance(entries, list) else []:
-            _forget(entry, path)
+            _remove(entry, path)
 
 
 def _descend(node: Any, step: str, text: str) -> Any:
@@ -51,7 +52,7 @@ def _descend(node: Any, step: str, text: str) -> Any:
     if child is None:
         child = node[step] = {}
     if not isinstance(child, dict | list):
-        raise UserError(f"--set {text}: {step!r} holds a single value and has no parts")
+        raise UserError(f"--set {text}: {step!r} is a single value and has no subkeys")
     return child
 
 
@@ -61,8 +62,8 @@ def _position(node: list[Any], step: str, text: str) -> int:
     return int(step)
 
 
-def _forget(entry: Any, path: Sequence[str]) -> None:
-    """Drop an entry's own value of a setting that the command line overrides."""
+def _remove(entry: Any, path: Sequence[str]) -> None:
+    """Remove an entry's own value of a setting that the command line overrides."""
     for step in path[:-1]:
         entry = entry.get(step) if isinstance(entry, dict) else None
     if isinstance(entry, dict):

@@ -1,4 +1,4 @@
-"""Presets scale one schedule: schedules are fractions of the epochs, so only a few numbers change."""
+"""Presets scale a suite: schedules are fractions of the epochs, so only a few numbers change."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ PresetName = Literal["paper", "short", "smoke"]
 
 @dataclass(frozen=True)
 class Preset:
-    """How a preset changes an experiment; None leaves a setting alone. Epsilon never changes."""
+    """How a preset changes an experiment; None keeps a setting. Epsilon never changes."""
 
     about: str
     epoch_share: Fraction = Fraction(1)
     width_share: float = 1.0
-    train_images: int | None = None  # at most
-    test_images: int | None = None  # at most
-    wide_images: int | None = None  # of PGD beside the row, where the suite asks for that, at most
-    batch_size: int | None = None  # at most
-    attack_steps: int | None = None  # of the attack in training, at most
+    train_images: int | None = None  # maximum
+    test_images: int | None = None  # maximum
+    wide_images: int | None = None  # maximum for PGD on further images, if the suite sets them
+    batch_size: int | None = None  # maximum
+    attack_steps: int | None = None  # maximum for the attack in training
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "paper": Preset("the schedule as the suite writes it; the only preset compared with reported numbers"),
-    "short": Preset("a tenth of the epochs, everything else as the suite writes it", Fraction(1, 10)),
+    "paper": Preset("the suite's own schedule; the only preset compared with reported numbers"),
+    "short": Preset("a tenth of the epochs, everything else as in the suite", Fraction(1, 10)),
     "smoke": Preset(
-        "does it run: a two-hundredth of the epochs (at least 3), 256 images, an eighth of the width, two steps of the "
-        "attack in training, 8 test images",
+        "a quick check that everything runs: 1/200 of the epochs (at least 3), 256 training images, an eighth of the "
+        "width, two attack steps in training, 8 test images",
         Fraction(1, 200),
         width_share=1 / 8,
         train_images=256,
@@ -41,7 +41,7 @@ PRESETS: dict[PresetName, Preset] = {
         attack_steps=2,
     ),
 }
-MIN_EPOCHS = 3  # as many as the method with most phases needs
+MIN_EPOCHS = 3  # the largest number of phases of a method
 
 
 def apply_preset(experiment: Experiment, name: PresetName) -> Experiment:

@@ -1,4 +1,4 @@
-"""Finds methods, built-in or not, and turns configuration into configured method objects."""
+"""Finds built-in and user-defined methods, and creates them from their options."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from methods.base import Method
 
 @dataclass(frozen=True)
 class ResolvedMethod:
-    """A method class that was found, and where."""
+    """A method class and where it was found."""
 
     cls: type[Method]
     target: str  # module:Class, or path/to/file.py:Class
@@ -34,12 +34,12 @@ class ResolvedMethod:
         Raises:
             UserError: if an option is not a field of the method, or has a wrong type or value.
         """
-        known = [field.name for field in dataclasses.fields(self.cls)]  # type: ignore[arg-type]
+        allowed = [field.name for field in dataclasses.fields(self.cls)]  # type: ignore[arg-type]
         for name in options:
-            if name not in known:
+            if name not in allowed:
                 raise UserError(
-                    f"{where}: options.{name} is not a field of {self.cls.name}.{suggestion(name, known)} "
-                    f"Known: {', '.join(known) or 'none'}"
+                    f"{where}: options.{name} is not a field of {self.cls.name}.{suggestion(name, allowed)} "
+                    f"Known: {', '.join(allowed) or 'none'}"
                 )
         types = declared_types(self.cls)
         for name, value in options.items():
@@ -51,17 +51,17 @@ class ResolvedMethod:
             return TypeAdapter(self.cls).validate_python(options)
         except ValidationError as error:
             problem = error.errors(include_url=False)[0]
-            place = ".".join(["options", *(str(part) for part in problem["loc"][:1])])
+            location = ".".join(["options", *(str(part) for part in problem["loc"][:1])])
             message = problem["msg"].removeprefix("Value error, ")
-            raise UserError(f"{where}: {place}: {message}, got {options}") from None
+            raise UserError(f"{where}: {location}: {message}, got {options}") from None
 
     def spec(self, options: dict[str, Any], where: str) -> MethodSpec:
         """Return what identifies the configured method: the options that differ from the defaults, and its source.
 
-        A built-in method is known by its name, so that tidying up its file orphans no result.
+        A built-in method is identified by its name alone, so that refactoring its file keeps its results.
 
         Raises:
-            UserError: as `create` and `source_sha256` do.
+            UserError: as for `create` and `source_sha256`.
         """
         method = self.create(options, where)
         changed = {
@@ -76,15 +76,15 @@ class ResolvedMethod:
         """Return the SHA-256 of the file that defines the method and of the user's own modules that it imports.
 
         Raises:
-            UserError: if there is no such file, as for a class in a zip archive.
+            UserError: if the file cannot be read, for example in a zip archive.
         """
         try:
-            # A package may only pass on a class that another of its files defines.
+            # The target's module may only re-export the class.
             path = self.target.rpartition(":")[0] if is_file_target(self.target) else inspect.getfile(self.cls)
             return source_sha256(Path(path), self.cls.__module__)
         except (OSError, TypeError, SyntaxError) as error:
             raise UserError(
-                f"method {self.target!r}: the file that defines it, whose hash identifies it, cannot be read: {error}; "
+                f"method {self.target!r}: its source file, whose hash identifies it, cannot be read: {error}; "
                 "give it as path/to/file.py:Class"
             ) from None
 
@@ -96,10 +96,10 @@ class ResolvedMethod:
 
 
 def resolve(method: str) -> ResolvedMethod:
-    """Find a method by registered name, as path/to/file.py:Class, or as package.module:Class.
+    """Find a method by its registered name, by path/to/file.py:Class or by package.module:Class.
 
     Raises:
-        UserError: if there is no such method, or it does not keep the contract's form.
+        UserError: if there is no such method, or its class does not have the required form.
     """
     try:
         if is_file_target(method):
@@ -130,7 +130,7 @@ def _check_form(cls: type[Method], target: str) -> None:
         raise UserError(f"{target}: `name` must be lower-case letters, digits and single underscores, got {name!r}")
     dataclass_settings = getattr(cls, "__dataclass_params__", None)
     if dataclass_settings is None or not dataclass_settings.frozen:
-        raise UserError(f"{target}: a method is a frozen dataclass; add @dataclass(frozen=True) above the class")
+        raise UserError(f"{target}: a method must be a frozen dataclass; add @dataclass(frozen=True) above the class")
     if inspect.isabstract(cls):
         raise UserError(f"{target}: {cls.__name__} lacks {', '.join(sorted(cls.__abstractmethods__))}")
     if BUILT_IN.get(name, target) != target:

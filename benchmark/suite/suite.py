@@ -1,4 +1,4 @@
-"""YAML suites in `configs/`: read, override, validate, and expand to experiments."""
+"""YAML suites: read, override, validate, and expand to experiments."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError, suggestion
 from benchmark.files.yaml_file import read_mapping
 from benchmark.suite.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
-from benchmark.suite.first_phase import begin_from
+from benchmark.suite.first_phase import with_first_phase
+from benchmark.suite.objectives import Objective
 from benchmark.suite.overrides import apply_override
 from benchmark.suite.presets import PresetName, apply_preset
 from benchmark.suite.registry import ResolvedMethod, resolve
@@ -29,13 +30,13 @@ OneOrMany = Annotated[
 def _strategy(value: Any) -> Any:
     number = float(value) if isinstance(value, str) and is_decimal(value) else value
     if value != "global" and not (isinstance(number, int | float) and 0 <= number <= 1):
-        raise ValueError("allocation is 'global' or an exponent p from 0 to 1")
+        raise ValueError("allocation must be 'global' or an exponent p from 0 to 1")
     return number
 
 
 def _text(value: Any) -> Any:
-    if isinstance(value, float):  # whose digits YAML has dropped: 1.10 would become 1.1
-        raise ValueError("this is text; write it in quotes")
+    if isinstance(value, float):  # YAML has dropped digits: 1.10 would become 1.1
+        raise ValueError("this must be text; put it in quotes")
     return value
 
 
@@ -43,11 +44,11 @@ Text = Annotated[str, BeforeValidator(_text)]
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
 Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
-ObjectiveName = Literal["own", "pgd", "fast", "trades", "half_clean", "clean"]  # own: the method's paper's
+ObjectiveName = Literal["own", Objective]  # own: the method's paper's
 
 
 class Axes(Strict):
-    """The axes of the grid; each is a value or a list. An entry's axis replaces the suite's."""
+    """The axes of the grid, each a value or a list. An axis of a method entry replaces the suite's."""
 
     weights: OneOrMany[WeightForm] | None = None
     keep_ratio: OneOrMany[KeepRatio] | None = None
@@ -57,13 +58,13 @@ class Axes(Strict):
 
 
 class MethodEntry(Axes):
-    """One method with the part of the grid it is run on."""
+    """One method and its part of the grid."""
 
     method: Text
-    options: dict[str, Any] = {}  # fields of the method; a list makes one more axis
-    training: dict[str, Any] = {}  # replaces parts of the suite's training settings
-    architecture: NetworkSpec = NetworkSpec()  # what it names replaces parts of the suite's architecture
-    first_phase: Text | None = None  # method of this suite whose run, otherwise equal, stands in for the first phase
+    options: dict[str, Any] = {}  # fields of the method; a list is another axis
+    training: dict[str, Any] = {}  # overrides the suite's training settings
+    architecture: NetworkSpec = NetworkSpec()  # the fields set here override the suite's architecture
+    first_phase: Text | None = None  # method of this suite whose matching run replaces the first phase
 
 
 class Suite(Strict):
@@ -96,7 +97,7 @@ GRID_DEFAULTS: dict[str, list[Any]] = {
 def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     """Read a YAML suite and apply `key.subkey=value` overrides.
 
-    An override of `training` or `architecture` also wins over what single methods set there.
+    An override of `training` or `architecture` also overrides the settings of single methods there.
 
     Raises:
         UserError: if the file is missing, is not YAML, or does not describe a suite.
@@ -104,11 +105,11 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
     try:
         document = read_mapping(path, "name, dataset and methods")
     except FileNotFoundError:
-        raise UserError(f"there is no suite {path}; see `python -m benchmark list` for those that come along") from None
+        raise UserError(f"there is no suite {path}; `python -m benchmark list` shows the bundled suites") from None
     for override in overrides:
         apply_override(document, override)
     if any(_changes_training(override) for override in overrides) and document.get("preset") == "paper":
-        document["preset"] = "own"  # a changed schedule is no longer the paper's, nor ranked as such
+        document["preset"] = "own"  # a changed schedule is no longer the paper's
     return validated(Suite, document, str(path))
 
 
@@ -123,7 +124,7 @@ def validated(model: type[M], document: Any, where: str) -> M:
     """Validate settings, turning the first problem into one sentence.
 
     Raises:
-        UserError: naming the place, the problem and what was got.
+        UserError: naming the setting, the problem and the value.
     """
     try:
         return model.model_validate(document)
@@ -132,15 +133,15 @@ def validated(model: type[M], document: Any, where: str) -> M:
 
 
 def first_problem(error: ValidationError) -> str:
-    """Describe the first validation problem as 'place: message, got value'."""
+    """Describe the first validation problem as 'setting: message, got value'."""
     problem = error.errors(include_url=False)[0]
     parts = [part for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part))]
-    place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
+    setting = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
     message = problem["msg"].removeprefix("Value error, ").rstrip(".")
     got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
     if message.endswith(got):
         got = ""
-    return f"{place}: {message}{got}" if place else f"{message}{got}"
+    return f"{setting}: {message}{got}" if setting else f"{message}{got}"
 
 
 def expand(
@@ -150,36 +151,36 @@ def expand(
     seeds: Sequence[int],
     preset: PresetName | None,
 ) -> list[Experiment]:
-    """Turn the grid into experiments, in the order of the entries, without repeats.
+    """Expand the grid to experiments, in the order of the entries, without duplicates.
 
     Raises:
-        UserError: if a method's options are wrong, or the data set has no default epsilon and none is given.
+        UserError: if a method's options are wrong, or if neither the suite nor the data set has an epsilon.
     """
     experiments: dict[str, Experiment] = {}
     for number, (entry, method) in enumerate(entries):
         where = f"{suite.name}: methods[{number}] ({entry.method})"
         dense: Sequence[Experiment] = []
         if entry.first_phase is not None:
-            named = [
-                other.model_copy(update={"first_phase": None})  # only a run that trains all its phases can stand in
+            dense_entries = [
+                other.model_copy(update={"first_phase": None})  # it must train all its phases itself
                 for other in suite.methods
                 if other.method == entry.first_phase
             ]
-            found = resolve(entry.first_phase)
-            dense = expand(suite, [(other, found) for other in named], seeds=seeds, preset=preset)
+            dense_method = resolve(entry.first_phase)
+            dense = expand(suite, [(other, dense_method) for other in dense_entries], seeds=seeds, preset=preset)
         for cell in _cells(suite, entry, method):
             for seed in seeds:
                 experiment = _experiment(suite, entry, method, cell, seed, where)
                 if preset is not None:
                     experiment = apply_preset(experiment, preset)
                 if entry.first_phase is not None:
-                    experiment = begin_from(dense, entry.first_phase, experiment, method, where)
+                    experiment = with_first_phase(dense, entry.first_phase, experiment, method, where)
                 experiments.setdefault(experiment.run, experiment)
     return list(experiments.values())
 
 
 def _cells(suite: Suite, entry: MethodEntry, method: ResolvedMethod) -> Iterator[dict[str, Any]]:
-    """Yield every combination of the axes, method options included, as keyword values."""
+    """Yield every combination of the axes and the method's options, by name."""
     axes: dict[str, list[Any]] = {}
     for name, default in GRID_DEFAULTS.items():
         own = [method.cls.own_axes[name]] if name in method.cls.own_axes else None
@@ -205,9 +206,11 @@ def _experiment(
     if epsilon is None:
         raise UserError(
             f"{suite.dataset!r} is not a known data set and has no default epsilon."
-            f"{suggestion(suite.dataset, DATASETS)} For one of your own, give --data-dir and --set epsilon=8/255"
+            f"{suggestion(suite.dataset, DATASETS)} For your own data set, give --data-dir and --set epsilon=8/255"
         )
-    allocation = cell["allocation"] if cell["keep_ratio"] < 1 else 1.0  # a dense network is split in one way
+    allocation = (
+        cell["allocation"] if cell["keep_ratio"] < 1 else 1.0
+    )  # for a dense network all allocations are the same
     settings = {
         "suite": suite.name,
         "preset": suite.preset,
@@ -233,7 +236,7 @@ def _experiment(
 
 
 def _merged(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return `base` with `changes` laid over it, mapping by mapping."""
+    """Return `base` updated recursively with `changes`."""
     merged = dict(base)
     for key, value in changes.items():
         old = merged.get(key)

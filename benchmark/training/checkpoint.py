@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,37 @@ def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[
     """
     if not path.exists():
         return None
+    with _opened_network(path, key) as (file, metadata):
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        facts: dict[str, Any] = json.loads(metadata.get("facts", "null"))
+    return tensors, facts
+
+
+def has_network(path: Path, key: TrainingKey) -> bool:
+    """Return whether there is what `save_network` wrote for this very training; reads the header alone.
+
+    Raises:
+        OtherTraining: if the file does not fit `key`.
+        UserError: if it is damaged.
+    """
+    if not path.exists():
+        return False
+    with _opened_network(path, key):
+        return True
+
+
+@contextmanager
+def _opened_network(path: Path, key: TrainingKey) -> Iterator[tuple[Any, Mapping[str, str]]]:
+    """Open a network's file and return it with its metadata."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             _check_key(path, metadata, key)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        facts: dict[str, Any] = json.loads(metadata.get("facts", "null"))
+            yield file, metadata
     except OtherTraining:
         raise
     except (SafetensorError, OSError, ValueError) as error:
-        raise UserError(f"network {path} cannot be read ({error}); delete it to train this run anew") from error
-    return tensors, facts
+        raise UserError(f"network {path} cannot be read ({error}); delete it to train this run again") from error
 
 
 def load_checkpoint(path: Path, key: TrainingKey) -> dict[str, Any] | None:

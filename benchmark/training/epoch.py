@@ -70,7 +70,7 @@ def train_epoch(
         optimizer.step()
         method.after_step(model, phase, step)
         total += loss.detach()
-        progress.tell()
+        progress.count()
     mean = float(total) / len(batches)
     if not math.isfinite(mean):
         raise TrainingFailed(f"the loss is {mean} in epoch {epoch + 1} of phase {phase.name}; lower the learning rate")

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from benchmark.errors import UserError
 from benchmark.runtime.hashing import tensors_sha256
 from benchmark.suite.experiment import FirstPhaseSpec
-from benchmark.training.checkpoint import OtherTraining, TrainingKey, load_network, save_network
+from benchmark.training.checkpoint import OtherTraining, TrainingKey, has_network, load_network, save_network
 from benchmark.training.state import FirstPhase, TrainingFailed
 
 # The last parts of state dict names that only a compressible layer has.
@@ -28,13 +28,15 @@ def save_trained(folder: Path, model: nn.Module, passes: int, key: TrainingKey) 
 
 
 def is_handed_over(folder: Path, key: TrainingKey) -> bool:
-    """Tell whether a dense run has left its last network in its work folder, trained as `key` says.
+    """Return whether a dense run has left its last network in its work folder, trained as `key` says.
+
+    Reads the file's header alone.
 
     Raises:
         UserError: if the file is damaged.
     """
     try:
-        return load_network(trained_path(folder), key) is not None
+        return has_network(trained_path(folder), key)
     except OtherTraining:
         return False
 

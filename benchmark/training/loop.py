@@ -22,7 +22,7 @@ from benchmark.training.history import EpochLine, append, read, truncate
 from benchmark.training.leftovers import load_leftovers
 from benchmark.training.make_objective import make_objective
 from benchmark.training.memory import memory_errors_explained
-from benchmark.training.progress import tell_seconds
+from benchmark.training.progress import report_seconds
 from benchmark.training.saving import Saver
 from benchmark.training.schedule import frozen_digest, learning_rate, make_optimizer, set_trainable
 from benchmark.training.selection import recalibrate, validate
@@ -101,7 +101,7 @@ class _Run:
         if left.network is None:
             with Saver(self.folder / "checkpoint.pt") as saver:
                 self._train_phases(left.checkpoint, saver)
-            tell_seconds(self.state.seconds, self.state.validation_seconds, self.report)
+            report_seconds(self.state.seconds, self.state.validation_seconds, self.report)
             if dense:
                 save_trained(self.folder, self.model, self._passes(), self.key)
             save_network(self.folder / "network.safetensors", self.best, vars(self.state), self.key)

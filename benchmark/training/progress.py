@@ -1,34 +1,33 @@
-"""Progress within an epoch, told now and then, and at the end of training where its time went."""
+"""Progress within an epoch, reported now and then, and at the end of training what its time went into."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
-PROGRESS_SECONDS = 20.0
+from benchmark.runtime.progress import Ticker
+
+PROGRESS_SECONDS = 20.0  # between two lines within an epoch
 # Validation that took so long, in seconds and as a share of training, is worth a note.
 NOTED_SECONDS, NOTED_SHARE = 60.0, 0.25
 
 
 class Progress:
-    """Counts the batches of an epoch and reports every few seconds how far it is and when it ends."""
+    """Counts the batches of an epoch and reports every few seconds how many are done and when the epoch ends."""
 
     def __init__(self, batches: int, name: str, report: Callable[[str], None]) -> None:
         self.batches, self.name, self.report = batches, name, report
         self.done = 0
-        self.started = self.shown = time.perf_counter()
+        self._ticker = Ticker(PROGRESS_SECONDS)
 
-    def tell(self) -> None:
+    def count(self) -> None:
         """Count one more batch."""
         self.done += 1
-        now = time.perf_counter()
-        if now - self.shown > PROGRESS_SECONDS:
-            self.shown = now
-            left = (now - self.started) / self.done * (self.batches - self.done)
-            self.report(f"{self.name} batch {self.done}/{self.batches}  epoch ends in {left:.0f}s")
+        if self._ticker.due():
+            left = self._ticker.left(self.done / self.batches)
+            self.report(f"{self.name} batch {self.done}/{self.batches}  epoch ends in {left}")
 
 
-def tell_seconds(seconds: float, validation_seconds: float, report: Callable[[str], None]) -> None:
+def report_seconds(seconds: float, validation_seconds: float, report: Callable[[str], None]) -> None:
     """Report how long training took and how much of that was validation; if it was much, what bounds it.
 
     Args:

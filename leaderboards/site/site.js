@@ -16,6 +16,8 @@
 
   document.addEventListener("DOMContentLoaded", () => {
     themeSwitch(document.getElementById("theme"));
+    // The documentation is beside the boards where they are published, not in a folder of results.
+    if (location.protocol === "file:") document.getElementById("docs")?.remove();
     document.querySelectorAll(".cmd").forEach(copyButton);
     const data = document.getElementById("data");
     if (data) board(JSON.parse(data.textContent));
@@ -109,20 +111,20 @@
     function wanted() {
       const chosen = Object.fromEntries(controls.map((control) => [control.name, control.value]));
       const words = chosen.search.toLowerCase().split(/\s+/).filter(Boolean);
-      const size = limit("size", bytes, Infinity);
+      const size = limit("size_bytes", bytes, Infinity);
       const least = limit("least", Number, -Infinity);
       const most = limit("most", Number, Infinity);
-      const seeds = limit("seeds", Number, 0);
-      const equal = ["method", "precision", "lbn"].filter((name) => chosen[name] !== "").map((name) => [at[name], chosen[name]]);
+      const seeds = limit("n_seeds", Number, 0);
+      const equal = ["method", "weights", "last_norm"].filter((name) => chosen[name] !== "").map((name) => [at[name], chosen[name]]);
       return ({ values, group, strategy, words: told }) =>
         equal.every(([place, value]) => values[place] === value)
         && (chosen.preset === "" || groups[group].preset === chosen.preset)
         && (chosen.class === "" || groups[group].class === chosen.class)
         && (chosen.strategy === "" || chosen.strategy === strategy
           || (chosen.strategy === "p" && strategy !== "dense" && strategy !== "global"))
-        && values[at.size] <= size
+        && values[at.size_bytes] <= size
         && values[at.density] >= least && values[at.density] <= most
-        && values[at.seeds] >= seeds
+        && values[at.n_seeds] >= seeds
         && words.every((word) => told.includes(word));
     }
 
@@ -193,7 +195,7 @@
       sort = { key: "rank", down: false };
     }
 
-    // The address says everything: "#<id>" is the plain board with one row marked, "#method=at&sort=size" a view of it.
+    // The address says everything: "#<id>" is the plain board with one row marked, "#method=at&sort=size_bytes" a view of it.
     function readAddress() {
       const text = location.hash.slice(1);
       const id = byId.get(text) ?? byId.get(text.slice(0, 6));

@@ -1,4 +1,4 @@
-"""How long PGD-20 and AutoAttack take, against the plain forms in `plain_evaluation`, and that their verdicts agree.
+"""How long PGD-20 and AutoAttack take, against the plain forms of the yardstick, and that their verdicts agree.
 
     make bench
 
@@ -11,30 +11,19 @@ from __future__ import annotations
 import copy
 import statistics
 import time
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from benchmark.bench.yardstick.evaluation import plain_autoattack, plain_pgd
 from benchmark.data.load import Images, load_test, load_training
 from benchmark.evaluation.accuracy import pgd_verdicts, prepare
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.networks.resnet import NetworkPlan, plain_conv
 
 EPSILON, IMAGES = 32 / 255, 48
-
-
-@pytest.fixture(scope="module")
-def plain_forms():
-    """Return the module of the plain forms."""
-    import importlib.util
-
-    spec = importlib.util.spec_from_file_location("plain_evaluation", Path(__file__).with_name("plain_evaluation.py"))
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -79,23 +68,23 @@ def compare(benchmark, name, plain, ours, *, rounds):
     print(f"\n{name}: plain {medians['plain']:.2f}s, ours {medians['ours']:.2f}s, {ratio:.2f} times as fast")
 
 
-def test_pgd_against_the_plain_form(benchmark, plain_forms, networks, digits):
+def test_pgd_against_the_plain_form(benchmark, networks, digits):
     images, settings = digits.images.float() / 255, {"epsilon": EPSILON, "step_size": EPSILON / 4, "steps": 20}
     compare(
         benchmark,
         "PGD-20",
-        lambda: plain_forms.plain_pgd(networks[0], images, digits.labels, seed=0, **settings),
+        lambda: plain_pgd(networks[0], images, digits.labels, seed=0, **settings),
         lambda: pgd_verdicts(networks[1], digits, seed=0, restarts=1, batch_size=IMAGES, **settings),
         rounds=5,
     )
 
 
-def test_autoattack_against_one_plain_call(benchmark, plain_forms, networks, digits):
+def test_autoattack_against_one_plain_call(benchmark, networks, digits):
     images, settings = digits.images.float() / 255, {"epsilon": EPSILON, "seed": 0, "batch_size": IMAGES}
     compare(
         benchmark,
         "AutoAttack",
-        lambda: plain_forms.plain_autoattack(networks[0], images, digits.labels, **settings),
+        lambda: plain_autoattack(networks[0], images, digits.labels, **settings),
         lambda: autoattack(networks[1], digits, num_classes=10, report=lambda line: None, **settings).verdicts,
         rounds=1,
     )

@@ -1,4 +1,4 @@
-"""How long training steps take, against the plain implementations in `plain_steps.py`.
+"""How long training steps take, against the plain implementations of the yardstick.
 
     make bench
 
@@ -7,43 +7,35 @@ Quote the ratio of the medians: all variants are timed in turn, so that a busy m
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import statistics
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
 
-from benchmark.bench.steps import training_step
-from benchmark.networks.resnet import NetworkPlan
-from methods.base import Batch
+from benchmark.bench.yardstick.training import plain_training_step
 
-# Test folders are no packages.
-_SPEC = importlib.util.spec_from_file_location("plain_steps", Path(__file__).with_name("plain_steps.py"))
-_MODULE = importlib.util.module_from_spec(_SPEC)
-sys.modules["plain_steps"] = _MODULE
-_SPEC.loader.exec_module(_MODULE)
-plain_training_step = _MODULE.plain_training_step
-
-RESNET34 = NetworkPlan("resnet34", 10, (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010))
-RESNET18 = replace(RESNET34, name="resnet18")
-SMALL = replace(RESNET18, width=0.25)  # for the tests of equality
+SMALL = ("architecture.name=resnet18", "architecture.width=0.25")  # for the tests of equality
+FULL = ("architecture.width=1.0",)
 # Ours in order of speed; the contiguous one gives the plain one's bits.
-VARIANTS = {
-    "contiguous": {"channels_last": False},
-    "channels_last": {},
-    "bf16-attack": {"precision": "bf16-attack"},
-}
+VARIANTS = {"contiguous": ("fp32", False), "channels_last": ("fp32", True), "bf16-attack": ("bf16-attack", True)}
 
 
-def batch_of(size):
-    generator = torch.Generator().manual_seed(1)
-    images = torch.rand(size, 3, 32, 32, generator=generator)
-    return Batch(images, torch.randint(10, (size,), generator=generator), 2 * torch.arange(size))
+@pytest.fixture
+def make_pair(make_step):
+    """Return the maker of a step and its plain form: the same network, six images far apart in the training set."""
+
+    def make(case, steps):
+        made = [
+            make_step(case, *SMALL, f"training.attack.num_steps={steps}", batch_size=12, channels_last=False)
+            for _ in range(2)
+        ]
+        ours, plain = (replace(step, batch=type(step.batch)(*(part[::2] for part in step.batch))) for step in made)
+        return ours, plain_training_step(plain)
+
+    return make
 
 
 @pytest.fixture
@@ -63,10 +55,9 @@ def last_images(model):
 
 
 @pytest.mark.parametrize("case", ["at/pgd", "edge_popup/pgd", "edge_popup/fast", "atmc/half_clean"])
-def test_three_steps_give_the_plain_steps_bits(case):
+def test_three_steps_give_the_plain_steps_bits(case, make_pair):
     """Adversarial images, trained parameters, and batch-norm statistics; in the same layout, hence the same sums."""
-    ours = training_step(case, SMALL, batch_of(6), num_steps=2, channels_last=False)
-    plain = plain_training_step(case, SMALL, batch_of(6), num_steps=2)
+    ours, plain = make_pair(case, 2)
     before = {name: value.clone() for name, value in ours.model.named_parameters()}
     seen = last_images(ours.model)
 
@@ -85,10 +76,9 @@ def test_three_steps_give_the_plain_steps_bits(case):
         assert torch.equal(ours.objective.store.levels, plain.levels)
 
 
-def test_trades_finds_the_plain_steps_adversarial_images():
+def test_trades_finds_the_plain_steps_adversarial_images(make_pair):
     """The updates differ: the plain one shows the clean images to batch norm twice."""
-    ours = training_step("hydra/trades", SMALL, batch_of(6), num_steps=3, channels_last=False)
-    plain = plain_training_step("hydra/trades", SMALL, batch_of(6), num_steps=3)
+    ours, plain = make_pair("hydra/trades", 3)
     seen = last_images(ours.model)
 
     ours()
@@ -98,20 +88,23 @@ def test_trades_finds_the_plain_steps_adversarial_images():
 
 
 @pytest.mark.parametrize(
-    ("case", "plan", "size"),
+    ("case", "network", "size"),
     [
-        ("edge_popup/pgd", RESNET34, 32),
-        ("edge_popup/pgd", RESNET34, 128),
-        ("edge_popup/fast", RESNET34, 64),
-        ("hydra/trades", RESNET18, 32),
-        ("atmc/half_clean", RESNET18, 32),
+        ("edge_popup/pgd", "resnet34", 32),
+        ("edge_popup/pgd", "resnet34", 128),
+        ("edge_popup/fast", "resnet34", 64),
+        ("hydra/trades", "resnet18", 32),
+        ("atmc/half_clean", "resnet18", 32),
     ],
-    ids=lambda value: value.name if isinstance(value, NetworkPlan) else str(value),
 )
-def test_step_time_against_the_plain_implementation(benchmark, all_cores, case, plan, size):
-    steps = {"plain": plain_training_step(case, plan, batch_of(size), num_steps=10)}
-    for name, options in VARIANTS.items():
-        steps[name] = training_step(case, plan, batch_of(size), num_steps=10, **options)
+def test_step_time_against_the_plain_implementation(benchmark, all_cores, make_step, case, network, size):
+    def make(precision, channels_last):
+        settings = (f"architecture.name={network}", *FULL, f"training.precision={precision}")
+        return make_step(case, *settings, batch_size=size, channels_last=channels_last)
+
+    steps = {"plain": plain_training_step(make("fp32", channels_last=False))}
+    for name, variant in VARIANTS.items():
+        steps[name] = make(*variant)
         replace(steps[name], objective=replace(steps[name].objective, num_steps=1))()  # warm up
     seconds = {name: [] for name in steps}
 
@@ -127,4 +120,4 @@ def test_step_time_against_the_plain_implementation(benchmark, all_cores, case, 
     benchmark.extra_info.update({name: round(value, 2) for name, value in medians.items()})
     benchmark.extra_info.update({f"{name} speed-up": round(value, 2) for name, value in ratios.items()})
     shown = ", ".join(f"{name} {medians[name]:.2f}s ({ratio:.2f}x)" for name, ratio in ratios.items())
-    print(f"\n{case} {plan.name} batch {size}: plain {medians['plain']:.1f}s, {shown}")
+    print(f"\n{case} {network} batch {size}: plain {medians['plain']:.1f}s, {shown}")

@@ -7,7 +7,6 @@ from dataclasses import replace
 import pytest
 import torch
 
-from benchmark.bench.steps import CASES, training_step
 from benchmark.data.load import load_training
 from benchmark.suite.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
 from benchmark.suite.settings import EvaluationSpec
@@ -23,15 +22,16 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 GPU = torch.device("cuda")
+CASES = ("at/pgd", "edge_popup/pgd", "edge_popup/fast", "hydra/trades", "atmc/half_clean")
+SETTINGS = ("architecture.name=resnet10", "architecture.width=0.0625", "training.attack.num_steps=2")
 
 
 @pytest.fixture
-def make_step(make_plan, make_batch):
+def make_gpu_step(make_step):
     """Return the maker of training steps of small networks on the GPU."""
 
-    def make(case, **changes):
-        batch = make_batch(16)
-        return training_step(case, make_plan(), type(batch)(*(part.to(GPU) for part in batch)), num_steps=2, **changes)
+    def make(case, precision="fp32"):
+        return make_step(case, *SETTINGS, f"training.precision={precision}", batch_size=16, device=GPU)
 
     return make
 
@@ -46,8 +46,8 @@ def repeatable():
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16-attack", "bf16"])
 @pytest.mark.parametrize("case", CASES)
-def test_a_step_never_waits_for_the_device(make_step, case, precision):
-    step = make_step(case, precision=precision)
+def test_a_step_never_waits_for_the_device(make_gpu_step, case, precision):
+    step = make_gpu_step(case, precision)
     step()  # the first one sets up the optimiser and picks kernels
     before = [parameter.detach().clone() for parameter in step.model.parameters()]
     torch.cuda.synchronize()
@@ -82,17 +82,17 @@ def test_two_means_are_those_of_the_cpu():
     assert torch.allclose(two_means(values.to(GPU)).cpu(), two_means(values), rtol=1e-6, atol=0)
 
 
-def test_edge_popup_keeps_its_budget_on_the_gpu(make_step):
-    step = make_step("edge_popup/pgd")
+def test_edge_popup_keeps_its_budget_on_the_gpu(make_gpu_step):
+    step = make_gpu_step("edge_popup/pgd")
     step()
 
     assert {layer.mask.device.type for layer in compressed_layers(step.model)} == {"cuda"}
     assert all(int(layer.mask.sum()) == layer.keep_count for layer in compressed_layers(step.model))
 
 
-def test_a_compiled_network_computes_what_the_eager_one_does(make_step):
+def test_a_compiled_network_computes_what_the_eager_one_does(make_gpu_step):
     pytest.importorskip("triton")
-    step, eager, said = make_step("edge_popup/pgd"), make_step("edge_popup/pgd"), []
+    step, eager, said = make_gpu_step("edge_popup/pgd"), make_gpu_step("edge_popup/pgd"), []
 
     done = compile_network(step.model, step.batch.images, step.objective, steps=WORTHWHILE_STEPS, report=said.append)
 
@@ -148,8 +148,8 @@ def test_a_run_killed_and_resumed_on_the_gpu_ends_as_one_that_was_not(tmp_path, 
         assert torch.equal(value, expected[name]), name
 
 
-def test_a_batch_of_another_size_needs_nothing_new(make_step):
-    step = make_step("edge_popup/fast")
+def test_a_batch_of_another_size_needs_nothing_new(make_gpu_step):
+    step = make_gpu_step("edge_popup/fast")
     step()
     smaller = replace(step, batch=type(step.batch)(*(part[:15] for part in step.batch)))
 

@@ -1,9 +1,9 @@
-"""Training of single phases; and for literal transcriptions a network spelled out twice, its attacks, and plain SGD.
+"""Training of single phases; and, for literal transcriptions, a network written out twice, its attacks, and plain SGD.
 
-The objectives cast logits to single precision, because they may come from an autocast network. `literal` undoes that
-cast, so that both sides compute in double precision throughout and may order their sums differently. An attack takes
-the sign of gradients, though, and with binary weights many of them cancel to zero but for rounding: transcriptions of
-binary training with trained norms therefore start an attack but take none of its steps.
+The objectives cast logits to single precision, because they may come from an autocast network. `literal` disables that
+cast, so that both sides compute in double precision and may order their sums differently. But an attack takes the sign
+of gradients, and with binary weights many of them cancel to zero except for rounding. Transcriptions of binary training
+with trained norms therefore start an attack but take none of its steps.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ EPSILON, STEP_SIZE, NUM_STEPS = 0.1, 0.03, 4
 
 @pytest.fixture
 def run_phase(make_batch, make_objective, train_steps):
-    """Return a function that trains one named phase, three steps unless told otherwise."""
+    """Return a function that trains one named phase, three steps by default."""
 
     def run(method, model, target, name, **changes):
         (phase,) = [phase for phase in method.phases(6, target) if phase.name == name]
@@ -45,7 +45,7 @@ class TwoBlocks(nn.Module):
 
     @staticmethod
     def narrowed(keep_ratio):
-        """Return the network whose weights fit into 0.3 of this one's: 177 of 634."""
+        """Return the network with at most 0.3 of this one's weights: 177 of 634."""
         assert keep_ratio == 0.3
         return partial(TwoBlocks, widths=(3, 3))
 
@@ -56,7 +56,7 @@ class TwoBlocks(nn.Module):
 
 
 def copies_of(model):
-    """Copy a network: weights, scale and shift per norm (none without affine norms), running statistics."""
+    """Copy weights, scale and shift of affine norms, and running statistics of a network."""
     norms = [model.norm1, model.norm2, model.norm3]
     return SimpleNamespace(
         weights=[layer.weight.detach().clone().requires_grad_() for layer in compressed_layers(model)],
@@ -66,7 +66,7 @@ def copies_of(model):
 
 
 def literal_logits(weights, copies, images, *, training=True):
-    """Apply the network of `TwoBlocks`; in train mode it updates the running statistics."""
+    """Compute the logits of `TwoBlocks`; in train mode, update the running statistics."""
     norms = [(*running, *affine) for running, affine in zip(copies.running, copies.affine, strict=True)]
     x = F.conv2d(images, weights[0], padding=1)
     x = F.relu(F.batch_norm(x, *norms[0], training=training))
@@ -92,7 +92,7 @@ def divergence(logits, other):
 
 
 def climb(loss, attacked, images):
-    """Take one signed step up the loss, into the ball and into the pixel range."""
+    """Take one signed step that increases the loss, clipped to the ball and the pixel range."""
     attacked = attacked.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(loss(attacked), attacked)
     moved = (attacked.detach() + STEP_SIZE * gradient.sign() - images).clamp(-EPSILON, EPSILON)
@@ -100,11 +100,11 @@ def climb(loss, attacked, images):
 
 
 def pgd(network, batch, noise, steps=NUM_STEPS):
-    """Attack from a random point of the ball, climbing the cross-entropy in the mode of `network`."""
+    """Attack from a random point of the ball by increasing the cross-entropy, in the mode of `network`."""
     uniform = torch.rand(batch.images.shape, generator=noise, dtype=torch.float64)
     attacked = (batch.images - EPSILON + 2 * EPSILON * uniform).clamp(0, 1)
     for _ in range(steps):
-        # The very function of the suite: a random binary network's gradients may cancel, too, and must do so alike.
+        # The same function as in the benchmark, as gradients of a random binary network may cancel and must do so here.
         attacked = climb(
             lambda point: F.cross_entropy(network(point), batch.labels, reduction="sum"), attacked, batch.images
         )
@@ -112,7 +112,7 @@ def pgd(network, batch, noise, steps=NUM_STEPS):
 
 
 def trades_loss(train_mode, eval_mode, batch, noise, beta, steps=NUM_STEPS):
-    """Attack the clean prediction in eval mode, starting close by; return CE(clean) + beta * mean KL(clean || adv)."""
+    """Attack the clean prediction in eval mode; return CE(clean) + beta * mean KL(clean || adversarial)."""
     gaussian = torch.randn(batch.images.shape, generator=noise, dtype=torch.float64)
     attacked = (batch.images + (0.001 * gaussian).clamp(-EPSILON, EPSILON)).clamp(0, 1)
     for _ in range(steps):
@@ -123,7 +123,7 @@ def trades_loss(train_mode, eval_mode, batch, noise, beta, steps=NUM_STEPS):
 
 
 def sgd_step(loss, parameters, velocity, *, lr, weight_decay):
-    """Descend with momentum 0.9 and L2 decay; `velocity` starts as zeros."""
+    """Take one SGD step with momentum 0.9 and L2 decay; `velocity` starts as zeros."""
     gradients = torch.autograd.grad(loss, parameters)
     with torch.no_grad():
         for parameter, gradient, speed in zip(parameters, gradients, velocity, strict=True):
@@ -132,7 +132,7 @@ def sgd_step(loss, parameters, velocity, *, lr, weight_decay):
 
 
 def shares(sizes, keep_ratio, p):
-    """Split the budget in proportion to size ** p, no layer above its size; the factor is found by bisection."""
+    """Split the budget in proportion to size ** p, at most the size of a layer; bisection gives the factor."""
     budget, low, high = round(keep_ratio * sum(sizes)), 0.0, float(max(sizes))
     for _ in range(200):
         middle = (low + high) / 2
@@ -146,7 +146,7 @@ def shares(sizes, keep_ratio, p):
 
 
 def largest(tensors, keep_ratio, allocation):
-    """Return masks of the largest magnitudes, per layer or over all of them, by sorting Python numbers."""
+    """Return masks of the largest magnitudes, per layer or globally, by sorting Python numbers."""
     flat = [tensor.detach().abs().flatten() for tensor in tensors]
     sizes = [len(values) for values in flat]
     whole = allocation == "global"
@@ -161,12 +161,12 @@ def largest(tensors, keep_ratio, allocation):
 
 
 def masks_through(scores, masks):
-    """Return masks with the gradient of the score magnitudes."""
+    """Return masks that have the gradient of the score magnitudes."""
     return [score.abs() + (mask - score.abs()).detach() for score, mask in zip(scores, masks, strict=True)]
 
 
 def signs_through(weights):
-    """Return signs, that of zero being +1, with the gradient of the weights."""
+    """Return signs, +1 for zero, that have the gradient of the weights."""
     return [value + ((value >= 0).double() * 2 - 1 - value).detach() for value in weights]
 
 

@@ -1,4 +1,4 @@
-"""Layer budgets are exact integers: the table of the paper's network, and properties for any network."""
+"""Layer budgets are exact integers: a table for the paper's network, and properties for any network."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from benchmark.networks.resnet import prunable_sizes
 from methods.allocation import allocate, weight_budget
 
-# ResNet34, ten classes, one hundredth of the weights kept: group -> counts at p = 0, 0.1, 0.5, 1. Equal layers may
-# differ by one where two counts stand.
+# ResNet34 with ten classes and 1% of the weights kept: counts of each group at p = 0, 0.1, 0.5, 1. Where there are two
+# counts, equal layers differ by one.
 GOLDEN = {
     "conv1": ({1728}, {1728}, {391}, {17}),
     "layer1 3x3": ({5880, 5881}, {4831, 4832}, {1805}, {369}),
@@ -37,7 +37,7 @@ exponents = st.floats(0.0, 1.0) | st.sampled_from(STRATEGIES)
 
 
 def group_of(name: str) -> str:
-    """Return the row of GOLDEN a convolution of ResNet34 belongs to."""
+    """Return the row of GOLDEN for a convolution of ResNet34."""
     stage = name.partition(".")[0]
     if stage in ("conv1", "fc"):
         return stage
@@ -47,7 +47,7 @@ def group_of(name: str) -> str:
 
 
 def literal_allocation(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
-    """Allocate by one pass over the layers in ascending size, the paper's released algorithm, in exact arithmetic."""
+    """Allocate in one pass over the layers by size, as the paper's released code does, but in exact arithmetic."""
     budget = round(Decimal(repr(keep_ratio)) * sum(sizes))
     powers = [Fraction(float(size) ** p) for size in sizes]
     shares = [Fraction()] * len(sizes)
@@ -64,7 +64,7 @@ def literal_allocation(sizes: Sequence[int], keep_ratio: float, p: float) -> lis
 
 
 def released_counts(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
-    """Return what the paper's released code keeps: ratios from a budget that is rounded down, counts rounded up."""
+    """Return the counts of the paper's released code: ratios from a budget rounded down, counts rounded up."""
     budget, scale = int(keep_ratio * sum(sizes)), keep_ratio * sum(sizes) / sum(size**p for size in sizes)
     kept, left = [0] * len(sizes), sorted(range(len(sizes)), key=lambda layer: sizes[layer])
     while left:
@@ -78,7 +78,7 @@ def released_counts(sizes: Sequence[int], keep_ratio: float, p: float) -> list[i
 
 
 def allocated(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
-    """Allocate, setting aside the inputs that leave a layer without any weight."""
+    """Allocate, skipping inputs that leave a layer without weights."""
     assume(min(literal_allocation(sizes, keep_ratio, p)) >= 1)
     return allocate(sizes, keep_ratio, p)
 
@@ -94,7 +94,7 @@ def test_resnet34_gets_the_golden_counts(make_plan, column, p):
     assert sum(kept.values()) == 212_651
 
 
-def test_the_released_code_keeps_as_many_weights_too_many_as_the_deviation_says(make_plan):
+def test_the_released_code_exceeds_the_budget_as_the_deviation_says(make_plan):
     sizes = list(prunable_sizes(make_plan(name="resnet34", width=1.0)).values())
 
     excess = [
@@ -132,7 +132,7 @@ def test_a_hundred_classes_have_a_budget_of_213112(make_plan, p):
         (0.002, (0, 0, 0, 0, 0, 0, 0)),
     ],
 )
-def test_as_many_layers_stay_whole_as_in_the_golden_list(make_plan, keep_ratio, capped):
+def test_as_many_layers_are_kept_whole_as_in_the_golden_list(make_plan, keep_ratio, capped):
     sizes = list(prunable_sizes(make_plan(name="resnet34", width=1.0)).values())
 
     kept = [allocate(sizes, keep_ratio, p) for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)]
@@ -208,9 +208,9 @@ def test_a_keep_ratio_of_one_keeps_everything():
         (21_265_088, 0.01, 212_651),
         (21_311_168, 0.01, 213_112),
         (10, 0.25, 2),  # halves go to the even number ...
-        (10, 0.35, 4),  # ... upwards too
+        (10, 0.35, 4),  # ... also upwards
         (100, 0.145, 14),
-        (150, 0.41, 62),  # the binary product 0.41 * 150 lies below the half
+        (150, 0.41, 62),  # the binary product 0.41 * 150 is below the half
         (150, 0.07, 10),  # ... and 0.07 * 150 above it
         (3, 1.0, 3),
     ],

@@ -91,7 +91,7 @@ def test_while_quantising_both_copies_keep_the_budget_and_z_has_two_levels_per_l
 
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS)
-def test_z_keeps_the_budget_when_a_weight_dies_whose_dual_is_not_zero(make_plan, run_phase, allocation):
+def test_z_keeps_the_budget_when_a_weight_with_a_nonzero_dual_dies(make_plan, run_phase, allocation):
     method, target = Atmc(interval=2, quantize_lr=1.0), Target(0.3, "binary", allocation)  # large: the support changes
     model = method.build(make_plan(), target)
 
@@ -104,7 +104,7 @@ def test_z_keeps_the_budget_when_a_weight_dies_whose_dual_is_not_zero(make_plan,
         assert torch.equal(conv.weight != 0, layer.weight != 0)
 
 
-def test_every_interval_z_is_set_and_then_u_grows_by_w_minus_z(make_plan, run_phase):
+def test_every_interval_z_is_updated_and_then_u_grows_by_w_minus_z(make_plan, run_phase):
     method, target = Atmc(interval=3), Target(0.3, "binary", 0.5)
     model = method.build(make_plan(), target)
     history = []
@@ -129,7 +129,7 @@ def test_every_interval_z_is_set_and_then_u_grows_by_w_minus_z(make_plan, run_ph
     assert not any(bool(u.any()) for _, _, u in history[0])
 
 
-def test_the_export_is_w_before_quantisation_and_z_from_its_beginning(make_plan, run_phase):
+def test_the_export_is_w_before_quantisation_and_z_from_its_start(make_plan, run_phase):
     method, target = Atmc(), Target(0.3, "binary", 0.5)
     model = method.build(make_plan(), target)
 
@@ -164,8 +164,8 @@ def test_the_penalty_is_half_rho_times_the_squared_distance(make_plan, make_batc
     assert float(losses["quantize"].detach()) == pytest.approx(2.0 + 0.2 * distance, rel=1e-5)
 
 
-def test_a_layer_that_had_no_weight_when_z_was_set_exports_none_of_those_it_got_since(make_plan):
-    """With a global budget weights move between layers; Z follows at its next update only."""
+def test_a_layer_without_weights_at_the_last_update_of_z_exports_none(make_plan):
+    """With a global budget, weights move between layers; Z follows only at its next update."""
     target = Target(0.3, "binary", "global")
     model = Atmc().build(make_plan(), target)
     layers = admm_layers(model)
@@ -205,7 +205,7 @@ def test_phases_add_up_and_have_an_epoch_each(method):
             assert min(phase.epochs for phase in phases) >= 1
 
 
-def test_the_originals_epochs_and_learning_rates_come_back():
+def test_the_defaults_give_the_originals_epochs_and_learning_rates():
     dense, sparse, quantize = Atmc().phases(550, Target(0.3, "binary"))
 
     drops = [
@@ -223,14 +223,16 @@ def test_a_cosine_schedule_lowers_the_rate_within_every_phase():
 
     rates = [[learning_rate(phase, epoch) for epoch in range(phase.epochs)] for phase in phases]
 
-    assert [len(each) for each in rates] == [3, 3, 2]
+    assert [len(phase_rates) for phase_rates in rates] == [3, 3, 2]
     assert rates[0] == rates[1] == pytest.approx([0.05, 0.0375, 0.0125])
     assert rates[2] == pytest.approx([0.005, 0.0025])
 
 
 @pytest.mark.parametrize(("weights", "epochs", "needed"), [("fp", 1, 2), ("binary", 1, 3), ("binary", 2, 3)])
 def test_too_few_epochs_are_refused(weights, epochs, needed):
-    with pytest.raises(ValueError, match=f"atmc has {needed} phases here and needs as many epochs, got {epochs}"):
+    with pytest.raises(
+        ValueError, match=f"atmc has {needed} phases here and needs at least {needed} epochs, got {epochs}"
+    ):
         Atmc().phases(epochs, Target(0.3, weights))
 
 

@@ -1,4 +1,4 @@
-"""RST is edge-popup with one ratio everywhere; a small dense network is the widest that fits the budget."""
+"""RST is edge-popup with the same ratio in every layer; a small dense network is the widest within the budget."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Edge-popup never changes its random weights: it trains scores, and keeps exactly the budgeted weights."""
+"""Edge-popup never changes its random weights: it trains scores and keeps exactly the budget."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_kaiming_weights_have_variance_two_over_fan_in(make_plan, init, bound):
 @pytest.mark.parametrize(
     ("fan", "inner", "last"), [("all", True, True), ("last", False, True), ("all_but_last", True, False)]
 )
-def test_score_scales_are_over_the_root_of_fan_in_where_asked_for(make_plan, fan, inner, last):
+def test_score_scales_are_divided_by_the_root_of_fan_in_if_set(make_plan, fan, inner, last):
     model = EdgePopup(score_fan=fan, score_scale=1.0).build(make_plan(width=1 / 4), BINARY)
 
     *others, final = compressed_layers(model)

@@ -1,4 +1,4 @@
-"""HYDRA: scores start as magnitude pruning, pruning leaves the weights alone and fine-tuning the masks."""
+"""HYDRA: scores start as magnitude pruning; pruning freezes the weights and fine-tuning the masks."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def weights_of(model):
     return [layer.weight.detach().clone() for layer in compressed_layers(model)]
 
 
-def same(ones, others):
-    """Tell whether two lists of tensors are bit-identical."""
-    return all(torch.equal(one, other) for one, other in zip(ones, others, strict=True))
+def same(first, second):
+    """Return whether two lists of tensors are bit-identical."""
+    return all(torch.equal(one, other) for one, other in zip(first, second, strict=True))
 
 
 def test_the_default_hyperparameters_are_frozen():

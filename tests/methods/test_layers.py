@@ -1,4 +1,4 @@
-"""The compressible layer: what it computes, what its gradients are, and what survives saving and exporting."""
+"""The compressible layer: output, gradients, saving and exporting."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def masked_conv():
 
 @pytest.fixture
 def build(make_plan):
-    """Return the builder of a small scored network with random scores and fresh masks."""
+    """Return a function that builds a small scored network with random scores and updated masks."""
 
     def make(target=Target(keep_ratio=0.5), conv=CompressedConv2d, **changes):  # noqa: B008 - frozen
         model = make_plan()(conv=partial(conv, scored=True, **changes), norm=nn.BatchNorm2d)
@@ -73,7 +73,7 @@ def test_the_layer_convolves_with_the_masked_weight(masked_conv):
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_every_score_kept_or_not_gets_the_straight_through_gradient(masked_conv, binary):
+def test_every_score_gets_the_straight_through_gradient(masked_conv, binary):
     conv, images = masked_conv(binary=binary), torch.randn(4, 2, 7, 7, dtype=torch.float64)
     theta = binary_sign(conv.weight.detach()) if binary else conv.weight.detach()
     effective = (theta * conv.mask).requires_grad_()
@@ -87,7 +87,7 @@ def test_every_score_kept_or_not_gets_the_straight_through_gradient(masked_conv,
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_only_kept_weights_get_a_gradient_of_their_own(masked_conv, binary):
+def test_only_kept_weights_get_a_gradient(masked_conv, binary):
     conv, images = masked_conv(binary=binary), torch.randn(4, 2, 7, 7, dtype=torch.float64)
     theta = binary_sign(conv.weight.detach()) if binary else conv.weight.detach()
     effective = (theta * conv.mask).requires_grad_()
@@ -139,8 +139,8 @@ def test_held_weights_give_a_frozen_network_the_same_input_gradient(build, make_
 
 
 @pytest.mark.parametrize("precision", [None, torch.bfloat16])
-def test_attack_weights_give_the_input_gradient_of_the_network_left_to_itself(build, make_batch, precision):
-    """Under autocast, too: weights rounded once are the bits that autocast rounds them to in every pass."""
+def test_attack_weights_give_the_same_input_gradient(build, make_batch, precision):
+    """Also under autocast: weights rounded once have the bits that autocast rounds them to in every pass."""
     model, batch = build(), make_batch()
     images = batch.images.clone().requires_grad_()
 
@@ -153,12 +153,12 @@ def test_attack_weights_give_the_input_gradient_of_the_network_left_to_itself(bu
     with held_effective_weights(model):
         held = [layer._held for layer in compressed_layers(model)]
         with attack_weights(model, precision):
-            found = gradient()
+            attack_gradient = gradient()
             assert not any(layer._held.requires_grad for layer in compressed_layers(model))
             assert {layer._held.dtype for layer in compressed_layers(model)} == {precision or torch.float32}
         restored = [layer._held for layer in compressed_layers(model)]
 
-    assert torch.equal(found, expected)
+    assert torch.equal(attack_gradient, expected)
     assert bool(expected.any())
     assert all(one is other for one, other in zip(restored, held, strict=True))
 
@@ -225,7 +225,7 @@ def test_a_state_made_for_another_budget_is_refused(build, other):
         model.load_state_dict(saved)
 
 
-def test_a_state_made_for_the_same_budget_brings_weights_scores_and_masks(build, make_batch):
+def test_a_state_made_for_the_same_budget_restores_weights_scores_and_masks(build, make_batch):
     target = Target(keep_ratio=0.2, allocation=0.5)
     first, second, images = build(target).eval(), build(target).eval(), make_batch().images
     assert not torch.equal(first(images), second(images))
@@ -238,7 +238,7 @@ def test_a_state_made_for_the_same_budget_brings_weights_scores_and_masks(build,
 @pytest.mark.parametrize("binary", [False, True])
 def test_the_plain_copy_has_equal_logits_bit_for_bit(build, make_batch, binary):
     model, images = build(Target(keep_ratio=0.2), binary=binary), make_batch().images
-    model(images)  # moves the running statistics away from their first values
+    model(images)  # changes the running statistics from their initial values
 
     plain = to_plain(model)
 

@@ -21,7 +21,7 @@ ATTACK_STEPS = {"fp": 4, "binary": 0}
 
 
 class Descent:
-    """Steps of SGD on network weights and norms, or of Adam with latent weights clipped to [-1, 1]."""
+    """SGD steps on weights and norms, or Adam steps with latent weights clipped to [-1, 1]."""
 
     def __init__(self, literal, copies, trained, *, adam=False, lr, weight_decay):
         self.literal, self.trained, self.settings = literal, trained, {"lr": lr, "weight_decay": weight_decay}
@@ -45,7 +45,7 @@ class Descent:
 def test_hydra_prunes_and_fine_tunes_with_trades_by_the_literal_steps(
     literal, batch, make_objective, train_steps, form, searched_form, allocation
 ):
-    """Binary from the beginning is B1, binary in fine-tuning only is B2."""
+    """Binary from the start is B1, binary only in fine-tuning is B2."""
     method = Hydra(binary_phases="all" if form == searched_form else "finetune")
     target = Target(KEEP, form, allocation)
     model = method.build(literal.network, target).double()
@@ -64,7 +64,7 @@ def test_hydra_prunes_and_fine_tunes_with_trades_by_the_literal_steps(
     def values(form):
         return literal.signs_through(copies.weights) if form == "binary" else copies.weights
 
-    # Pruning: the weights stand still, scores start from them and are trained with the norms.
+    # Pruning: the weights are fixed; scores start from them and are trained with the norms.
     scores = [
         (math.sqrt(6 / weight[0].numel()) * weight / weight.abs().max()).detach().requires_grad_()
         for weight in copies.weights
@@ -85,7 +85,7 @@ def test_hydra_prunes_and_fine_tunes_with_trades_by_the_literal_steps(
     for layer, score in zip(layers, scores, strict=True):
         torch.testing.assert_close(layer.scores, score, rtol=0, atol=1e-9)
 
-    # Fine-tuning: the masks stand still; latent weights start within [-1, 1].
+    # Fine-tuning: the masks are fixed; latent weights start within [-1, 1].
     masks = literal.largest(scores, KEEP, allocation)
     assert any(not torch.equal(mask, first) for mask, first in zip(masks, first_masks, strict=True))
 
@@ -108,19 +108,19 @@ def test_hydra_prunes_and_fine_tunes_with_trades_by_the_literal_steps(
 
 
 def two_levels(values):
-    """Replace numbers by the means of the two runs of their sorted order that are nearest in squares; try all cuts."""
+    """Replace numbers by the means of the best two intervals of their sorted order, trying all cuts."""
     ordered = sorted(values)
     best = (math.inf, [], [])
     for cut in range(1, len(ordered)):
         parts = ordered[:cut], ordered[cut:]
         error = sum((value - sum(part) / len(part)) ** 2 for part in parts for value in part)
-        best = min(best, (error, *parts), key=lambda found: found[0])
+        best = min(best, (error, *parts), key=lambda candidate: candidate[0])
     means = [sum(part) / len(part) for part in best[1:]]
     return [means[0] if value <= best[1][-1] else means[1] for value in values]
 
 
 def quantized(weights, duals):
-    """Return Z: two levels per layer for W + U where W has survived, and zero elsewhere."""
+    """Return Z: two levels per layer for W + U where W survives, and zero elsewhere."""
     result = []
     for weight, dual in zip(weights, duals, strict=True):
         alive, z = weight.detach() != 0, torch.zeros_like(weight)

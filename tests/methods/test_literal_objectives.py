@@ -44,7 +44,7 @@ def test_trades_takes_the_literal_steps(literal, batch, make_objective, train_st
 
 
 def crop(canvas, row, column, mirrored):
-    """Cut an 8x8 window out of a canvas (C, H, W), mirrored left to right or not."""
+    """Cut an 8x8 window out of a canvas (C, H, W), optionally mirrored left to right."""
     window = canvas[:, row : row + 8, column : column + 8]
     return window.flip(2) if mirrored else window
 
@@ -78,20 +78,20 @@ def test_the_fast_objective_takes_the_literal_steps(literal, batch, make_objecti
     for _ in range(UPDATES):
         offsets = torch.randint(2 * PADDING + 1, (2, 8, 1), generator=draw).squeeze(2)
         mirrored = torch.rand(8, generator=draw) < 0.5
-        places = list(zip(*offsets.tolist(), mirrored.tolist(), strict=True))
+        crops = list(zip(*offsets.tolist(), mirrored.tolist(), strict=True))
         images, old = torch.empty(8, 3, 8, 8, dtype=torch.float64), torch.empty(8, 3, 8, 8)
-        for index, place in enumerate(places):
+        for index, window in enumerate(crops):
             canvas = torch.full((3, 8 + 2 * PADDING, 8 + 2 * PADDING), FILL, dtype=torch.float64)
             canvas[:, PADDING:-PADDING, PADDING:-PADDING] = batch.images[index]
-            images[index] = crop(canvas, *place)
+            images[index] = crop(canvas, *window)
             # Stored in whole steps of epsilon / 126.
-            old[index] = crop(levels[rows[index]].to(torch.float32), *place) * (epsilon / 126)
+            old[index] = crop(levels[rows[index]].to(torch.float32), *window) * (epsilon / 126)
         start = (images + old).requires_grad_()
         logits = literal.literal_logits(copies.weights, copies, start)
         (gradient,) = torch.autograd.grad(literal.cross_entropy(logits, batch.labels), start)
         new = (old + literal.settings["step_size"] * gradient.sign()).clamp(-epsilon, epsilon)
         new = (images + new).clamp(0, 1) - images
-        for index, (row, column, mirror) in enumerate(places):
+        for index, (row, column, mirror) in enumerate(crops):
             whole = (new[index] / epsilon * 126).round().to(torch.int8)
             levels[rows[index], :, row : row + 8, column : column + 8] = whole.flip(2) if mirror else whole
         target = one_hot[batch.labels]

@@ -23,7 +23,7 @@ def flatten(pairs):
 
 
 def train_by_pgd(literal, parameters, make_weights, copies, batch, *, lr, weight_decay):
-    """Train by PGD adversarial training with SGD; every pass computes the weights anew."""
+    """Train by PGD adversarial training with SGD; every pass computes the weights again."""
     noise = torch.Generator().manual_seed(0)
     velocity = [torch.zeros_like(parameter) for parameter in parameters]
     for _ in range(UPDATES):
@@ -36,7 +36,7 @@ LAYER_SCALED = {"binary_init": "signed_kaiming_constant", "fp_init": "kaiming_un
 
 
 def draw(literal, method, form, allocation, shapes):
-    """Draw random weights and scores: signs come from torch's own initialisation of convolutions, the rest after it."""
+    """Draw random weights and scores: signs come from torch's default initialisation, the rest is drawn after it."""
     fans, sizes = [math.prod(shape[1:]) for shape in shapes], [math.prod(shape) for shape in shapes]
     weights = [(2 * torch.rand(shape) - 1) / fan**0.5 for shape, fan in zip(shapes, fans, strict=True)]
     scores = []
@@ -56,7 +56,7 @@ def draw(literal, method, form, allocation, shapes):
 
 @pytest.fixture
 def _double_precision():
-    """Draw in double precision, too."""
+    """Also draw in double precision."""
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)
@@ -119,7 +119,7 @@ def test_full_precision_dense_training_takes_the_literal_steps(
 def test_binary_dense_training_takes_the_literal_steps(
     literal, batch, make_objective, train_steps, method, keep_ratio, channels
 ):
-    """One difference is meant: the released code clips at the next forward pass, here it is done after the step."""
+    """One difference is intended: the released code clips at the next forward pass, the benchmark after the step."""
     method, target = method(binary_lr=0.3), Target(keep_ratio, "binary")
     model = method.build(method.resize(literal.network, target), target).double()
     copies = literal.copies_of(model)

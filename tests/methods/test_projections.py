@@ -1,4 +1,4 @@
-"""Top-k masks have exact counts, ties fall to the earlier position, and two-means finds the best partition."""
+"""Top-k masks have exact counts, ties go to the earlier position, and two-means finds the best partition."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from methods.projections import _masks_without_waiting, joint_top_k_masks, top_k_mask, two_means
+from methods.projections import _masks_on_device, joint_top_k_masks, two_means
+
+
+def top_k_mask(values: Tensor, count: int) -> Tensor:
+    """Return the mask of a single tensor."""
+    return joint_top_k_masks([values], count)[0]
 
 
 def literal_mask(values: Tensor, count: int) -> Tensor:
-    """Sort all positions by falling value, then by rising position, and mark the first `count`."""
+    """Sort all positions by descending value, then ascending position, and mark the first `count`."""
     flat = values.flatten().tolist()
     order = sorted(range(len(flat)), key=lambda position: (-flat[position], position))
     chosen = set(order[:count])
@@ -43,16 +48,16 @@ def test_every_count_gives_the_mask_of_a_literal_sort(values):
 
 
 @pytest.mark.parametrize("values", INPUTS.values(), ids=INPUTS)
-def test_the_form_for_gpus_gives_the_same_masks(values):
+def test_the_variant_for_gpus_gives_the_same_masks(values):
     parts = [values.flatten()[:7], values.flatten()[7:]] if values.numel() > 7 else [values]
     for count in range(1, values.numel()):
-        masks = _masks_without_waiting(parts, count)
+        masks = _masks_on_device(parts, count)
 
         assert torch.equal(torch.cat([mask.flatten() for mask in masks]), literal_mask(values, count).flatten())
 
 
 @given(st.lists(st.sampled_from([-2.0, -1.0, 0.0, 0.5, 0.5000001, 3.0]), min_size=1, max_size=30), st.data())
-def test_ties_fall_to_the_earlier_position(values, data):
+def test_ties_go_to_the_earlier_position(values, data):
     count = data.draw(st.integers(0, len(values)))
 
     mask = top_k_mask(torch.tensor(values), count)
@@ -76,7 +81,7 @@ def test_the_memory_layout_does_not_matter(name):
     st.lists(st.lists(st.integers(-2, 2), min_size=1, max_size=8), min_size=1, max_size=4),
     st.data(),
 )
-def test_joint_masks_are_the_top_k_of_all_tensors_laid_end_to_end(parts, data):
+def test_joint_masks_are_the_top_k_of_all_tensors_concatenated(parts, data):
     tensors = [torch.tensor(part, dtype=torch.float32) for part in parts]
     everything = torch.cat(tensors)
     count = data.draw(st.integers(0, everything.numel()))
@@ -97,7 +102,7 @@ def test_joint_masks_keep_shapes_and_ignore_the_memory_layout():
     assert torch.equal(second, expected[108:].view(2, 3, 3, 3))
 
 
-def test_the_input_is_left_as_it_was():
+def test_the_input_is_not_changed():
     values = torch.nn.Parameter(INPUTS["random"].clone())
 
     mask = top_k_mask(values, 9)
@@ -122,7 +127,7 @@ def squared_error(parts) -> float:
 
 
 def all_partitions(values):
-    """Yield every way to split numbers into two parts, an empty one included."""
+    """Yield every way to split numbers into two parts, one of which may be empty."""
     for chosen in itertools.product((False, True), repeat=len(values) - 1):
         yield [[v for v, c in zip(values, (True, *chosen), strict=True) if c is part] for part in (True, False)]
 
@@ -166,7 +171,7 @@ def test_two_means_keeps_each_value_in_its_place(values, means):
 
 
 @given(st.lists(st.sampled_from([-1.0, -0.5, 0.25, 0.1, 3.0]), min_size=1, max_size=60))
-def test_two_means_never_parts_equal_values(values):
+def test_two_means_never_separates_equal_values(values):
     result = two_means(torch.tensor(values)).tolist()
 
     assert len(set(zip(values, result, strict=True))) == len(set(values))
@@ -184,7 +189,7 @@ def test_two_means_keeps_type_and_input(dtype):
     assert torch.equal(values, before)
 
 
-def test_two_means_of_many_single_precision_values_loses_nothing_to_their_sums():
+def test_two_means_of_many_single_precision_values_does_not_lose_precision():
     """Prefix sums in single precision would be off in the third digit here."""
     values = 1000 + torch.cat([torch.rand(20_000), 3 + torch.rand(30_000)])
 

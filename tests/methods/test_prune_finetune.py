@@ -1,4 +1,4 @@
-"""Magnitude and random pruning: trained dense, pruned once to the exact budget, fine-tuned under a fixed mask."""
+"""Magnitude and random pruning: dense training, one pruning to the exact budget, fine-tuning under a fixed mask."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BY_NAME = {"argvalues": METHODS, "ids": [method.name for method in METHODS]}
 
 @pytest.fixture
 def finetuned(make_plan, make_batch, make_objective, train_steps):
-    """Return a function that builds, fine-tunes for two steps and gives back the network and its first weights."""
+    """Return a function that builds a network, fine-tunes it for two steps, and returns it with its first weights."""
 
     def make(method, target, after_each=lambda model: None):
         model = method.build(make_plan(), target)
@@ -74,7 +74,7 @@ def test_magnitude_pruning_keeps_the_largest_weights(finetuned, allocation):
     assert torch.equal(masks, torch.cat(expected))
 
 
-def test_random_pruning_does_not_look_at_the_weights(finetuned):
+def test_random_pruning_does_not_depend_on_the_weights(finetuned):
     target, masks = Target(0.3, "fp", 1.0), []
 
     for seed in (0, 0, 1):

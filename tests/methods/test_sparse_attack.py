@@ -1,4 +1,4 @@
-"""Convolutions without their zeros: the same function as the dense ones, used in attacks only."""
+"""Convolutions that skip zeros: the same function as dense ones, used only in attacks."""
 
 import pytest
 import torch
@@ -19,7 +19,7 @@ def kernel_of(out, inner, size=3, density=0.01, seed=0):
 
 @pytest.mark.parametrize("size", [1, 3, 5])
 @pytest.mark.parametrize("images", [(1, 7, 7), (3, 4, 9), (130, 8, 6)])
-def test_output_and_input_gradient_are_the_dense_convolutions(size, images):
+def test_output_and_input_gradient_match_the_dense_convolution(size, images):
     count, height, width = images
     weight = kernel_of(6, 5, size, density=0.3)
     maps = torch.randn(count, 5, height, width).requires_grad_(True)
@@ -47,7 +47,7 @@ def test_bfloat16_sums_in_float32_and_rounds_once():
     torch.testing.assert_close(ours.double(), exact, rtol=2**-8, atol=1e-5)
 
 
-def test_a_part_of_the_batch_has_the_bits_it_has_within_the_batch():
+def test_a_part_of_a_batch_has_the_same_bits_as_within_the_batch():
     kernel, maps = SparseConvolution(kernel_of(6, 5, density=0.3)), torch.randn(300, 5, 8, 8)
     assert torch.equal(kernel(maps)[:7], kernel(maps[:7]))
 
@@ -66,7 +66,7 @@ def test_a_part_of_the_batch_has_the_bits_it_has_within_the_batch():
     ],
     ids=["stride 2", "no padding", "1x1", "small", "dense", "dense for bfloat16", "contiguous", "empty"],
 )
-def test_where_the_dense_convolution_is_as_fast_it_stays(weight, stride, padding):
+def test_the_dense_convolution_is_used_where_it_is_as_fast(weight, stride, padding):
     assert sparse_convolution(kernel_of(128, 128), stride=1, padding=1) is not None
     assert sparse_convolution(weight, stride=stride, padding=padding) is None
 
@@ -77,7 +77,7 @@ def layer_with(weight):
     return layer
 
 
-def test_only_the_passes_of_an_attack_leave_zeros_out(monkeypatch):
+def test_only_the_passes_of_an_attack_skip_zeros(monkeypatch):
     calls = []
     monkeypatch.setattr(SparseConvolution, "__call__", lambda self, images: calls.append(len(images)) or images)
     layer, maps = layer_with(kernel_of(128, 128)), torch.zeros(2, 128, 4, 4)
@@ -95,7 +95,7 @@ def test_only_the_passes_of_an_attack_leave_zeros_out(monkeypatch):
     assert calls == [2]
 
 
-def test_within_an_attack_the_layer_is_the_same_function():
+def test_the_layer_computes_the_same_function_within_an_attack():
     layer, maps = layer_with(kernel_of(128, 128)), torch.randn(2, 128, 4, 4).requires_grad_(True)
     pull = torch.randn(2, 128, 4, 4)
     (expected,) = torch.autograd.grad(layer(maps), maps, pull)
@@ -108,7 +108,7 @@ def test_within_an_attack_the_layer_is_the_same_function():
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_an_attack_that_fails_leaves_the_layer_as_it_was():
+def test_a_failed_attack_restores_the_layer():
     layer = layer_with(kernel_of(128, 128))
     with pytest.raises(KeyError), held_effective_weights(layer), attack_weights(layer):
         raise KeyError

@@ -1,1 +1,1 @@
-"""One file per on-disk format; each finds its files under a folder and reads one part into numpy arrays."""
+"""One module per file format; each finds its files in a folder and reads one part into numpy arrays."""

@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 as extracted from the official archives, the layout torchvision also uses."""
+"""CIFAR-10 and CIFAR-100 as extracted from the official archives, as torchvision does."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from benchmark.errors import UserError
 
 @dataclass(frozen=True)
 class CifarReader:
-    """Reads one extracted folder; any number of images per file.
+    """Reads one extracted folder, with any number of images per file.
 
     Attributes:
         folder: `cifar-10-batches-py` or `cifar-100-python`.
         files: file names of each part.
-        label_key: entry of the labels in those files.
-        names_file: file with the class names; may be missing.
-        names_key: entry of the class names in it.
+        label_key: key of the labels in those files.
+        names_file: file with the class names, which may be missing.
+        names_key: key of the class names in it.
     """
 
     folder: Path
@@ -38,7 +38,7 @@ class CifarReader:
         return join([self._read_file(self.folder / name) for name in self.files[part]])
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the names from the meta file, () without one."""
+        """Return the names in the meta file; () without one."""
         file = self.folder / self.names_file
         if not is_file(file):
             return ()
@@ -59,20 +59,20 @@ class CifarReader:
 
 
 def find_cifar10(folder: Path) -> list[CifarReader]:
-    """Return a reader if `folder` is, and one if it holds, `cifar-10-batches-py`."""
+    """Return a reader if `folder` is called `cifar-10-batches-py`, and one if it holds such a folder."""
     batches = tuple(f"data_batch_{number}" for number in range(1, 6))
     files: dict[Part, tuple[str, ...]] = {"train": batches, "test": ("test_batch",)}
-    places = _places(folder, "cifar-10-batches-py")
-    return [CifarReader(place, files, "labels", "batches.meta", "label_names") for place in places]
+    folders = _folders(folder, "cifar-10-batches-py")
+    return [CifarReader(path, files, "labels", "batches.meta", "label_names") for path in folders]
 
 
 def find_cifar100(folder: Path) -> list[CifarReader]:
-    """Return a reader if `folder` is, and one if it holds, `cifar-100-python`."""
+    """Return a reader if `folder` is called `cifar-100-python`, and one if it holds such a folder."""
     files: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": ("test",)}
-    places = _places(folder, "cifar-100-python")
-    return [CifarReader(place, files, "fine_labels", "meta", "fine_label_names") for place in places]
+    folders = _folders(folder, "cifar-100-python")
+    return [CifarReader(path, files, "fine_labels", "meta", "fine_label_names") for path in folders]
 
 
-def _places(folder: Path, name: str) -> list[Path]:
+def _folders(folder: Path, name: str) -> list[Path]:
     candidates = [folder / name, folder] if folder.name == name else [folder / name]
     return [candidate for candidate in candidates if is_folder(candidate)]

@@ -1,6 +1,6 @@
-"""Decodes many small compressed images with pillow, in threads or other processes, into one array.
+"""Decodes many small compressed images with pillow, in threads or processes, into one array.
 
-Run as a program it is such a process: it reads one message from standard input, and writes one array and its encodings.
+Run as a program, it is such a process: it reads one message from standard input and writes one array and its encodings.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from benchmark.data.readers.picture import Picture, decode_picture
 from benchmark.errors import UserError
 from benchmark.runtime.interpreters import module_command, module_environment
 
-# One task of a few milliseconds; a task per image would cost more in hand-over than in decoding.
+# Images per task, a few milliseconds; one task per image would cost more in overhead than in decoding.
 _CHUNK = 256
 
-# Below this size pillow spends its time in Python code, where threads only wait for each other.
-_PIXELS_WORTH_THREADS = 96 * 96
+# Below this size pillow spends its time in Python code, where threads only wait for the lock.
+_MIN_PIXELS_FOR_THREADS = 96 * 96
 
-# So many small images take about a second; another process needs a fifth of one to start.
-_WORTH_A_PROCESS = 10_000
+# Small images per process: they take about a second, and a process needs a fifth of one to start.
+_IMAGES_PER_PROCESS = 10_000
 
 
 class Decoded(NamedTuple):
     """Decoded images.
 
     Attributes:
-        images: uint8, (N, 1, H, W) if every image is grey, else (N, 3, H, W).
-        encodings: how the files hold them, see `Picture.encoding`.
+        images: uint8, (N, 1, H, W) if all images are grey, else (N, 3, H, W).
+        encodings: the encodings that occur, see `Picture.encoding`.
     """
 
     images: NDArray[np.uint8]
@@ -50,26 +50,24 @@ def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) 
     """Decode images of one size.
 
     Args:
-        encoded: content of an image file, or the path of one, for each row; at least one.
-        where: names a row in error messages.
+        encoded: content or path of an image file for each row; at least one.
+        where: returns the name of a row for error messages.
 
     Raises:
-        UserError: naming the first row that is no image or would lose something, or whose size differs from row 0's.
+        UserError: naming the first row that is not an image, would lose information, or has another size than row 0.
     """
     height, width = decode_picture(encoded[0], where(0)).pixels.shape[:2]
     cores = min(16, os.cpu_count() or 1)
-    small = height * width < _PIXELS_WORTH_THREADS
-    shares = max(1, min(cores, len(encoded) // _WORTH_A_PROCESS)) if small else 1
+    small = height * width < _MIN_PIXELS_FOR_THREADS
+    shares = max(1, min(cores, len(encoded) // _IMAGES_PER_PROCESS)) if small else 1
     bounds = [len(encoded) * share // shares for share in range(shares + 1)]
     with ExitStack() as running:
-        others = [running.enter_context(_elsewhere(encoded[start:end])) for start, end in pairwise(bounds[1:])]
+        others = [running.enter_context(_process(encoded[start:end])) for start, end in pairwise(bounds[1:])]
         pieces = [_decode_rows(encoded, range(bounds[1]), (height, width), where, threads=1 if small else cores)]
         for (start, end), result in zip(pairwise(bounds[1:]), others, strict=True):
             piece = result()
-            if piece is None or piece.images.shape[2:] != (
-                height,
-                width,
-            ):  # once more here, for the message or the images
+            if piece is None or piece.images.shape[2:] != (height, width):
+                # Decode again in this process, for the images or for the error message.
                 piece = _decode_rows(encoded, range(start, end), (height, width), where, threads=1)
             pieces.append(piece)
     if shares == 1:
@@ -77,14 +75,14 @@ def decode_images(encoded: Sequence[bytes | Path], where: Callable[[int], str]) 
     channels = max(piece.images.shape[1] for piece in pieces)
     joined = np.empty((len(encoded), channels, height, width), dtype=np.uint8)
     for start, (images, _) in zip(bounds, pieces, strict=False):
-        joined[start : start + len(images)] = images  # grey images among coloured ones are repeated over the channels
+        joined[start : start + len(images)] = images  # grey images among coloured ones are repeated across the channels
     return Decoded(joined, frozenset().union(*(piece.encodings for piece in pieces)))
 
 
 def _decode_rows(
     encoded: Sequence[bytes | Path], rows: range, size: tuple[int, int], where: Callable[[int], str], *, threads: int
 ) -> Decoded:
-    """Decode some rows, at least one, all of which must have this height and width."""
+    """Decode some rows, at least one; all must have this height and width."""
 
     def decode_chunk(start: int) -> list[Picture]:
         pictures = []
@@ -107,23 +105,23 @@ def _decode_rows(
     channels = max(picture.pixels.shape[2] for picture in pictures)
     stacked = np.empty((len(pictures), channels, *size), dtype=np.uint8)
     for row, picture in enumerate(pictures):
-        stacked[row] = picture.pixels.transpose(2, 0, 1)  # a grey image among coloured ones: repeated over the channels
+        stacked[row] = picture.pixels.transpose(2, 0, 1)  # broadcast: grey to all channels
     return Decoded(stacked, frozenset(picture.encoding for picture in pictures))
 
 
 @contextmanager
-def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], Decoded | None]]:
+def _process(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], Decoded | None]]:
     """Decode in another process, which ends with the context.
 
     Yields:
-        Waits for the images; None if they failed for any reason, such as one that is no image.
+        A function that waits for the images and returns them; None if anything failed, such as a broken image.
     """
     contents = [content if isinstance(content, bytes) else os.fsencode(content) for content in encoded]
     header = {"lengths": [len(content) for content in contents], "paths": isinstance(encoded[0], Path)}
     with ExitStack() as running:
         process = None
-        with suppress(OSError):  # there may be no room for the files, or for another process
-            # Files, as a pipe needs a thread at this end, which would take turns with the decoding.
+        with suppress(OSError):  # no room for the files or for another process
+            # Files, because a pipe would need a thread at this end, which would slow down the decoding.
             message, answer = (running.enter_context(tempfile.TemporaryFile(buffering=0)) for _ in range(2))
             for content in (json.dumps(header).encode() + b"\n", *contents):
                 message.write(content)
@@ -149,7 +147,7 @@ def _elsewhere(encoded: Sequence[bytes | Path]) -> Iterator[Callable[[], Decoded
 
 
 def _serve() -> None:
-    """Be the other process."""
+    """Run as the other process."""
     header = json.loads(sys.stdin.buffer.readline())
     contents: list[bytes | Path] = []
     for length in header["lengths"]:

@@ -22,5 +22,5 @@ class DigitsReader:
         return RawPart(images, labels, ((FILE, len(images)),))
 
     def class_names(self) -> tuple[str, ...]:
-        """Return (): the classes are their numbers."""
+        """Return (): the digits need no names."""
         return ()

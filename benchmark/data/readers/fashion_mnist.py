@@ -1,7 +1,7 @@
-"""Fashion-MNIST as idx files, compressed or not, the layout torchvision also uses.
+"""Fashion-MNIST as idx files, compressed or not, as torchvision stores them.
 
-An idx file is two zero bytes, the type (8 for uint8), the number of axes, each length as a big-endian 32-bit
-number, and then the values.
+An idx file consists of two zero bytes, the type (8 for uint8), the number of axes, the length of each axis as a
+big-endian 32-bit number, and the values.
 """
 
 from __future__ import annotations
@@ -38,37 +38,37 @@ class FashionMnistReader:
         return RawPart(images, labels, ((image_file, len(images)),))
 
     def class_names(self) -> tuple[str, ...]:
-        """Return (): idx files name no classes."""
+        """Return (): idx files have no class names."""
         return ()
 
     def _file(self, name: str) -> Path:
         files = _files(self.folder, name)
         if not files:
             raise UserError(f"{self.folder / name} is missing, with or without .gz.")
-        # Programs that unpack often leave the compressed file beside the other.
+        # Unpacking often leaves the compressed file beside the other.
         if len({_content(file) for file in files}) > 1:
             raise UserError(f"{files[0]} and {files[1].name} have different content; keep one of them.")
         return files[0]
 
 
 def find_fashion_mnist(folder: Path) -> list[FashionMnistReader]:
-    """Return a reader for each of `folder`, its `raw` and its `FashionMNIST/raw` that holds at least one idx file."""
+    """Return a reader for each of `folder`, `folder/raw` and `folder/FashionMNIST/raw` that holds an idx file."""
     return _find(folder, "FashionMNIST")
 
 
 def find_mnist(folder: Path) -> list[FashionMnistReader]:
-    """Return the same for MNIST, whose files have the same names: `folder`, its `raw` and its `MNIST/raw`."""
+    """Return the same for MNIST, whose files have the same names, with `folder/MNIST/raw`."""
     return _find(folder, "MNIST")
 
 
 def _find(folder: Path, name: str) -> list[FashionMnistReader]:
-    places = (folder / name / "raw", folder / "raw", folder)
+    folders = (folder / name / "raw", folder / "raw", folder)
     names = [f"{prefix}-{kind}-ubyte" for prefix in PREFIX.values() for kind in ("images-idx3", "labels-idx1")]
-    return [FashionMnistReader(place) for place in places if any(_files(place, name) for name in names)]
+    return [FashionMnistReader(path) for path in folders if any(_files(path, name) for name in names)]
 
 
 def _files(folder: Path, name: str) -> list[Path]:
-    """Return the files called `name`, plain or compressed, that a folder holds."""
+    """Return the files called `name`, plain or compressed, in a folder."""
     return [file for file in (folder / name, folder / f"{name}.gz") if is_file(file)]
 
 
@@ -85,5 +85,5 @@ def _read_idx(file: Path, num_axes: int) -> NDArray[np.uint8]:
     shape = tuple(int(length) for length in np.frombuffer(content[4:header], dtype=">u4"))
     values = np.frombuffer(content, dtype=np.uint8, offset=header)
     if values.size != np.prod(shape, dtype=object):
-        raise UserError(f"{file} is cut off or too long: shape {shape} does not fit its {values.size} bytes.")
+        raise UserError(f"{file} is truncated or too long: shape {shape} does not fit its {values.size} bytes.")
     return values.reshape(shape)

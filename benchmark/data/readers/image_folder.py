@@ -18,7 +18,7 @@ _FOLDERS: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": TEST_STEMS
 
 @dataclass(frozen=True)
 class ImageFolderReader:
-    """Reads the image files under `folder`; classes are numbered by the sorted names of training folders."""
+    """Reads the image files under `folder`; classes are numbered in the order of the sorted training folders."""
 
     folder: Path
 
@@ -47,7 +47,7 @@ class ImageFolderReader:
         return tuple(class_folders(self._part_folder("train")))
 
     def has_images(self) -> bool:
-        """Return whether a folder of a class holds a file that is named like an image."""
+        """Return whether a class folder holds a file with the name of an image."""
         parts = [self.folder / name for names in _FOLDERS.values() for name in names]
         return any(
             file.suffix.lower() in SUFFIXES and file.is_file() for part in parts for file in part.glob("[!.]*/[!.]*")
@@ -64,14 +64,14 @@ class ImageFolderReader:
             training = self._part_folder("train")
             refuse_other_classes(images, self.class_names(), str(folder), str(training))
             if folder.samefile(training):
-                raise UserError(f"{folder} and {training} are one folder; the test images must be others.")
+                raise UserError(f"{folder} and {training} are the same folder; provide separate test images.")
         return images
 
     def _part_folder(self, part: Part) -> Path:
         folders = [self.folder / name for name in _FOLDERS[part] if is_folder(self.folder / name)]
         if not folders:
             raise UserError(f"{self.folder} has no folder {' or '.join(_FOLDERS[part])} with one folder per class.")
-        # A set with a test part may have a validation part beside it, which is not used.
+        # If there is a test part, a validation part beside it is not used.
         if len(folders) > 1 and folders[0].name != "test":
             raise UserError(f"{folders[0]} and {folders[1]} could both be the {part} part; keep one of them.")
         return folders[0]
@@ -79,5 +79,5 @@ class ImageFolderReader:
 
 def find_image_folder(folder: Path) -> list[ImageFolderReader]:
     """Return one reader if `folder` has a subfolder train, test, validation, val or valid."""
-    found = any(is_folder(folder / name) for names in _FOLDERS.values() for name in names)
-    return [ImageFolderReader(folder)] if found else []
+    has_part = any(is_folder(folder / name) for names in _FOLDERS.values() for name in names)
+    return [ImageFolderReader(folder)] if has_part else []

@@ -1,7 +1,7 @@
 """Reads plain numeric arrays from MATLAB 5 files, which is all that SVHN needs.
 
-Not `scipy.io.loadmat`, because some broken files crash it together with the whole process (scipy 1.17: an array
-that claims to be sparse or complex). The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
+`scipy.io.loadmat` is not used because some broken files crash the whole process (scipy 1.17: an array that claims to
+be sparse or complex). The format: https://www.mathworks.com/help/pdf_doc/matlab/matfile_format.pdf
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def read_mat(file: Path) -> dict[str, NDArray[Any]]:
     """Return the numeric arrays of a little-endian MATLAB 5 file by name, in their storage type.
 
     Raises:
-        ValueError, OSError, struct.error, zlib.error: if the file is of another kind, cut off or inconsistent.
+        ValueError, OSError, struct.error, zlib.error: if the file is of another kind, truncated or inconsistent.
     """
     content = memoryview(file.read_bytes())
     if bytes(content[126:_HEADER]) != b"IM":
@@ -42,7 +42,7 @@ def read_mat(file: Path) -> dict[str, NDArray[Any]]:
 
 
 def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
-    """Split into (type, payload); types and lengths are 32-bit, or 16-bit for payloads of up to 4 bytes."""
+    """Split into (type, payload); type and length are 32-bit numbers, or 16-bit for payloads of up to 4 bytes."""
     start = 0
     while start < len(content):
         kind, size = struct.unpack_from("<II", content, start)
@@ -50,10 +50,10 @@ def _elements(content: memoryview) -> Iterator[tuple[int, memoryview]]:
             kind, size, first, end = kind & 0xFFFF, kind >> 16, start + 4, start + 8
         else:
             first = start + 8
-            # All but compressed elements are padded to a multiple of 8 bytes.
+            # All elements except compressed ones are padded to a multiple of 8 bytes.
             end = first + size + (0 if kind == _COMPRESSED else -size % 8)
         if first + size > len(content):
-            raise ValueError("it is cut off")
+            raise ValueError("it is truncated")
         yield kind, content[first : first + size]
         start = end
 
@@ -64,5 +64,5 @@ def _matrix(payload: memoryview) -> tuple[str, NDArray[Any]]:
         raise ValueError(f"{bytes(name).decode('latin1')!r} is not an array of real numbers")
     kind, values = data[0]
     array = np.frombuffer(values, dtype=f"<{_DTYPES[kind]}")
-    # Unsigned, so that a negative length cannot mean "whatever fits" to numpy.
+    # Unsigned, because numpy takes a length of -1 for "whatever fits".
     return bytes(name).decode("latin1"), array.reshape(np.frombuffer(shape, dtype="<u4").tolist(), order="F")

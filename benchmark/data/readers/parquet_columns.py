@@ -1,4 +1,4 @@
-"""Reads the columns of one parquet file: encoded images, and labels as numbers or as names of classes."""
+"""Reads the columns of one parquet file: encoded images, and labels as numbers or class names."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ class Labels:
 
     Attributes:
         values: int64, (N,), at least 0.
-        class_names: what the numbers mean, by the hub's metadata or, where the column holds text, the names there are
-            in it; () if the file does not say.
+        class_names: names of the numbers, from the hub's metadata or, if the column holds text, from the text; () if
+            there are none.
         column: name of the column.
-        is_text: whether the column holds text, so that `class_names` names only the classes that occur.
+        is_text: whether the column holds text, so that `class_names` has only the classes that occur.
     """
 
     values: NDArray[np.int64]
@@ -36,14 +36,14 @@ class Labels:
 
 
 def read_images(file: Path) -> list[bytes]:
-    """Return the encoded images of a file; raises UserError if one is missing or the column is of another kind."""
+    """Return the encoded images of a file; raises UserError if one is missing or the column has another type."""
     import pyarrow as pa
 
     column, _ = _read_column(file, _IMAGE_COLUMNS)
-    if not len(column):  # whose type may be lost
+    if not len(column):  # an empty column may have lost its type
         return []
     if pa.types.is_struct(column.type) and column.type.get_field_index("bytes") >= 0:
-        # `flatten` hands the null of a row down to its fields.
+        # `flatten` passes the null of a row on to its fields.
         column = column.flatten()[column.type.get_field_index("bytes")]
     if not (pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type)):
         raise UserError(f"{file}: images must be binary or a struct with the field 'bytes', got {column.type}.")
@@ -53,10 +53,10 @@ def read_images(file: Path) -> list[bytes]:
 
 
 def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
-    """Return the labels of a file from the one of these columns that it has.
+    """Return the labels of a file from whichever of these columns it has.
 
     Raises:
-        UserError: if a label is missing, or the column is of another kind or disagrees with the names in the metadata.
+        UserError: if a label is missing, or the column has another type or does not fit the names in the metadata.
     """
     import pyarrow as pa
 
@@ -66,7 +66,9 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
         texts = [normalised(text) for text in column.to_pylist()]
         for row, text in enumerate(texts):
             if not text or text != text.strip():
-                raise UserError(f"{file}, row {row} has the label {text!r}; give the name of a class without blanks.")
+                raise UserError(
+                    f"{file}, row {row} has the label {text!r}; give a class name without surrounding blanks."
+                )
         names = tuple(sorted(set(texts)))
         number = {name: row for row, name in enumerate(names)}
         return Labels(np.array([number[text] for text in texts], dtype=np.int64), names, column_name, is_text=True)
@@ -75,10 +77,10 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
     values = label_array(column.to_numpy(zero_copy_only=False), len(column), file)
     names = class_names_in_metadata(file, columns)
     if values.size and (smallest := int(values.min())) < 0:
-        meaning = " (the hub's mark for images without a label)" if smallest == -1 else ""
+        meaning = " (the hub's marker for unlabelled images)" if smallest == -1 else ""
         raise UserError(
-            f"{file}, row {int(values.argmin())} has label {smallest}{meaning}; use files in which every image has the "
-            "number of its class, from 0 (validation files are the test part if there are no test files)."
+            f"{file}, row {int(values.argmin())} has label {smallest}{meaning}; use files in which every image has a "
+            "class number from 0 (validation files serve as the test part if there are no test files)."
         )
     if values.size and names and values.max() >= len(names):
         raise UserError(
@@ -89,7 +91,7 @@ def read_labels(file: Path, columns: tuple[str, ...]) -> Labels:
 
 
 def class_names_in_metadata(file: Path, columns: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the class names of the label column in the hub's metadata, () if there are none."""
+    """Return the class names of the label column in the hub's metadata; () if there are none."""
     import pyarrow.parquet as pq
 
     with reading(file, "a parquet file"):
@@ -100,25 +102,25 @@ def class_names_in_metadata(file: Path, columns: tuple[str, ...]) -> tuple[str, 
             names = metadata.get("info", {}).get("features", {}).get(column, {}).get("names") or ()
         except (ValueError, AttributeError) as error:
             raise UserError(
-                f"{file} could not be read as a parquet file of the hub: its metadata 'huggingface' have another form; "
-                "write the file again, with or without them."
+                f"{file} could not be read as a parquet file of the hub: its 'huggingface' metadata are malformed; "
+                "write the file again, with valid metadata or none."
             ) from error
         if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-            raise UserError(f"{file}: the names of classes in its metadata must be a list of texts, got {names!r}.")
+            raise UserError(f"{file}: the class names in its metadata must be a list of strings, got {names!r}.")
     names = tuple(normalised(name) for name in names)
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise UserError(f"{file} names two classes {twice[0]} in its metadata; class names must differ.")
+    if duplicates := [name for name in names if names.count(name) > 1]:
+        raise UserError(f"{file} names two classes {duplicates[0]} in its metadata; class names must differ.")
     return names
 
 
 def _read_column(file: Path, names: tuple[str, ...]) -> tuple[Any, str]:
-    """Read the one of these columns that the file has, as a pyarrow ChunkedArray of plain values, and its name."""
+    """Return whichever of these columns the file has, as a pyarrow ChunkedArray of plain values, and its name."""
     import pyarrow as pa
     import pyarrow.parquet as pq  # pyarrow takes a tenth of a second to import, and most commands read no parquet
 
     with reading(file, "a parquet file"), file.open("rb") as stream:
         if stream.read(24).startswith(b"version https://git-lfs"):
-            raise UserError(f"{file} is a pointer of Git LFS and not the file itself; run `git lfs pull`.")
+            raise UserError(f"{file} is a Git LFS pointer, not the file itself; run `git lfs pull`.")
     with reading(file, "a parquet file"), pq.ParquetFile(file) as parquet:
         name = _present(parquet.schema_arrow, names, file)
         column = parquet.read(columns=[name]).column(name)
@@ -128,18 +130,18 @@ def _read_column(file: Path, names: tuple[str, ...]) -> tuple[Any, str]:
         return (column.cast(views[column.type]) if column.type in views else column), name
 
 
-def _refuse_nulls(column: Any, file: Path, what: str) -> None:
+def _refuse_nulls(column: Any, file: Path, content: str) -> None:
     if column.null_count:
         row = int(np.argmax(column.is_null().to_numpy()))
-        raise UserError(f"{file}, row {row} has no {what} (null).")
+        raise UserError(f"{file}, row {row} has no {content} (null).")
 
 
 def _present(schema: Any, columns: tuple[str, ...], file: Path) -> str:
-    """Return the one of these columns that the file has."""
-    there: list[str] = [column for column in schema.names if column in columns]
-    if not there:
+    """Return the name of whichever of these columns the file has."""
+    present: list[str] = [column for column in schema.names if column in columns]
+    if not present:
         others = ", ".join(schema.names) or "none"
         raise UserError(f"{file} has no column {' or '.join(columns)}, only: {others}.")
-    if len(there) > 1:
-        raise UserError(f"{file} has the columns {' and '.join(there)}, which could both be meant; keep one of them.")
-    return there[0]
+    if len(present) > 1:
+        raise UserError(f"{file} has the columns {' and '.join(present)}, which could both be meant; keep one of them.")
+    return present[0]

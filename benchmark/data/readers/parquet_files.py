@@ -1,7 +1,7 @@
-"""Finds the parquet files of each part, in the layouts of the Hugging Face hub, and puts shards in order.
+"""Finds the parquet files of each part, in the layouts of the Hugging Face hub, and sorts the shards.
 
-A part is `train-00000-of-00002.parquet` and so on, with or without a hash behind the numbers, `train-0.parquet` and so
-on, one `train.parquet`, or a folder `train/` of such files under any name. What could be read in two ways is refused.
+A part consists of `train-00000-of-00002.parquet` and so on, with or without a hash after the numbers, `train-0.parquet`
+and so on, one `train.parquet`, or a folder `train/` of such files under any name. Ambiguous folders are refused.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from benchmark.errors import UserError
 
 STEMS: dict[Part, tuple[str, ...]] = {"train": ("train",), "test": TEST_STEMS}
 
-# Folders in which the hub keeps one data set's files. Searched for no other set, as that would go unnoticed.
+# Folders in which the hub keeps the files of one data set. For other sets they could hold anything.
 _HUB_FOLDERS = {"cifar10": "plain_text", "svhn": "cropped_digits"}
 
 _NUMBERED = re.compile(r"(?:(?P<prefix>.*?)[-_])?(?P<number>\d+)(?:-of-(?P<total>\d+))?(?P<rest>[-_.].*)?")
@@ -25,30 +25,29 @@ _HASH = re.compile(r"(?:-[0-9A-Za-z]+)?")
 
 @dataclass(frozen=True)
 class _Shard:
-    """A file with what its name says: a number from 0 and how many there are; None where it says nothing."""
+    """A file and the parts of its name: its number, from 0, and the number of files; None where the name has none."""
 
     file: Path
     prefix: str | None
     number: int | None
     total: int | None
     digits: str  # of the number as written
-    rest: str  # of the name, behind the numbers
+    rest: str  # of the name, after the numbers
 
     @property
     def form(self) -> tuple[object, ...]:
-        """What the names of one revision have in common; each of numbered files may have a hash of its own."""
+        """What the file names of one revision have in common; numbered files may have different hashes."""
         return self.prefix, self.total, self.rest if self.total is None else bool(self.rest)
 
 
 def parquet_folders(folder: Path, name: str) -> list[Path]:
-    """Return `folder` and those of its subfolders that may hold files of a data set and do, in the hub's layouts."""
+    """Return `folder` and its subfolders in the hub's layouts, if they hold parquet files of the data set."""
     subfolders = dict.fromkeys((".", "data", "default", *same_names(name), _HUB_FOLDERS.get(name, ".")))
-    places = distinct(folder / subfolder for subfolder in subfolders)
-    return [place for place in places if holds_parquet(place)]
+    return [path for path in distinct(folder / subfolder for subfolder in subfolders) if holds_parquet(path)]
 
 
 def same_names(name: str) -> tuple[str, ...]:
-    """Return the folder names that mean a data set: its name, and with _ for - as on the hub."""
+    """Return the folder names for a data set: its name, and the name with _ for - as on the hub."""
     return tuple(dict.fromkeys((name, name.replace("-", "_"))))
 
 
@@ -59,13 +58,13 @@ def holds_parquet(folder: Path) -> bool:
 
 
 def part_files(folder: Path, part: Part) -> list[Path]:
-    """Return the files of a part in order; [] without any.
+    """Return the files of a part in order; [] if there are none.
 
     Raises:
-        UserError: if files are missing, or more than one set of files could be the part.
+        UserError: if files are missing, or several sets of files could be the part.
     """
     by_stem = {stem: files for stem in STEMS[part] if (files := _files_of_stem(folder, stem))}
-    # A set with a test part may have a validation part beside it, which is not used.
+    # If there is a test part, a validation part beside it is not used.
     if len(by_stem) > 1 and "test" not in by_stem:
         first, second, *_ = (files[0] for files in by_stem.values())
         raise UserError(f"{first} and {second} could both be the {part} part; keep one of them.")
@@ -78,14 +77,14 @@ def _files_of_stem(folder: Path, stem: str) -> list[Path]:
         raise UserError(f"{flat[0]} and {nested[0]} could both be the part {stem}; keep one of them.")
     if not flat and not nested and (partial := _nested(folder, f"partial-{stem}")):
         raise UserError(
-            f"{partial[0].parent} holds only the beginning of the part, as the hub cuts large sets off; get the "
+            f"{partial[0].parent} holds only the beginning of the part, because the hub truncates large sets; get the "
             f"whole part, or rename the folder to {stem} to use what there is."
         )
     return _in_order([_flat_shard(file, stem) for file in flat] or [_nested_shard(file) for file in nested])
 
 
 def _flat(folder: Path, stem: str) -> list[Path]:
-    """Return the parquet files in `folder` whose names begin with the word `stem`."""
+    """Return the parquet files in `folder` whose names start with the word `stem`."""
     return _parquet_files(folder, re.compile(rf"{stem}(?![A-Za-z]).*"))
 
 
@@ -97,7 +96,7 @@ def _parquet_files(folder: Path, names: re.Pattern[str]) -> list[Path]:
     files = [file for file in visible(folder) if file.suffix.lower() == ".parquet" and names.fullmatch(file.name)]
     for file in files:
         if not is_file(file):
-            raise UserError(f"{file} is named like a parquet file but is none; move it elsewhere.")
+            raise UserError(f"{file} has the name of a parquet file but is not a file; move it elsewhere.")
     return files
 
 
@@ -126,17 +125,17 @@ def _shard(file: Path, prefix: str | None, number: str | None, total: str | None
 
 
 def _in_order(shards: list[_Shard]) -> list[Path]:
-    """Return the files by their numbers, which must be those from 0 to the total, each once."""
+    """Return the files in the order of their numbers, which must be 0 to total - 1, each once."""
     if not shards or (len(shards) == 1 and shards[0].number is None):
         return [shard.file for shard in shards]
     first = shards[0]
     by_number: dict[int, Path] = {}
     for shard in shards:
-        if shard.number is None or shard.form != first.form or _is_padded_otherwise(shard.digits, first.digits):
+        if shard.number is None or shard.form != first.form or _differ_in_padding(shard.digits, first.digits):
             other = shards[1] if shard is first else first
             raise UserError(
-                f"{other.file} and {shard.file.name} do not belong together by their names; keep the files of one "
-                "revision only, and number them like 00000-of-00002."
+                f"the names of {other.file} and {shard.file.name} do not belong together; keep the files of one "
+                "revision only, numbered like 00000-of-00002."
             )
         if shard.number in by_number:
             raise UserError(
@@ -145,22 +144,22 @@ def _in_order(shards: list[_Shard]) -> list[Path]:
             )
         by_number[shard.number] = shard.file
     count = first.total or max(by_number) + 1
-    from_1_on = sorted(by_number) == list(range(1, len(by_number) + 1))
-    if from_1_on and (first.total == len(by_number) or (first.total is None and len(by_number) > 1)):
-        raise UserError(f"{by_number[1]} and its like are numbered from 1; rename them, as numbers begin at 0.")
+    starts_at_1 = sorted(by_number) == list(range(1, len(by_number) + 1))
+    if starts_at_1 and (first.total == len(by_number) or (first.total is None and len(by_number) > 1)):
+        raise UserError(f"{by_number[1]} and the other files are numbered from 1; rename them to start at 0.")
     for number in range(count):
         if number not in by_number:
             raise UserError(
-                f"{_renumbered(first, number)} is missing: {first.file.name} belongs to {count} files; fetch it."
+                f"{_renumbered(first, number)} is missing: {first.file.name} is one of {count} files; get it."
             )
     if len(by_number) > count:
-        raise UserError(f"{by_number[max(by_number)]} has a number beyond its total; they go from 0 to {count - 1}.")
+        raise UserError(f"{by_number[max(by_number)]} has a number out of range; numbers go from 0 to {count - 1}.")
     return [by_number[number] for number in range(count)]
 
 
-def _is_padded_otherwise(digits: str, others: str) -> bool:
-    """Return whether one of two numbers has leading zeros that make it longer or shorter than the other."""
-    return len(digits) != len(others) and any(each[0] == "0" and len(each) > 1 for each in (digits, others))
+def _differ_in_padding(first: str, second: str) -> bool:
+    """Return whether two numbers differ in length and one of them has leading zeros."""
+    return len(first) != len(second) and any(digits[0] == "0" and len(digits) > 1 for digits in (first, second))
 
 
 def _renumbered(shard: _Shard, number: int) -> Path:

@@ -1,4 +1,4 @@
-"""What every reader returns, and the helpers that turn a decoder's failure into one sentence."""
+"""What every reader returns, and helpers that turn a decoder's error into one sentence."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from benchmark.errors import UserError
 
 Part = Literal["train", "test"]
 
-# Names of the test part's files and folders. Sets without a public test part are tested on their validation part.
+# Names of the test part's files and folders; the validation part serves as test part if there is no public one.
 TEST_STEMS = ("test", "validation", "val", "valid")
 
-_MAX_REASON = 200  # characters; a decoder may repeat as much of the file as it likes
+_MAX_REASON = 200  # characters; a decoder's message may quote any amount of the file
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class RawPart:
 
     Attributes:
         images: uint8, (N, C, H, W).
-        labels: int64, (N,); the range is checked by `benchmark.data.load`, which knows the number of classes.
-        files: the files that were read with the number of images in each, in order; the counts add up to N.
-        encodings: how image files hold the images, such as PNG; empty where the files hold arrays.
+        labels: int64, (N,); `benchmark.data.load`, which knows the number of classes, checks the range.
+        files: the files read, in order, with the number of images in each; the counts add up to N.
+        encodings: encodings of the image files, such as PNG; empty if the files hold arrays.
     """
 
     images: NDArray[np.uint8]
@@ -40,7 +40,7 @@ class RawPart:
     encodings: frozenset[str] = frozenset()
 
     def where(self, row: int) -> str:
-        """Name the file of a row, and the row inside it if the file holds several."""
+        """Return the file of a row, and the row inside it if the file holds several."""
         return where(self.files, row)
 
     @cached_property
@@ -58,19 +58,19 @@ def images_sha256(images: NDArray[np.uint8], labels: NDArray[np.int64]) -> str:
 
 
 class Reader(Protocol):
-    """A data set that was found on disk."""
+    """A data set on disk."""
 
     def read(self, part: Part) -> RawPart:
-        """Decode one part and touch no file of the other; raises UserError naming what is broken."""
+        """Decode one part without touching files of the other; raises UserError naming what is broken."""
         ...
 
     def class_names(self) -> tuple[str, ...]:
-        """Name all classes without decoding images; () if the files name none (known data sets only)."""
+        """Return all class names without decoding images; () if the files have none (catalog data sets only)."""
         ...
 
 
 class LocalReader(Reader, Protocol):
-    """A reader of files that could lie in several places and layouts."""
+    """A reader of files in one of several folders and layouts."""
 
     @property
     def folder(self) -> Path:
@@ -79,36 +79,36 @@ class LocalReader(Reader, Protocol):
 
     @property
     def kind(self) -> str:
-        """What the files are, in words."""
+        """Name of the file format, for messages."""
         ...
 
 
 @runtime_checkable
 class DecodingReader(Reader, Protocol):
-    """A reader of compressed images, whose parts are worth keeping decoded."""
+    """A reader of compressed images, whose decoded parts are cached."""
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
-        """Return the files that a part is decoded from, in order.
+        """Return the files of a part, in order.
 
-        Their names and contents and `class_names` decide what `read` returns.
+        What `read` returns depends only on their names and contents and on `class_names`.
         """
         ...
 
 
 def where(files: tuple[tuple[Path, int], ...], row: int) -> str:
-    """Name the file of a row, and the row inside it if the file holds several; see `RawPart.where`."""
+    """Return the file of a row, and the row inside it if the file holds several; see `RawPart.where`."""
     for file, count in files:
         if row < count:
             return f"{file}, row {row}" if count > 1 else str(file)
         row -= count
-    raise AssertionError(f"row lies {row} beyond the last file")
+    raise AssertionError(f"row is {row} beyond the last file")
 
 
 @contextmanager
 def reading(file: Path, kind: str) -> Iterator[None]:
-    """Turn whatever a decoder raises into a UserError naming the file.
+    """Turn any error of a decoder into a UserError naming the file.
 
-    Catches every Exception: on corrupt bytes pickle, numpy, pillow and the rest raise almost anything.
+    Catches every Exception: on corrupt bytes, pickle, numpy, pillow and others raise almost anything.
     """
     try:
         yield
@@ -120,11 +120,11 @@ def reading(file: Path, kind: str) -> Iterator[None]:
 
 
 def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
-    """Convert labels to int64, (num_images,); raises UserError if they are not that many integers."""
-    if isinstance(labels, list | tuple):  # flat, before numpy looks for the shape of what may be nested without end
-        strange = next((label for label in labels if not isinstance(label, int | np.integer)), None)
-        if strange is not None:
-            raise UserError(f"{file} must hold one integer label per image, got {type(strange).__name__} among them.")
+    """Convert labels to int64, (num_images,); raises UserError if they are not `num_images` integers."""
+    if isinstance(labels, list | tuple):  # first, as numpy searches nested lists for a shape
+        other = next((label for label in labels if not isinstance(label, int | np.integer)), None)
+        if other is not None:
+            raise UserError(f"{file} must hold one integer label per image, got {type(other).__name__} among them.")
     with reading(file, "a list of labels"):
         array = np.asarray(labels)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
@@ -137,7 +137,7 @@ def label_array(labels: Any, num_images: int, file: Path) -> NDArray[np.int64]:
 
 
 def join(parts: list[RawPart]) -> RawPart:
-    """Put the files of one part together; their images must have one size."""
+    """Concatenate the files of one part; their images must have one size."""
     return RawPart(
         images=np.concatenate([part.images for part in parts]),
         labels=np.concatenate([part.labels for part in parts]),

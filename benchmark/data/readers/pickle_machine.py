@@ -1,9 +1,8 @@
-"""Builds what a pickle of arrays, lists and text describes; what is built is never larger than the pickle.
+"""Unpickles arrays, lists and text; the result is never larger than the pickle.
 
-Python's own machine follows references and hashes keys of any kind. Thirty lists, each of which holds the one before it
-twice, are a file of 200 bytes and a billion entries for whoever walks through them; a key made of nested tuples is
-hashed again at every level, or overflows the stack. Here nothing that holds others can be referred to a second time,
-and keys are text.
+Python's own unpickler follows references and hashes keys of any kind. Thirty lists, each of which holds the one before
+it twice, are a file of 200 bytes but a billion entries to walk through; a key made of nested tuples is hashed again at
+every level, or overflows the stack. Here no container can be referred to twice, and keys are text.
 """
 
 from __future__ import annotations
@@ -28,22 +27,22 @@ _MARK = object()
 
 @runtime_checkable
 class Stateful(Protocol):
-    """What a pickle may fill after it was made."""
+    """An object whose state a pickle may set."""
 
     def __setstate__(self, state: Any) -> None:
-        """Take the state over."""
+        """Set the state."""
         ...
 
 
 def build(stream: IO[bytes], find: Callable[[str, str], Any]) -> Any:
-    """Return what a pickle of any protocol describes; its text may be that of Python 2, taken for Latin-1.
+    """Return the object in a pickle of any protocol; Python 2 strings are decoded as Latin-1.
 
     Args:
-        stream: of the pickle. Reading must end at the end of the file, however many bytes are asked for.
-        find: returns what stands for a global, by its module and name, or raises.
+        stream: the pickle. Reads must stop at the end of the file, however many bytes are requested.
+        find: returns the substitute for a global, by its module and name, or raises.
 
     Raises:
-        UnpicklingError: if the pickle needs more than arrays, lists, text, numbers and dictionaries with text as keys.
+        UnpicklingError: if the pickle needs more than arrays, lists, text, numbers and dictionaries with text keys.
         Exception: of many types, if it is broken.
     """
     machine = _Machine(find)
@@ -67,7 +66,7 @@ class _Machine:
         self._find = find
 
     def step(self, name: str, argument: Any) -> None:
-        """Carry out what is neither a literal nor a note in the memo."""
+        """Run an opcode that is neither a literal nor writes to the memo."""
         if name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name])
         elif name in _TUPLES:
@@ -97,22 +96,22 @@ class _Machine:
         elif name == "BUILD":
             (state,) = self._take(1)
             if not isinstance(self.stack[-1], Stateful):
-                raise pickle.UnpicklingError("it gives a state to what has none")
+                raise pickle.UnpicklingError("it sets the state of an object that has none")
             self.stack[-1].__setstate__(state)
         else:
             raise pickle.UnpicklingError(f"it uses {name}, which no image file needs")
 
     def pop(self) -> Any:
-        """Take the last value off the stack."""
+        """Remove the last value from the stack and return it."""
         (value,) = self._take(1)
         return value
 
-    def remember(self, place: int | None) -> None:
-        """Note the last value under a number, the next one if none is given."""
-        self._memo[len(self._memo) if place is None else place] = self.stack[-1]
+    def remember(self, index: int | None) -> None:
+        """Store the last value in the memo, at the next free index if None."""
+        self._memo[len(self._memo) if index is None else index] = self.stack[-1]
 
-    def _recalled(self, place: int) -> Any:
-        value = self._memo[place]
+    def _recalled(self, index: int) -> Any:
+        value = self._memo[index]
         if isinstance(value, list | tuple | dict):
             raise pickle.UnpicklingError(f"it uses one {type(value).__name__} twice, which no image file needs")
         return value
@@ -125,7 +124,7 @@ class _Machine:
         return values
 
     def _marked(self) -> list[Any]:
-        """Take all values above the last mark."""
+        """Remove all values above the last mark and return them."""
         values = []
         while (value := self.stack.pop()) is not _MARK:
             values.append(value)
@@ -133,12 +132,12 @@ class _Machine:
 
     def _extend(self, values: list[Any]) -> None:
         if not isinstance(self.stack[-1], list):
-            raise pickle.UnpicklingError("it appends to what is no list")
+            raise pickle.UnpicklingError("it appends to something other than a list")
         self.stack[-1].extend(values)
 
     def _set(self, values: list[Any]) -> None:
         if not isinstance(self.stack[-1], dict) or len(values) % 2:
-            raise pickle.UnpicklingError("it sets entries of what is no dictionary")
+            raise pickle.UnpicklingError("it sets entries of something other than a dictionary")
         for key, value in zip(values[::2], values[1::2], strict=True):
             if not isinstance(key, str | bytes):
                 raise pickle.UnpicklingError(f"a key is {type(key).__name__} instead of text")

@@ -1,7 +1,7 @@
-"""Unpickles CIFAR's files, and nothing else: a pickle from the internet may otherwise run any program.
+"""Unpickles CIFAR's files and nothing else: a pickle from the internet could otherwise run any program.
 
-Not even numpy's own classes are offered to the pickle. `numpy.dtype` takes flags from it that make numpy follow
-any bytes as addresses; the stand-ins below take only type, shape and bytes. `pickle_machine` bounds what is built.
+Not even numpy's own classes are available to the pickle: flags that it passes to `numpy.dtype` can make numpy treat
+arbitrary bytes as addresses. The substitutes below take only type, shape and bytes. `pickle_machine` bounds the result.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _MAX_TEXT = 200  # characters of a key or a class name
 
 
 class _Dtype:
-    """Stands in for `numpy.dtype`; numbers only."""
+    """Substitute for `numpy.dtype`; numbers only."""
 
     def __init__(self, spec: Any, align: Any = False, copy: Any = False) -> None:
         name = text(spec)
@@ -38,7 +38,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands in for `numpy.ndarray`; `values` is the array."""
+    """Substitute for `numpy.ndarray`; `values` is the array."""
 
     values: NDArray[Any]
 
@@ -47,7 +47,7 @@ class _Array:
         self._fill(content, dtype, shape, "F" if is_fortran else "C")
 
     def _fill(self, content: Any, dtype: _Dtype, shape: Any, order: Any) -> None:
-        # Python 2's text is what Python 3 calls bytes.
+        # A Python 2 string is what Python 3 calls bytes.
         content = content.encode("latin1") if isinstance(content, str) else content
         self.values = np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
 
@@ -57,7 +57,7 @@ def _reconstruct(subtype: Any, shape: Any, kind: Any) -> _Array:
 
 
 def _frombuffer(content: Any, dtype: _Dtype, shape: Any, order: Any) -> _Array:
-    # How protocol 5 stores arrays.
+    # Protocol 5 stores arrays this way.
     array = _Array()
     array._fill(content, dtype, shape, order)
     return array
@@ -70,14 +70,14 @@ def _scalar(dtype: _Dtype, content: Any) -> Any:
 
 
 def _encode(value: str, encoding: str) -> bytes:
-    # How protocols 0 to 2 store bytes under Python 3. Other codecs are not needed, so they are not offered.
+    # Protocols 0 to 2 store bytes this way under Python 3. No other codec is needed.
     if encoding != "latin1":
         raise pickle.UnpicklingError(f"bytes are encoded as {text(encoding)!r}")
     return value.encode("latin1")
 
 
 def _empty_bytes() -> bytes:
-    # How protocols 0 to 2 store empty bytes.
+    # Protocols 0 to 2 store empty bytes this way.
     return b""
 
 
@@ -86,7 +86,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "dtype"): _Dtype,
     ("_codecs", "encode"): _encode,
     ("__builtin__", "bytes"): _empty_bytes,
-    # Numpy 1 and numpy 2 call the same modules differently.
+    # Numpy 1 and numpy 2 have different names for these modules.
     ("numpy.core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy._core.multiarray", "_reconstruct"): _reconstruct,
     ("numpy.core.multiarray", "scalar"): _scalar,
@@ -99,32 +99,32 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 def load_dict(file: Path) -> dict[str, Any]:
     """Unpickle a dictionary with text keys and values made of arrays, lists, text and numbers.
 
-    What is built takes no more memory than a few times the file; lists may be nested as deep as the file says.
+    The result takes at most a few times the memory of the file; lists may be nested to any depth.
 
     Args:
         file: a pickle of any protocol, written by Python 2 or 3; its keys may be bytes.
 
     Raises:
-        UserError: if the file is broken, holds something else or asks for any other global.
+        UserError: if the file is broken, holds something else or requests any other global.
     """
 
     def find(module: str, name: str) -> Any:
         allowed = _ALLOWED.get((module, name))
         if allowed is None:
             raise UserError(
-                f"{file} was refused: it asks for {text(module)}.{text(name)}, which no image file needs and "
-                "which could run a program. Fetch the file again from its official source."
+                f"{file} was refused: it requests {text(module)}.{text(name)}, which no image file needs and "
+                "which could run a program. Download the file again from its official source."
             )
         return allowed
 
     with reading(file, "a CIFAR pickle"), file.open("rb") as stream:
-        # Mapped, so that a length in the pickle that the file does not have allocates nothing.
+        # Mapped, so that a false length in the pickle allocates nothing.
         with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
             loaded = build(content, find)  # type: ignore[arg-type]
         if not isinstance(loaded, dict):
             raise UserError(f"{file} must hold a dictionary, got {type(loaded).__name__}.")
         if len(loaded) > _MAX_KEYS:
-            raise UserError(f"{file} holds a dictionary of {len(loaded)} entries, at most {_MAX_KEYS} are read.")
+            raise UserError(f"{file} holds a dictionary of {len(loaded)} entries; the maximum is {_MAX_KEYS}.")
         return {text(key): value.values if isinstance(value, _Array) else value for key, value in loaded.items()}
 
 
@@ -135,13 +135,13 @@ def text(value: Any) -> str:
         UnpicklingError: if it is neither, or longer than any name.
     """
     if not isinstance(value, str | bytes) or len(value) > _MAX_TEXT:
-        got = f"{len(value)} characters" if isinstance(value, str | bytes) else type(value).__name__
-        raise pickle.UnpicklingError(f"a name is {got} instead of a text of at most {_MAX_TEXT} characters")
+        got = f"{len(value)} characters long" if isinstance(value, str | bytes) else type(value).__name__
+        raise pickle.UnpicklingError(f"a name is {got} instead of text of at most {_MAX_TEXT} characters")
     return value.decode("latin1") if isinstance(value, bytes) else value
 
 
 def entry(content: dict[str, Any], key: str, file: Path) -> Any:
-    """Return `content[key]`; raises UserError listing the keys there are."""
+    """Return `content[key]`; raises UserError listing the keys if it is missing."""
     if key not in content:
         raise UserError(f"{file} has no entry '{key}', only: {', '.join(sorted(content)) or 'nothing'}.")
     return content[key]

@@ -1,4 +1,4 @@
-"""SVHN's cropped digits as MATLAB files, the layout torchvision also uses."""
+"""SVHN's cropped digits as MATLAB files, as torchvision stores them."""
 
 from __future__ import annotations
 
@@ -38,17 +38,17 @@ class SvhnReader:
             raise UserError(f"{file}: X must be uint8 of shape (32, 32, 3, N), got {images.dtype} {images.shape}.")
         labels = label_array(labels, images.shape[3], file)
         if {0, 10} <= set(labels.tolist()):
-            raise UserError(f"{file} has labels 0 and 10, which both mean the digit zero; use one of them.")
-        # The official files call the digit zero 10.
+            raise UserError(f"{file} has labels 0 and 10, which both mean the digit zero; use only one of them.")
+        # In the official files the digit zero has label 10.
         labels = np.where(labels == 10, 0, labels)
         return RawPart(np.ascontiguousarray(images.transpose(3, 2, 0, 1)), labels, ((file, len(labels)),))
 
     def class_names(self) -> tuple[str, ...]:
-        """Return (): the classes are their numbers."""
+        """Return (): the digits need no names."""
         return ()
 
 
 def find_svhn(folder: Path) -> list[SvhnReader]:
     """Return one reader if `folder` holds at least one of the two files."""
-    found = any(is_file(folder / f"{part}_32x32.mat") for part in ("train", "test"))
-    return [SvhnReader(folder)] if found else []
+    has_file = any(is_file(folder / f"{part}_32x32.mat") for part in ("train", "test"))
+    return [SvhnReader(folder)] if has_file else []

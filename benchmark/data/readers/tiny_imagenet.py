@@ -1,8 +1,8 @@
-"""Tiny-ImageNet as its archive unpacks it.
+"""Tiny-ImageNet as unpacked from its archive.
 
-Training images are `train/<wnid>/images/*.JPEG`, beside boxes that are not used. The test part is `val/`, as `test/`
-has no labels: `val/images/*.JPEG` with `val/val_annotations.txt`, whose lines begin with file name and wnid, separated
-by tabs. A `val/` or `test/` that was sorted into the folders of the classes is read as well.
+Training images are `train/<wnid>/images/*.JPEG`; the box files beside them are not used. The test part is `val/`, as
+`test/` has no labels: `val/images/*.JPEG` with `val/val_annotations.txt`, whose lines start with file name and wnid,
+separated by tabs. A `val/` or `test/` that was sorted into class folders is read as well.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ ARCHIVE_FOLDER = "tiny-imagenet-200"
 
 @dataclass(frozen=True)
 class TinyImageNetReader:
-    """Reads `train/` and `val/` in `folder`; classes are numbered by the sorted wnids of training folders."""
+    """Reads `train/` and `val/` in `folder`; classes are numbered in the order of the sorted training folders."""
 
     folder: Path
 
     kind: ClassVar[str] = "Tiny-ImageNet's folders"
 
     def read(self, part: Part) -> RawPart:
-        """Decode all images of a part, those of training by class and then by file name; uint8, (N, 1 or 3, H, W)."""
+        """Decode all images of a part, by class and then by file name; uint8, (N, 1 or 3, H, W)."""
         names = self.class_names()
         by_class = self._training_images() if part == "train" else self._test_images()
         images = [(image, names.index(name)) for name, images in by_class.items() for image in images]
@@ -45,27 +45,27 @@ class TinyImageNetReader:
             raise UserError(f"{self.folder} holds no images of the {part} part.")
         decoded, encodings = decode_images([image for image, _ in images], lambda row: str(images[row][0]))
         labels = np.array([label for _, label in images], dtype=np.int64)
-        # The annotations hold no image, but decide what is read.
+        # The annotations hold no images, but they determine the labels.
         annotations = [(file, 0) for file in self._annotations(part)]
         return RawPart(decoded, labels, (*annotations, *((image, 1) for image, _ in images)), encodings)
 
     def encoded_files(self, part: Part) -> tuple[Path, ...]:
-        """Return the annotations of the test part, if there are any, and all image files of a part."""
+        """Return the annotations of the test part, if any, and all image files of a part."""
         by_class = self._training_images() if part == "train" else self._test_images()
         return (*self._annotations(part), *(image for images in by_class.values() for image in images))
 
     def class_names(self) -> tuple[str, ...]:
-        """Return the wnids of the training folders, sorted; raises UserError if `wnids.txt` lists others."""
+        """Return the wnids of the training folders, sorted; raises UserError if `wnids.txt` differs."""
         if not is_folder(self.folder / "train"):
             raise UserError(f"{self.folder / 'train'} is missing; it must hold one folder of images per class.")
         names = tuple(class_folders(self.folder / "train"))
-        listed = self.folder / "wnids.txt"
-        if is_file(listed):
-            with reading(listed, "a list of wnids"):
-                wnids = set(listed.read_text(encoding="utf-8-sig").split())
+        wnids_file = self.folder / "wnids.txt"
+        if is_file(wnids_file):
+            with reading(wnids_file, "a list of wnids"):
+                wnids = set(wnids_file.read_text(encoding="utf-8-sig").split())
             if missing := sorted(wnids.symmetric_difference(names)):
                 raise UserError(
-                    f"{listed} lists {len(wnids)} classes and {self.folder / 'train'} holds {len(names)}; "
+                    f"{wnids_file} lists {len(wnids)} classes and {self.folder / 'train'} holds {len(names)}; "
                     f"only one of them has {missing[0]}. Unpack the archive again."
                 )
         return names
@@ -83,7 +83,7 @@ class TinyImageNetReader:
         return images
 
     def _test_folder(self) -> Path:
-        """Return the folder of the test part: `val`, or a `test` that was sorted into classes."""
+        """Return the folder of the test part: `val`, or a `test` that was sorted into class folders."""
         validation, test = self.folder / "val", self.folder / "test"
         is_sorted = is_folder(test) and not {entry.name for entry in visible(test)}.isdisjoint(self.class_names())
         if is_folder(validation):
@@ -123,7 +123,7 @@ def _images_of_class(folder: Path) -> list[Path]:
         return image_files(folder)
     for entry in visible(folder):
         if entry.name not in ("images", f"{folder.name}_boxes.txt"):
-            raise UserError(f"{entry} is not read; {folder} must hold the folder images and at most a file of boxes.")
+            raise UserError(f"{entry} is not used; {folder} must hold the folder images and at most a box file.")
     return image_files(folder / "images")
 
 
@@ -139,7 +139,7 @@ def _annotated(folder: Path, annotations: Path) -> dict[Path, str]:
         if not rest or not rest[0].strip():
             raise UserError(f"{annotations}, line {number} must hold a file name and a wnid, separated by a tab.")
         if name in wnids:
-            raise UserError(f"{annotations}, line {number} lists {name} for the second time.")
+            raise UserError(f"{annotations}, line {number} lists {name} a second time.")
         wnids[name] = rest[0].strip()
     images = {image.name: image for image in image_files(folder)}
     for name in sorted(wnids.keys() ^ images.keys()):

@@ -19,7 +19,9 @@ NEWLY_BROKEN = Limits(suspect=0.02, fail=0.1)
 MORE_STEPS = Limits(suspect=0.1, fail=0.25)
 # Without a bound any image can become any other, so that only a missing gradient lets an image survive.
 LEFT_UNBOUNDED = Limits(suspect=0.02, fail=0.05)
-STEP_FACTOR = 4  # more_steps takes this many times the protocol's steps
+SCALE_FACTORS = {"0.1": 0.1, "10": 10.0}  # of the logits, which logit_scale tries beside 1 / mean |logit|
+SCALES = len(SCALE_FACTORS) + 1
+STEP_FACTOR, RESTARTS = 4, 2  # more_steps takes so many times the protocol's steps, and so many restarts
 UNBOUNDED_STEPS = 50
 UNBOUNDED_STEP_SIZE = 0.05  # crosses the pixel range in 20 steps
 SQUARE = "square"
@@ -28,7 +30,7 @@ SQUARE = "square"
 def logit_scale(probe: Probe) -> Check:
     """Count images that survived all attacks but are broken by PGD on rescaled logits."""
     size = probe.logit_size()
-    factors = {"0.1": 0.1, "10": 10.0, "1 / mean |logit|": 1 / size}
+    factors = SCALE_FACTORS | {"1 / mean |logit|": 1 / size}
     data = probe.first(probe.surviving())
     robust = torch.ones(len(data), dtype=torch.bool)
     for name, factor in factors.items():
@@ -69,7 +71,7 @@ def more_steps(probe: Probe) -> Check:
     """Count images robust under the protocol's PGD but broken by four times its steps from two other starts."""
     data = probe.first(probe.verdicts["pgd"])
     seed, steps = derive_seed(probe.seed, "health-steps"), STEP_FACTOR * probe.steps
-    robust = _pgd(probe, data, probe.attackable(), seed=seed, steps=steps, restarts=2)
+    robust = _pgd(probe, data, probe.attackable(), seed=seed, steps=steps, restarts=RESTARTS)
     return judge_share(
         "more_steps",
         int((~robust).sum()),

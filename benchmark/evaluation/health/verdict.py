@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from benchmark.results.statistics import wilson
-
-Verdict = Literal["pass", "suspect", "fail", "not run"]
+from benchmark.results.verdicts import Verdict
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ class Limits(NamedTuple):
     suspect: float
     fail: float
 
-    def verdict(self, number: float) -> Literal["pass", "suspect", "fail"]:
+    def verdict(self, number: float) -> Verdict:
         """Judge a number; one that is not finite fails."""
         if number <= self.suspect:
             return "pass"

@@ -5,7 +5,6 @@ Finished stages are kept in a journal, so that a killed evaluation resumes after
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,8 +20,9 @@ from benchmark.evaluation.journal import FinishedBatch, Journal
 from benchmark.evaluation.opponent.hard_label import ORDERS, pixel_ranks, rays
 from benchmark.evaluation.opponent.leaky_bpda import STEP_SIZES, STEPS, VARIANTS, leaky_bpda
 from benchmark.evaluation.probes import Attackable
-from benchmark.evaluation.progress import LINE_SECONDS, duration
+from benchmark.evaluation.progress import LINE_SECONDS
 from benchmark.runtime.hashing import tensors_sha256
+from benchmark.runtime.progress import Ticker, duration
 
 LEAKY, HARD_LABEL = "leaky_bpda", "hard_label"  # the checks' names
 # Forward-equivalents for an image that survives: a step costs a forward and a backward pass.
@@ -122,7 +122,7 @@ class _Stage:
 
     def __call__(self) -> FinishedBatch:
         """Run the attack; rows in the batch are those of `images`."""
-        started = shown = time.perf_counter()
+        ticker = Ticker(LINE_SECONDS)
         wrong = torch.zeros(len(self.labels), dtype=torch.bool, device=self.labels.device)
         adversarial, turns = self.images.clone(), self._turns()
         for turn, (rows, points) in enumerate(self._attack(), 1):
@@ -130,12 +130,11 @@ class _Stage:
                 confirmed = misclassified(self.attacked.stored_logits(points), self.labels[rows])
                 wrong[rows[confirmed]] = True
                 adversarial[rows[confirmed]] = points[confirmed]
-            if (now := time.perf_counter()) - shown >= LINE_SECONDS:
-                shown, time_left = now, duration((now - started) * (turns - turn) / turn)
+            if ticker.due():
                 done = f"{turn}/{turns} turns, {int(wrong.sum())} of {len(wrong)} broken"
-                self.report(f"opponent   {self.name}: {done}   {duration(now - started)}, about {time_left} left")
+                self.report(f"opponent   {self.name}: {done}   {ticker.times(turn / turns)}")
         broken = wrong.nonzero().flatten()
-        return FinishedBatch(broken.cpu(), adversarial[broken].cpu(), self.forwarded, time.perf_counter() - started)
+        return FinishedBatch(broken.cpu(), adversarial[broken].cpu(), self.forwarded, ticker.seconds)
 
     def _turns(self) -> int:
         return (STEPS + 1) * len(VARIANTS) if self.name == LEAKY else ORDERS[self._order]

@@ -1,7 +1,7 @@
 """Questions that a folder of results answers: pairs of rows named in claims.yaml, each with a paired test.
 
-A claim is written down before its rows are measured, or says what was known by then, and its answer is computed,
-never typed. Where several claims are asked of a board, Holm's correction tells which of them hold together.
+A claim is written down before its rows are measured, or says what hinted at its answer by then, and its answer is
+computed, never typed. Where a board has several claims, Holm's correction decides which of them hold together.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from benchmark.results.store import first_mistake
 CLAIMS = "claims.yaml"  # in the folder of results
 CLAIMS_BYTES = 2**20
 MEASURES = {"robust": "robust", "wide_pgd": "PGD"}  # how the pages name them
-KNOWN = "not blind"  # beside a question that was asked when something spoke of its answer already
+KNOWN = "not blind"  # beside a question that was asked when there was already a hint of its answer
 UNCORRECTED = "This p is of this test alone, without the correction for the other questions."
 Text = Annotated[str, Field(min_length=1)]
 Verdicts = tuple[np.ndarray, ...]
@@ -45,9 +45,9 @@ class Claim(Part):
     protocol: Text
     a: Text  # as `compare` takes them
     b: Text
-    # right under every attack on the protocol's images, or under PGD on more images than those (evaluation.pgd.images)
+    # correct under every attack on the protocol's images, or under PGD on more images (evaluation.pgd.images)
     measure: Literal["robust", "wide_pgd"] = "robust"
-    known: Text | None = None  # what spoke of the answer already when the question was written down, if anything did
+    known: Text | None = None  # what hinted at the answer already when the question was written down, if anything did
 
 
 class RankingSpec(Part):
@@ -55,7 +55,7 @@ class RankingSpec(Part):
 
     protocol: Text
     published: Text  # data set of the published numbers
-    objective: Text  # of the rows that stand for the published ones, except edge-popup's
+    objective: Text  # of the rows that are matched with the published ones, except edge-popup's
 
 
 class Claims(Part):
@@ -72,20 +72,20 @@ class Answer:
     claim: Claim
     a: tuple[Record, ...] = ()  # one per seed
     b: tuple[Record, ...] = ()
-    held: tuple[Verdicts, Verdicts] = ((), ())  # of a and b: by seed, whether each image is right as the claim measures
+    held: tuple[Verdicts, Verdicts] = ((), ())  # of a and b: by seed, whether each image is correct by the measure
     test: PairedTest | None = None
     adjusted: float | None = None  # p-value by Holm's correction over all claims of the board
     missing: str = ""
 
     @property
     def accuracies(self) -> list[str]:
-        """What is measured of A and of B in percent, the means over their seeds; of several, these in brackets."""
-        told = []
+        """The measure of A and of B in percent, the means over their seeds; of several, these in brackets."""
+        texts = []
         for row in self.held:
             by_seed = [float(bits.mean()) for bits in row]
             seeds = f" ({', '.join(map(percent, by_seed))})" if len(by_seed) > 1 else ""
-            told.append(percent(mean(by_seed)) + seeds)
-        return told
+            texts.append(percent(mean(by_seed)) + seeds)
+        return texts
 
     @property
     def overlap(self) -> bool:
@@ -112,7 +112,7 @@ class Answer:
 
 
 def row_name(record: Record) -> str:
-    """Name a row by its cell and the options that the cell's name lacks."""
+    """Return the name of a row: its cell, and the options that the cell's name lacks."""
     options = options_text(record.method.options)
     return cell_of(record) + (f", {options}" if options else "")
 
@@ -137,17 +137,17 @@ def answers(claims: Iterable[Claim], boards: Mapping[str, Board]) -> list[Answer
 
     Rows that a board refuses for their gradient health alone count too: they can only lose. The claims of one board are
     corrected together: a board is measured to answer its own questions. Those without an answer yet count as if theirs
-    were the weakest, so that no later row makes an answer weaker than it reads now.
+    were the weakest, so that no later row makes an answer weaker than it is now.
     """
-    found = [_answer(claim, boards.get(claim.protocol)) for claim in claims]
+    uncorrected = [_answer(claim, boards.get(claim.protocol)) for claim in claims]
     p_values: dict[str, list[float]] = {}
-    for answer in found:
+    for answer in uncorrected:
         p_values.setdefault(answer.claim.protocol, []).append(answer.test.p_value if answer.test else 1.0)
     adjusted = {protocol: iter(holm(each)) for protocol, each in p_values.items()}
-    corrected = [next(adjusted[answer.claim.protocol]) for answer in found]
+    corrected = [next(adjusted[answer.claim.protocol]) for answer in uncorrected]
     return [
         replace(answer, adjusted=p_value) if answer.test else answer
-        for answer, p_value in zip(found, corrected, strict=True)
+        for answer, p_value in zip(uncorrected, corrected, strict=True)
     ]
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class SizeClass:
-    """Artifacts up to a number of bytes, and above that of the next smaller class."""
+    """Artifacts up to a number of bytes, and above the limit of the next smaller class."""
 
     name: str
     limit: float  # bytes, included
@@ -39,7 +39,7 @@ def size_class(size_bytes: int) -> SizeClass:
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:
-    """Tell for each point whether no other one costs at most as much and scores at least as well, one of them strictly.
+    """Return for each point whether no other costs at most as much and scores at least as well, one of them strictly.
 
     Args:
         costs: less is better.

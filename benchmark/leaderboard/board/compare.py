@@ -1,4 +1,4 @@
-"""What `compare` prints: two rows side by side, and whether the same test images show one of them to be better."""
+"""What `compare` prints: two rows side by side, and whether the same test images show that one of them is better."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from benchmark.results.record import Record
 from benchmark.results.statistics import (
     SIGNIFICANCE,
     PairedTest,
-    Verdicts,
     accuracy_interval,
     images_needed,
     mcnemar,
     pair_seeds,
 )
+from benchmark.results.verdicts import Verdicts
 
 WIDTH = 118
-LISTED = 20  # images of each side that are named
+LISTED = 20  # images of each side that are listed
 _MEASURES: tuple[tuple[str, Callable[[Record], Verdicts]], ...] = (
     ("clean", lambda record: record.evaluation.right("clean")),
     ("PGD", lambda record: record.evaluation.right("pgd")),
@@ -67,7 +67,7 @@ def _names(a: list[Record], b: list[Record]) -> str:
 
 
 def _notes(a: list[Record], b: list[Record]) -> list[str]:
-    """Return what a reader must know before the numbers; none in the plain case."""
+    """Return what a reader must know before the numbers; usually nothing."""
     lines = [
         f"The board refuses {side}, seed {record.seed}: {'; '.join(reasons)}."
         for side, row in (("A", a), ("B", b))
@@ -94,7 +94,7 @@ def _notes(a: list[Record], b: list[Record]) -> list[str]:
 
 
 def _accuracies(a: list[Record], b: list[Record]) -> str:
-    lines = [_line("percent right", ["A", "95% interval", "B", "95% interval", "A - B", "95% interval", "p"])]
+    lines = [_line("% correct", ["A", "95% interval", "B", "95% interval", "A - B", "95% interval", "p"])]
     for name, verdicts in _MEASURES:
         rows = [verdicts(record) for record in a], [verdicts(record) for record in b]
         test = mcnemar(*pair_seeds(*rows))
@@ -102,10 +102,10 @@ def _accuracies(a: list[Record], b: list[Record]) -> str:
         cells += [f"{100 * test.difference:+.2f}", _interval(test.interval, "+"), p_text(test.p_value)]
         lines.append(_line(name, cells))
     seeds = len(a)
-    told = "Wilson's" if seeds == 1 else "a bootstrap over seeds and images"
+    kind = "Wilson's" if seeds == 1 else "a bootstrap over seeds and images"
     legend = (
-        "robust: right on the clean image and under every attack. p: exact McNemar test. Intervals of A and B: "
-        f"{told}; of the difference: Newcombe's for pairs, slightly narrower than the exact test would have it."
+        "robust: correct on the clean image and under every attack. p: exact McNemar test. Intervals of A and B: "
+        f"{kind}; of the difference: Newcombe's for pairs, slightly narrower than the exact test implies."
     )
     return "\n".join([*lines, _wrapped(legend)])
 
@@ -113,11 +113,11 @@ def _accuracies(a: list[Record], b: list[Record]) -> str:
 def _images(a: list[Record], b: list[Record], test: PairedTest) -> str:
     unit = "images" if len(a) == 1 else f"pairs of image and seed ({len(a)} x {a[0].evaluation.n_images})"
     lines = [f"Robust {unit}: both {test.both}, only A {test.only_a}, only B {test.only_b}, neither {test.neither}."]
-    held_a, held_b = (np.stack(_robust(row)) for row in (a, b))
-    for name, other, mine, theirs in (("A", "B", held_a, held_b), ("B", "A", held_b, held_a)):
+    robust_a, robust_b = (np.stack(_robust(row)) for row in (a, b))
+    for name, other, mine, theirs in (("A", "B", robust_a, robust_b), ("B", "A", robust_b, robust_a)):
         who = f"only {name}" if len(a) == 1 else f"every seed of {name} and none of {other}"
         indices = np.flatnonzero(mine.all(axis=0) & ~theirs.any(axis=0)).tolist()
-        lines.append(f"Held by {who}: {_some(indices)}")
+        lines.append(f"Robust for {who}: {_some(indices)}")
     lines.append("Numbers are positions in the protocol's fixed order of test images, from 0.")
     return "\n".join(_wrapped(line) for line in lines)
 
@@ -130,13 +130,13 @@ def wide_text(a: Sequence[Record], b: Sequence[Record]) -> str:
     parts = wide_parts(record.evaluation for record in (*a, *b))
     if not parts:
         return ""
-    held = [part.right("pgd") for part in parts[: len(a)]], [part.right("pgd") for part in parts[len(a) :]]
-    told = [
+    correct = [part.right("pgd") for part in parts[: len(a)]], [part.right("pgd") for part in parts[len(a) :]]
+    accuracies = [
         f"{name} {percent(_accuracy(row))} ({_interval(accuracy_interval(row), '')})"
-        for name, row in zip("AB", held, strict=True)
+        for name, row in zip("AB", correct, strict=True)
     ]
-    shown = _conclusion(mcnemar(*pair_seeds(*held)), *held)
-    return f"PGD on {parts[0].n_images:,} images, percent right: {', '.join(told)}. {shown}"
+    conclusion = _conclusion(mcnemar(*pair_seeds(*correct)), *correct)
+    return f"PGD on {parts[0].n_images:,} images, percent correct: {', '.join(accuracies)}. {conclusion}"
 
 
 def _costs(a: list[Record], b: list[Record]) -> str:
@@ -148,7 +148,7 @@ def _costs(a: list[Record], b: list[Record]) -> str:
     ]
     if len(a) > 1:
         cells.append(("robust by seed", _by_seed))
-    lines = [f"{'':<16}  {'A':<48}  B"] + [f"{name:<16}  {tell(a):<48}  {tell(b)}" for name, tell in cells]
+    lines = [f"{'':<16}  {'A':<48}  B"] + [f"{name:<16}  {text(a):<48}  {text(b)}" for name, text in cells]
     return "\n".join(printable(line)[:WIDTH].rstrip() for line in lines)
 
 
@@ -169,7 +169,7 @@ def _caveat(seeds: int) -> str:
         return "The test is about these two networks, one seed of each: a second training of either may differ."
     return (
         f"The test pools {seeds} seeds as if every pair of image and seed were independent. Where the seeds of one row "
-        "differ as much as the rows do, it is too sure of itself."
+        "differ as much as the rows do, it is overconfident."
     )
 
 
@@ -183,21 +183,21 @@ def _conclusion(test: PairedTest, a: Sequence[Verdicts], b: Sequence[Verdicts]) 
         better, worse = ("A", "B") if a_leads else ("B", "A")
         more, less = (test.only_a, test.only_b) if a_leads else (test.only_b, test.only_a)
         doubt = f"leads, but its seeds overlap with {worse}'s" if seeds_overlap(a, b) else "is better"
-        return f"{better} {doubt}: {more} {unit} only {better} holds, {less} only {worse}; {p}."
-    seen = f"No real difference shown: {test.only_a} {unit} only A holds, {test.only_b} only B; {p}"
+        return f"{better} {doubt}: {more} {unit} robust for {better} only, {less} for {worse} only; {p}."
+    seen = f"No real difference shown: {test.only_a} {unit} robust for A only, {test.only_b} for B only; {p}"
     pairs = test.both + test.only_a + test.only_b + test.neither
     needed = images_needed(test.only_a, test.only_b, pairs)
     if needed is None:
-        return f"{seen}; both hold equally many."
+        return f"{seen}; both are robust on equally many."
     images = int(float(f"{math.ceil(needed / seeds):.2g}"))  # an estimate from few images: two digits are plenty
     return f"{seen}; about {images:,} images would be needed to show a difference of this size."
 
 
 def seeds_overlap(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> bool:
-    """Tell whether the best seed of the lower row reaches the worst of the other; the pooled test does not see that.
+    """Return whether the best seed of the lower row reaches the worst of the other, which the pooled test ignores.
 
     Args:
-        a: whether each image is right, seed by seed, of one row.
+        a: whether each image is classified correctly, seed by seed, of one row.
         b: the same of another row, with as many seeds.
     """
     lower, upper = sorted(([_accuracy([bits]) for bits in row] for row in (a, b)), key=lambda row: mean(row))

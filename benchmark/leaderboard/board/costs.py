@@ -66,6 +66,6 @@ def costs_of(group: Sequence[Record]) -> Costs:
 
 
 def _latency(group: Sequence[Record], batch: str) -> float | None:
-    measured = [record.cost.latency_seconds.get(batch) for record in group]
-    known = [seconds for seconds in measured if seconds is not None]
-    return mean(known) if len(known) == len(measured) else None
+    latencies = [record.cost.latency_seconds.get(batch) for record in group]
+    measured = [seconds for seconds in latencies if seconds is not None]
+    return mean(measured) if len(measured) == len(latencies) else None

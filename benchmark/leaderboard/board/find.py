@@ -16,22 +16,22 @@ _HASH = re.compile(r"[0-9a-f]{4,12}")
 
 
 def find_records(records: Sequence[Record], name: str) -> list[Record]:
-    """Return the records that a name means, all of one row, in the order of protocols and seeds.
+    """Return the records that a name refers to, all of one row, in the order of protocols and seeds.
 
     Args:
         records: where to look.
         name: a run; the first four or more hex digits of its hash; a cell, that is a run's name without its last part,
             for all its seeds; or a part of a cell's name that no other cell has. Several of these, joined by commas,
-            mean their records together: so the seeds of one row are named where two rows share a cell.
+            refer to their records together, which names the seeds of one row where two rows share a cell.
 
     Raises:
-        UserError: if nothing bears the name, or records of several rows do.
+        UserError: if no record has the name, or records of several rows have it.
     """
-    found = {id(record): record for part in name.split(",") for record in _matches(records, part.strip())}
+    named = {id(record): record for part in name.split(",") for record in _matches(records, part.strip())}
     rows: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(found.values(), key=lambda record: (record.protocol, record.seed, record.run)):
+    for record in sorted(named.values(), key=lambda record: (record.protocol, record.seed, record.run)):
         rows.setdefault((record.protocol, setting_of(record)), []).append(record)
-    cells = {cell_of(record) for record in found.values()}
+    cells = {cell_of(record) for record in named.values()}
     if len(cells) > 1 or len({protocol for protocol, _ in rows}) < len(rows):
         raise UserError(_ambiguous(name, rows.values()))
     for row in rows.values():
@@ -46,11 +46,11 @@ def of_protocol(records: Sequence[Record], protocol: str) -> list[Record]:
     Raises:
         UserError: if there are none.
     """
-    known = sorted({record.protocol for record in records})
-    if protocol not in known:
+    protocols = sorted({record.protocol for record in records})
+    if protocol not in protocols:
         raise UserError(
-            f"there is no protocol {protocol!r} among the records; known: {', '.join(known)}."
-            f"{suggestion(protocol, known)}"
+            f"there is no protocol {protocol!r} among the records; known: {', '.join(protocols)}."
+            f"{suggestion(protocol, protocols)}"
         )
     return [record for record in records if record.protocol == protocol]
 
@@ -67,16 +67,16 @@ def find_pair(
         protocol: id of the protocol; None: the only one that has both rows.
 
     Raises:
-        UserError: if a name or the protocol is unknown or ambiguous, or both names mean the same records.
+        UserError: if a name or the protocol is unknown or ambiguous, or both names refer to the same records.
     """
-    homes = _protocols(records, a), _protocols(records, b)
-    shared = homes[0] & homes[1]
+    protocols = _protocols(records, a), _protocols(records, b)
+    shared = protocols[0] & protocols[1]
     if protocol is not None:
         shared &= {record.protocol for record in of_protocol(records, protocol)}
     if not shared:
         raise UserError(
-            f"rows of different protocols are never compared: {a!r} has {_listed(homes[0])}, "
-            f"{b!r} has {_listed(homes[1])}; evaluate both under one protocol."
+            f"rows of different protocols are never compared: {a!r} has {_listed(protocols[0])}, "
+            f"{b!r} has {_listed(protocols[1])}; evaluate both under one protocol."
         )
     if len(shared) > 1:
         raise UserError(f"both rows exist under {_listed(shared)}: choose one with --protocol.")
@@ -88,37 +88,37 @@ def find_pair(
 
 
 def is_known(records: Sequence[Record], name: str) -> bool:
-    """Tell whether every part of a name, see `find_records`, is borne by a record."""
-    return all(_bearers(records, part.strip()) for part in name.split(","))
+    """Return whether every part of a name, see `find_records`, is that of a record."""
+    return all(_records_named(records, part.strip()) for part in name.split(","))
 
 
-def _bearers(records: Sequence[Record], name: str) -> list[Record]:
-    """Return the records that bear the name in the strictest sense that any record does; none if it is unknown."""
+def _records_named(records: Sequence[Record], name: str) -> list[Record]:
+    """Return the records that have the name in the strictest sense in which any has it; none if it is unknown."""
     senses: list[Callable[[Record], bool]] = [
         lambda record: record.run == name,
         lambda record: _HASH.fullmatch(name) is not None and record.run_hash.startswith(name),
         lambda record: cell_of(record) == name,
         lambda record: name != "" and name in cell_of(record),
     ]
-    for bears in senses:
-        if found := [record for record in records if bears(record)]:
-            return found
+    for has_name in senses:
+        if named := [record for record in records if has_name(record)]:
+            return named
     return []
 
 
 def _matches(records: Sequence[Record], name: str) -> list[Record]:
-    """Return the records that bear the name.
+    """Return the records that have the name.
 
     Raises:
-        UserError: if none does.
+        UserError: if none has it.
     """
-    if found := _bearers(records, name):
-        return found
+    if named := _records_named(records, name):
+        return named
     cells = {cell_of(record) for record in records}
-    known = sorted(cells | {part for cell in cells for part in cell.split("/")})
+    names = sorted(cells | {part for cell in cells for part in cell.split("/")})
     raise UserError(
         f"no record is called {name!r}: give a run, four or more digits of its hash, or a part of a cell's name, "
-        f"as the records' file names show them.{suggestion(name, known)}"
+        f"as the records' file names show them.{suggestion(name, names)}"
     )
 
 
@@ -127,13 +127,13 @@ def _protocols(records: Sequence[Record], name: str) -> set[str]:
 
 
 def _ambiguous(name: str, rows: Iterable[list[Record]]) -> str:
-    told = dict.fromkeys(
+    cells = dict.fromkeys(
         f"{cell_of(row[0])} ({','.join(record.run_hash[:6] for record in row)}; {row[0].training.epochs} epochs)"
         for row in rows
     )
-    listed = ", ".join(list(told)[:CANDIDATES])
-    more = f" and {len(told) - CANDIDATES} more" if len(told) > CANDIDATES else ""
-    return f"{name!r} means {len(told)} rows, give the cell or the hashes of one: {listed}{more}."
+    listed = ", ".join(list(cells)[:CANDIDATES])
+    more = f" and {len(cells) - CANDIDATES} more" if len(cells) > CANDIDATES else ""
+    return f"{name!r} means {len(cells)} rows, give the cell or the hashes of one: {listed}{more}."
 
 
 def _listed(names: set[str]) -> str:
@@ -146,15 +146,15 @@ def cell_of(record: Record) -> str:
 
 
 def find_record(folder: Path, name: str, protocol: str | None) -> Record:
-    """Return the record below `folder` that a name means, see `find_records`.
+    """Return the record below `folder` that a name refers to, see `find_records`.
 
     Raises:
         UserError: if there is none, or several seeds or protocols have it.
     """
     check_folder(folder)
     records = load_records(folder)
-    found = find_records(records if protocol is None else of_protocol(records, protocol), name)
-    if len(found) > 1:
-        told = ", ".join(f"{record.run_hash[:6]} (seed {record.seed}, {record.protocol})" for record in found[:5])
-        raise UserError(f"{name!r} means {len(found)} records, give the hash of one, or --protocol: {told}")
-    return found[0]
+    named = find_records(records if protocol is None else of_protocol(records, protocol), name)
+    if len(named) > 1:
+        listed = ", ".join(f"{record.run_hash[:6]} (seed {record.seed}, {record.protocol})" for record in named[:5])
+        raise UserError(f"{name!r} means {len(named)} records, give the hash of one, or --protocol: {listed}")
+    return named[0]

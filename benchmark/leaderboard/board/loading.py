@@ -1,4 +1,4 @@
-"""Everything below a folder of results that boards are made of, read and made into boards."""
+"""Reads everything below a folder of results that boards are made of, and builds the boards."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def load_results(folder: Path) -> Results:
     published = {
         path: load_reported(reference / path) for path in (TABLES, ABLATIONS) if has_reported(reference / path)
     }
-    found = boards(
+    by_protocol = boards(
         records,
         published.get(TABLES, ()),
         ablations=published.get(ABLATIONS, ()),
@@ -42,4 +42,4 @@ def load_results(folder: Path) -> Results:
         rechecks=load_rechecks(folder),
         damaged={record.run: problem for record in records if (problem := artifact_problem(folder, record))},
     )
-    return Results(found, {(record.protocol, record.run): digest for record, digest in hashed}, bool(published))
+    return Results(by_protocol, {(record.protocol, record.run): digest for record, digest in hashed}, bool(published))

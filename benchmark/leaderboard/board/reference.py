@@ -1,4 +1,7 @@
-"""Numbers that the paper's authors reported; shown beside the measured rows, never ranked among them."""
+"""Published facts: numbers that the paper's authors reported, and the settings behind them.
+
+The numbers are shown beside the measured rows, never ranked among them.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,22 @@ _ARCHITECTURES = {"RN34": ("resnet34", False), "RN34-LBN": ("resnet34", True)}
 _ALLOCATIONS: dict[str, Literal["global"] | None] = {"-": None, "Global": "global"}
 # Options that differ from the defaults behind a published row. For edge-popup at p=1.0 the default scale is it.
 _OPTIONS: dict[tuple[str, float | str | None], dict[str, float]] = {("edge_popup", 0.1): {"score_scale": 0.001}}
-DEFAULT_SCORE_SCALE = Decimal("0.01")  # of edge-popup; an experiment's options leave it out
+PAPERS_METHOD = "edge_popup"  # the paper's own, published with PGD and with the fast objective, and in its ablations
+# Its options that the ablations vary, at their defaults, which an experiment and its record leave out.
+PAPERS_OPTIONS: dict[str, str | float] = {"score_scale": 0.01, "binary_init": "pm1", "scale_fan": "none"}
+# Epochs and batch size behind a published row by method, objective and weights. A batch of None differs between the
+# data sets, see `_BATCHES`.
+_SCHEDULES: dict[tuple[str, str, str], tuple[int, int | None]] = {
+    ("at", "pgd", "fp"): (400, 512),
+    ("at", "pgd", "binary"): (400, 512),
+    ("hydra", "trades", "fp"): (220, 128),
+    ("hydra", "trades", "binary"): (220, 128),
+    ("atmc", "half_clean", "fp"): (400, None),
+    ("atmc", "half_clean", "binary"): (550, None),
+    ("edge_popup", "pgd", "binary"): (400, 256),
+    ("edge_popup", "fast", "binary"): (100, 256),
+}
+_BATCHES = {"cifar10": 128, "cifar100": 256}
 _INITIALISATIONS: dict[str, dict[str, str]] = {
     "binary": {},
     "Signed-KC": {"binary_init": "signed_kaiming_constant", "scale_fan": "global"},
@@ -61,14 +79,14 @@ class ReportedRow:
 
 
 def has_reported(path: Path) -> bool:
-    """Tell whether there is a file of published tables; raises UserError if a link or another kind of file is there."""
+    """Return whether there is a file of published tables; raises UserError for a link or another kind of file."""
     return is_below(path, path.parents[1], REPORTED_BYTES)
 
 
 def load_reported(path: Path) -> list[ReportedRow]:
     """Read a file of published tables, one row for each number under AutoAttack, in file order.
 
-    The file holds either the comparison of the methods or, told by its first column, the ablations of edge-popup.
+    The file holds either the comparison of the methods or the ablations of edge-popup; its first column says which.
 
     Raises:
         UserError: if the file cannot be read or a cell is not understood.
@@ -108,6 +126,13 @@ def reported_lines(path: Path) -> list[tuple[dict[str, str], dict[str, ReportedR
         raise UserError(f"{path}: not a table of reported results ({error!r}). Restore it from git.") from None
 
 
+def published_schedule(method: str, objective: str, weights: str, dataset: str) -> tuple[int, int] | None:
+    """Return the epochs and the batch size behind the published rows of a method, or None if none were published."""
+    epochs, batch_size = _SCHEDULES.get((method, objective, weights), (None, None))
+    batch_size = batch_size or _BATCHES.get(dataset)
+    return None if epochs is None or batch_size is None else (epochs, batch_size)
+
+
 def _compared(line: dict[str, str], data: str, precision: str) -> ReportedRow:
     method, objective = _METHODS[line["method"]]
     dataset, epsilon = _DATASETS[data]
@@ -133,12 +158,12 @@ def _compared(line: dict[str, str], data: str, precision: str) -> ReportedRow:
 def _ablation(line: dict[str, str]) -> ReportedRow:
     dataset, epsilon = _DATASETS["c10"]
     architecture, last_norm = _ARCHITECTURES[line["arch"]]
-    scale = Decimal(line["score_scale"])
-    scaled = {} if scale == DEFAULT_SCORE_SCALE else {"score_scale": float(scale)}
+    scale = float(Decimal(line["score_scale"]))
+    scaled = {} if scale == PAPERS_OPTIONS["score_scale"] else {"score_scale": scale}
     return ReportedRow(
         dataset=dataset,
         epsilon=epsilon,
-        method="edge_popup",
+        method=PAPERS_METHOD,
         objective="pgd",
         architecture=architecture,
         last_norm=last_norm,

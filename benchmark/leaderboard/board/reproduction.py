@@ -1,6 +1,6 @@
 """Which published result a network reproduces, by one strict rule for planned experiments and for records.
 
-In doubt a network reproduces nothing: a difference to a published number is shown only where both were trained alike.
+In doubt a network reproduces nothing: a difference from a published number is shown only where both were trained alike.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from benchmark.leaderboard.board.reference import ReportedRow
+from benchmark.leaderboard.board.reference import ReportedRow, published_schedule
 from benchmark.results.protocol import default_pgd_step
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
@@ -20,18 +20,6 @@ from methods import BUILT_IN
 
 TRAINING_IMAGES = 50_000  # of CIFAR-10 and of CIFAR-100, validation included
 TEST_IMAGES = 10_000  # likewise; the published numbers are of all of them
-# Epochs and batch size behind a published row. A batch of None differs between the data sets, see `_BATCHES`.
-_SCHEDULES: dict[tuple[str, str, str], tuple[int, int | None]] = {
-    ("at", "pgd", "fp"): (400, 512),
-    ("at", "pgd", "binary"): (400, 512),
-    ("hydra", "trades", "fp"): (220, 128),
-    ("hydra", "trades", "binary"): (220, 128),
-    ("atmc", "half_clean", "fp"): (400, None),
-    ("atmc", "half_clean", "binary"): (550, None),
-    ("edge_popup", "pgd", "binary"): (400, 256),
-    ("edge_popup", "fast", "binary"): (100, 256),
-}
-_BATCHES = {"cifar10": 128, "cifar100": 256}
 
 
 @dataclass(frozen=True)
@@ -48,12 +36,12 @@ class Comparison:
 def find_reported(experiment: Experiment, rows: Sequence[ReportedRow]) -> ReportedRow | None:
     """Return the published result that an experiment reproduces, or None.
 
-    Only a built-in method does, at full size on all images with the paper's schedule, training all its phases itself,
-    with the options that are behind the published number, stored in float32.
+    Only a built-in method does, at full size on all images with the paper's schedule, with all its phases trained by
+    the run itself, with the options behind the published number, stored in float32.
 
     Args:
         experiment: what is trained.
-        rows: as `load_reported` returns them; of several for one cell the first counts.
+        rows: as `load_reported` returns them; of several for one cell the first one counts.
     """
     method, architecture = experiment.method, experiment.architecture
     if BUILT_IN.get(method.name) != method.target or method.source_sha256 is not None:
@@ -78,8 +66,8 @@ def find_reported(experiment: Experiment, rows: Sequence[ReportedRow]) -> Report
 
 def reported_of(group: Sequence[Record], rows: Sequence[ReportedRow]) -> ReportedRow | None:
     """Return the published result that every record of a row reproduces, or None; see `find_reported`."""
-    found = [_reported_of_record(record, rows) for record in group]
-    return found[0] if all(each is not None and each is found[0] for each in found) else None
+    reported = [_reported_of_record(record, rows) for record in group]
+    return reported[0] if all(each is not None and each is reported[0] for each in reported) else None
 
 
 def compared(
@@ -108,18 +96,18 @@ def compared(
 
 def _paper_schedule(experiment: Experiment) -> bool:
     training = experiment.training
-    schedule = _SCHEDULES.get((experiment.method.name, experiment.objective, experiment.weights))
+    schedule = published_schedule(experiment.method.name, experiment.objective, experiment.weights, experiment.dataset)
     if schedule is None:
         return False
     epochs, batch_size = schedule
-    paper = TrainingSpec(epochs=epochs, batch_size=batch_size or _BATCHES.get(experiment.dataset, 2))
+    paper = TrainingSpec(epochs=epochs, batch_size=batch_size)
     usual_step = experiment.attack_step == default_pgd_step(experiment.epsilon)  # also where it is spelled out
     attack = training.attack.model_copy(update={"step_size": None})
     return usual_step and training.model_copy(update={"attack": attack}) == paper
 
 
 def _reported_of_record(record: Record, rows: Sequence[ReportedRow]) -> ReportedRow | None:
-    if record.preset != "paper":  # nearly all that is ever refused here, without reading the configuration
+    if record.preset != "paper":  # which decides nearly every case without reading the configuration
         return None
     try:
         experiment = Experiment.model_validate(record.provenance.config)
@@ -129,9 +117,9 @@ def _reported_of_record(record: Record, rows: Sequence[ReportedRow]) -> Reported
 
 
 def _is_of(experiment: Experiment, record: Record) -> bool:
-    """Tell whether the record's own parts say what its resolved experiment does, so that neither can be borrowed."""
+    """Return whether the record's own parts agree with its resolved experiment, so that neither can be borrowed."""
     data, network, method, kept = record.dataset, record.architecture, record.method, record.compression
-    told = (
+    recorded = (
         *(record.run, record.run_hash, record.preset, record.seed, data.name, record.evaluation.epsilon),
         *(network.name, network.width, network.last_norm, method.name, method.target, method.options),
         *(method.objective, kept.weights, kept.keep_ratio, kept.allocation, record.artifact.statistics),
@@ -139,7 +127,7 @@ def _is_of(experiment: Experiment, record: Record) -> bool:
         data.train_images + data.validation_images,
     )
     chosen, spec = experiment.method, experiment.architecture
-    return told == (
+    return recorded == (
         *(experiment.run, experiment.run_hash, experiment.preset, experiment.seed),
         *(experiment.dataset, experiment.epsilon, spec.name, spec.width, spec.last_norm),
         *(chosen.name, chosen.target, chosen.options, experiment.objective),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from statistics import stdev
 from typing import Literal
 
@@ -37,9 +37,9 @@ class Stat:
 class Answer:
     """One check of gradient health on all seeds of a row."""
 
-    verdict: str  # the worst; "not run" if it found no images to look at, "not checked" if a seed is from before it
+    verdict: str  # the worst; "not run" if there were no images to examine, "not checked" if a seed is from before it
     value: float | None  # the mean over seeds; None unless all have a number
-    hint: bool = False  # the number is all it says
+    hint: bool = False  # the number is its only result
 
     @property
     def text(self) -> str:
@@ -81,7 +81,7 @@ class Row:
     clean: Stat
     pgd: Stat
     autoattack: Stat
-    robust: Stat  # best known: right under every attack
+    robust: Stat  # best known: classified correctly under every attack
     interval: tuple[float, float]  # 95% of `robust`: Wilson's, or the bootstrap's over several seeds
     wide: Wide | None  # None unless all seeds were measured on the same further images
     health: str  # the worst verdict on the gradients of its networks
@@ -95,14 +95,14 @@ class Row:
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
 
-    @property
+    @cached_property  # a bootstrap, which many columns ask for
     def against_reported(self) -> Comparison | None:
         """AutoAttack's accuracy beside the published one; None if the row reproduces none."""
         return compared(self.reported, self.records, "autoattack")
 
-    @property
+    @cached_property
     def clean_against_reported(self) -> Comparison | None:
-        """The same of the clean accuracy, which not every published result has."""
+        """The same for the clean accuracy, which not every published result has."""
         return compared(self.reported, self.records, "clean")
 
     @property
@@ -111,7 +111,7 @@ class Row:
         return _spelled(self.options)
 
 
-@lru_cache(maxsize=1024)  # every page asks for the same few again and again
+@lru_cache(maxsize=1024)  # every page needs the same few
 def _spelled(options: str) -> str:
     return options_text(json.loads(options))
 
@@ -131,9 +131,9 @@ def setting_of(record: Record) -> str:
         },
     )
     # The resolved experiment holds what the parts above do not, such as the attack inside training. Of the method
-    # only the hash of a user's own file counts: a built-in method stays itself when a comment in it changes.
-    told = {"seed", "suite", "method", "evaluation", "first_phase"}
-    config = {key: value for key, value in record.provenance.config.items() if key not in told}
+    # only the hash of a user's own file counts: a built-in method stays the same when a comment in it changes.
+    covered = {"seed", "suite", "method", "evaluation", "first_phase"}
+    config = {key: value for key, value in record.provenance.config.items() if key not in covered}
     method = record.provenance.config.get("method")
     config["source"] = method.get("source_sha256") if isinstance(method, dict) else None
     config["first_phase"] = _first_phase(record)
@@ -141,7 +141,7 @@ def setting_of(record: Record) -> str:
 
 
 def _first_phase(record: Record) -> str | None:
-    """Return the cell of the run that the method began with, the same for every seed; None if it began itself."""
+    """Return the cell of the run that the method began with, the same for every seed; None if it began with none."""
     first_phase = record.training.first_phase
     return None if first_phase is None else first_phase.run.rpartition("/")[0]
 
@@ -167,7 +167,7 @@ def training_setting(record: Record, name: str, default: JsonValue = None) -> Js
 
 
 def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
-    """Return the row, not ranked yet, of records that differ in their seeds only and stand in their order.
+    """Return the row, not ranked yet, of records that differ in their seeds only, in the order of the seeds.
 
     `reasons`: why it is refused; empty if it may be ranked.
     """
@@ -216,7 +216,7 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
 
 
 def answers_of(group: Sequence[Record]) -> dict[str, Answer]:
-    """Return what the checks that came later say of records that differ in their seeds only."""
+    """Return the results of the later checks for records that differ in their seeds only."""
     return {name: _answer_of(group, name) for name in OPPONENT_CHECKS}
 
 

@@ -12,8 +12,6 @@ from typing import Any
 from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import Board
 
-SHOWN = 12  # digits of a digest in a text
-
 
 @dataclass(frozen=True)
 class BoardState:
@@ -26,8 +24,8 @@ class BoardState:
 
     @property
     def short(self) -> str:
-        """The digest's first digits."""
-        return self.digest[:SHOWN]
+        """The digest's first twelve digits."""
+        return self.digest[:12]
 
 
 def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState:
@@ -37,24 +35,24 @@ def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState
         board: the board.
         digests: SHA-256 of each record's file, by protocol and run, for all records of the board at least.
     """
-    every = [*board.rows, *board.refused]
-    records = {run: digests[board.protocol, run] for row in every for run in row.runs}
-    told = {
+    rows = [*board.rows, *board.refused]
+    records = {run: digests[board.protocol, run] for row in rows for run in row.runs}
+    content = {
         "protocol": board.protocol,
-        "rows": sorted(([row_state(row), [records[run] for run in row.runs]] for row in every), key=json.dumps),
-        "challenges": sorted(each.model_dump_json() for each in board.challenges),
+        "rows": sorted(([row_state(row), [records[run] for run in row.runs]] for row in rows), key=json.dumps),
+        "challenges": sorted(challenge.model_dump_json() for challenge in board.challenges),
     }
-    if board.rechecks:  # the state of a board without them is what it was before there were any
-        told["checks"] = sorted(each.model_dump_json() for each in board.rechecks)
-    started = [record.provenance.started for row in every for record in row.records]
-    started += [each.machine.started for each in board.rechecks]
-    dates = [datetime.fromisoformat(each).date() for each in started] + [each.date for each in board.challenges]
-    text = json.dumps(told, sort_keys=True)
-    return BoardState(board, records, hashlib.sha256(text.encode()).hexdigest(), max(dates).isoformat())
+    if board.rechecks:  # a board without later checks keeps the digest it had before there were any
+        content["checks"] = sorted(rechecked.model_dump_json() for rechecked in board.rechecks)
+    started = [record.provenance.started for row in rows for record in row.records]
+    started += [rechecked.machine.started for rechecked in board.rechecks]
+    dates = [datetime.fromisoformat(text).date() for text in started] + [each.date for each in board.challenges]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return BoardState(board, records, digest, max(dates).isoformat())
 
 
 def row_state(row: Row) -> dict[str, Any]:
-    """Return where a row stands, with names that the JSON pages use too."""
+    """Return a row's place on its board, under the names that the JSON pages use too."""
     return {
         "id": row.id,
         "preset": row.preset,

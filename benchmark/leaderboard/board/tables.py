@@ -57,8 +57,8 @@ class Board:
     def rankings(self, preset: str) -> list[tuple[SizeClass, list[Row]]]:
         """Return the rankings of one preset: its size classes that have rows, small ones first, the best row first."""
         rows = self.section(preset)
-        found = [(size_class, [row for row in rows if row.size_class == size_class]) for size_class in SIZE_CLASSES]
-        return [(size_class, ranking) for size_class, ranking in found if ranking]
+        classes = [(size_class, [row for row in rows if row.size_class == size_class]) for size_class in SIZE_CLASSES]
+        return [(size_class, ranking) for size_class, ranking in classes if ranking]
 
 
 def boards(
@@ -70,7 +70,7 @@ def boards(
     rechecks: Sequence[Rechecked] = (),
     damaged: Mapping[str, str] | None = None,
 ) -> dict[str, Board]:
-    """Build one board for each protocol found in `records`.
+    """Build one board for each protocol of `records`.
 
     Args:
         records: results in any order.
@@ -90,14 +90,14 @@ def boards(
     best_known = challenged(rechecked(records, rechecks), challenges)
     for record in sorted(best_known, key=lambda record: (record.protocol, record.run)):
         by_protocol.setdefault(record.protocol, []).append(record)
-    found = {protocol: _board(group, reported, ablations, damaged or {}) for protocol, group in by_protocol.items()}
+    bare = {protocol: _board(group, reported, ablations, damaged or {}) for protocol, group in by_protocol.items()}
     return {
         protocol: replace(
             board,
             challenges=tuple(each for each in challenges if each.protocol == protocol),
             rechecks=tuple(each for each in rechecks if each.protocol == protocol),
         )
-        for protocol, board in found.items()
+        for protocol, board in bare.items()
     }
 
 
@@ -128,12 +128,12 @@ def _board(
     footnotes: dict[str, int] = {}  # numbers from 1
     rows: list[Row] = []
     for preset in PRESETS:
-        found = [
+        settings = [
             sorted(group, key=lambda record: record.seed)
             for group in groups.values()
             if group and group[0].preset == preset
         ]
-        for row, group in _ranked(found):
+        for row, group in _ranked(settings):
             deviations = group[0].method.deviations
             notes = tuple(sorted({footnotes.setdefault(text, len(footnotes) + 1) for text in deviations}))
             rows.append(replace(row, footnotes=notes, reported=reported_of(group, (*reported, *ablations))))
@@ -161,7 +161,7 @@ def _board(
 def _commonest_data(records: list[Record]) -> tuple[str, int, str]:
     """Return the data that most records were tested on and, among these, trained on; see `_data_of`.
 
-    On a tie those of the oldest record win: a newcomer pushes nobody off a board.
+    On a tie those of the oldest record win: a newcomer pushes no row off a board.
     """
     oldest_first = sorted(records, key=lambda record: (record.provenance.training.started, record.run))
     test = _commonest([_data_of(record)[:2] for record in oldest_first])
@@ -181,7 +181,7 @@ def _unique_ids(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
     """Return a name for each row, by its runs, that no other row of the board has: a link leads to one row.
 
     The hash of the first run, shortened; in full for rows whose shortened hashes are the same. Refused rows give way to
-    ranked ones: whoever copies the hash of another's run does not change that one's name.
+    ranked ones, so that copying the hash of another's run does not change the name of that row.
     """
     ids: dict[tuple[str, ...], str] = {}
     used: Counter[str] = Counter()
@@ -200,16 +200,16 @@ def _unique_ids(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
 
 
 def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[Record]]]:
-    """Rank one preset's settings by robust accuracy within their size classes, equals share a rank.
+    """Rank one preset's settings by robust accuracy within their size classes; equal rows share a rank.
 
-    Adds tie groups and Pareto fronts over all classes; beside each row stand its records.
+    Adds tie groups and Pareto fronts over all classes. Returns each row with its records.
     """
-    found = [(make_row(group, ()), group) for group in groups]
-    found.sort(key=lambda pair: (-_score(pair[0].robust), -_score(pair[0].clean), pair[0].method, pair[0].runs))
-    fronts = _fronts([row for row, _ in found])
+    unranked = [(make_row(group, ()), group) for group in groups]
+    unranked.sort(key=lambda pair: (-_score(pair[0].robust), -_score(pair[0].clean), pair[0].method, pair[0].runs))
+    fronts = _fronts([row for row, _ in unranked])
     ranked = []
     for size_class in SIZE_CLASSES:
-        members = [(row, group) for row, group in found if row.size_class == size_class]
+        members = [(row, group) for row, group in unranked if row.size_class == size_class]
         scores = [_score(row.robust) for row, _ in members]
         ties = tie_groups([[record.evaluation.right("robust") for record in group] for _, group in members])
         for (row, group), tie in zip(members, ties, strict=True):
@@ -223,8 +223,8 @@ def _fronts(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Front, ...]]:
     scores = [_score(row.robust) for row in rows]
     by_size = pareto_front([row.costs.size_bytes for row in rows], scores)
     by_passes = pareto_front([row.costs.passes for row in rows], scores)
-    told: list[tuple[Front, list[bool]]] = [("size", by_size), ("passes", by_passes)]
-    return {row.runs: tuple(name for name, on in told if on[place]) for place, row in enumerate(rows)}
+    fronts: list[tuple[Front, list[bool]]] = [("size", by_size), ("passes", by_passes)]
+    return {row.runs: tuple(name for name, on in fronts if on[place]) for place, row in enumerate(rows)}
 
 
 def _score(stat: Stat) -> float:

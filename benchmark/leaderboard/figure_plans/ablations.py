@@ -6,17 +6,16 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmark.leaderboard.board.reference import PAPERS_METHOD
 from benchmark.leaderboard.board.rows import Row, setting_of
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.figure_plans.data import interval_text
 from benchmark.results.evaluation import wide_parts
 
-ABLATED = "edge_popup"  # the method of the paper's ablations
-
 
 @dataclass(frozen=True)
 class Measure:
-    """Which robust accuracy a figure shows of its rows, and how it is called."""
+    """Which robust accuracy a figure shows, and what it is called."""
 
     title: str  # begins a title
     caption: str  # begins a caption
@@ -32,7 +31,7 @@ class Measure:
         return (row.robust.mean, *row.interval)
 
     def text(self, row: Row) -> str:
-        """Write that mean and its interval, and beside PGD's what ranks the row."""
+        """Return that mean and its interval as text, and beside PGD's the accuracy that ranks the row."""
         ranked = f"; best-known robust {interval_text(row.robust.mean, *row.interval)}" if self.wide else ""
         return f"{interval_text(*self.of(row))}{ranked}{'; off the board' if row.reasons else ''}"
 
@@ -40,7 +39,7 @@ class Measure:
 def measure_of(board: Board, rows: Sequence[Row]) -> Measure:
     """Choose what a figure of some rows shows: PGD on more images where all have it, else what ranks them.
 
-    AutoAttack affords few images, whose intervals hide the effect of an option; PGD tells it on many.
+    AutoAttack is affordable on few images only, whose intervals hide the effect of an option; PGD shows it on many.
     """
     parts = wide_parts(record.evaluation for row in rows for record in row.records)
     doubt = " Rows off the board failed gradient health; these accuracies are upper bounds."
@@ -72,24 +71,24 @@ def measure_of(board: Board, rows: Sequence[Row]) -> Measure:
 def with_doubtful(board: Board, preset: str, rows: Sequence[Row]) -> list[Row]:
     """Return ranked rows and those refused for their gradient health: an ablation without its failures would mislead.
 
-    Of the seeds of one setting each would stand alone in the same place: the first is taken, where none is ranked.
+    Refused seeds of one setting are rows of their own: the first is taken, where none is ranked.
     """
-    found = {setting_of(row.records[0]): row for row in rows}
+    by_setting = {setting_of(row.records[0]): row for row in rows}
     for row in board.doubtful:
         if row.preset == preset:
-            found.setdefault(setting_of(row.records[0]), row)
-    return list(found.values())
+            by_setting.setdefault(setting_of(row.records[0]), row)
+    return list(by_setting.values())
 
 
 def alike_groups(rows: Iterable[Row], alike: Callable[[Row], str]) -> list[tuple[str, list[Row]]]:
     """Return edge-popup's rows in groups of equal `alike`, each with a short name of what they have in common."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        if row.method == ABLATED:
+        if row.method == PAPERS_METHOD:
             groups.setdefault(alike(row), []).append(row)
     return [(hashlib.sha256(common.encode()).hexdigest()[:6], group) for common, group in sorted(groups.items())]
 
 
 def norm_text(last_norm: bool) -> str:
-    """Say whether the network has LBN, a batch norm on its logits."""
+    """Return in words whether the network has LBN, a batch norm on its logits."""
     return "with LBN" if last_norm else "without LBN"

@@ -59,14 +59,14 @@ def plan_figures(
                 skipped.append(f"{where}: no figures of a single row, they compare at least two")
                 continue
             plans += [front_plan(board, preset, rows, cost) for cost in _COSTS]
-            found = security_plan(board, preset, rows, evaluated)
-            if isinstance(found, str):
-                skipped.append(f"{where}: no security curves, {found}")
+            curves = security_plan(board, preset, rows, evaluated)
+            if isinstance(curves, str):
+                skipped.append(f"{where}: no security curves, {curves}")
             else:
-                plans.append(found)
-            tried = with_doubtful(board, preset, rows)
-            for ablated, reasons in (rate_plans(board, preset, tried), option_plans(board, preset, tried)):
-                plans += ablated
+                plans.append(curves)
+            ablated = with_doubtful(board, preset, rows)
+            for ablations_here, reasons in (rate_plans(board, preset, ablated), option_plans(board, preset, ablated)):
+                plans += ablations_here
                 skipped += [f"{where}: {reason}" for reason in reasons]
             plans.append(training_plan(board, preset, rows))
         masks, reasons = mask_plans(board)
@@ -98,20 +98,20 @@ def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> P
         name=figure_name(f"front-{cost}", board.protocol, preset),
         title=f"Robust accuracy against {words}: {place_text(board, preset)}",
         caption=(
-            f"Best-known robust accuracy, right under every attack, against {words}. Rows on the line are on the "
+            f"Best-known robust accuracy, correct under every attack, against {words}. Rows on the line are on the "
             f"Pareto front: none is at least as robust at no more cost. {place_text(board, preset)}. "
             f"{intervals_caption(board.n_images, rows)}{bars} Labels are ids of rows on the front, where there is room."
         ),
         protocol=board.protocol,
         run=None,
         numbers=tuple(
-            (_told(row), f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}") for row in front
+            (_name(row), f"{interval_text(row.robust.mean, *row.interval)}, {_cost_text(cost, row)}") for row in front
         ),
         data=FrontData(cost, points, 1 / board.num_classes),
     )
 
 
-def _told(row: Row) -> str:
+def _name(row: Row) -> str:
     return f"{row_label(row)}, {setting_text(row)}"
 
 
@@ -143,7 +143,7 @@ def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:
         ),
         protocol=board.protocol,
         run=None,
-        numbers=tuple((_told(row), f"{percent(_chosen(row))}% under PGD at the chosen epoch") for row in shown),
+        numbers=tuple((_name(row), f"{percent(_chosen(row))}% under PGD at the chosen epoch") for row in shown),
         data=TrainingData(tuple(_panel(row) for row in shown), 1 / board.num_classes),
     )
 

@@ -13,8 +13,8 @@ from benchmark.leaderboard.board.rows import Front, Row
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import allocation, percent, printable, short
 
-BARRED = 40  # points at most that all have an interval in a figure of a front; of more only those on it
-_DIGITS = 9  # decimals of a number in the hashed data: what a change of machine may move lies beyond them
+BARRED = 40  # points at most that all have an interval in a figure of a front; of more only those on the front
+_DIGITS = 9  # decimals of a number in the hashed data; another machine changes only later ones
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class OptionSeries:
 
 @dataclass(frozen=True)
 class OptionData:
-    """Robust accuracy against the values of a method's option, which stand side by side at even distances."""
+    """Robust accuracy against the values of a method's option, side by side and evenly spaced."""
 
     option: str
     values: tuple[str, ...]  # of one line or more
@@ -190,7 +190,7 @@ def precision(weights: str) -> str:
 
 
 def row_label(row: Row) -> str:
-    """Name a row in a figure: method, precision, ratio and p as far as it has them, and its id."""
+    """Return a row's name in a figure: method, precision, ratio and p as far as it has them, and its id."""
     parts = [f"{printable(row.method)[:24]} {row.weights}"]
     if row.keep_ratio < 1:
         parts.append(f"keep {short(row.keep_ratio)}")
@@ -199,17 +199,17 @@ def row_label(row: Row) -> str:
 
 
 def setting_text(row: Row) -> str:
-    """Tell what else rows of one label may differ in: the objective, and whether there is a last batch norm."""
+    """Return what rows of one label may also differ in: the objective, and whether there is a last batch norm."""
     return f"{printable(row.objective)[:16]}, {'LBN' if row.last_norm else 'no LBN'}"
 
 
 def interval_text(robust: float, low: float, high: float) -> str:
-    """Write an accuracy with its interval in percent."""
+    """Return an accuracy with its interval in percent."""
     return f"{percent(robust)}% ({percent(low)} to {percent(high)})"
 
 
 def intervals_caption(n_images: int, rows: Sequence[Row]) -> str:
-    """Say on how many images the numbers stand and which intervals are shown."""
+    """Return how many images the numbers are from and which intervals are shown."""
     if all(len(row.seeds) == 1 for row in rows):
         kind = "Wilson's"
     elif all(len(row.seeds) > 1 for row in rows):
@@ -220,7 +220,7 @@ def intervals_caption(n_images: int, rows: Sequence[Row]) -> str:
 
 
 def place_text(board: Board, preset: str) -> str:
-    """Say where the numbers of a figure come from."""
+    """Return where the numbers of a figure come from."""
     return f"{board.dataset}, epsilon {board.epsilon}, {preset} preset"
 
 

@@ -91,7 +91,7 @@ def load_figures(folder: Path) -> list[Figure]:
     """Return the figures below a folder of results, in the order in which they are shown; none without figures.json.
 
     Raises:
-        UserError: if the list is damaged, or a file of it is a link.
+        UserError: if the list is damaged, or one of its files is a link.
     """
     shown = [entry.model_dump(exclude={"png_sha256", "svg_sha256"}) for entry in load_entries(folder) or ()]
     return [Figure(**fields) for fields in shown]
@@ -101,7 +101,7 @@ def load_entries(folder: Path) -> tuple[FigureEntry, ...] | None:
     """Return the entries of figures.json below a folder of results; None if there is no such file.
 
     Raises:
-        UserError: if the list is damaged, or a file of it is a link.
+        UserError: if the list is damaged, or one of its files is a link.
     """
     path = folder / FIGURES / LIST
     content = read_below(path, folder, RECORD_BYTES)
@@ -117,25 +117,25 @@ def load_entries(folder: Path) -> tuple[FigureEntry, ...] | None:
     return entries
 
 
-def plan_all(folder: Path, found: Mapping[str, Board]) -> tuple[list[Plan], list[str]]:
+def plan_all(folder: Path, boards: Mapping[str, Board]) -> tuple[list[Plan], list[str]]:
     """Return the figures that a folder of results allows, and a sentence for each that is left out.
 
     Args:
         folder: with evaluations/, artifacts/ and reference/, as far as they are there.
-        found: its boards by protocol.
+        boards: its boards by protocol.
 
     Raises:
-        UserError: if a file that counts cannot be read.
+        UserError: if one of these files cannot be read.
     """
     place = folder / "evaluations"
     stored = [path for path in files_below(place, folder, ".json") if path.parent == place]
     evaluated = [load_evaluated(path) for path in stored if is_below(path, folder, RECORD_BYTES)]
     ablations = folder / "reference" / "reported_ablations.csv"
-    return plan_figures(found, evaluated, load_reported(ablations) if has_reported(ablations) else ())
+    return plan_figures(boards, evaluated, load_reported(ablations) if has_reported(ablations) else ())
 
 
 def intact(folder: Path, entry: FigureEntry) -> bool:
-    """Tell whether both files of a figure are there and are those that were drawn."""
+    """Return whether both files of a figure are there and are those that were drawn."""
     return not list(_file_problems(folder, entry))
 
 
@@ -144,18 +144,18 @@ class Compared:
     """The drawn figures of a folder against its results."""
 
     outdated: Mapping[str, str]  # by the figure's name, why the present results give another one, or one more
-    problems: tuple[str, ...]  # a sentence for every picture or word that was edited, is missing or was left over
+    problems: tuple[str, ...]  # a sentence for every picture or text that was edited, is missing or was left over
 
 
-def compare_figures(folder: Path, found: Mapping[str, Board]) -> Compared:
+def compare_figures(folder: Path, boards: Mapping[str, Board]) -> Compared:
     """Compare the figures that were drawn with those that the results give now.
 
-    A folder without figures.json has no figures and no problem. Nothing is drawn: a figure's data and words are made
-    again and compared; of a mask only which layers of which artifact were drawn.
+    A folder without figures.json has no figures and no problem. Nothing is drawn: the data and texts of a figure are
+    computed again and compared; for a mask only which layers of which artifact were drawn.
 
     Args:
         folder: of results.
-        found: its boards by protocol.
+        boards: its boards by protocol.
 
     Raises:
         UserError: if figures.json or a file that the figures are made of cannot be read.
@@ -163,20 +163,20 @@ def compare_figures(folder: Path, found: Mapping[str, Board]) -> Compared:
     entries = load_entries(folder)
     if entries is None:
         return Compared({}, ())
-    plans = {plan.name: plan for plan in plan_all(folder, found)[0]}
-    known = {entry.name: entry for entry in entries}
+    plans = {plan.name: plan for plan in plan_all(folder, boards)[0]}
+    drawn = {entry.name: entry for entry in entries}
     outdated, problems = {}, []
-    for name in sorted({*plans, *known}):
+    for name in sorted({*plans, *drawn}):
         if name not in plans:
             outdated[name] = f"figure {name} has no results any more"
-        elif name not in known:
+        elif name not in drawn:
             if drawable(folder, plans[name]):
                 outdated[name] = f"figure {name} was never drawn"
-        elif known[name].source != plans[name].source:
+        elif drawn[name].source != plans[name].source:
             outdated[name] = f"figure {name} was drawn from other results than those there now"
-        elif not says_the_same(known[name], plans[name]):
+        elif not has_same_text(drawn[name], plans[name]):
             problems.append(f"figure {name} has other words than its results give: {_REMEDY}")
-    problems += [problem for _, entry in sorted(known.items()) for problem in _file_problems(folder, entry)]
+    problems += [problem for _, entry in sorted(drawn.items()) for problem in _file_problems(folder, entry)]
     problems += [
         f"{path.name} belongs to no figure: {_REMEDY}, or move the file if it is yours"
         for path in leftovers(folder, entries)
@@ -185,21 +185,21 @@ def compare_figures(folder: Path, found: Mapping[str, Board]) -> Compared:
 
 
 def outdated_note(outdated: Mapping[str, str]) -> str:
-    """Return what to tell about outdated figures, of which there is at least one."""
+    """Return the note about outdated figures, of which there is at least one."""
     first, more = next(iter(outdated.values())), len(outdated) - 1
     others = f" (and {more} more)" if more else ""
     return f"note: {first}{others}: {_REMEDY}; until then the site says that it shows an earlier state"
 
 
-def says_the_same(entry: FigureEntry, plan: Plan) -> bool:
-    """Tell whether a drawn figure has the words and the data of a plan; the numbers of a mask are not known here."""
+def has_same_text(entry: FigureEntry, plan: Plan) -> bool:
+    """Return whether a drawn figure has the texts and the data of a plan; the numbers of a mask are unknown here."""
     numbers = entry.numbers if isinstance(plan.data, MaskData) else plan.numbers
     drawn = (entry.title, entry.caption, entry.protocol, entry.run, entry.numbers, entry.source)
     return drawn == (plan.title, plan.caption, plan.protocol, plan.run, numbers, plan.source)
 
 
 def drawable(folder: Path, plan: Plan) -> bool:
-    """Tell whether everything that a figure needs is there: for a mask, its artifact."""
+    """Return whether everything that a figure needs is there: for a mask, its artifact."""
     return not isinstance(plan.data, MaskData) or artifact_path(folder, plan.run or "").exists()
 
 

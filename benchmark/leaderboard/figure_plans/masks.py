@@ -21,8 +21,8 @@ _KERNEL = 9  # weights of a 3x3 kernel
 def mask_plans(board: Board) -> tuple[list[Plan], list[str]]:
     """Plan a picture of one layer and one of two consecutive layers for each method and precision that prunes.
 
-    Shown is the first seed of the best row at the method's smallest keep ratio, where a mask has most to tell, in the
-    first of the board's presets that has one.
+    Shown is the first seed of the best row at the method's smallest keep ratio, where a mask shows most, in the first
+    preset of the board that has one.
 
     Returns:
         The plans, and a sentence for each network that has no legible layers.
@@ -84,8 +84,8 @@ def legible_pair(layers: Sequence[LayerPart]) -> tuple[str, str] | None:
     """
     blocks: dict[tuple[int, int], dict[int, LayerPart]] = {}
     for layer in layers:
-        if found := _CONVOLUTION.fullmatch(layer.name):
-            stage, block, position = map(int, found.groups())
+        if match := _CONVOLUTION.fullmatch(layer.name):
+            stage, block, position = map(int, match.groups())
             blocks.setdefault((stage, block), {})[position] = layer
     for _, block_layers in sorted(blocks.items(), reverse=True):
         if sorted(block_layers) == [1, 2]:

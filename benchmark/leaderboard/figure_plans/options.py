@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from benchmark.leaderboard.board.reference import DEFAULT_SCORE_SCALE
+from benchmark.leaderboard.board.reference import PAPERS_METHOD, PAPERS_OPTIONS
 from benchmark.leaderboard.board.rows import Row, setting_of
 from benchmark.leaderboard.board.tables import Board
-from benchmark.leaderboard.figure_plans.ablations import ABLATED, alike_groups, measure_of, norm_text
+from benchmark.leaderboard.figure_plans.ablations import alike_groups, measure_of, norm_text
 from benchmark.leaderboard.figure_plans.data import (
     OptionData,
     OptionPoint,
@@ -25,11 +25,6 @@ from benchmark.leaderboard.figure_plans.data import (
 from benchmark.leaderboard.formats import allocation, architecture, short
 from methods import BUILT_IN
 
-DEFAULTS: dict[str, Any] = {  # of the method's options; records leave these values out
-    "score_scale": float(DEFAULT_SCORE_SCALE),
-    "binary_init": "pm1",
-    "scale_fan": "none",
-}
 FIGURES = 3  # at most, of each option
 _FANS = ("none", "global", "layer")
 _Value = tuple[float, str]  # orders the values of an option; then how it is written, in lines
@@ -51,7 +46,7 @@ def _score_scale(options: Mapping[str, Any]) -> _Value | None:
     scale = options["score_scale"]
     if not isinstance(scale, int | float):  # a record from elsewhere
         return None
-    return float(scale), short(scale) + ("\n(default)" if scale == DEFAULTS["score_scale"] else "")
+    return float(scale), short(scale) + ("\n(default)" if scale == PAPERS_OPTIONS["score_scale"] else "")
 
 
 def _initialisation(options: Mapping[str, Any]) -> _Value | None:
@@ -70,7 +65,7 @@ _OPTIONS = (
         names=("score_scale",),
         value=_score_scale,
         ordered=True,
-        note="Values of score_scale stand at even distances.",
+        note="Values of score_scale are evenly spaced.",
     ),
     _Option(
         kind="initialisation",
@@ -91,34 +86,36 @@ def option_plans(board: Board, preset: str, rows: Sequence[Row]) -> tuple[list[P
     """
     plans: list[Plan] = []
     reasons = []
-    # Only of the built-in method are the defaults known; the initialisation varied is that of binary weights.
-    known = [row for row in rows if row.target == BUILT_IN[ABLATED] and row.weights == "binary"]
+    # The defaults are those of the built-in method; the initialisation that is varied is that of binary weights.
+    built_in = [row for row in rows if row.target == BUILT_IN[PAPERS_METHOD] and row.weights == "binary"]
     for option in _OPTIONS:
-        found = _found(known, option)
-        plans += [_plan(board, preset, key, option, placed) for key, placed in found[:FIGURES]]
-        if not found:
-            reasons.append(f"no {option.words}, no binary {ABLATED} rows differ in {' and '.join(option.names)} alone")
-        elif len(found) > FIGURES:
-            reasons.append(f"{option.words}: {FIGURES} figures, {len(found) - FIGURES} of no more rows are left out")
+        figures = _figures(built_in, option)
+        plans += [_plan(board, preset, key, option, placed) for key, placed in figures[:FIGURES]]
+        if not figures:
+            reasons.append(
+                f"no {option.words}, no binary {PAPERS_METHOD} rows differ in {' and '.join(option.names)} alone"
+            )
+        elif len(figures) > FIGURES:
+            reasons.append(f"{option.words}: {FIGURES} figures, {len(figures) - FIGURES} of no more rows are left out")
     return plans, reasons
 
 
-def _found(rows: Sequence[Row], option: _Option) -> list[tuple[str, list[tuple[Row, _Value]]]]:
+def _figures(rows: Sequence[Row], option: _Option) -> list[tuple[str, list[tuple[Row, _Value]]]]:
     """Return the rows of each figure with their values, those of most rows first, and a short name of each."""
-    found = []
+    figures = []
     for key, group in alike_groups(rows, lambda row: _without(row, option.names)):
-        valued = [(row, option.value({**DEFAULTS, **row.records[0].method.options})) for row in group]
+        valued = [(row, option.value({**PAPERS_OPTIONS, **row.records[0].method.options})) for row in group]
         placed = [(row, value) for row, value in valued if value is not None]
         tried = [{value for row, value in placed if row.last_norm is norm} for norm in (True, False)]
         # One value with LBN and another without it would show two effects as one.
         if max(map(len, tried)) > 1:
             placed.sort(key=lambda pair: (not pair[0].last_norm, pair[1]))
-            found.append((key, placed))
-    return sorted(found, key=lambda pair: -len(pair[1]))
+            figures.append((key, placed))
+    return sorted(figures, key=lambda pair: -len(pair[1]))
 
 
 def _without(row: Row, names: Sequence[str]) -> str:
-    """Return the row's setting without some options and LBN, which the resolved experiment tells once more."""
+    """Return the row's setting without some options and LBN, which the resolved experiment holds too."""
     chosen, config = json.loads(setting_of(row.records[0]))
     del chosen["architecture"]["last_norm"], chosen["architecture"]["all_parameters"]
     for name in names:
@@ -141,14 +138,13 @@ def _plan(board: Board, preset: str, key: str, option: _Option, placed: Sequence
     pruned = f"keep {short(first.keep_ratio)}, p {allocation(first.keep_ratio, first.allocation)}"
     kind = [precision(first.weights), architecture(first.architecture, first.width), pruned]
     kind += [f"objective {first.objective}", *(f"{name}={value}" for name, value in others.items())]
+    place = place_text(board, preset)
     return Plan(
         name=figure_name(option.kind, board.protocol, preset, key),
-        title=(
-            f"{measure.title} against {option.words}: {ABLATED}, {first.weights}, {pruned}; {place_text(board, preset)}"
-        ),
+        title=f"{measure.title} against {option.words}: {PAPERS_METHOD}, {first.weights}, {pruned}; {place}",
         caption=(
-            f"{measure.caption} of {ABLATED} against the {option.words}, with and without LBN, a batch norm on the "
-            f"logits; {', '.join(kind)}. {place_text(board, preset)}. {intervals_caption(measure.n_images, rows)} "
+            f"{measure.caption} of {PAPERS_METHOD} against the {option.words}, with and without LBN, a batch norm on "
+            f"the logits; {', '.join(kind)}. {place}. {intervals_caption(measure.n_images, rows)} "
             f"{option.note} Points of one value are set side by side.{measure.note}"
         ),
         protocol=board.protocol,

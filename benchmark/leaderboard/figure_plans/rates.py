@@ -6,10 +6,10 @@ import json
 from collections.abc import Sequence
 from itertools import groupby
 
-from benchmark.leaderboard.board.reference import ReportedRow
+from benchmark.leaderboard.board.reference import PAPERS_METHOD, ReportedRow
 from benchmark.leaderboard.board.rows import Row, setting_of
 from benchmark.leaderboard.board.tables import Board
-from benchmark.leaderboard.figure_plans.ablations import ABLATED, alike_groups, measure_of, norm_text
+from benchmark.leaderboard.figure_plans.ablations import alike_groups, measure_of, norm_text
 from benchmark.leaderboard.figure_plans.data import (
     Plan,
     RateData,
@@ -35,15 +35,15 @@ def rate_plans(board: Board, preset: str, rows: Sequence[Row]) -> tuple[list[Pla
         for key, group in alike_groups((row for row in rows if row.keep_ratio < 1), _without_rate)
         if len({row.keep_ratio for row in group}) > 1
     ]
-    return plans, [] if plans else [f"no pruning rates, no {ABLATED} rows differ in their keep ratio alone"]
+    return plans, [] if plans else [f"no pruning rates, no {PAPERS_METHOD} rows differ in their keep ratio alone"]
 
 
 def _without_rate(row: Row) -> str:
-    """Return the row's setting without what its pruning rate and p decide."""
+    """Return the row's setting without what its pruning rate and p determine."""
     chosen, config = json.loads(setting_of(row.records[0]))
     del chosen["compression"]["keep_ratio"], chosen["compression"]["allocation"], chosen["compression"]["budget"]
-    told = {key: value for key, value in config.items() if key not in ("keep_ratio", "allocation")}
-    return json.dumps([chosen, told], sort_keys=True)
+    rest = {key: value for key, value in config.items() if key not in ("keep_ratio", "allocation")}
+    return json.dumps([chosen, rest], sort_keys=True)
 
 
 def _rate_plan(board: Board, preset: str, key: str, group: Sequence[Row]) -> Plan:
@@ -58,12 +58,13 @@ def _rate_plan(board: Board, preset: str, key: str, group: Sequence[Row]) -> Pla
     network = f"{architecture(first.architecture, first.width)} {norm}"
     options = f", {first.options_text}" if first.options_text else ""
     kind = f"{precision(first.weights)}, {network}, objective {first.objective}{options}"
+    place = place_text(board, preset)
     return Plan(
         name=figure_name("pruning-rate", board.protocol, preset, key),
-        title=f"{measure.title} against pruning rate: {ABLATED}, {first.weights}, {norm}; {place_text(board, preset)}",
+        title=f"{measure.title} against pruning rate: {PAPERS_METHOD}, {first.weights}, {norm}; {place}",
         caption=(
-            f"{measure.caption} of {ABLATED} against the share of weights removed, for each exponent p of "
-            f"the layer budgets; {kind}. {place_text(board, preset)}. {intervals_caption(measure.n_images, group)} "
+            f"{measure.caption} of {PAPERS_METHOD} against the share of weights removed, for each exponent p of "
+            f"the layer budgets; {kind}. {place}. {intervals_caption(measure.n_images, group)} "
             f"Points of one rate are set side by side.{measure.note}"
         ),
         protocol=board.protocol,

@@ -12,7 +12,7 @@ from benchmark.leaderboard.formats import percent
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.statistics import wilson
 
-LINES = 8  # at most; more cannot be told apart
+LINES = 8  # at most; more cannot be distinguished
 
 _Curve = tuple[tuple[float, float], ...]
 
@@ -24,7 +24,7 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
         board: whose protocol the curves must be of.
         preset: of the rows.
         rows: the best first.
-        evaluated: measured artifacts; of several results for one artifact the first counts.
+        evaluated: measured artifacts; of several results for one artifact the first one counts.
     """
     curves: dict[str, tuple[Evaluated, _Curve]] = {}
     for each in evaluated:
@@ -34,26 +34,28 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
     lines: list[tuple[SecurityLine, str]] = []
     for row in rows:
         measured = [
-            (found, points)
+            (result, points)
             for record in row.records
             if record.artifact.sha256 in curves
-            for found, points in [curves[record.artifact.sha256]]
-            if found.test_sha256 == record.dataset.test_sha256
+            for result, points in [curves[record.artifact.sha256]]
+            if result.test_sha256 == record.dataset.test_sha256
         ]
         if measured:
             # Only curves over the same radii have a mean.
             radii = [epsilon for epsilon, _ in measured[0][1]]
-            alike = [(found, points) for found, points in measured if [epsilon for epsilon, _ in points] == radii]
+            alike = [(result, points) for result, points in measured if [epsilon for epsilon, _ in points] == radii]
             points = tuple(
                 (radius, mean(points[place][1] for _, points in alike)) for place, radius in enumerate(radii)
             )
-            area = mean(found.curve_area or 0.0 for found, _ in alike)
+            area = mean(result.curve_area or 0.0 for result, _ in alike)
             seeds = f"{len(alike)} of {len(row.seeds)} seeds" if len(row.seeds) > 1 else "1 seed"
             line = SecurityLine(row_label(row), row.method, row.weights, points)
             lines.append((line, f"mean over the radii {percent(area)}%, {seeds}"))
     if len(lines) < 2:
-        told = "only one row has one" if lines else "no row has one"
-        return f"{told}: run `python -m benchmark evaluate ARTIFACT --curve` with the board's --protocol and this --out"
+        reason = "only one row has one" if lines else "no row has one"
+        return (
+            f"{reason}: run `python -m benchmark evaluate ARTIFACT --curve` with the board's --protocol and this --out"
+        )
     shown = lines[:LINES]
     low, high = wilson(board.n_images // 2, board.n_images)
     which = f"The {LINES} best of the {len(lines)} rows" if len(lines) > LINES else f"The {len(lines)} rows"
@@ -69,6 +71,6 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
         ),
         protocol=board.protocol,
         run=None,
-        numbers=tuple((line.label, told) for line, told in shown),
+        numbers=tuple((line.label, text) for line, text in shown),
         data=SecurityData(tuple(line for line, _ in shown), board.epsilon, 1 / board.num_classes),
     )

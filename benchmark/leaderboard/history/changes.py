@@ -1,167 +1,206 @@
-"""What has changed between two states of a board, in sentences: rows, robust accuracies, ranks and why they moved."""
+"""What changed between two states of a board, in sentences: rows, robust accuracies, ranks and why they moved.
+
+A state is read from the board's JSON page, line by line: a merge may have left it with the lines of both sides.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from bisect import bisect_left, insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from typing import Annotated, Literal
 
-from benchmark.leaderboard.formats import markdown, percent
-from benchmark.leaderboard.history.previous_page import Page, PageChallenge, PageRow
+from pydantic import AliasChoices, AliasPath, BaseModel, Field, TypeAdapter, ValidationError
+
+from benchmark.leaderboard.formats import markdown, percent, short
 
 LISTED = 10  # rows that a reason names
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """A row and what it was before; nothing if it is new, several if a merge brought it twice or rows were joined."""
+class _Seed(BaseModel, frozen=True):
+    seed: int
+    run: str
+    record_sha256: str
+    leaky_bpda_verdict: str = "not checked"  # pages from before the opponent's checks lack it
 
-    row: PageRow
-    before: tuple[PageRow, ...]
+
+class _Challenge(BaseModel, frozen=True):
+    kind: Literal["challenge"]
+    run: str
+    images_sha256: str
+    credit: str
+    date: str
 
 
-def changes(before: Page, after: Page) -> list[str]:
-    """Return the differences as lines of Markdown, rows first, then ranks that moved by the reason they share."""
-    old_by_run: dict[str, list[PageRow]] = {}
-    for row in before.rows:
-        for run in row.runs:
-            old_by_run.setdefault(run, []).append(row)
-    pairs = [
-        _Pair(row, tuple(dict.fromkeys(old for run, _ in row.records for old in old_by_run.get(run, ()))))
-        for row in after.rows
+class PageRow(BaseModel, frozen=True):
+    """A row of a JSON page, as far as the changelog reads it."""
+
+    kind: Literal["measured", "refused"]
+    id: str
+    method: str
+    weights: str
+    objective: str
+    keep_ratio: float
+    allocation: float | str | None
+    preset: str
+    size_class: str
+    rank: int | None  # None: refused
+    robust: float = Field(validation_alias=AliasChoices(AliasPath("robust", "mean"), "robust"))  # a pair in format 1
+    reasons: tuple[str, ...]
+    seeds: tuple[_Seed, ...]
+    challenges: tuple[_Challenge, ...] = ()  # to any of its runs; from lines of their own
+
+    @property
+    def title(self) -> str:
+        """The id and the setting in words."""
+        p = "" if self.keep_ratio == 1 else f", p {self.allocation}"
+        return f"{self.id} ({self.method}, {self.weights}, {self.objective}, keep {short(self.keep_ratio)}{p})"
+
+    @property
+    def ranking(self) -> str:
+        """What it is ranked in."""
+        return f"{self.preset}, class {self.size_class}"
+
+
+_LINE: TypeAdapter[PageRow | _Challenge] = TypeAdapter(Annotated[PageRow | _Challenge, Field(discriminator="kind")])
+
+
+def read_page(text: str) -> list[PageRow]:
+    """Return the rows of a JSON page; lines that are no complete row or challenge are skipped."""
+    rows: list[PageRow] = []
+    challenges: dict[str, list[_Challenge]] = {}
+    for line in dict.fromkeys(line.rstrip().rstrip(",") for line in text.splitlines()):
+        with suppress(ValidationError):
+            entry = _LINE.validate_json(line)
+            if isinstance(entry, PageRow):
+                rows.append(entry)
+            else:
+                challenges.setdefault(entry.run, []).append(entry)
+    return [
+        row.model_copy(
+            update={"challenges": tuple(each for seed in row.seeds for each in challenges.get(seed.run, ()))}
+        )
+        for row in rows
     ]
-    known = {run for row in after.rows for run in row.runs}
-    new_challenges = [each for each in after.challenges if each not in before.challenges]
-    withdrawn = [each for each in before.challenges if each not in after.challenges]
-    told = [_added(pair.row) for pair in pairs if not pair.before]
-    told += [f"Removed {_named(row)}." for row in before.rows if not row.runs & known]
+
+
+def changes(before: Sequence[PageRow], after: Sequence[PageRow]) -> list[str]:
+    """Return the differences as lines of Markdown: rows first, then moved ranks, grouped by the reason they share.
+
+    Rows are the same if they share a run. A row has several predecessors if a merge left it twice or rows were joined.
+    """
+    old_by_run: dict[str, list[PageRow]] = {}
+    for old in before:
+        for seed in old.seeds:
+            old_by_run.setdefault(seed.run, []).append(old)
+    predecessors = {
+        row: [*dict.fromkeys(old for seed in row.seeds for old in old_by_run.get(seed.run, ()))] for row in after
+    }
+    kept = {row: olds for row, olds in predecessors.items() if olds}
+    gone = set(before).difference(*kept.values())
+    lines = [_added(row) for row in after if row not in kept]
+    lines += [f"Removed {row.title}" for row in before if row in gone]
+
+    changed = {row: _own_changes(row, olds) for row, olds in kept.items()}
+    unchanged = {row.id for row, texts in changed.items() if not texts}
+    above_now = _above({row: row.id for row in after})
+    above_then = _above({old: old.id for old in before} | {old: row.id for row, olds in kept.items() for old in olds})
     moved: dict[str, list[str]] = {}
-    kept = [(pair, _own_changes(pair, new_challenges, withdrawn)) for pair in pairs if pair.before]
-    above = _Above(before.rows, pairs, unchanged={pair.row.id for pair, own in kept if not own})
-    for pair, own in kept:
-        places = _places(pair)
-        if own:
-            told.append(f"Changed {_named(pair.row)}: {'; '.join([*own, *places])}.")
-        elif places:
-            moved.setdefault(above.reason(pair), []).append(f"{markdown(pair.row.id)} {', '.join(places)}")
-    told += [f"Moved because {reason}: {'; '.join(rows)}." for reason, rows in moved.items()]
-    return told or ["No row differs from the page that was there; its entry was missing."]
+    for row, olds in kept.items():
+        moves = _moves(row, olds)
+        if changed[row]:
+            lines.append(f"Changed {row.title}: {'; '.join([*changed[row], *moves])}")
+        elif moves:
+            reason = _reason(above_now(row), [above_then(old) for old in olds], unchanged)
+            moved.setdefault(reason, []).append(f"{row.id} {', '.join(moves)}")
+    lines += [f"Moved because {reason}: {'; '.join(texts)}" for reason, texts in moved.items()]
+    lines = lines or ["No row differs from the page that was there; only its entry was missing"]
+    return [markdown(f"{line.rstrip('.')}.") for line in lines]
 
 
 def _added(row: PageRow) -> str:
     if row.rank is None:
-        return f"Refused {_named(row)}: {markdown('; '.join(row.reasons))}."
-    return f"Added {_named(row)}: robust {percent(row.robust)}, {_place(row)}."
+        return f"Refused {row.title}: {'; '.join(row.reasons)}"
+    return f"Added {row.title}: robust {percent(row.robust)}, rank {row.rank} of {row.ranking}"
 
 
-def _own_changes(pair: _Pair, new_challenges: Sequence[PageChallenge], withdrawn: Sequence[PageChallenge]) -> list[str]:
-    """Return what happened to the row itself, in words; nothing if at most its rank changed."""
-    row, before = pair.row, pair.before
-    old_records = {record for old in before for record in old.records}
-    old_runs = {run for run, _ in old_records}
-    told = []
-    if names := sorted({old.id for old in before} - {row.id}):
-        told.append(f"formerly {_some(names)}")
-    if added := [seed for (run, _), seed in zip(row.records, row.seeds, strict=True) if run not in old_runs]:
-        told.append(f"{_seeds(added)} added")
-    if gone := sorted({seed for old in before for seed, run in _seed_runs(old) if run not in row.runs}):
-        told.append(f"{_seeds(gone)} gone")
-    known = [(record, seed) for record, seed in zip(row.records, row.seeds, strict=True) if record[0] in old_runs]
-    if edited := [seed for record, seed in known if record not in old_records]:
-        told.append(f"record of {_seeds(edited)} changed")
-    checked = {run for old in before for run in old.checked}
-    for verb, runs in (("added", row.checked - checked), ("removed", checked - row.checked)):
-        if seeds := [seed for (run, _), seed in zip(row.records, row.seeds, strict=True) if run in runs & old_runs]:
-            told.append(f"opponent's checks {verb} for {_seeds(seeds)}")
-    for each in new_challenges:
-        if each.run in row.runs:
-            told.append(f"challenge by {markdown(each.credit)} of {markdown(each.date)}")
-    for each in withdrawn:
-        if each.run in row.runs:
-            told.append(f"challenge by {markdown(each.credit)} withdrawn")
-    if row.rank is None and all(old.rank is not None for old in before):
-        told.append(f"refused, {markdown('; '.join(row.reasons))}")
-    elif row.rank is not None and any(old.rank is None for old in before):
-        told.append("no longer refused")
-    if {old.robust for old in before} != {row.robust}:
-        told.append(f"robust {_or(percent(old.robust) for old in before)} to {percent(row.robust)}")
-    return told
+def _own_changes(row: PageRow, olds: Sequence[PageRow]) -> list[str]:
+    """Return what changed in the row itself, its rank apart, in words."""
+    old_seeds = {seed.run: seed for old in olds for seed in old.seeds}
+    old_hashes = {seed.record_sha256 for old in olds for seed in old.seeds}
+    old_checked = {seed.run for old in olds for seed in old.seeds if seed.leaky_bpda_verdict != "not checked"}
+    checked = {seed.run for seed in row.seeds if seed.leaky_bpda_verdict != "not checked"}
+    kept = [seed for seed in row.seeds if seed.run in old_seeds]
+    seeds = {
+        "{} added": [seed for seed in row.seeds if seed.run not in old_seeds],
+        "{} removed": [old_seeds[run] for run in old_seeds.keys() - {seed.run for seed in row.seeds}],
+        "record of {} changed": [seed for seed in kept if seed.record_sha256 not in old_hashes],
+        "opponent's checks added for {}": [seed for seed in kept if seed.run in checked - old_checked],
+        "opponent's checks removed for {}": [seed for seed in kept if seed.run in old_checked - checked],
+    }
+    texts = [text.format(_seeds(listed)) for text, listed in seeds.items() if listed]
+    challenges = dict.fromkeys(each for old in olds for each in old.challenges)
+    texts += [f"challenge by {each.credit} of {each.date}" for each in row.challenges if each not in challenges]
+    texts += [f"challenge by {each.credit} withdrawn" for each in challenges if each not in row.challenges]
+    if row.rank is None and all(old.rank is not None for old in olds):
+        texts.append(f"refused, {'; '.join(row.reasons)}")
+    elif row.rank is not None and any(old.rank is None for old in olds):
+        texts.append("no longer refused")
+    texts += _from_to("id", (old.id for old in olds), row.id)
+    return texts + _from_to("robust", (percent(old.robust) for old in olds), percent(row.robust))
 
 
-def _places(pair: _Pair) -> list[str]:
-    row, before = pair.row, [old for old in pair.before if old.rank is not None]
-    if row.rank is None or not before:
-        return []
-    told = []
-    if {(old.preset, old.size_class) for old in before} != {(row.preset, row.size_class)}:
-        told.append(f"from {_or(_ranking(old) for old in before)} to {_ranking(row)}")
-    if {old.rank for old in before} != {row.rank}:
-        told.append(f"rank {_or(str(old.rank) for old in before)} to {row.rank}")
-    return told
+def _moves(row: PageRow, olds: Sequence[PageRow]) -> list[str]:
+    """Return in words how its place changed, which other rows may have caused; a refused row has none."""
+    ranked = [old for old in olds if old.rank is not None and row.rank is not None]
+    moves = _from_to("from", (old.ranking for old in ranked), row.ranking)
+    return moves + _from_to("rank", (str(old.rank) for old in ranked), str(row.rank))
 
 
-class _Above:
-    """Who stands above a row, before and now. Rows are known by their id among the new ones, or by their old id.
+def _from_to(label: str, before: Iterable[str], now: str) -> list[str]:
+    """Return "label before to now" if they differ; a merge may have left several values."""
+    texts = dict.fromkeys(before)
+    return [f"{label} {' or '.join(texts)} to {now}"] if texts.keys() - {now} else []
 
-    Two rows that are what they were keep their order: where the old page says otherwise, it holds the ranks of two
-    branches, which say nothing about each other.
+
+def _reason(now: set[str], then: Sequence[set[str]], unchanged: set[str]) -> str:
+    """Return why the rank of a row moved that did not change itself.
+
+    Two unchanged rows keep their order: where the old page disagrees, its ranks are those of two branches.
+
+    Args:
+        now: rows that rank above it.
+        then: rows that ranked above it, for each of its predecessors.
+        unchanged: rows of which at most the rank changed.
     """
-
-    def __init__(self, old_rows: Sequence[PageRow], pairs: Sequence[_Pair], *, unchanged: Set[str]) -> None:
-        self._unchanged = unchanged
-        self._now = _by_ranking((pair.row, pair.row.id) for pair in pairs)
-        names = {old: pair.row.id for pair in pairs for old in pair.before}
-        self._before = _by_ranking((row, names.get(row, row.id)) for row in old_rows)
-
-    def reason(self, pair: _Pair) -> str:
-        """Say why the rank of a row moved that did not change itself."""
-        now = self._above(self._now, pair.row)
-        before = [self._above(self._before, old) for old in pair.before]  # of either side of a merge
-        told = []
-        if came := sorted(now.difference(*before)):
-            told.append(f"{_some(came)} came above")
-        if went := sorted(set.intersection(*before) - now - self._unchanged):
-            told.append(f"{_some(went)} no longer {'stands' if len(went) == 1 else 'stand'} above")
-        return " and ".join(told) or "rows of two branches came together"
-
-    @staticmethod
-    def _above(rankings: dict[tuple[str, str], list[tuple[int, str]]], row: PageRow) -> set[str]:
-        if row.rank is None:
-            return set()
-        return {name for rank, name in rankings.get((row.preset, row.size_class), ()) if rank < row.rank}
+    risen, fallen = now.difference(*then), set.intersection(*then) - now - unchanged
+    texts = [
+        f"{_some(ids)} {verb}{'s' if len(ids) == 1 else ''} above"
+        for ids, verb in ((risen, "now rank"), (fallen, "no longer rank"))
+        if ids
+    ]
+    return " and ".join(texts) or "two branches were merged"
 
 
-def _by_ranking(rows: Iterable[tuple[PageRow, str]]) -> dict[tuple[str, str], list[tuple[int, str]]]:
-    found: dict[tuple[str, str], list[tuple[int, str]]] = {}
-    for row, name in rows:
+def _above(names: Mapping[PageRow, str]) -> Callable[[PageRow], set[str]]:
+    """Return a function that returns the names of the rows that rank above a ranked row."""
+    rankings: dict[str, list[tuple[int, str]]] = {}
+    for row, name in names.items():
         if row.rank is not None:
-            found.setdefault((row.preset, row.size_class), []).append((row.rank, name))
-    return found
+            insort(rankings.setdefault(row.ranking, []), (row.rank, name))
+
+    def above(row: PageRow) -> set[str]:
+        ranked = rankings.get(row.ranking, [])
+        return {name for _, name in ranked[: bisect_left(ranked, (row.rank or 0, ""))]}
+
+    return above
 
 
-def _seed_runs(row: PageRow) -> list[tuple[int, str]]:
-    return [(seed, run) for (run, _), seed in zip(row.records, row.seeds, strict=True)]
+def _seeds(seeds: Iterable[_Seed]) -> str:
+    numbers = sorted({seed.seed for seed in seeds})
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
-def _named(row: PageRow) -> str:
-    return f"{markdown(row.id)} ({markdown(row.label)})"
-
-
-def _place(row: PageRow) -> str:
-    return f"rank {row.rank} of {_ranking(row)}"
-
-
-def _ranking(row: PageRow) -> str:
-    return f"{markdown(row.preset)}, class {markdown(row.size_class)}"
-
-
-def _seeds(seeds: Sequence[int]) -> str:
-    return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(str(seed) for seed in seeds)}"
-
-
-def _or(texts: Iterable[str]) -> str:
-    return " or ".join(dict.fromkeys(texts))
-
-
-def _some(ids: Sequence[str]) -> str:
-    listed = ", ".join(markdown(each) for each in ids[:LISTED])
-    return f"{listed} and {len(ids) - LISTED} more" if len(ids) > LISTED else listed
+def _some(ids: set[str]) -> str:
+    more = f" and {len(ids) - LISTED} more" if len(ids) > LISTED else ""
+    return f"{', '.join(sorted(ids)[:LISTED])}{more}"

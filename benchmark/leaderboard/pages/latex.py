@@ -6,84 +6,49 @@ from collections.abc import Sequence
 
 from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.state import BoardState
-from benchmark.leaderboard.board.tables import PRESETS
-from benchmark.leaderboard.formats import (
-    GENERATED,
-    OPPONENT_COLUMNS,
-    allocation,
-    amount,
-    architecture,
-    percent,
-    short,
-)
-from benchmark.leaderboard.tex import tex
+from benchmark.leaderboard.board.tables import PRESETS, Board
+from benchmark.leaderboard.formats import GENERATED, tex
+from benchmark.leaderboard.pages.column import Column, Table
+from benchmark.leaderboard.pages.columns import columns_of
 
 LATEX_MARKER = f"% {GENERATED}"
-_COLUMNS = (
-    *(("rank", "r"), ("tie", "r"), ("method", "l"), ("weights", "l"), ("LBN", "l"), ("network", "l")),
-    *(("keep", "r"), ("p", "r"), ("loss", "l"), ("clean", "r"), ("PGD", "r"), ("AA", "r"), ("robust", "r")),
-    *(("95% interval", "r"), ("gradients", "l"), *((title, "l") for title, _ in OPPONENT_COLUMNS.values())),
-    *(("size", "r"), ("seeds", "r"), ("id", "l")),
-)
 
 
 def to_latex(state: BoardState) -> str:
-    """Return one table for each preset, its rows in classes of size; accuracies in percent."""
+    """Return one table for each preset, its rows in size classes; accuracies in percent."""
     board = state.board
+    columns = columns_of(Table.LATEX, board)
     blocks = [
         LATEX_MARKER,
-        f"% {board.protocol}\n% state {state.digest}\n% Needs \\usepackage{{booktabs}}. Accuracies are percent of "
-        f"{board.n_images} test images; robust: right on the clean image and under every attack.\n"
-        "% gradients: Worst verdict of the gradient health checks.\n"
-        + "\n".join(f"% {title}: {meaning}" for title, meaning in OPPONENT_COLUMNS.values()),
+        f"% {board.protocol}\n% state {state.digest}\n% Needs \\usepackage{{booktabs}}. Accuracies are percentages of "
+        f"{board.n_images} test images.",
+        "\n".join(f"% {column.title}: {column.about}" for column in columns if column.about),
     ]
+    titles = [(column.title, column.side) for column in columns]
     for preset in PRESETS:
-        if rankings := board.rankings(preset):
-            groups = [(size_class.title, [_cells(row) for row in rows]) for size_class, rows in rankings]
-            blocks.append(f"% preset: {preset}\n" + tabular(_COLUMNS, groups))
+        if rows := board.section(preset):
+            lines = [[_cell(column, row, board) for column in columns] for row in rows]
+            blocks.append(f"% preset: {preset}\n{tabular(titles, lines)}")
     return "\n\n".join(blocks) + "\n"
 
 
-def tabular(columns: Sequence[tuple[str, str]], groups: Sequence[tuple[str, Sequence[Sequence[str]]]]) -> str:
-    """Return a table of groups of lines.
+def tabular(columns: Sequence[tuple[str, str]], lines: Sequence[Sequence[str]]) -> str:
+    """Return a table.
 
     Args:
-        columns: names and alignments, "l" or "r".
-        groups: title, empty for none, and lines of cells, all of them plain text.
+        columns: titles and sides, "left" or "right".
+        lines: of cells, which are plain text.
     """
-    lines = [f"\\begin{{tabular}}{{{''.join(side for _, side in columns)}}}", r"\toprule"]
-    lines.append(_line([name for name, _ in columns]))
-    for title, cells in groups:
-        lines.append(r"\midrule")
-        if title:
-            lines.append(f"\\multicolumn{{{len(columns)}}}{{l}}{{\\emph{{{tex(title)}}}}} \\\\")
-        lines += [_line(line) for line in cells]
-    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"])
+    from pandas import DataFrame
+
+    cells = {place: [tex(line[place]) for line in lines] for place in range(len(columns))}
+    titles = [tex(title) for title, _ in columns]
+    sides = "".join(side[0] for _, side in columns)
+    # Not `escape=True`: pandas escapes ten characters, and leaves others that TeX reads as commands or cannot set.
+    text = DataFrame(cells, dtype=object).to_latex(index=False, header=titles, escape=False, column_format=sides)
+    return text.rstrip("\n")
 
 
-def _line(cells: Sequence[str]) -> str:
-    return " & ".join(tex(cell) for cell in cells) + r" \\"
-
-
-def _cells(row: Row) -> list[str]:
-    deviation = "" if row.robust.std is None else f" ± {percent(row.robust.std)}"
-    options = f" ({row.options_text})" if row.options_text else ""
-    return [
-        str(row.rank),
-        str(row.tie),
-        f"{row.method}{options}",
-        row.weights,
-        "yes" if row.last_norm else "no",
-        architecture(row.architecture, row.width),
-        short(row.keep_ratio),
-        allocation(row.keep_ratio, row.allocation),
-        row.objective,
-        *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
-        f"{percent(row.robust.mean)}{deviation}",
-        f"{percent(row.interval[0])} to {percent(row.interval[1])}",
-        row.health,
-        *(answer.text for answer in row.opponent.values()),
-        amount(row.costs.size_bytes, "B"),
-        str(len(row.seeds)),
-        row.id,
-    ]
+def _cell(column: Column, row: Row, board: Board) -> str:
+    text = column.text(row, board)
+    return f"{text} ({row.options_text})" if column.key == "method" and row.options_text else text

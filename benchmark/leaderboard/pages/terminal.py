@@ -1,37 +1,24 @@
-"""A board for the terminal: one table for each preset and network, in classes of size, 118 columns at most."""
+"""A board for the terminal: one table for each preset and network, in size classes, 118 characters wide at most."""
 
 from __future__ import annotations
 
+import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
+
+from tabulate import simple_separated_format, tabulate
 
 from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import Board
-from benchmark.leaderboard.formats import allocation, amount, architecture, percent, printable, short
+from benchmark.leaderboard.formats import PRESET_TITLES, architecture, percent, printable
+from benchmark.leaderboard.pages.column import Column, Table
+from benchmark.leaderboard.pages.columns import BY_KEY, columns_of
 
 WIDTH = 118
-# Header and width of each column; the words of a row stand left, its numbers right.
-_WORDS = (("id", 6), ("method", 16), ("weights", 7), ("LBN", 3), ("objective", 10))
-_NUMBERS = (
-    ("keep", 7),
-    ("p", 6),
-    ("clean", 6),
-    ("PGD", 6),
-    ("AA", 6),
-    ("95%", 9),
-    ("tie", 3),
-    ("grad", 5),
-    ("size", 8),
-    ("n", 2),
-    ("opt", 3),
-)
-_LEGEND = (
-    "id: names the row in `compare`, `reproduce` and `challenge`. 95%: interval of the images right under every attack."
-    " tie: rows of a preset and class of size that share a number do not differ from the first of them as far as these"
-    " images show. grad: gradient health, * where the opponent's attacks were not run. size: of the artifact's file. n:"
-    " seeds. The page has densities, operations and times too."
-)
-_HEALTH = {"pass": "ok", "suspect": "susp", "fail": "FAIL"}
+_LONGEST = 18  # characters of a cell
+_SHORTEST = 8  # to which methods are cut where a line would be too long
+_WORDS = re.compile(r"\s+|(?<=[a-z])(?=[A-Z])")  # a title is written on two lines where it has two words
+_EXPLAINED = ("id", "tie", "robust_interval", "health")
 
 
 def to_terminal(board: Board) -> str:
@@ -39,7 +26,9 @@ def to_terminal(board: Board) -> str:
     networks = dict.fromkeys((row.preset, _network(row)) for row in board.rows)
     blocks = [_block(board, preset, network) for preset, network in networks]
     if blocks:
-        blocks.append(_wrapped(_LEGEND))
+        about = [f"{BY_KEY[key].title}: {BY_KEY[key].about}" for key in _EXPLAINED]
+        about.append("*: the opponent's attacks were not run. The board's page has the other columns.")
+        blocks.append(_wrapped(" ".join(about)))
     if board.refused:
         reasons = [_wrapped(f"refused: {row.runs[0]}: {'; '.join(row.reasons)}") for row in board.refused]
         blocks.append("\n".join(reasons))
@@ -47,44 +36,44 @@ def to_terminal(board: Board) -> str:
 
 
 def _block(board: Board, preset: str, network: str) -> str:
-    rows = [row for row in board.section(preset) if _network(row) == network]
-    chance = percent(1 / board.num_classes)
-    title = f"{board.protocol}, {network}, {preset} preset, {board.n_images} images, chance {chance}%"
-    options = {text: str(number) for number, text in enumerate(_distinct_options(rows), start=1)} | {"": ""}
-    header = _line([name for name, _ in _WORDS], [name for name, _ in _NUMBERS])
-    lines = []
-    for size_class, ranking in board.rankings(preset):
-        if ranked := [row for row in ranking if _network(row) == network]:
-            lines += [f"{size_class.title}:", *(_line(*_cells(row, options[row.options_text])) for row in ranked)]
-    told = [_wrapped(f"opt {number}: {text}") for text, number in options.items() if text]
-    return "\n".join([_wrapped(title), header, *lines, *told])
-
-
-def _distinct_options(rows: list[Row]) -> Iterable[str]:
-    return dict.fromkeys(row.options_text for row in rows if row.options_text)
-
-
-def _cells(row: Row, options: str) -> tuple[list[str], list[str]]:
-    words = [row.id, row.method, row.weights, "yes" if row.last_norm else "no", row.objective]
-    numbers = [
-        short(row.keep_ratio),
-        allocation(row.keep_ratio, row.allocation),
-        *(percent(stat.mean) for stat in (row.clean, row.pgd, row.autoattack)),
-        "-".join(f"{100 * end:.1f}" for end in row.interval),
-        str(row.tie),
-        _HEALTH[row.health] + ("*" if row.opponent["hard_label"].verdict == "not checked" else ""),
-        amount(row.costs.size_bytes, "B"),
-        str(len(row.seeds)),
-        options,
+    rankings = [
+        (size_class.title, [row for row in ranking if _network(row) == network])
+        for size_class, ranking in board.rankings(preset)
     ]
-    return words, numbers
+    rows = [row for _, ranking in rankings for row in ranking]
+    options = dict.fromkeys(row.options_text for row in rows if row.options_text)
+    numbers = {text: number for number, text in enumerate(options, start=1)}
+    longest = min(_LONGEST, max(len(row.method) for row in rows))
+    lines = _lines(rows, board, numbers, longest)
+    if excess := max(0, max(map(len, lines)) - WIDTH):
+        lines = _lines(rows, board, numbers, max(_SHORTEST, longest - excess))
+    chance = percent(1 / board.num_classes)
+    title = f"{board.protocol}, {network}, {PRESET_TITLES[preset]}, {board.n_images} test images, chance {chance}%"
+    rest = iter(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines)
+    shown = [_wrapped(title), next(rest), next(rest)]
+    for size_class, ranking in rankings:
+        shown += [f"{size_class}:", *(next(rest) for _ in ranking)] if ranking else []
+    return "\n".join(shown + [_wrapped(f"[{number}] {text}") for text, number in numbers.items()])
 
 
-def _line(words: Iterable[str], numbers: Iterable[str]) -> str:
-    left = [printable(text)[:width].ljust(width) for text, (_, width) in zip(words, _WORDS, strict=True)]
-    right = [text.rjust(width) for text, (_, width) in zip(numbers, _NUMBERS, strict=True)]
-    line = " ".join([*left, *right]).rstrip()
-    return line if len(line) <= WIDTH else line[: WIDTH - 1] + "…"
+def _lines(rows: Sequence[Row], board: Board, numbers: dict[str, int], longest: int) -> list[str]:
+    """Return two lines of titles, and a line for each row with its method cut to a length."""
+    columns = columns_of(Table.TERMINAL, board)
+    words = [_WORDS.split(column.title, maxsplit=1) for column in columns]
+    head = [[first if rest else "" for first, *rest in words], [last for *_, last in words]]
+    cells = [[_cell(column, row, board, numbers, longest) for column in columns] for row in rows]
+    sides = [column.side for column in columns]
+    style = simple_separated_format(" ")
+    return tabulate([*head, *cells], tablefmt=style, disable_numparse=True, colalign=sides).split("\n")
+
+
+def _cell(column: Column, row: Row, board: Board, numbers: dict[str, int], longest: int) -> str:
+    text = printable(column.text(row, board))
+    if column.key == "method":
+        options = f" [{numbers[row.options_text]}]" if row.options_text else ""
+        return text[:longest] + options
+    unchecked = column.key == "health" and row.opponent["hard_label"].verdict == "not checked"
+    return f"{text[:_LONGEST]}{'*' if unchecked else ''}"
 
 
 def _network(row: Row) -> str:

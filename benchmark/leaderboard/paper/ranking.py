@@ -14,18 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.leaderboard.board.claims import RankingSpec
-from benchmark.leaderboard.board.reference import ReportedRow
+from benchmark.leaderboard.board.reference import PAPERS_METHOD, ReportedRow
 from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import Board
 from benchmark.results.statistics import resampled_counts
 
-CHOOSING = "edge_popup"  # the paper's own method, published with PGD and with the fast objective
 FEWEST = 4  # matched rows, below which a correlation says nothing
 
 
 @dataclass(frozen=True)
 class PaperRanking:
-    """Rows of a board beside the published rows that they stand for, best published first."""
+    """Rows of a board beside the published rows that they match, best published first."""
 
     spec: RankingSpec
     pairs: tuple[tuple[ReportedRow, Row], ...]
@@ -36,21 +35,21 @@ class PaperRanking:
 def paper_ranking(spec: RankingSpec, board: Board, published: Sequence[ReportedRow]) -> PaperRanking:
     """Match the board's ranked rows with published ones and correlate the two orders.
 
-    A published row is matched if exactly one row of the board stands for it. Published rows with a doubt about their
-    number are left out.
+    A published row is matched if exactly one row of the board fits it. Published rows whose number is in doubt are left
+    out.
     """
     pairs = []
     for reported in published:
-        found = [row for row in board.rows if _stands_for(row, reported, spec)]
-        if reported.note is None and len(found) == 1:
-            pairs.append((reported, found[0]))
+        matching = [row for row in board.rows if _matches(row, reported, spec)]
+        if reported.note is None and len(matching) == 1:
+            pairs.append((reported, matching[0]))
     pairs.sort(key=lambda pair: (-pair[0].robust, pair[1].id))
     tau, interval = _correlation([reported.robust for reported, _ in pairs], _right([row for _, row in pairs]))
     return PaperRanking(spec, tuple(pairs), tau, interval)
 
 
 def kendall_tau(a: NDArray[np.int64], b: NDArray[np.int64]) -> float | None:
-    """Return Kendall's tau-b of two lists of whole numbers, rounded to four digits; None if one knows no order.
+    """Return Kendall's tau-b of two lists of whole numbers, rounded to four digits; None if one has no order.
 
     (concordant - discordant) / sqrt(pairs untied in a * pairs untied in b), from whole numbers, so that it is the same
     on every machine.
@@ -80,15 +79,17 @@ def _correlation(
 
 
 def _right(rows: Sequence[Row]) -> NDArray[np.int64]:
-    """Return (rows, images) how many seeds hold an image, scaled to the same number of seeds in every row."""
+    """Return (rows, images): the seeds robust on an image, scaled to the same number of seeds in every row."""
     seeds = math.lcm(*(len(row.records) for row in rows))
-    held = [np.sum([record.evaluation.right("robust") for record in row.records], axis=0) for row in rows]
-    return np.array([each * (seeds // len(row.records)) for each, row in zip(held, rows, strict=True)], dtype=np.int64)
+    robust = [np.sum([record.evaluation.right("robust") for record in row.records], axis=0) for row in rows]
+    return np.array(
+        [each * (seeds // len(row.records)) for each, row in zip(robust, rows, strict=True)], dtype=np.int64
+    )
 
 
-def _stands_for(row: Row, reported: ReportedRow, spec: RankingSpec) -> bool:
+def _matches(row: Row, reported: ReportedRow, spec: RankingSpec) -> bool:
     if reported.dataset != spec.published or (row.weights, row.last_norm) != (reported.weights, reported.last_norm):
         return False
-    objective = reported.objective if row.method == CHOOSING else spec.objective
+    objective = reported.objective if row.method == PAPERS_METHOD else spec.objective
     allocation = None if row.keep_ratio == 1.0 else row.allocation
     return (row.method, row.objective, allocation) == (reported.method, objective, reported.allocation)

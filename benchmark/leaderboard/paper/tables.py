@@ -1,7 +1,7 @@
 """The paper's tables in their own shape: each published number, and beside it what was measured in that very cell.
 
 A cell is measured by a row that reproduces it (see `reproduction`) on all test images under standard AutoAttack.
-Whatever is not measured so stays blank.
+Cells without such a row stay blank.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def paper_tables(boards: Mapping[str, Board], reference: Path) -> list[PaperTabl
     """Return the comparison of the methods and the three ablations of edge-popup, as far as their files are there.
 
     Args:
-        boards: all boards by protocol, made with the published numbers at hand.
+        boards: all boards by protocol, built together with the published numbers.
         reference: the folder with the files of published tables.
 
     Raises:
@@ -132,22 +132,22 @@ class _Measured:
         """Return the cell of a published result, with the row of most seeds if several reproduce it."""
         published = reported.robust if measure == "autoattack" else reported.clean
         # Never by the accuracy: that would choose the lucky one.
-        found = sorted(
+        reproducing = sorted(
             self._rows.get(_place(reported), ()),
             key=lambda pair: (-len(pair[1].seeds), len(pair[0]), pair[0], pair[1].id),
         )
-        against = compared(reported, found[0][1].records, measure) if found else None
+        against = compared(reported, reproducing[0][1].records, measure) if reproducing else None
         if against is None:
             return PaperCell(published, None, None, 0, None, None)
-        protocol, row = found[0]
+        protocol, row = reproducing[0]
         numbers = (against.reported, against.measured, against.difference, against.n_seeds, against.interval)
         return PaperCell(*numbers, (protocol, row.id))
 
 
 def _place(reported: ReportedRow) -> str:
-    """Return what names a cell, whatever number stands in it: some cells stand in several tables."""
-    told = {name: value for name, value in vars(reported).items() if name not in ("clean", "robust", "note")}
-    return json.dumps(told, sort_keys=True)
+    """Return a key of a cell without its numbers: some cells are in several tables."""
+    setting = {name: value for name, value in vars(reported).items() if name not in ("clean", "robust", "note")}
+    return json.dumps(setting, sort_keys=True)
 
 
 def _comparison(path: Path, measured: _Measured) -> PaperTable:

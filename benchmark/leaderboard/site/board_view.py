@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from markupsafe import Markup
 
 from benchmark.leaderboard.board.classes import SIZE_CLASSES, SizeClass
 from benchmark.leaderboard.board.rows import Front, Row
 from benchmark.leaderboard.board.tables import PRESETS, Board
-from benchmark.leaderboard.formats import allocation, architecture, clipped, short
-from benchmark.leaderboard.site.labels import COLUMNS, PRESET_WORDS, REPORTED
+from benchmark.leaderboard.formats import PRESET_TITLES, allocation, architecture, clipped
+from benchmark.leaderboard.pages.column import Column, Table, plain
+from benchmark.leaderboard.pages.columns import BY_KEY, COLUMNS
 from benchmark.leaderboard.site.links import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.results.evaluation import HEALTH_ORDER
 
 _MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions
-_VERDICTS = (*HEALTH_ORDER, "not run", "not checked")  # in the order in which a column sorts them
+VERDICTS = (*HEALTH_ORDER, "not run", "not checked")  # in the order in which a column sorts them
 _GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1
 
-Value = str | float | int | None
+# Results come first on the site, where the settings may have to be scrolled to; last comes what few boards have.
+_FIRST = ("rank", "method", "robust", "robust_interval", "autoattack", "pgd", "clean", "size_bytes", "passes")
+_LAST = ("reported", "difference")
+SITE_COLUMNS = (
+    *(BY_KEY[key] for key in _FIRST),
+    *(column for column in COLUMNS if column.tables & Table.SITE and column.key not in (*_FIRST, *_LAST)),
+    *(BY_KEY[key] for key in _LAST),
+)
+# More is better: the first click sorts downwards.
+_DOWN = {"robust", "robust_interval", "autoattack", "pgd", "clean", "n_seeds", "reported", "difference"}
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,7 @@ class Group:
     @property
     def title(self) -> str:
         """The ranking in words."""
-        return f"{PRESET_WORDS[self.preset][0]}, {self.size_class.title}"
+        return f"{PRESET_TITLES[self.preset]}, {self.size_class.title}"
 
     @property
     def tie_groups(self) -> int:
@@ -69,7 +79,8 @@ class BoardView:
         self.entries = [Entry(row, row.id, row_path(board.protocol, row.id)) for row in rows]
         self.ranked = self.entries[: len(board.rows)]
         self.refused = self.entries[len(board.rows) :]
-        self.columns = (*COLUMNS, REPORTED) if any(row.reported for row in board.rows) else COLUMNS
+        last = len(SITE_COLUMNS) if any(row.reported for row in board.rows) else -len(_LAST)
+        self.columns = SITE_COLUMNS[:last]
 
     @cached_property
     def groups(self) -> list[Group]:
@@ -118,26 +129,38 @@ class BoardView:
         presets = {row.preset for row in rows}
         return {
             "method": [(name, name) for name in sorted({row.method for row in rows})],
-            "precision": [(name, name) for name in sorted({row.weights for row in rows})],
-            "lbn": [(name, name) for name in sorted({yes_no(row.last_norm) for row in rows}, reverse=True)],
+            "weights": [(name, name) for name in sorted({row.weights for row in rows})],
+            "last_norm": [(name, name) for name in sorted({plain(row.last_norm) for row in rows}, reverse=True)],
             "strategy": offered + [(name, f"p = {name}") for name in exponents],
-            "preset": [(name, PRESET_WORDS[name][0]) for name in PRESETS if name in presets],
+            "preset": [(name, PRESET_TITLES[name]) for name in PRESETS if name in presets],
             "class": [(each.name, each.title) for each in SIZE_CLASSES if each in classes],
         }
 
+    def texts(self, row: Row) -> list[tuple[str, str]]:
+        """Return the keys and texts of the cells of a row."""
+        return [(column.key, column.text(row, self.board)) for column in self.columns]
+
     def data(self) -> Markup:
         """Return the JSON that the page's script sorts, filters and searches by; rows in the order of the page."""
-        keys = [column.key for column in self.columns]
         groups = [
             {"preset": group.preset, "class": group.size_class.name, "title": group.title} for group in self.groups
         ]
         lines = [
-            {"group": place, "ids": [entry.anchor, *run_ids(entry.row)], **_line(entry.row, keys)}
+            {"group": place, "ids": [entry.anchor, *run_ids(entry.row)], **self._line(entry.row)}
             for place, group in enumerate(self.groups)
             for entry in group.entries
         ]
-        columns = [{"key": column.key, "down": column.down} for column in self.columns]
+        columns = [{"key": column.key, "down": column.key in _DOWN} for column in self.columns]
         return Markup(safe_json({"columns": columns, "groups": groups, "rows": lines}))
+
+    def _line(self, row: Row) -> dict[str, object]:
+        network = architecture(row.architecture, row.width)
+        words = [row.method, network, row.weights, row.objective, clipped(row.options_text), *row.runs]
+        return {
+            "values": [_rounded(_sorted_by(column, row, self.board)) for column in self.columns],
+            "strategy": strategy(row),
+            "words": " ".join(words).lower(),
+        }
 
 
 def interval_bar(row: Row, scale: float) -> Markup:
@@ -151,60 +174,27 @@ def interval_bar(row: Row, scale: float) -> Markup:
 
 def strategy(row: Row) -> str:
     """Return how the layers' budgets were chosen: "dense", "global" or the exponent p."""
-    told = allocation(row.keep_ratio, row.allocation)
-    return "dense" if told == "-" else told
+    text = allocation(row.keep_ratio, row.allocation)
+    return "dense" if text == "-" else text
 
 
-def yes_no(value: bool) -> str:
-    """Return the word."""
-    return "yes" if value else "no"
+def _sorted_by(column: Column, row: Row, board: Board) -> Any:
+    """Return the value by which a column sorts a row; None comes last."""
+    if column.key == "robust_interval":
+        return row.interval[0]
+    if column.key == "health":
+        return HEALTH_ORDER.index(row.health)
+    if column.key in row.opponent:
+        answer = row.opponent[column.key]
+        return answer.value if answer.hint else VERDICTS.index(answer.verdict)
+    if column.key == "allocation":
+        chosen = strategy(row)
+        return None if chosen == "dense" else _GLOBAL if chosen == "global" else float(chosen)
+    if column.key in ("last_norm", "architecture"):
+        return column.text(row, board)
+    return column.value(row, board)
 
 
-def reported_difference(row: Row) -> float | None:
-    """Return measured less published AutoAttack accuracy, a fraction; None if nothing was published."""
-    return None if row.reported is None else row.autoattack.mean - row.reported.robust
-
-
-def _line(row: Row, keys: Sequence[str]) -> dict[str, object]:
-    network = architecture(row.architecture, row.width)
-    values: dict[str, Value] = {
-        "rank": row.rank,
-        "method": row.method,
-        "robust": row.robust.mean,
-        "interval": row.interval[0],
-        "autoattack": row.autoattack.mean,
-        "pgd": row.pgd.mean,
-        "clean": row.clean.mean,
-        "size": row.costs.size_bytes,
-        "passes": row.costs.passes,
-        "density": row.costs.density,
-        "gradients": HEALTH_ORDER.index(row.health),
-        **{
-            name: answer.value if answer.hint else _VERDICTS.index(answer.verdict)
-            for name, answer in row.opponent.items()
-        },
-        "precision": row.weights,
-        "keep": row.keep_ratio,
-        "p": _exponent(row),
-        "lbn": yes_no(row.last_norm),
-        "network": network,
-        "objective": row.objective,
-        "seeds": len(row.seeds),
-        "reported": reported_difference(row),
-    }
-    words = [row.method, network, row.weights, row.objective, clipped(row.options_text), *row.runs]
-    return {
-        "values": [_rounded(values[key]) for key in keys],
-        "strategy": strategy(row),
-        "words": " ".join(words).lower(),
-    }
-
-
-def _exponent(row: Row) -> float | None:
-    told = strategy(row)
-    return None if told == "dense" else _GLOBAL if told == "global" else float(short(float(row.allocation)))
-
-
-def _rounded(value: Value) -> Value:
+def _rounded(value: Any) -> Any:
     # Seventeen digits of each mean would double the page's data.
     return round(value, 9) if isinstance(value, float) else value

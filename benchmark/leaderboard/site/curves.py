@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from markupsafe import Markup, escape
 
 from benchmark.leaderboard.formats import short
-from benchmark.leaderboard.site.svg_axes import Box, grid, linear, polyline, ticks
+from benchmark.leaderboard.site.svg_axes import Box, grid, linear, polyline
+from benchmark.leaderboard.ticks import ticks
 from benchmark.results.parts import EpochPart, LayerPart, TrainingPart
 
 MOST_POINTS = 100  # of a curve: more cannot be told apart at this width

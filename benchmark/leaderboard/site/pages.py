@@ -13,16 +13,15 @@ from statistics import mean
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmark.files.text import visible
+from benchmark.files.text import terminal, visible
 from benchmark.leaderboard.board.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
 from benchmark.leaderboard.board.compare import p_text, wide_text
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.figure_plans.list import Figure
 from benchmark.leaderboard.formats import (
     GENERATED,
-    allocation,
+    PRESET_TITLES,
     amount,
-    architecture,
     clipped,
     duration,
     percent,
@@ -30,18 +29,21 @@ from benchmark.leaderboard.formats import (
     printable,
     short,
 )
+from benchmark.leaderboard.pages.column import Table
+from benchmark.leaderboard.pages.columns import BY_KEY, columns_of
 from benchmark.leaderboard.paper.ranking import PaperRanking
 from benchmark.leaderboard.paper.tables import PaperTable
 from benchmark.leaderboard.site import labels
-from benchmark.leaderboard.site.board_view import BoardView, interval_bar, reported_difference, strategy, yes_no
+from benchmark.leaderboard.site.board_view import SITE_COLUMNS, VERDICTS, BoardView, interval_bar, strategy
 from benchmark.leaderboard.site.curves import accuracy_curve, layer_lines, loss_curve
 from benchmark.leaderboard.site.links import Places, artifact_link, checks_link, later_ids, record_link, row_path
 from benchmark.leaderboard.site.rerun import rerun
 from benchmark.leaderboard.site.row_view import broken_by_opponent, counts, neighbours, settings, spelled
+from benchmark.results.evaluation import OPPONENT_CHECKS
 from benchmark.results.invariants import doubts
 
 _TEMPLATES = Path(__file__).parent / "templates"
-_COPIED = ("style.css", "site.js")
+_SHARED = ("style.css", "site.js")
 
 
 def site_pages(
@@ -64,7 +66,8 @@ def site_pages(
     Raises:
         UserError: if a protocol cannot be a file name.
     """
-    texts = {f"site/{name}": (_TEMPLATES / name).read_text(encoding="utf-8") for name in _COPIED}
+    shared = {"columns": SITE_COLUMNS, "place": {column.key: at for at, column in enumerate(SITE_COLUMNS, start=1)}}
+    texts = {f"site/{name}": _environment().get_template(name).render(shared) for name in _SHARED}
     texts |= {f"site/{path}": _visible(text) for path, text in _rendered(boards, tables, figures)}
     asked = _environment().get_template("questions.html").render(up="", answers=answers, rankings=rankings)
     return texts | {"site/questions.html": _visible(asked)}
@@ -84,7 +87,17 @@ def _rendered(
         protocol = view.board.protocol
         own = [figure for figure in shared if figure.protocol == protocol]
         page = environment.get_template("board.html")
-        yield f"{protocol}.html", page.render(up="", view=view, board=view.board, figures=own, places=places)
+        yield (
+            f"{protocol}.html",
+            page.render(
+                up="",
+                view=view,
+                board=view.board,
+                published=columns_of(Table.REPORTED, view.board),
+                figures=own,
+                places=places,
+            ),
+        )
         moved = environment.get_template("moved.html")
         for name, row in later_ids(view.board):
             yield row_path(protocol, name), moved.render(protocol=protocol, row=row)
@@ -128,23 +141,24 @@ def _environment() -> Environment:
         auto_reload=False,
     )
     environment.filters |= {
-        "allocation": lambda row: allocation(row.keep_ratio, row.allocation),
         "amount": amount,
         "clipped": clipped,
         "duration": duration,
-        "network": lambda row: architecture(row.architecture, getattr(row, "width", 1.0)),
         "percent": percent,
         "mean": mean,
         "one_line": printable,
         "p_text": p_text,
         "points": points,
         "short": short,
-        "yes_no": yes_no,
     }
     environment.globals |= {
+        "BY_KEY": BY_KEY,
+        "CHECKS": ("health", *OPPONENT_CHECKS),
         "KNOWN": KNOWN,
         "MEASURES": MEASURES,
+        "PRESET_TITLES": PRESET_TITLES,
         "UNCORRECTED": UNCORRECTED,
+        "VERDICTS": VERDICTS,
         "accuracy_curve": accuracy_curve,
         "artifact_link": artifact_link,
         "broken_by_opponent": broken_by_opponent,
@@ -156,7 +170,6 @@ def _environment() -> Environment:
         "loss_curve": loss_curve,
         "marker": GENERATED,
         "record_link": record_link,
-        "reported_difference": reported_difference,
         "rerun": rerun,
         "row_name": row_name,
         "settings": settings,
@@ -169,4 +182,6 @@ def _environment() -> Environment:
 
 
 def _visible(page: str) -> str:
+    if terminal(page) == page:  # nothing is hidden, as on nearly all pages
+        return page
     return "\n".join(visible(line) for line in page.split("\n"))

@@ -8,7 +8,8 @@ from markupsafe import Markup, escape
 
 from benchmark.leaderboard.board.rows import Front, Row
 from benchmark.leaderboard.formats import amount, percent
-from benchmark.leaderboard.site.svg_axes import Box, grid, linear, log_ticks, logarithmic, ticks
+from benchmark.leaderboard.site.svg_axes import Box, grid, linear, logarithmic
+from benchmark.leaderboard.ticks import log_ticks, ticks
 
 _WIDTH, _HEIGHT = 640, 320
 _BOX = Box(left=44, top=30, right=_WIDTH - 26, bottom=_HEIGHT - 40)

@@ -32,42 +32,6 @@ def logarithmic(low: float, high: float, start: float, end: float) -> Scale:
     return lambda value: inner(math.log10(value))
 
 
-def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
-    """Return round numbers within [low, high], at most `most` of them, 1, 2 or 5 times a power of ten apart.
-
-    >>> ticks(0, 0.27)
-    [0.0, 0.05, 0.1, 0.15, 0.2, 0.25]
-    """
-    span = high - low
-    if span <= 0:
-        return [low]
-    exponent = math.floor(math.log10(span / most))
-    for power in (exponent, exponent + 1):
-        for digit in (1, 2, 5):
-            step = digit * 10.0**power
-            first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-            if last - first < most:
-                return [round(place * step, 12) for place in range(first, last + 1)]
-    raise AssertionError("ten times the smallest step leaves fewer ticks than that")
-
-
-def log_ticks(low: float, high: float) -> list[float]:
-    """Return powers of ten within [low, high], both above 0, and where these are few 2 and 5 times them.
-
-    Where these are few too, round numbers at even distances.
-
-    >>> log_ticks(1500, 30000)
-    [2000.0, 5000.0, 10000.0, 20000.0]
-    >>> log_ticks(33000, 58000)
-    [35000.0, 40000.0, 45000.0, 50000.0, 55000.0]
-    """
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    wide = high / low > 1000
-    found = [digit * 10.0**decade for decade in decades for digit in ((1,) if wide else (1, 2, 5))]
-    within = [value for value in found if low <= value <= high]
-    return within if len(within) > 2 else ticks(low, high)
-
-
 def grid(
     box: Box, x: Sequence[tuple[float, str]], y: Sequence[tuple[float, str]], *, x_title: str, y_title: str
 ) -> str:

@@ -1,4 +1,4 @@
-"""Makers of random plain networks and of files that were tampered with."""
+"""Fixtures for random plain networks and tampered files."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from benchmark.networks.resnet import convolutions, plain_conv
 
 @pytest.fixture(scope="session")
 def random_network():
-    """Return the maker of networks with random weights, masks, levels and batch-norm tensors.
+    """Return a function that makes networks with random weights, masks, levels and batch-norm tensors.
 
-    Every convolution keeps about `density` of its weights; with `levels` it has at most so many nonzero values.
+    Every convolution keeps about `density` of its weights; with `levels` it has at most that many nonzero values.
     """
 
     @torch.no_grad()
@@ -51,13 +51,13 @@ def random_network():
 
 @pytest.fixture(scope="session")
 def small_pack():
-    """Return `pack` for small images of no particular data set."""
+    """Return `pack` for small images."""
     return partial(pack, dataset="digits", image_size=(8, 8))
 
 
 @pytest.fixture(scope="session")
 def reseal():
-    """Return a function that gives a file a seal that fits its content."""
+    """Return a function that gives a file a matching seal."""
 
     def seal(content):
         body = bytes(content)[: -container.SEAL_BYTES]
@@ -68,7 +68,7 @@ def reseal():
 
 @pytest.fixture(scope="session")
 def rewrite():
-    """Return a function that writes a file anew, with some tensors or fields of its manifest exchanged."""
+    """Return a function that rewrites a file with other tensors or manifest fields."""
 
     def write(content, *, architecture=None, tensors=None, **fields):
         text, old = container.read(content)
@@ -84,7 +84,7 @@ def rewrite():
 
 @pytest.fixture(scope="session")
 def refusal():
-    """Return a function that gives the sentence by which a content is refused, in little time and memory."""
+    """Return a function that checks that a content is refused, with little memory, and returns the sentence."""
 
     def refuse(content, reading=unpack):
         tracemalloc.start()
@@ -96,8 +96,8 @@ def refusal():
             tracemalloc.stop()
         sentence = str(caught.value)
         assert re.fullmatch(r"[^\n]{20,600}\.", sentence) and ". " not in sentence, sentence
-        assert re.search(r": (fetch|give|check) ", sentence), "it names the next step"
-        assert peak < 4 * 2**20, "nothing large is allocated"
+        assert re.search(r": (fetch|give|check) ", sentence), "no next step"
+        assert peak < 4 * 2**20, "too much memory was allocated"
         return sentence
 
     return refuse
@@ -105,7 +105,7 @@ def refusal():
 
 @pytest.fixture(scope="session")
 def with_header():
-    """Return a function that exchanges the text of a file's header, whose length and seal then fit again."""
+    """Return a function that edits the text of a file's header and fixes its length and seal."""
 
     def exchange(content, edit):
         end = 8 + int.from_bytes(content[:8], "little")

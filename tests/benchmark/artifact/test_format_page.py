@@ -1,4 +1,4 @@
-"""The reader of docs/artifact-format.md, which knows nothing of this project, reads what `pack` writes."""
+"""The standalone reader in docs/artifact-format.md reads what `pack` writes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PAGE = (Path(__file__).resolve().parents[3] / "docs" / "artifact-format.md").rea
 
 @pytest.fixture(scope="module")
 def page():
-    """Execute the page's last block of Python, the reader."""
+    """Return the names that the page's last Python block, the reader, defines."""
     *_, code = re.findall(r"^```python\n(.*?)^```$", PAGE, flags=re.MULTILINE | re.DOTALL)
     names = {}
     exec(compile(code, "docs/artifact-format.md", "exec"), names)
@@ -31,7 +31,7 @@ def page():
     ("levels", "density", "affine", "statistics"),
     [(2, 0.1, False, "float16"), (1, 0.6, True, "float32"), (None, 0.3, True, "float16"), (2, 1.0, False, "float32")],
 )
-def test_the_reader_of_the_page_finds_every_number(
+def test_the_reader_of_the_page_reads_every_number(
     page, make_plan, random_network, small_pack, name, levels, density, affine, statistics
 ):
     plan = make_plan(name=name, width=1 / 32, last_norm=affine)

@@ -1,4 +1,4 @@
-"""Ten thousand mutated files: each is refused with a `UserError`, or is exactly the file of the network it gives."""
+"""Ten thousand mutated files: each is refused with a `UserError`, or is exactly the file of the network in it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def originals(random_network, small_pack):
 
 
 def mutated_bytes(content, others, generator):
-    """Return a file with one to three changes of bytes anywhere; changes of the header's text are likelier to parse."""
+    """Return a file with one to three changed byte ranges; changes of the header's text are likely to parse."""
     data = bytearray(content)
     for _ in range(generator.integers(1, 4)):
         at, width = int(generator.integers(len(data))), int(generator.integers(1, 9))
@@ -85,7 +85,7 @@ def mutated_bytes(content, others, generator):
 
 
 def mutated_parts(content, generator):
-    """Return a file with a fitting header and seal, in which one tensor or one value of the manifest is changed."""
+    """Return a file with a valid header and seal, in which one tensor or one manifest value is changed."""
     text, tensors = container.read(content)
     parts = {name: value.copy() for name, value in tensors.items() if name != "sha256"}
     manifest = json.loads(text)
@@ -116,7 +116,7 @@ def mutated_parts(content, generator):
 
 
 def mutated(number, originals, generator, reseal):
-    """Return the mutated file of a number: every second one has a fitting seal."""
+    """Return the mutated file of a number; every second one has a valid seal."""
     content = originals[int(generator.integers(len(originals)))]
     match number % 4:
         case 0 | 2:
@@ -128,7 +128,7 @@ def mutated(number, originals, generator, reseal):
 
 
 def peak_memory(*, reset=False):
-    """Return the most bytes this process ever held, or since the last reset; 0 where the system does not tell."""
+    """Return the peak memory of this process in bytes since the last reset; 0 if the system does not report it."""
     if sys.platform != "linux":
         return 0
     if reset:
@@ -156,7 +156,7 @@ def test_ten_thousand_mutated_files_are_refused_or_exact(originals, reseal):
             outcomes["valid"] += content not in originals
 
     assert peak_memory() - before < 64 * 2**20
-    # Half of the files reached the checks behind the seal, and all of these.
+    # About half of the files reached the checks after the seal, including all of these.
     assert outcomes["its SHA-256 doe"[:14]] < 0.6 * FILES
     assert outcomes["valid"] > 100
     for reason in ("its header is ", "its manifest i", "its masks cann", "its network is", "it writes its "):

@@ -1,4 +1,4 @@
-"""Float16 with a power of two per tensor: no overflow, eleven bits, and rounding twice is rounding once."""
+"""Float16 with a power of two per tensor: no overflow, eleven bits, idempotent rounding."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ finite = st.floats(-(2.0**127), 2.0**127, width=32)
 
 
 @given(arrays(np.float32, st.integers(0, 20), elements=finite))
-def test_rounding_twice_is_rounding_once(values):
+def test_rounding_is_idempotent(values):
     halves, exponent = to_halves(values)
     once = from_halves(halves, exponent)
 
@@ -33,13 +33,13 @@ def test_values_of_any_magnitude_keep_eleven_bits(values, shift):
     assert (np.abs(rounded - values) <= 2.0**-11 * values).all()
 
 
-def test_a_variance_beyond_the_range_of_float16_neither_overflows_nor_hides_the_small_ones():
+def test_a_variance_beyond_the_range_of_float16_neither_overflows_nor_loses_small_values():
     values = np.array([1e6, 70000.0, 1.0, 0.01, 0.0], np.float32)
 
     assert from_halves(*to_halves(values)) == pytest.approx(values, rel=2**-11)
 
 
-def test_a_value_that_float16_holds_is_kept_as_it_is():
+def test_a_value_that_float16_holds_is_unchanged():
     values = np.array([1.0, -0.5, 1.5, 3.0, -0.0], np.float32)
 
     assert from_halves(*to_halves(values)).tobytes() == values.tobytes()

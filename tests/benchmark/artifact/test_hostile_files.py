@@ -1,4 +1,4 @@
-"""A file that `pack` cannot write is refused with one sentence, before anything large is allocated."""
+"""A file that `pack` cannot write is refused in one sentence, before much memory is allocated."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PLAN = NetworkPlan("resnet6", 10, (0.5,), (0.25,), 1 / 16)
 
 @pytest.fixture(scope="module")
 def mixed(random_network, small_pack):
-    """Return a file whose layers are of every kind: full precision, two levels, one level, dense and empty."""
+    """Return a file with layers of every kind: full precision, two levels, one level, dense and empty."""
     network = random_network(PLAN, density=0.4)
     network.conv1.weight.copy_(random_network(PLAN, levels=2).conv1.weight)
     network.layer1[0].conv1.weight.copy_(random_network(PLAN, levels=1, density=0.5, seed=1).layer1[0].conv1.weight)
@@ -41,7 +41,7 @@ def halves(random_network, small_pack):
 
 @pytest.fixture
 def changed(mixed, rewrite):
-    """Return a function that exchanges one tensor of the mixed file by what `change` makes of its copy."""
+    """Return a function that replaces one tensor of the mixed file by `change` of its copy."""
 
     def exchange(name, change, content=mixed):
         tensor = container.read(content)[1][name].copy()
@@ -69,20 +69,20 @@ def test_the_mixed_file_is_valid_and_rewriting_it_changes_nothing(mixed, rewrite
     assert unpack(mixed).plan == PLAN
 
 
-def test_a_flipped_byte_at_any_position_is_noticed(mixed, refusal):
+def test_a_flipped_byte_at_any_position_is_detected(mixed, refusal):
     for position in range(len(mixed)):
         damaged = bytearray(mixed)
         damaged[position] ^= 1 << position % 8
 
-        assert "SHA-256" in (sentence := refusal(bytes(damaged))) or "begin" in sentence
+        assert "SHA-256" in (sentence := refusal(bytes(damaged))) or "start" in sentence
 
 
-def test_a_file_cut_off_at_any_length_is_noticed(mixed, refusal):
+def test_a_file_truncated_at_any_length_is_refused(mixed, refusal):
     for length in range(len(mixed)):
         refusal(mixed[:length])
 
 
-def test_a_file_cut_off_at_any_length_is_noticed_without_the_seal_too(mixed, refusal, reseal):
+def test_a_file_truncated_at_any_length_is_refused_even_with_a_valid_seal(mixed, refusal, reseal):
     for length in range(40, len(mixed)):
         refusal(reseal(mixed[:length]))
 
@@ -114,12 +114,12 @@ def _checkpoint():
     ],
     ids=["empty", "a-byte", "zeros", "ones", "html", "pickle", "zip", "torch"],
 )
-def test_other_files_are_no_artifacts(content, refusal):
-    assert "does not begin like one" in refusal(content)
+def test_other_files_are_refused(content, refusal):
+    assert "does not start like one" in refusal(content)
 
 
 @pytest.mark.parametrize("claim", [10 * 10**9, 2**63, 2**64 - 1, 2**14 + 8, 0, 7])
-def test_a_header_of_another_length_than_it_has_is_refused(mixed, refusal, reseal, claim):
+def test_a_header_with_a_wrong_length_is_refused(mixed, refusal, reseal, claim):
     lying = claim.to_bytes(8, "little") + mixed[8:]
 
     refusal(lying)
@@ -157,7 +157,7 @@ ENTRY = '"kept":{"dtype":"U32","shape":[7],"data_offsets":[0,28]}'
     ],
     ids=lambda text: text[:60],
 )
-def test_a_header_that_is_not_the_formats_is_refused(mixed, refusal, with_header, new):
+def test_a_header_in_another_format_is_refused(mixed, refusal, with_header, new):
     assert ENTRY in mixed.decode("latin1")
 
     sentence = refusal(with_header(mixed, lambda text: text.replace(ENTRY, new)))
@@ -217,13 +217,13 @@ def test_a_manifest_out_of_range_is_refused(mixed, refusal, rewrite, fields, whe
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "null", "{", "[" * 5000, '{"version":1,"version":1}'])
-def test_a_manifest_that_is_none_is_refused(mixed, refusal, text):
+def test_a_manifest_that_is_not_one_is_refused(mixed, refusal, text):
     tensors = container.read(mixed)[1]
 
     assert "manifest" in refusal(container.write(text, {k: v for k, v in tensors.items() if k != "sha256"}))
 
 
-def test_a_manifest_written_in_another_way_is_refused(mixed, refusal):
+def test_a_manifest_that_is_not_canonical_is_refused(mixed, refusal):
     text, tensors = container.read(mixed)
     spaced = json.dumps(json.loads(text), sort_keys=True)
 
@@ -282,11 +282,11 @@ F32_NAN, F32_MAX = np.float32("nan"), np.finfo(np.float32).max
         ("positions", lambda stream: stream[:, None], "more than one dimension"),
     ],
 )
-def test_tensors_that_do_not_fit_each_other_are_refused(changed, refusal, name, change, why):
+def test_inconsistent_tensors_are_refused(changed, refusal, name, change, why):
     assert re.search(why, refusal(changed(name, change)))
 
 
-def test_bits_at_any_place_of_the_stream_are_checked_even_under_a_fitting_seal(mixed, refusal, changed):
+def test_bits_anywhere_in_the_stream_are_checked_even_with_a_valid_seal(mixed, refusal, changed):
     """Another mask of the same count is a valid file of another network; anything else is refused."""
     stream, refused = container.read(mixed)[1]["positions"], 0
     for position in range(len(stream)):
@@ -317,7 +317,7 @@ def test_float16_statistics_that_pack_cannot_write_are_refused(changed, refusal,
 
 
 def test_a_huge_network_that_fits_no_tensor_is_refused_before_it_is_allocated(mixed, refusal, rewrite):
-    """ResNet34 of twice the width has 85 million weights: 340 MB, of which `refusal` allows no hundredth."""
+    """ResNet34 of twice the width has 85 million weights, or 340 MB; `refusal` allows 4 MB."""
     architecture = {"name": "resnet34", "width": 2.0}
 
     assert "tensor kept has shape" in refusal(rewrite(mixed, architecture=architecture))
@@ -333,18 +333,18 @@ def test_a_missing_file_a_folder_and_a_nameless_path_are_refused(tmp_path, refus
 def test_a_pipe_is_refused_without_waiting_for_it(tmp_path, refusal):
     os.mkfifo(tmp_path / "pipe")
 
-    assert "is no file" in refusal(tmp_path / "pipe", read_artifact)
+    assert "is not a file" in refusal(tmp_path / "pipe", read_artifact)
 
 
 def test_a_file_that_is_too_large_is_not_read(tmp_path, refusal):
     path = tmp_path / "large"
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # sparse: takes no room
+        file.truncate(MAX_BYTES + 1)  # sparse: takes no space
 
     assert "more than" in refusal(path, read_artifact)
 
 
-def test_a_bad_file_is_named_in_the_sentence(tmp_path, mixed, refusal):
+def test_a_bad_file_is_named(tmp_path, mixed, refusal):
     path = tmp_path / "network.safetensors"
     path.write_bytes(mixed[:-1])
 

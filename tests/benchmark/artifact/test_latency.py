@@ -1,4 +1,4 @@
-"""Latency is a median over counted runs of whole batches; the clock is replaced where figures are checked."""
+"""Latency is a median over timed runs of whole batches; the clock is replaced where numbers are checked."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 
 class Recorder(nn.Module):
-    """Remembers every batch; a run takes the next of `durations` on a clock of its own."""
+    """Records every batch; each run takes the next of `durations` on its own clock."""
 
     def __init__(self, durations):
         super().__init__()
@@ -31,7 +31,7 @@ class Recorder(nn.Module):
 
 @pytest.fixture
 def timed(monkeypatch):
-    """Return the maker of recorders whose durations the clock shows."""
+    """Return a function that makes recorders and sets the clock to them."""
 
     def make(durations):
         recorder = Recorder(durations)
@@ -57,7 +57,7 @@ def test_every_batch_size_is_run_with_that_many_images(timed):
     assert network.batches == [((1, 3, 6, 4), True)] * each + [((64, 3, 6, 4), True)] * each
 
 
-def test_a_slow_network_is_run_five_times_after_its_warm_up_and_the_median_counts(timed):
+def test_a_slow_network_is_run_five_times_after_warm_up_and_the_median_is_returned(timed):
     network = timed([90.0, 80.0, 3.0, 2.0, 70.0, 4.0, 5.0])
 
     assert measure_latency(network, 1, (8, 8), device=CPU, batch_sizes=(2,)) == {2: 4.0}
@@ -73,7 +73,7 @@ def test_a_quick_network_is_run_until_enough_time_was_measured(timed):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_run_on_a_gpu_is_waited_for(make_plan, monkeypatch):
+def test_a_gpu_is_synchronised_after_every_run(make_plan, monkeypatch):
     waits = []
     synchronize = torch.cuda.synchronize
     monkeypatch.setattr(torch.cuda, "synchronize", lambda device: (waits.append(device), synchronize(device)))

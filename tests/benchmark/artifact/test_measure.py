@@ -1,4 +1,4 @@
-"""An exported network is counted weight by weight, and refused when it breaks its target."""
+"""An exported network is counted weight by weight, and refused if it misses its target."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def network():
     return model.requires_grad_(False)
 
 
-def test_counts_densities_and_size_of_a_small_network_are_those_worked_out_by_hand(network):
+def test_counts_densities_and_size_of_a_small_network_match_those_computed_by_hand(network):
     measured = measure_export(network, SIZES, budget=6, binary=True)
 
     assert (measured.prunable_weights, measured.budget, measured.kept_weights) == (20, 6, 5)
@@ -41,7 +41,7 @@ def test_counts_densities_and_size_of_a_small_network_are_those_worked_out_by_ha
     assert measured.entropy_bound_bytes == math.ceil(bits / 8)
 
 
-def test_a_full_precision_network_pays_32_bits_per_kept_weight(network):
+def test_a_full_precision_network_costs_32_bits_per_kept_weight(network):
     measured = measure_export(network, SIZES, budget=6, binary=False)
 
     bits = math.log2(28) + math.log2(220) + 5 * 32 + 16 * 32
@@ -49,14 +49,14 @@ def test_a_full_precision_network_pays_32_bits_per_kept_weight(network):
     assert measured.entropy_bound_bytes == math.ceil(bits / 8)
 
 
-def test_a_layer_with_one_level_pays_for_one(network):
+def test_a_layer_with_one_level_costs_one_level(network):
     two_levels = entropy_bound_bits(network, binary=True)
     network[2].weight.abs_()
 
     assert two_levels - entropy_bound_bits(network, binary=True) == pytest.approx(32)
 
 
-def test_a_dense_network_pays_nothing_for_positions(network):
+def test_positions_cost_nothing_in_a_dense_network(network):
     for layer in (network[0], network[2]):
         layer.weight.fill_(1.0)
         layer.weight.view(-1)[0] = -1.0
@@ -71,14 +71,14 @@ def test_the_budget_itself_is_allowed_and_one_weight_more_is_not(network):
 
     network[0].weight.view(-1)[7] = 0.25
 
-    with pytest.raises(BadExport, match="exported 6 weights, budget is 5"):
+    with pytest.raises(BadExport, match="exported 6 weights, but the budget is 5"):
         measure_export(network, SIZES, budget=5, binary=False)
 
 
 def test_a_binary_layer_with_three_levels_is_refused(network):
     network[2].weight.view(-1)[3] = 0.9
 
-    with pytest.raises(BadExport, match="exported layer 2 has 3 nonzero values, a binary layer has at most 2"):
+    with pytest.raises(BadExport, match="exported layer 2 has 3 nonzero values, but a binary layer has at most 2"):
         measure_export(network, SIZES, budget=6, binary=True)
     assert measure_export(network, SIZES, budget=6, binary=False).kept_weights == 5
 
@@ -107,7 +107,7 @@ def test_convolutions_other_than_the_architectures_are_refused(network, sizes, n
         measure_export(network, sizes, budget=20, binary=False)
 
 
-def test_the_fixed_normalisation_and_step_counters_count_nothing(make_plan):
+def test_the_fixed_normalisation_and_step_counters_cost_nothing(make_plan):
     plan = make_plan()
     model, sizes = plan(conv=plain_conv, norm=nn.BatchNorm2d), prunable_sizes(plan)
 
@@ -119,8 +119,8 @@ def test_the_fixed_normalisation_and_step_counters_count_nothing(make_plan):
     assert (measured.density, measured.density_all) == (1.0, 1.0)
 
 
-def test_the_entropy_bound_of_resnet34_at_one_percent_is_the_known_size(make_plan):
-    """Mask 0.184 MB at p=0.1 by the paper's specification; C(n, m) must not overflow."""
+def test_the_entropy_bound_of_resnet34_at_one_percent_is_the_published_size(make_plan):
+    """The paper has 0.184 MB for the mask at p=0.1; C(n, m) must not overflow."""
     sizes = prunable_sizes(make_plan(name="resnet34", width=1.0))
     kept = allocate(list(sizes.values()), 0.01, 0.1)
     model = nn.Sequential(*(skip_init(nn.Conv2d, size, 1, 1, bias=False) for size in sizes.values()))

@@ -1,4 +1,4 @@
-"""The ONNX file holds the network as it is, and ONNX Runtime computes torch's logits from it."""
+"""The ONNX file holds the exact network, and ONNX Runtime computes the same logits as torch."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from methods.layers import CompressedConv2d, compressed_layers, refresh_masks, s
 
 @pytest.fixture
 def trained():
-    """Return a function that gives a network statistics other than the initial ones, and puts it into eval mode."""
+    """Return a function that changes a network's statistics from their initial values and sets eval mode."""
 
     def train(model):
         for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
@@ -42,7 +42,7 @@ def trained():
 
 @pytest.fixture
 def sparse_binary(make_plan, trained):
-    """Return a network of which a tenth of the weights is kept, with two levels per layer."""
+    """Return a function that makes a network with a tenth of its weights and two levels per layer."""
 
     def make(**changes):
         target = Target(0.1, "binary", 0.5)
@@ -58,7 +58,7 @@ def sparse_binary(make_plan, trained):
 
 
 def run(path, images):
-    """Return what ONNX Runtime computes from a file."""
+    """Return the logits that ONNX Runtime computes from a file."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (logits,) = session.run(["logits"], {"images": images.numpy()})
     return torch.from_numpy(logits)
@@ -86,7 +86,7 @@ def test_onnx_runtime_computes_the_logits_of_a_dense_network(make_plan, trained,
 
 
 @pytest.mark.parametrize("last_norm", [True, False], ids=["lbn", "no-lbn"])
-def test_a_sparse_binary_network_has_its_very_weights_in_the_file(sparse_binary, tmp_path, last_norm):
+def test_the_file_has_the_exact_weights_of_a_sparse_binary_network(sparse_binary, tmp_path, last_norm):
     network = sparse_binary(last_norm=last_norm)
     path = tmp_path / "network.onnx"
 
@@ -98,7 +98,7 @@ def test_a_sparse_binary_network_has_its_very_weights_in_the_file(sparse_binary,
         assert np.array_equal(stored[f"{name}.weight"], conv.weight.numpy())
 
 
-def test_the_file_is_valid_names_input_and_output_and_tells_nothing_of_this_machine(sparse_binary, tmp_path):
+def test_the_file_is_valid_names_input_and_output_and_reveals_no_paths(sparse_binary, tmp_path):
     path = tmp_path / "network.onnx"
 
     export_onnx(sparse_binary(), path, channels=3, size=(8, 12))
@@ -110,11 +110,11 @@ def test_the_file_is_valid_names_input_and_output_and_tells_nothing_of_this_mach
         [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim] for value in (images, logits)
     ]
     assert (images.name, logits.name, shapes) == ("images", "logits", [["batch", 3, 8, 12], ["batch", 10]])
-    assert not {"Expand", "CastLike"} & {node.op_type for node in model.graph.node}  # constants computed beforehand
+    assert not {"Expand", "CastLike"} & {node.op_type for node in model.graph.node}  # constants are folded
     assert b".py" not in path.read_bytes()
 
 
-def test_a_network_as_the_evaluation_leaves_it_is_exported_and_not_changed(sparse_binary, tmp_path, copy_of_state):
+def test_a_network_prepared_for_the_evaluation_is_exported_and_not_changed(sparse_binary, tmp_path, copy_of_state):
     network = sparse_binary()
     prepare(network, torch.device("cpu")).train()
     before = copy_of_state(network)
@@ -130,8 +130,8 @@ def test_a_network_as_the_evaluation_leaves_it_is_exported_and_not_changed(spars
 def onnx2torch():
     """Return onnx2torch, which imports torchvision for two operators of object detection.
 
-    Beside a CPU build of torch, torchvision's compiled operators do not load, and it looks for two of them at import.
-    They are declared then, without code: no network here has them.
+    With a CPU build of torch, torchvision's compiled operators do not load, but two of them are needed at import. They
+    are declared without code then, as no network here uses them.
     """
     try:
         importlib.import_module("torchvision")
@@ -147,7 +147,7 @@ def onnx2torch():
     [{}, {"last_norm": False}, {"name": "resnet50", "width": 1 / 32}],
     ids=["lbn", "no-lbn", "bottlenecks"],
 )
-def test_another_reader_gets_the_same_logits_for_any_batch_in_torch(make_plan, trained, tmp_path, onnx2torch, changes):
+def test_another_reader_gets_the_same_logits_for_any_batch_size(make_plan, trained, tmp_path, onnx2torch, changes):
     network = trained(make_plan(**changes)(conv=plain_conv, norm=nn.BatchNorm2d))
     path = tmp_path / "network.onnx"
 
@@ -160,10 +160,10 @@ def test_another_reader_gets_the_same_logits_for_any_batch_in_torch(make_plan, t
             torch.testing.assert_close(again(images), network(images), atol=1e-4, rtol=1e-4)
 
 
-def test_the_file_has_plain_operators_of_an_old_set_only(sparse_binary, tmp_path):
+def test_the_file_has_only_plain_operators_of_an_old_set(sparse_binary, tmp_path):
     path = tmp_path / "network.onnx"
 
-    export_onnx(sparse_binary(), path, channels=3, size=(9, 12))  # odd heights are rounded up by strides
+    export_onnx(sparse_binary(), path, channels=3, size=(9, 12))  # strides round odd heights up
 
     model = onnx.load(path)
     layers = {"Conv", "BatchNormalization", "Relu", "Add", "GlobalAveragePool", "Flatten"}
@@ -172,7 +172,7 @@ def test_the_file_has_plain_operators_of_an_old_set_only(sparse_binary, tmp_path
 
 
 class Drifting(nn.Module):
-    """Computes something else when it is exported."""
+    """Computes other logits when it is exported."""
 
     def __init__(self, offset):
         super().__init__()
@@ -187,7 +187,7 @@ def test_a_file_with_other_logits_is_not_written(tmp_path):
     path = tmp_path / "network.onnx"
     path.write_bytes(b"old")
 
-    with pytest.raises(RuntimeError, match=r"differ from torch's by 0\.03, allowed are 0\.00\d+"):
+    with pytest.raises(RuntimeError, match=r"differ from torch's by 0\.03, more than 0\.00\d+"):
         export_onnx(Drifting(0.03), path, channels=3, size=(8, 8))
     with pytest.raises(RuntimeError, match="differ from torch's by nan"):
         export_onnx(Drifting(float("nan")), path, channels=3, size=(8, 8))
@@ -202,7 +202,7 @@ def test_large_logits_may_differ_in_proportion(tmp_path):
 
 
 @pytest.mark.parametrize("package", ["onnx", "onnxscript", "onnxruntime"])
-def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path, monkeypatch, package):
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(tmp_path, monkeypatch, package):
     monkeypatch.setitem(sys.modules, package, None)
 
     with pytest.raises(UserError, match=rf"the package {package}, .* pip install -e '\.\[onnx\]'"):
@@ -211,7 +211,7 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(tmp_path, m
     assert list(tmp_path.iterdir()) == []
 
 
-def test_logging_is_as_before_after_an_export(tmp_path):
+def test_an_export_restores_the_logging_level(tmp_path):
     logging.disable(logging.INFO)
     try:
         export_onnx(Drifting(0.0), tmp_path / "network.onnx", channels=3, size=(8, 8))
@@ -230,7 +230,7 @@ def test_resnet34_of_the_paper_has_the_same_logits(make_plan, trained, tmp_path)
     assert_same_logits(tmp_path / "network.onnx", network, size=32, counts=(3,))
 
 
-def test_an_export_writes_over_onnx_files_only(make_plan, trained, tmp_path):
+def test_an_export_overwrites_only_onnx_files(make_plan, trained, tmp_path):
     network = trained(make_plan()(conv=plain_conv, norm=nn.BatchNorm2d))
     path = tmp_path / "network.onnx"
     check_target(path)
@@ -238,5 +238,7 @@ def test_an_export_writes_over_onnx_files_only(make_plan, trained, tmp_path):
     check_target(path)
     (tmp_path / "artifact").write_bytes(save({"weight": torch.zeros(2)}))
 
-    with pytest.raises(UserError, match=r"artifact is a safetensors file .*, which would be lost; name another file"):
+    with pytest.raises(
+        UserError, match=r"artifact is a safetensors file .*, which would be overwritten; name another file"
+    ):
         check_target(tmp_path / "artifact")

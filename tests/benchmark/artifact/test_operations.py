@@ -1,4 +1,4 @@
-"""Operations are counted exactly: by hand on small networks, against torch's own counter on a dense one."""
+"""Operations are counted exactly: compared with small networks by hand and with torch's counter on dense ones."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def keep(conv, values):
     return conv
 
 
-def test_a_strided_padded_layer_and_a_1x1_layer_are_those_worked_out_by_hand():
+def test_a_strided_padded_layer_and_a_1x1_layer_match_counts_by_hand():
     network = nn.Sequential(
         keep(nn.Conv2d(3, 4, 3, stride=2, padding=1, bias=False), [0.5, -0.5, 0.5]),  # 7x5 to 4x3 positions
         nn.ReLU(),
@@ -49,7 +49,7 @@ def test_a_layer_of_two_levels_has_one_bit_per_weight(values, bits):
     assert operations(network, 1, (2, 2)).bit_operations == 4 * len(values) * bits * 32
 
 
-def test_a_bottleneck_block_is_that_worked_out_by_hand(make_plan):
+def test_a_bottleneck_block_matches_the_count_by_hand(make_plan):
     plan = make_plan(name="resnet50", width=1 / 64)
     network = plan(conv=plain_conv, norm=nn.BatchNorm2d)
     first = network.layer1[0]  # 1, 1, 4 channels on 8x8, and a 1x1 shortcut
@@ -66,7 +66,7 @@ def test_a_layer_that_runs_twice_counts_twice():
 
 
 @pytest.mark.parametrize("name", ["resnet10", "resnet50"])
-def test_a_dense_network_has_the_operations_of_torchs_counter_and_of_the_plan(make_plan, name):
+def test_a_dense_network_matches_torchs_counter_and_the_plan(make_plan, name):
     plan = make_plan(name=name)
     network = plan(conv=plain_conv, norm=nn.BatchNorm2d).eval()
     with FlopCounterMode(display=False) as counter, torch.no_grad():
@@ -79,7 +79,7 @@ def test_a_dense_network_has_the_operations_of_torchs_counter_and_of_the_plan(ma
     assert counted.bit_operations == counted.dense_macs * 1024
 
 
-def test_counting_leaves_statistics_mode_and_hooks_as_they_were(make_plan, copy_of_state):
+def test_counting_does_not_change_statistics_mode_or_hooks(make_plan, copy_of_state):
     network = make_plan()(conv=plain_conv, norm=nn.BatchNorm2d).train()
     before = copy_of_state(network)
 

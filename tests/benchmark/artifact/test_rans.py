@@ -1,4 +1,4 @@
-"""The mask coder: exact inverse, close to the bound at every density, and strict about its streams."""
+"""The mask coder: exact inverse, close to the bound at every density, strict about its streams."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ def decoded(stream, masks):
     st.lists(st.tuples(st.integers(1, 3000), st.floats(0, 1)), max_size=5),
     st.integers(0, 2**32 - 1),
 )
-def test_masks_come_back_bit_for_bit(layers, seed):
+def test_decoding_returns_the_masks_bit_for_bit(layers, seed):
     masks = random_masks([size for size, _ in layers], [density for _, density in layers], seed)
 
-    back = decoded(encode(masks), masks)
+    returned = decoded(encode(masks), masks)
 
-    assert [mask.tolist() for mask in back] == [mask.tolist() for mask in masks]
+    assert [mask.tolist() for mask in returned] == [mask.tolist() for mask in masks]
 
 
 @given(st.lists(st.lists(st.booleans(), min_size=1, max_size=40), max_size=4))
-def test_masks_of_any_pattern_come_back(layers):
+def test_decoding_returns_masks_of_any_pattern(layers):
     masks = [np.array(bits) for bits in layers]
 
     assert [mask.tolist() for mask in decoded(encode(masks), masks)] == layers
@@ -57,7 +57,7 @@ def test_the_stream_is_within_a_thousandth_and_eight_bytes_a_lane_of_the_bound(d
     assert len(encode([mask])) <= 1.001 * bits / 8 + 8 * lanes
 
 
-def test_layers_of_different_density_share_a_stream_at_the_price_of_each():
+def test_layers_of_different_density_share_a_stream_at_the_cost_of_each():
     masks = random_masks([100_000, 100_000], [0.5, 0.002], 2)
 
     bits, lanes = sum(bound_bits(len(mask), int(mask.sum())) for mask in masks), 55
@@ -78,8 +78,8 @@ def test_no_mask_costs_nothing():
 @pytest.mark.parametrize(
     ("tamper", "why"),
     [
-        (lambda stream: b"", "0 bytes are no"),
-        (lambda stream: stream[:4], "4 bytes are no"),
+        (lambda stream: b"", "0 bytes are not"),
+        (lambda stream: stream[:4], "4 bytes are not"),
         (lambda stream: stream + b"\0", "whole words"),
         (lambda stream: stream + bytes(4), "left over"),
         (lambda stream: stream[:-4], "too early|ones instead|left over"),
@@ -88,7 +88,7 @@ def test_no_mask_costs_nothing():
         (lambda stream: stream[:-1] + bytes([stream[-1] ^ 1]), "too early|ones instead|left over"),
     ],
 )
-def test_a_stream_that_no_encoder_wrote_is_refused(tamper, why):
+def test_a_tampered_stream_is_refused(tamper, why):
     masks = random_masks([900], [0.3], 3)
 
     with pytest.raises(BadStream, match=why):

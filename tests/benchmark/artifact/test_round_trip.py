@@ -1,4 +1,4 @@
-"""Pack and unpack are exact inverses on what a network computes."""
+"""Pack and unpack are exact inverses for everything a network computes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SPARSE = {"keep_ratio": 0.3, "allocation": 0.5}
 
 
 def equal_numbers(first, second):
-    """Tell whether two networks hold the same numbers, step counters aside."""
+    """Return whether two networks hold the same numbers, except for step counters."""
     ours, theirs = first.state_dict(), second.state_dict()
     return ours.keys() == theirs.keys() and all(
         torch.equal(value, theirs[name]) for name, value in ours.items() if value.is_floating_point()
@@ -73,7 +73,7 @@ def test_the_export_of_every_method_gives_the_same_logits_from_its_file(
     statistics=st.sampled_from(["float32", "float16"]),
     seed=st.integers(0, 1000),
 )
-def test_any_network_comes_back_and_is_packed_to_the_same_bytes_again(
+def test_any_network_is_restored_and_packs_to_the_same_bytes(
     random_network, small_pack, name, width, classes, channels, last_norm, affine, density, levels, statistics, seed
 ):
     plan = NetworkPlan(name, classes, (0.5, 0.25, 0.1)[:channels], (0.2, 0.3, 0.4)[:channels], width, last_norm)
@@ -87,7 +87,7 @@ def test_any_network_comes_back_and_is_packed_to_the_same_bytes_again(
     assert artifact.plan == plan
 
 
-def test_the_artifact_tells_what_it_is(make_plan, random_network, small_pack):
+def test_the_artifact_describes_its_network(make_plan, random_network, small_pack):
     plan = make_plan(name="resnet6")
 
     content = small_pack(random_network(plan), plan, statistics="float16")
@@ -128,9 +128,7 @@ def test_negative_zero_is_a_dropped_weight(make_plan, random_network, make_batch
     assert torch.equal(unpack(content).network(images), network(images))
 
 
-def test_float16_statistics_give_the_network_whose_statistics_were_rounded(
-    make_plan, random_network, make_batch, small_pack
-):
+def test_float16_statistics_give_the_network_with_rounded_statistics(make_plan, random_network, make_batch, small_pack):
     plan = make_plan()
     network = random_network(plan, affine=True)
     network.bn1.running_var[0] = 1e6  # beyond float16
@@ -148,7 +146,7 @@ def test_float16_statistics_give_the_network_whose_statistics_were_rounded(
     assert torch.equal(artifact.network(images), network(images))
 
 
-def test_a_file_is_written_whole_and_read_back(tmp_path, make_plan, random_network, small_pack):
+def test_a_file_is_written_completely_and_read_back(tmp_path, make_plan, random_network, small_pack):
     content = small_pack(random_network(make_plan()), make_plan())
     path = tmp_path / "folder" / "network.safetensors"
 
@@ -161,7 +159,7 @@ def test_a_file_is_written_whole_and_read_back(tmp_path, make_plan, random_netwo
 
 @pytest.mark.parametrize("statistics", ["float32", "float16"])
 @pytest.mark.parametrize("density", [0.3, 1.0])
-def test_the_file_is_one_that_safetensors_reads(make_plan, random_network, small_pack, density, statistics):
+def test_safetensors_reads_the_file(make_plan, random_network, small_pack, density, statistics):
     content = small_pack(random_network(make_plan(), density=density), make_plan(), statistics=statistics)
 
     tensors = safetensors.numpy.load(content)
@@ -210,7 +208,7 @@ def test_a_network_that_the_plan_does_not_build_is_refused(make_plan, random_net
     "changes",
     [{"dataset": "../x"}, {"image_size": (0, 8)}, {"statistics": "float64"}, {"image_size": (8, 8, 3)}],
 )
-def test_what_the_format_cannot_hold_is_refused(make_plan, random_network, changes):
+def test_fields_that_the_format_cannot_hold_are_refused(make_plan, random_network, changes):
     fields = {"dataset": "digits", "image_size": (8, 8)} | changes
 
     with pytest.raises(BadExport, match="the format cannot hold"):

@@ -195,7 +195,7 @@ def test_a_challenge_that_breaks_nothing_new_is_refused(board, adversarial, monk
     broken = wrong[~robust[wrong]]
     board.challenge({"x_adv": moved[broken], "index": broken}, broken.tolist())
 
-    assert "attack: it breaks no image that was counted as robust before it" in board.refusals("56d8")
+    assert "attack: it breaks no image that counted as robust before it" in board.refusals("56d8")
 
 
 @pytest.mark.parametrize(
@@ -206,8 +206,8 @@ def test_a_challenge_that_breaks_nothing_new_is_refused(board, adversarial, monk
             "artifact: the record, the challenge and the file in artifacts/ have different hashes",
         ),
         ({"images_sha256": "0" * 64}, "images: it is missing or not the file"),
-        ({"date": "2000-01-01"}, "date: 2000-01-01 lies before the record's run"),
-        ({"date": "2999-01-01"}, "its date, 2999-01-01, lies in the future"),
+        ({"date": "2000-01-01"}, "date: 2000-01-01 is before the record's run"),
+        ({"date": "2999-01-01"}, "its date, 2999-01-01, is in the future"),
         ({"credit": "<b>Mallory</b>"}, "credit: '<b>Mallory</b>' holds markup"),
     ],
 )
@@ -280,7 +280,7 @@ def test_what_was_missing_is_looked_for_again(board, monkeypatch):
         ("evil.sh", "it does not belong to a board"),
         ("records/x/a___b.json", "schema: a___b.json: it is not JSON"),
         ("evil.html", "it does not belong to a board"),
-        ("site/evil.html", "site/evil.html is no page of this board"),
+        ("site/evil.html", "site/evil.html is not a page of this board"),
     ],
 )
 def test_a_whole_board_has_nothing_that_does_not_belong_to_it(board, monkeypatch, name, reason):
@@ -320,8 +320,8 @@ def test_a_link_is_refused_and_not_read(board, adversarial, monkeypatch, tmp_pat
 )
 def test_health_that_contradicts_the_verdicts_is_refused(board, check, changes, reason):
     fields = board.read()
-    (found,) = (each for each in fields["evaluation"]["health"] if each["name"] == check)
-    found.update(changes)
+    (stated,) = (each for each in fields["evaluation"]["health"] if each["name"] == check)
+    stated.update(changes)
     board.write(fields)
 
     assert reason in board.refusals("56d8")
@@ -348,8 +348,8 @@ def test_what_breaks_a_check_is_a_refusal(board, monkeypatch):
     ("options", "message"),
     [
         (("nothing",), "nothing"),
-        (("--since", "0123456789"), "is no commit of the git repository"),
-        (("--since", "--output=x"), "is no commit of the git repository"),
+        (("--since", "0123456789"), "is not a commit of the git repository"),
+        (("--since", "--output=x"), "is not a commit of the git repository"),
         (("56d8", "--since", "HEAD"), "not both"),
     ],
 )

@@ -122,7 +122,7 @@ def test_an_edited_entry_of_the_changelog_is_refused(board):
     path = board.folder / "CHANGELOG.md"
     path.write_text(path.read_text(encoding="utf-8").replace("First state", "Second state"), encoding="utf-8")
 
-    assert "CHANGELOG.md: entries that were there are gone or edited" in board.refusals("--since", "HEAD")
+    assert "CHANGELOG.md: older entries were removed or edited" in board.refusals("--since", "HEAD")
 
 
 @pytest.mark.parametrize("name", ["reference/reported_tables.csv", "claims.yaml", "site/figures/x.svg"])
@@ -155,7 +155,7 @@ def test_a_page_that_no_record_gives_is_refused(board, name):
     (board.folder / name).parent.mkdir(exist_ok=True, parents=True)
     (board.folder / name).write_text("<script>alert(1)</script>", encoding="utf-8")
 
-    assert f"pages: {name} is no page of this board" in board.refusals("--since", "HEAD")
+    assert f"pages: {name} is not a page of this board" in board.refusals("--since", "HEAD")
 
 
 @pytest.mark.parametrize("name", ["HEAD..HEAD", "HEAD~1...HEAD", "HEAD^-", "HEAD^@", ":/x", "HEAD:leaderboards"])
@@ -165,7 +165,7 @@ def test_what_is_no_single_commit_is_a_mistake(board, name):
     result = board.audit("--since", name)
 
     assert isinstance(result.exception, UserError)
-    assert "is no commit of the git repository" in str(result.exception)
+    assert "is not a commit of the git repository" in str(result.exception)
 
 
 def test_what_git_ignores_is_looked_at(board):

@@ -1,4 +1,4 @@
-"""The command line as a user meets it: real processes, tiny networks, and an epsilon that leaves AutoAttack no work."""
+"""The command line in real processes, on tiny networks, with an epsilon that leaves AutoAttack no work."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_suite_runs_to_a_board_and_a_second_run_has_nothing_to_do(tmp_path, su
         assert file.stat().st_size == record["artifact"]["size_bytes"]
         assert hashlib.sha256(file.read_bytes()).hexdigest() == record["artifact"]["sha256"]
         assert f"| {file.stat().st_size:,} B |" in (out / f"{record['protocol']}.md").read_text(encoding="utf-8")
-        assert not (out / "work" / record["run"] / "autoattack").exists()  # the journal has done its work
+        assert not (out / "work" / record["run"] / "autoattack").exists()  # the journal is no longer needed
     edge_popup = next(record for name, record in records(out).items() if "edge_popup" in name)
     assert edge_popup["training"]["frozen_parts_unchanged"] is True
     assert edge_popup["compression"]["kept_weights"] == edge_popup["compression"]["budget"]
@@ -90,7 +90,7 @@ def test_other_evaluation_settings_measure_the_network_already_trained(tmp_path,
 
     again = command(*arguments, "--set", "evaluation.images=4")
 
-    assert "train      not again: this network stands on" in again.stdout
+    assert "train      not again: this network already has a record on" in again.stdout
     assert "loss" not in again.stdout
     weights = {record["weights_sha256"] for record in records(tmp_path / "out").values()}
     assert len(list((tmp_path / "out" / "records").iterdir())) == 2 and len(weights) == 1
@@ -126,7 +126,7 @@ def _wait_for(condition):
 
 
 def _worker_is_alive(out):
-    """Look for somebody who holds the lock of a work folder: the system drops it with the process."""
+    """Return whether a process holds the lock of a work folder, which the system releases when the process ends."""
     for path in out.rglob("lock"):
         with path.open("w") as file:
             try:
@@ -136,7 +136,7 @@ def _worker_is_alive(out):
     return False
 
 
-def test_one_failing_experiment_leaves_the_others_alone_and_is_retried(tmp_path, suite):
+def test_one_failing_experiment_does_not_affect_the_others_and_is_retried(tmp_path, suite):
     out = tmp_path / "out"
     spoiled = ["--set", "methods.0.weights=fp", "--set", "methods.0.options.lr=1e30"]
 
@@ -175,8 +175,8 @@ class Mine(EdgePopup):
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="what OpenMP shows of itself is that of GNU's")
-def test_threads_that_wait_leave_the_cores_to_others_unless_the_user_decides(suite):
+@pytest.mark.skipif(sys.platform != "linux", reason="checks the output of GNU's OpenMP")
+def test_waiting_threads_do_not_spin_unless_the_user_sets_it(suite):
     shown = {**os.environ, "OMP_DISPLAY_ENV": "verbose"}
     shown.pop("OMP_WAIT_POLICY", None)
     assert "GOMP_SPINCOUNT = '0'" in command("plan", suite, env=shown).stderr
@@ -196,7 +196,7 @@ def test_a_class_from_a_file_runs_like_a_built_in_method(tmp_path, suite):
 
 
 def test_a_method_of_an_installed_package_is_listed_and_runs(tmp_path, suite):
-    """An entry point needs no change here; the package is a folder on the path with its metadata."""
+    """The package is a folder on the path with its metadata."""
     (tmp_path / "mine.py").write_text(PLUGIN)
     metadata = tmp_path / "mine-1.0.dist-info"
     metadata.mkdir()
@@ -214,10 +214,10 @@ def test_a_method_of_an_installed_package_is_listed_and_runs(tmp_path, suite):
 
 @pytest.fixture
 def cifar100(tmp_path):
-    """Write a small set of random images in CIFAR-100's own on-disk format.
+    """Write a small set of random images in CIFAR-100's own file format.
 
-    Training and test images have other classes, so that hardly any is classified right: AutoAttack's thousands of
-    queries for a single image would take longer than everything else.
+    Training and test images have different classes, so that hardly any is classified correctly: AutoAttack's thousands
+    of queries for a single image would take longer than everything else.
     """
     folder = tmp_path / "data" / "cifar-100-python"
     folder.mkdir(parents=True)
@@ -236,7 +236,7 @@ def cifar100(tmp_path):
 
 @pytest.fixture
 def small_sets(tmp_path):
-    """Return an environment in whose processes no data set is published, so that a small one may bear a known name."""
+    """Return an environment with an empty table of published data sets, so that a small one may use such a name."""
     folder = tmp_path / "site"
     folder.mkdir()
     (folder / "sitecustomize.py").write_text("from benchmark.data import identity\nidentity.PUBLISHED = {}\n")
@@ -244,6 +244,7 @@ def small_sets(tmp_path):
     return {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in paths if path)}
 
 
+@pytest.mark.slow
 def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tmp_path, cifar100, small_sets):
     """The paper's 28 cells, and both precisions of the baselines: RST without LBN, the others with it and without."""
     out = tmp_path / "out"
@@ -255,16 +256,16 @@ def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tm
     )
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    made = records(out).values()
-    assert {record["protocol"] for record in made} == {"cifar100-linf-4_255-aa-standard-8"}
-    assert {record["preset"] for record in made} == {"smoke"}
-    cells = Counter(record["method"]["name"] for record in made)
+    results = records(out).values()
+    assert {record["protocol"] for record in results} == {"cifar100-linf-4_255-aa-standard-8"}
+    assert {record["preset"] for record in results} == {"smoke"}
+    cells = Counter(record["method"]["name"] for record in results)
     paper = {"at": 4, "hydra": 8, "atmc": 12, "edge_popup": 4}
     assert cells == {**paper, "lwm": 4, "random_pruning": 4, "small_dense": 4, "rst": 2}
-    assert all(record["compression"]["kept_weights"] <= record["compression"]["budget"] for record in made)
+    assert all(record["compression"]["kept_weights"] <= record["compression"]["budget"] for record in results)
 
 
-def test_cifar100_without_data_or_network_says_in_one_sentence_what_to_do(tmp_path):
+def test_cifar100_without_data_or_network_reports_in_one_sentence_what_to_do(tmp_path):
     refused = command("run", "--methods", "all", "--dataset", "cifar100", cwd=tmp_path)
 
     assert refused.returncode == 2
@@ -290,7 +291,7 @@ MISTAKES = [
     (["run", "--set", "epsilon=8"], "strictly between 0 and 1"),
     (["run", "--set", "methods.1.options.score_scal=1"], "Did you mean score_scale?"),
     (["run", "--set", "methods.1.options.score_scale=-1"], "score_scale must be positive"),
-    (["run", "--set", "architecture.name=resnet43"], "architecture 'resnet43' is not known"),
+    (["run", "--set", "architecture.name=resnet43"], "unknown architecture 'resnet43'"),
     (["run", "--methods", "missing.py:Class"], "there is no file"),
     (["leaderboard", "--out", "nosuch"], "there is no folder nosuch"),
     (["compare", "at", "hydra", "--out", "nosuch"], "there is no folder nosuch"),
@@ -309,7 +310,7 @@ def test_a_mistake_gives_one_sentence_and_exit_code_two(tmp_path, arguments, sen
 
 @pytest.mark.parametrize("arguments", [["--help"], ["list"], ["run", "--help"]], ids=" ".join)
 def test_help_and_list_answer_without_importing_torch(arguments):
-    """Torch takes seconds to import; a plain look at the tool must not pay for it."""
+    """Torch takes seconds to import."""
     script = textwrap.dedent(f"""
         import sys
         from benchmark.cli.main import app

@@ -1,4 +1,4 @@
-"""The terminal is not steered: errors, mistakes in a call and foreign results are printed with escapes."""
+"""Control characters in errors, arguments and results are escaped on the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app, main
 
-# Test folders are no packages (importmode=importlib), hence no import.
+# Test folders are not packages (importmode=importlib), so they cannot be imported.
 record_fields = runpy.run_path(str(Path(__file__).parents[1] / "results" / "conftest.py"))["record_fields"]
 ROOT = Path(__file__).resolve().parents[3]
 EVIL = "x\x1b[2J\x9b1m\u202e\r\nok       verify: accepted"
@@ -45,7 +45,7 @@ def test_an_error_shows_hidden_characters_as_escapes(capsys, monkeypatch, tmp_pa
     assert not any(line.startswith("ok ") for line in printed.err.splitlines())
 
 
-def test_merge_prints_what_a_shard_says_with_escapes(tmp_path):
+def test_merge_escapes_the_text_of_a_shard(tmp_path):
     record = record_fields(right=(8, 6, 5), n=10)
     for check in record["evaluation"]["health"]:
         check["reason"] = EVIL

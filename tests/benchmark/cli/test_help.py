@@ -1,4 +1,4 @@
-"""What the help says where a command runs a program of the user's choice."""
+"""The help warns where a command runs code of the user's choice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from benchmark.__main__ import app
 
 
 @pytest.mark.parametrize("name", ["run", "plan", "bench", "check"])
-def test_a_command_that_imports_a_file_says_that_it_runs_it(name):
+def test_the_help_of_a_command_that_imports_a_file_warns_that_it_runs_its_code(name):
     text = " ".join(CliRunner().invoke(app, [name, "--help"]).output.split())
 
     assert "imported, which runs its code" in text

@@ -1,4 +1,4 @@
-"""What a shell does to a command: paths with `~`, empty names, Ctrl-C, other folders of the same names, full disks."""
+"""Commands in a shell: paths with `~`, empty paths, Ctrl-C, other packages of the same names, full disks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def suite(tmp_path):
 
 
 def start(*arguments, cwd, **environment):
-    """Start a command as a shell does: in a process group of its own, which Ctrl-C reaches as a whole."""
+    """Start a command as a shell does, in a process group of its own, to which Ctrl-C is sent."""
     return subprocess.Popen(
         [sys.executable, "-m", "benchmark", *map(str, arguments)],
         cwd=cwd,
@@ -64,7 +64,7 @@ def start(*arguments, cwd, **environment):
 
 
 def path_parameters():
-    """Yield each parameter of a command that is a path, with what typer knows of it."""
+    """Yield each parameter of a command that is a path, with its typer annotations."""
     for registered in app.registered_commands:
         hints = typing.get_type_hints(registered.callback, include_extras=True)
         for name in inspect.signature(registered.callback).parameters:
@@ -74,7 +74,7 @@ def path_parameters():
 
 
 @pytest.mark.parametrize("extras", list(path_parameters()))
-def test_every_path_of_every_command_is_read_the_one_way(extras):
+def test_every_path_of_every_command_uses_the_same_parser(extras):
     assert extras and extras[0].parser is str and extras[0].callback.__module__ == "benchmark.cli.paths"
 
 
@@ -103,7 +103,7 @@ def test_an_empty_path_is_refused_before_anything_is_done(tmp_path, command, arg
     code, out, err = command(*arguments)
 
     assert (code, out) == (2, "")
-    assert err == f"error: {name}: a file or folder has an empty name; leave the option out, or name one\n"
+    assert err == f"error: {name}: the path is empty; leave the option out, or name a file or folder\n"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -151,7 +151,7 @@ TAKEN = {
 
 
 @pytest.mark.parametrize(("name", "sentence"), TAKEN.values(), ids=TAKEN)
-def test_a_folder_of_something_else_is_found_before_the_work(tmp_path, command, suite, name, sentence):
+def test_an_output_folder_with_other_files_is_refused_before_the_work(tmp_path, command, suite, name, sentence):
     path = tmp_path / "own" / name
     path.parent.mkdir(parents=True)
     path.write_text("mine", encoding="utf-8")
@@ -163,13 +163,13 @@ def test_a_folder_of_something_else_is_found_before_the_work(tmp_path, command, 
     assert not list(tmp_path.rglob("history.jsonl"))
 
 
-def test_a_file_in_place_of_the_folder_is_found_before_the_work(command, suite):
+def test_a_file_in_place_of_the_folder_is_refused_before_the_work(command, suite):
     code, out, err = command("run", suite, "--out", suite)
 
     assert (code, out, err) == (2, "", f"error: {suite} is a file; give --out a folder\n")
 
 
-def test_pages_never_replace_a_file_that_is_none(tmp_path, command):
+def test_pages_never_replace_other_files(tmp_path, command):
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "style.css").write_text("mine", encoding="utf-8")
 
@@ -179,7 +179,7 @@ def test_pages_never_replace_a_file_that_is_none(tmp_path, command):
     assert [path.name for path in tmp_path.rglob("*")] == ["site", "style.css"]
 
 
-def test_a_folder_inside_the_folder_of_records_is_told_from_it(tmp_path, command):
+def test_the_records_folder_itself_is_refused_with_its_parent_as_hint(tmp_path, command):
     (tmp_path / "own" / "records").mkdir(parents=True)
 
     code, _, err = command("compare", "a", "b", "--out", "own/records")
@@ -188,7 +188,7 @@ def test_a_folder_inside_the_folder_of_records_is_told_from_it(tmp_path, command
 
 
 @pytest.mark.parametrize("name", ["", "folder"])
-def test_a_folder_is_no_suite(tmp_path, command, name):
+def test_a_folder_is_not_a_suite(tmp_path, command, name):
     (tmp_path / "folder").mkdir()
 
     code, _, err = command("plan", name)
@@ -197,7 +197,7 @@ def test_a_folder_is_no_suite(tmp_path, command, name):
 
 
 def test_other_packages_of_the_same_names_do_not_break_a_run(tmp_path, suite):
-    """Of `python -m`, the current folder comes first on the path: for the command and for all that it starts."""
+    """With `python -m`, the current folder comes first on the path, for the command and its subprocesses."""
     for name in ("methods/__init__.py", "methods/base.py", "benchmark/data/__init__.py", "benchmark/launch/local.py"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("raise SystemExit('somebody else')", encoding="utf-8")
@@ -210,7 +210,7 @@ def test_other_packages_of_the_same_names_do_not_break_a_run(tmp_path, suite):
 
 
 @pytest.mark.parametrize("name", ["methods.py", "methods/mine.py", "benchmark/notes.txt"])
-def test_a_file_or_a_plain_folder_of_these_names_does_not_either(tmp_path, name):
+def test_a_file_or_a_plain_folder_of_these_names_does_not_break_a_command(tmp_path, name):
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_text("raise SystemExit('somebody else')", encoding="utf-8")
 
@@ -221,7 +221,7 @@ def test_a_file_or_a_plain_folder_of_these_names_does_not_either(tmp_path, name)
     assert "edge_popup" in out
 
 
-def test_evaluate_in_python_says_that_another_package_hides_the_benchmarks(tmp_path):
+def test_evaluate_in_python_reports_that_another_package_hides_the_benchmarks(tmp_path):
     (tmp_path / "methods.py").touch()
 
     finished = subprocess.run(
@@ -242,7 +242,7 @@ try:
     os.kill(os.getpid(), signal.SIGINT)
     time.sleep(60)
 except BaseException:
-    raise ImportError("as a library may turn it into")
+    raise ImportError("a library may raise this instead")
 """
 
 
@@ -256,7 +256,7 @@ def test_ctrl_c_while_a_library_is_imported_ends_in_one_line(tmp_path, module):
     assert (process.returncode, out, err) == (130, "", "stopped\n")
 
 
-@pytest.mark.parametrize("word", ["side by side", "start "])
+@pytest.mark.parametrize("word", ["in parallel", "start "])
 def test_ctrl_c_while_workers_are_started_ends_in_one_line(tmp_path, suite, word):
     process = start("run", suite, "--out", "out", "--set", "training.epochs=2000", cwd=tmp_path)
     for line in process.stdout:
@@ -265,10 +265,10 @@ def test_ctrl_c_while_workers_are_started_ends_in_one_line(tmp_path, suite, word
     os.killpg(process.pid, signal.SIGINT)
     _, err = process.communicate()
 
-    assert (process.returncode, err) == (130, "stopped; the same command goes on where it was\n")
+    assert (process.returncode, err) == (130, "stopped; run the same command again to resume\n")
 
 
-def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(tmp_path):
+def test_a_reader_that_closes_the_pipe_ends_the_command_silently(tmp_path):
     process = start("list", cwd=tmp_path)
     process.stdout.close()
     err = process.stderr.read()
@@ -283,11 +283,11 @@ def test_a_reader_that_closes_the_pipe_ends_the_command_without_a_word(tmp_path)
         (errno.ENOSPC, "/disk/file", "/disk/file: No space left on device; free some space there"),
         (errno.ENOSPC, None, "error: standard output: No space left on device; free some space there"),
         (errno.EDQUOT, "/disk/file", "free some of your quota there"),
-        (errno.EROFS, "/disk/file", "/disk/file: Read-only file system; name a folder that can be written to"),
-        (errno.EACCES, "/disk/file", "/disk/file: Permission denied; allow writing there or name another folder"),
+        (errno.EROFS, "/disk/file", "/disk/file: Read-only file system; name a writable folder"),
+        (errno.EACCES, "/disk/file", "/disk/file: Permission denied; make it writable or name another folder"),
     ],
 )
-def test_what_the_system_refuses_is_one_sentence_with_place_and_remedy(command, monkeypatch, number, name, sentence):
+def test_a_system_error_is_one_sentence_with_path_and_remedy(command, monkeypatch, number, name, sentence):
     def refuse():
         raise OSError(number, os.strerror(number), name)
 

@@ -1,4 +1,4 @@
-"""Configurations that make no sense, through the command line: one helpful sentence and exit code 2, nothing written.
+"""Invalid configurations on the command line: one helpful sentence, exit code 2, nothing written.
 
 `test_command_line.py` has further mistakes, in real processes.
 """
@@ -63,13 +63,13 @@ REFUSED = {
     ),
     "too few epochs for ATMC's phases": (
         "{method: atmc, weights: binary, training: {epochs: 2}}",
-        "atmc has 3 phases here and needs as many epochs, got 2",
+        "atmc has 3 phases here and needs at least 3 epochs, got 2",
     ),
 }
 
 
 @pytest.mark.parametrize(("entry", "reason"), REFUSED.values(), ids=REFUSED)
-def test_a_run_of_nothing_but_refused_experiments_is_a_mistake(tmp_path, command, entry, reason):
+def test_a_run_with_only_refused_experiments_is_a_mistake(tmp_path, command, entry, reason):
     (tmp_path / "suite.yaml").write_text(SUITE.replace("{method: edge_popup}", entry), encoding="utf-8")
 
     code, out, err = command("run", "suite.yaml")
@@ -97,7 +97,7 @@ WRONG = {
         {"name: small": "name: small\npreset: smoke"},
         "suite.yaml: preset: Input should be 'paper' or 'own', got 'smoke'",
     ),
-    "binary with a loss that there is not": (
+    "binary with an unknown loss": (
         {"grid: {": "grid: {weights: binary, objective: hinge, "},
         "'trades', 'half_clean' or 'clean', got 'hinge'",
     ),
@@ -119,7 +119,7 @@ WRONG = {
     ),
     "ADMM interval of no steps": (
         {"{method: edge_popup}": "{method: atmc, options: {interval: 0}}"},
-        "interval is a number of steps, at least 1, got 0",
+        "interval must be at least 1 step, got 0",
     ),
     "negative ADMM penalty": (
         {"{method: edge_popup}": "{method: atmc, options: {rho: -1.0}}"},
@@ -145,7 +145,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
-def test_a_wrong_setting_is_told_in_one_sentence(tmp_path, command, wrong):
+def test_a_wrong_setting_is_reported_in_one_sentence(tmp_path, command, wrong):
     changes, *sentences = wrong
     text = SUITE
     for old, new in changes.items():

@@ -1,4 +1,4 @@
-"""Fixtures for tests of data sets."""
+"""Fixtures for data set tests."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from benchmark.data import identity
 
 @pytest.fixture
 def small_sets(monkeypatch):
-    """Let the small made-up sets of a test go under the names of known ones: none of these is published here."""
+    """Let small made-up data sets use published names, by emptying the table of published data sets."""
     monkeypatch.setattr(identity, "PUBLISHED", {})

@@ -1,4 +1,4 @@
-"""A training belongs to its data and its source: what was made from others is never taken for the run asked for."""
+"""A training is bound to its data and its source: results of other data are never used for the requested run."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HYDRA = SUITE.replace("training:", "  - {method: hydra, keep_ratio: 0.5, first_p
 
 
 def command(*words):
-    """Return exit code and output of a command, its words joined by single spaces."""
+    """Return exit code and output of a command, with whitespace collapsed."""
     result = CliRunner().invoke(app, [str(word) for word in words])
     if isinstance(result.exception, UserError):
         return 2, str(result.exception)
@@ -47,22 +47,22 @@ def make_shapes(folder):
     noise = np.random.default_rng(0)
     for part, count in (("train", 12), ("test", 3)):
         for label in range(4):
-            place = folder / part / f"class{label}"
-            place.mkdir(parents=True)
+            class_folder = folder / part / f"class{label}"
+            class_folder.mkdir(parents=True)
             for number in range(count):
                 pixels = noise.integers(0, 120, (8, 8, 3), dtype=np.uint8)
                 pixels[2 * label : 2 * label + 2] += 120
-                Image.fromarray(pixels).save(place / f"{number:02d}.png")
+                Image.fromarray(pixels).save(class_folder / f"{number:02d}.png")
 
 
 @pytest.fixture(scope="module")
 def once(made_once):
-    """Return a folder with the data, the suite, and what a run of it left in `out`."""
+    """Return a folder with the data, the suite, and the output of a run in `out`."""
 
-    def run(place):
-        make_shapes(place / "data")
-        (place / "mine.yaml").write_text(SUITE, encoding="utf-8")
-        code, output = command("run", place / "mine.yaml", "--data-dir", place / "data", "--out", place / "out")
+    def run(folder):
+        make_shapes(folder / "data")
+        (folder / "mine.yaml").write_text(SUITE, encoding="utf-8")
+        code, output = command("run", folder / "mine.yaml", "--data-dir", folder / "data", "--out", folder / "out")
         assert code == 0, output
 
     return made_once("bound_to_data", run)
@@ -70,7 +70,7 @@ def once(made_once):
 
 @pytest.fixture
 def shapes(tmp_path, once):
-    """Return a copy of the data's folder."""
+    """Return a copy of the data folder."""
     return shutil.copytree(once / "data", tmp_path / "data")
 
 
@@ -80,15 +80,15 @@ def out(tmp_path, once):
     return shutil.copytree(once / "out", tmp_path / "out")
 
 
-def correct_labels(folder, part="train"):
-    """Exchange one image of two classes."""
+def swap_labels(folder, part="train"):
+    """Swap one image between two classes."""
     a, b, spare = (folder / part / name for name in ("class0/00.png", "class1/00.png", "class0/spare"))
     a.rename(spare)
     b.rename(a)
     spare.rename(b)
 
 
-def correct_an_image(folder, part="train"):
+def change_an_image(folder, part="train"):
     path = folder / part / "class2" / "01.png"
     Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
 
@@ -100,7 +100,7 @@ def drop_images(folder, part="train"):
 
 @pytest.fixture
 def run(tmp_path, shapes):
-    """Return a command on the suite, with the data and the output folder."""
+    """Return a function that runs a command on the suite with the data and the output folder."""
     path = tmp_path / "mine.yaml"
 
     def do(name="run", *words, text=SUITE, to=tmp_path / "out"):
@@ -111,11 +111,11 @@ def run(tmp_path, shapes):
 
 
 def contents(folder):
-    """Return all files below a folder with their bytes."""
+    """Return the content of all files below a folder."""
     return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
-def forget(out, *kinds):
+def delete(out, *kinds):
     """Delete records, as if the command had been killed between training and the end of the evaluation."""
     for kind in kinds:
         shutil.rmtree(out / kind)
@@ -126,7 +126,7 @@ LONG = SUITE.replace("epochs: 3", "epochs: 2000")
 
 @pytest.fixture
 def started(tmp_path, shapes):
-    """Return a function that starts the real command on a long training."""
+    """Return a function that starts a long training in a subprocess."""
     (tmp_path / "mine.yaml").write_text(LONG, encoding="utf-8")
     words = ["run", tmp_path / "mine.yaml", "--data-dir", shapes, "--out", tmp_path / "out"]
     command = [sys.executable, "-m", "benchmark", *map(str, words)]
@@ -134,9 +134,9 @@ def started(tmp_path, shapes):
 
 
 def lines_until_killed(process, *, seen):
-    """Return the lines of a process, which is killed once it has printed one with `seen`."""
+    """Return the output lines of a process, which is killed after the first line that contains `seen`."""
     lines = []
-    guard = threading.Timer(600, process.kill)  # far beyond what it takes: a line that never comes must not hang
+    guard = threading.Timer(600, process.kill)  # much longer than needed, so that a missing line does not hang the test
     guard.start()
     with process, process.stdout:
         for line in process.stdout:
@@ -147,7 +147,7 @@ def lines_until_killed(process, *, seen):
     return lines
 
 
-def test_a_stopped_run_is_not_gone_on_from_when_there_are_fewer_images(tmp_path, shapes, started):
+def test_a_stopped_run_is_not_resumed_when_there_are_fewer_images(tmp_path, shapes, started):
     lines_until_killed(started(), seen=" 3/2000")
     (checkpoint,) = (tmp_path / "out").rglob("checkpoint.pt")
     old = checkpoint.read_bytes()
@@ -161,10 +161,10 @@ def test_a_stopped_run_is_not_gone_on_from_when_there_are_fewer_images(tmp_path,
     assert (checkpoint.parent / "set-aside-1" / "history.jsonl").exists()
 
 
-@pytest.mark.parametrize("change", [correct_labels, correct_an_image])
-def test_a_finished_training_without_a_record_is_not_that_of_other_data(run, shapes, out, tmp_path, change):
+@pytest.mark.parametrize("change", [swap_labels, change_an_image])
+def test_a_finished_training_without_a_record_is_not_used_for_other_data(run, shapes, out, tmp_path, change):
     (before,) = load_records(out)
-    forget(out, "records", "artifacts")
+    delete(out, "records", "artifacts")
     (network,) = (out / "work").rglob("network.safetensors")
     old = network.read_bytes()
     change(shapes)
@@ -182,9 +182,9 @@ def test_a_finished_training_without_a_record_is_not_that_of_other_data(run, sha
     assert read_artifact(artifact_path(out, record.run)).sha256 == record.artifact.sha256
 
 
-def test_the_same_data_are_gone_on_from_however_they_are_stored(run, shapes, out):
+def test_a_run_resumes_on_the_same_data_in_another_encoding(run, shapes, out):
     (before,) = load_records(out)
-    forget(out, "records", "artifacts")
+    delete(out, "records", "artifacts")
     for path in shapes.rglob("*.png"):
         Image.open(path).save(path, compress_level=1)
 
@@ -195,8 +195,8 @@ def test_the_same_data_are_gone_on_from_however_they_are_stored(run, shapes, out
 
 
 @pytest.mark.parametrize("part", ["train", "test"])
-@pytest.mark.parametrize("change", [correct_labels, correct_an_image])
-def test_a_record_of_other_data_is_not_the_run_asked_for_and_nothing_moves(run, shapes, out, part, change):
+@pytest.mark.parametrize("change", [swap_labels, change_an_image])
+def test_a_record_of_other_data_is_refused_and_no_file_changes(run, shapes, out, part, change):
     before = contents(out)
     change(shapes, part)
 
@@ -212,7 +212,7 @@ def test_a_record_of_other_data_is_not_the_run_asked_for_and_nothing_moves(run, 
 
 
 def test_a_record_of_other_data_is_refused_under_another_protocol_too(run, shapes, out):
-    correct_labels(shapes)
+    swap_labels(shapes)
 
     code, output = run("run", "--set", "evaluation.images=10")
 
@@ -220,8 +220,8 @@ def test_a_record_of_other_data_is_refused_under_another_protocol_too(run, shape
     assert len(load_records(out)) == 1
 
 
-def test_other_runs_of_the_suite_go_on_beside_a_refused_one_and_share_no_row(run, shapes, out):
-    correct_labels(shapes)
+def test_other_runs_of_the_suite_continue_beside_a_refused_one_and_share_no_row(run, shapes, out):
+    swap_labels(shapes)
 
     code, output = run("run", "--seeds", "0,1")
 
@@ -232,7 +232,7 @@ def test_other_runs_of_the_suite_go_on_beside_a_refused_one_and_share_no_row(run
     assert "the training data differ from those of the other records of this board" in output
 
 
-def test_plan_and_run_without_the_data_work_and_say_that_they_are_unchecked(run, shapes, out):
+def test_plan_and_run_without_the_data_report_them_as_unchecked(run, shapes, out):
     shutil.rmtree(shapes)
     shapes.mkdir()
 
@@ -243,7 +243,7 @@ def test_plan_and_run_without_the_data_work_and_say_that_they_are_unchecked(run,
         assert "unchecked: the data of 1 finished experiments, as the files of shapes are not here" in output
 
 
-def test_a_plan_before_any_run_says_too_that_there_are_no_data(run, shapes):
+def test_a_plan_before_any_run_also_reports_missing_data(run, shapes):
     shutil.rmtree(shapes)
 
     code, output = run("plan")
@@ -251,16 +251,16 @@ def test_a_plan_before_any_run_says_too_that_there_are_no_data(run, shapes):
     assert code == 0 and "unchecked: the data, as their files are not here" in output
 
 
-def test_a_plan_with_the_data_is_not_called_unchecked(run, out):
+def test_a_plan_with_the_data_does_not_report_them_as_unchecked(run, out):
     code, output = run("plan")
 
     assert code == 0 and "unchecked" not in output
     assert "1 experiments: 1 done" in output
 
 
-def test_a_method_does_not_begin_with_a_network_of_other_data(run, shapes, out, tmp_path):
-    forget(out, "records", "artifacts")
-    correct_labels(shapes)
+def test_a_method_does_not_start_from_a_network_of_other_data(run, shapes, out, tmp_path):
+    delete(out, "records", "artifacts")
+    swap_labels(shapes)
 
     refused, reason = run("run", "--methods", "hydra", text=HYDRA)
     code, output = run(text=HYDRA)
@@ -275,9 +275,9 @@ def test_a_method_does_not_begin_with_a_network_of_other_data(run, shapes, out, 
         assert records[record.method.name].training.first_phase == record.training.first_phase
 
 
-def test_a_dense_run_of_other_data_is_not_trained_over_while_its_record_is_there(run, shapes, out):
+def test_a_dense_run_of_other_data_is_not_overwritten_while_its_record_exists(run, shapes, out):
     before = contents(out)
-    correct_labels(shapes)
+    swap_labels(shapes)
 
     code, output = run(text=HYDRA)
 
@@ -291,7 +291,7 @@ def test_a_test_part_that_is_the_training_part_is_refused(run, shapes):
 
     code, output = run()
 
-    assert code == 2 and "the training and the test part of shapes are the same images" in output
+    assert code == 2 and "the training and the test part of shapes hold the same images" in output
 
 
 METHOD = """
@@ -312,7 +312,7 @@ def test_an_edited_helper_of_a_method_s_file_is_another_run(run, tmp_path, monke
     folder = tmp_path / "method"
     folder.mkdir()
     monkeypatch.syspath_prepend(str(folder))
-    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")  # of the workers
+    monkeypatch.setenv("PYTHONPATH", f"{folder}:{ROOT}")  # for the workers
     (folder / "own.py").write_text(METHOD, encoding="utf-8")
     (folder / "own_rates.py").write_text("RATE = 0.1\n", encoding="utf-8")
     words = ("--methods", f"{folder / 'own.py'}:Own")

@@ -1,4 +1,4 @@
-"""Decoded images are kept by the content of their files, believed only if whole and the user's own, never required."""
+"""Decoded images are cached by the content of their files and used only if intact and written by this user."""
 
 from __future__ import annotations
 
@@ -46,16 +46,16 @@ def write_parquet(folder, seed=0):
 def write_folder(folder):
     for part, seed in (("train", 0), ("test", 1)):
         for row, image in enumerate(pixels(8, seed)):
-            place = folder / part / f"class{row % 4}"
-            place.mkdir(parents=True, exist_ok=True)
-            (place / f"{row}.png").write_bytes(png(image))
+            class_folder = folder / part / f"class{row % 4}"
+            class_folder.mkdir(parents=True, exist_ok=True)
+            (class_folder / f"{row}.png").write_bytes(png(image))
 
 
 @pytest.fixture
 def kept(tmp_path, monkeypatch):
-    """Return the folder of a cache that keeps whatever is decoded."""
+    """Return the folder of a cache that keeps every decoded part."""
     monkeypatch.setenv("ROBUST_COMPRESSION_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(cache, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(cache, "MIN_SECONDS", 0)
     return tmp_path / "cache"
 
 
@@ -91,7 +91,7 @@ def same(left, right):
 
 
 @pytest.mark.parametrize("layout", ["parquet", "folder"])
-def test_the_second_load_decodes_nothing_and_is_the_same(tmp_path, kept, decodings, layout):
+def test_the_second_load_decodes_nothing_and_returns_the_same(tmp_path, kept, decodings, layout):
     folder = tmp_path / "own"
     folder.mkdir()
     (write_parquet if layout == "parquet" else write_folder)(folder)
@@ -112,13 +112,12 @@ def test_training_keeps_and_reads_no_test_image(kept, files, decodings):
     assert len(list(kept.iterdir())) == 1
 
 
-def test_files_with_another_content_of_the_same_size_and_time_are_decoded(tmp_path, kept):
-    """What no look at size and time would notice."""
+def test_files_with_other_content_of_the_same_size_and_time_are_decoded(tmp_path, kept):
     write_folder(tmp_path / "own")
     before = load_training("own", tmp_path / "own")
     file = tmp_path / "own" / "train" / "class0" / "0.png"
     stamp, content = file.stat(), bytearray(file.read_bytes())
-    content[-4:] = bytes(4)  # the checksum of the last chunk, which holds no image
+    content[-4:] = bytes(4)  # the checksum of the last chunk, which holds no pixels
     file.write_bytes(content)
     os.utime(file, ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
     assert file.stat().st_size == stamp.st_size
@@ -126,10 +125,10 @@ def test_files_with_another_content_of_the_same_size_and_time_are_decoded(tmp_pa
     after = load_training("own", tmp_path / "own")
 
     assert after.sha256 == before.sha256
-    assert len(list(kept.iterdir())) == 2  # decoded anew
+    assert len(list(kept.iterdir())) == 2  # decoded again
 
 
-def test_a_file_that_changes_while_it_is_decoded_is_not_kept(kept, files, monkeypatch):
+def test_a_file_that_changes_while_it_is_decoded_is_not_cached(kept, files, monkeypatch):
     def read(self, part, read=ParquetReader.read):
         decoded = read(self, part)
         write_parquet(self.folder, seed=1)
@@ -163,7 +162,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_damaged_or_swapped_entry_is_not_believed_and_is_replaced(kept, files, decodings, damage):
+def test_a_damaged_or_swapped_entry_is_not_used_and_is_replaced(kept, files, decodings, damage):
     whole = load_training("cifar10", files)
     (entry,) = kept.iterdir()
     load_test("cifar10", files)
@@ -174,7 +173,7 @@ def test_a_damaged_or_swapped_entry_is_not_believed_and_is_replaced(kept, files,
     assert decodings == ["train", "test", "train"]
 
 
-def test_an_entry_that_others_may_write_to_is_not_believed(kept, files, decodings):
+def test_an_entry_that_others_may_write_to_is_not_used(kept, files, decodings):
     load_training("cifar10", files)
     (entry,) = kept.iterdir()
     assert entry.stat().st_mode & 0o777 == 0o600
@@ -185,20 +184,20 @@ def test_an_entry_that_others_may_write_to_is_not_believed(kept, files, decoding
     assert decodings == ["train", "train"]
 
 
-def test_a_cache_that_cannot_be_written_is_a_note(tmp_path, kept, files, capsys):
+def test_a_cache_that_cannot_be_written_is_reported_in_a_note(tmp_path, kept, files, capsys):
     kept.write_text("in the way")
 
     loaded = load_training("cifar10", files)
 
     assert len(loaded.train) == 5
-    assert "note: cifar10 is decoded every time" in capsys.readouterr().err
+    assert "note: cifar10 could not be cached in" in capsys.readouterr().err
 
 
-def test_the_cache_drops_what_was_used_longest_ago(kept, files, monkeypatch):
+def test_the_cache_drops_the_least_recently_used_entries(kept, files, monkeypatch):
     load_training("cifar10", files)
     (oldest,) = kept.iterdir()
     load_test("cifar10", files)
-    load_training("cifar10", files)  # now the test part is the one used longest ago
+    load_training("cifar10", files)  # now the test part is the least recently used
     os.utime(oldest, (2e9, 2e9))
     monkeypatch.setattr(cache, "MAX_BYTES", 2 * oldest.stat().st_size)
 
@@ -208,7 +207,7 @@ def test_the_cache_drops_what_was_used_longest_ago(kept, files, monkeypatch):
     assert len(list(kept.iterdir())) == 2 and oldest.exists()
 
 
-def test_making_room_touches_nothing_but_entries(kept, files, monkeypatch):
+def test_only_entries_are_deleted_to_make_room(kept, files, monkeypatch):
     load_training("cifar10", files)
     (entry,) = kept.iterdir()
     others = [kept / "weights.safetensors", kept / "notes.txt", kept / "folder"]
@@ -235,8 +234,8 @@ def test_a_user_without_a_home_decodes_every_time(tmp_path, files, decodings, mo
     assert decodings == ["train", "train"]
 
 
-def test_what_decodes_quickly_is_not_kept(kept, files, monkeypatch):
-    monkeypatch.setattr(cache, "WORTH_KEEPING", 60)
+def test_a_part_that_decodes_quickly_is_not_cached(kept, files, monkeypatch):
+    monkeypatch.setattr(cache, "MIN_SECONDS", 60)
 
     load_training("cifar10", files)
 
@@ -255,18 +254,18 @@ def test_the_folder_follows_the_environment(tmp_path, monkeypatch):
 
 @pytest.fixture
 def helpers(monkeypatch):
-    """Share the decoding of even a few images among processes; return their results."""
+    """Split the decoding of even a few images among processes; return their results."""
     results = []
 
     @contextmanager
-    def elsewhere(encoded, work=decode._elsewhere):
+    def process(encoded, work=decode._process):
         with work(encoded) as result:
             results.append(result())
             yield result
 
-    monkeypatch.setattr(decode, "_WORTH_A_PROCESS", 4)
+    monkeypatch.setattr(decode, "_IMAGES_PER_PROCESS", 4)
     monkeypatch.setattr(decode.os, "cpu_count", lambda: 2)
-    monkeypatch.setattr(decode, "_elsewhere", elsewhere)
+    monkeypatch.setattr(decode, "_process", process)
     return results
 
 
@@ -283,7 +282,7 @@ def test_two_processes_decode_what_one_does(tmp_path, helpers, monkeypatch, grey
 
     shared = [decode.decode_images(encoded, str) for encoded in (content, paths)]
     assert len(helpers) == 2 and all(piece is not None for piece in helpers)
-    monkeypatch.setattr(decode, "_WORTH_A_PROCESS", 100)
+    monkeypatch.setattr(decode, "_IMAGES_PER_PROCESS", 100)
     alone = decode.decode_images(content, str)
 
     assert all(np.array_equal(decoded.images, alone.images) for decoded in shared)

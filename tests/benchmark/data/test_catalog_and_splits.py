@@ -19,13 +19,13 @@ def test_the_catalog_imports_neither_torch_nor_numpy():
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
-@pytest.mark.parametrize("known", DATASETS.values(), ids=DATASETS)
-def test_every_known_data_set_has_consistent_facts(known):
-    assert len(known.mean) == len(known.std) == known.channels
-    assert all(0 < value < 1 for value in known.mean + known.std)
-    assert re.fullmatch(r"\d+/255", known.epsilon)
-    assert known.label_column == ("fine_label" if known.name == "cifar100" else "label")
-    assert not (known.flip and known.name in ("digits", "svhn"))
+@pytest.mark.parametrize("facts", DATASETS.values(), ids=DATASETS)
+def test_the_facts_of_every_data_set_are_consistent(facts):
+    assert len(facts.mean) == len(facts.std) == facts.channels
+    assert all(0 < value < 1 for value in facts.mean + facts.std)
+    assert re.fullmatch(r"\d+/255", facts.epsilon)
+    assert facts.label_column == ("fine_label" if facts.name == "cifar100" else "label")
+    assert not (facts.flip and facts.name in ("digits", "svhn"))
 
 
 def test_hash_order_is_a_permutation_that_never_changes():
@@ -37,7 +37,7 @@ def test_hash_order_is_a_permutation_that_never_changes():
 
 
 @pytest.mark.parametrize(("n", "num_validation"), [(2, 1), (10, 1), (74, 1), (76, 2), (1437, 29), (50_000, 1000)])
-def test_two_percent_but_at_least_one_image_validate(n, num_validation):
+def test_validation_has_two_percent_of_the_images_but_at_least_one(n, num_validation):
     train, validation = training_split("cifar10", n)
 
     assert len(validation) == num_validation
@@ -60,7 +60,7 @@ def test_the_digits_have_1437_training_and_360_test_images():
     assert training.info.class_names == tuple("0123456789") == test.info.class_names
 
 
-def test_the_digits_statistics_in_the_catalog_are_those_of_the_training_images():
+def test_the_digits_statistics_in_the_catalog_match_the_training_images():
     data = load_training("digits", None)
     pixels = torch.cat([data.train.images, data.validation.images]).double() / 255
 
@@ -72,7 +72,7 @@ def test_the_digits_ignore_the_data_folder(tmp_path):
     assert load_training("digits", tmp_path / "nothing").sha256 == load_training("digits", None).sha256
 
 
-def test_subsets_are_prefixes_and_leave_the_validation_images_and_the_hash_alone():
+def test_subsets_are_prefixes_with_the_same_validation_images_and_hash():
     whole = load_training("digits", None)
     part = load_training("digits", None, limit=50)
 

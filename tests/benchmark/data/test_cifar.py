@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 in their official folders, and the unpickler that trusts nobody."""
+"""CIFAR-10 and CIFAR-100 in their official folders, and the restricted unpickler."""
 
 import os
 import pickle
@@ -76,7 +76,7 @@ def test_labels_may_be_numpy_numbers_or_an_array(tmp_path):
     assert sorted(load_test("cifar100", tmp_path).test.labels.tolist()) == [7, 8, 9]
 
 
-def test_cifar10_is_put_together_from_five_batches_in_order(tmp_path):
+def test_cifar10_is_concatenated_from_five_batches_in_order(tmp_path):
     write_cifar10(tmp_path / "cifar10")
 
     data = load_training("cifar10", tmp_path)
@@ -130,7 +130,7 @@ def test_a_pickle_that_would_run_a_program_is_refused_and_does_not_run_it(tmp_pa
     proof = tmp_path / "it ran"
     dump(folder / "train", {"data": Attack(f"touch '{proof}'"), "fine_labels": []}, protocol)
 
-    with pytest.raises(UserError, match=r"train was refused: it asks for \w+\.system"):
+    with pytest.raises(UserError, match=r"train was refused: it requests \w+\.system"):
         load_training("cifar100", tmp_path)
     assert not proof.exists()
 
@@ -140,7 +140,7 @@ def test_even_builtins_are_refused(tmp_path, name):
     folder = write_cifar100(tmp_path)
     (folder / "train").write_bytes(b"cbuiltins\n" + name.encode() + b"\n.")
 
-    with pytest.raises(UserError, match=f"asks for builtins.{name}"):
+    with pytest.raises(UserError, match=f"requests builtins.{name}"):
         load_training("cifar100", tmp_path)
 
 
@@ -173,8 +173,8 @@ GOOD = {"data": rows(3), "fine_labels": [0, 1, 2]}
         (GOOD | {"fine_labels": [[0], [1, 2], 3]}, "one integer label per image, got list among them"),
         (GOOD | {"fine_labels": {0: 1}}, "one integer label per image, got dict|a key is int instead of text"),
         (GOOD | {(1, 2): 3}, "a key is tuple instead of text"),
-        (GOOD | {"k" * 201: 3}, "a name is 201 characters instead of a text of at most 200"),
-        ({f"key{number}": 1 for number in range(101)}, "a dictionary of 101 entries, at most 100 are read"),
+        (GOOD | {"k" * 201: 3}, "a name is 201 characters long instead of text of at most 200"),
+        ({f"key{number}": 1 for number in range(101)}, "a dictionary of 101 entries; the maximum is 100"),
         (GOOD | {"fine_labels": {1, 2, 3}}, "it uses EMPTY_SET, which no image file needs"),
         (GOOD | {"fine_labels": [GOOD["fine_labels"]] * 2}, "it uses one list twice, which no image file needs"),
         ({"data": rows(0), "fine_labels": []}, "train holds no images"),
@@ -201,10 +201,10 @@ def test_a_pickle_with_flipped_bytes_raises_nothing_but_user_errors(tmp_path):
     train = write_cifar100(tmp_path, n=2) / "train"
     whole = train.read_bytes()
     random = np.random.default_rng(0)
-    # The head, where the structure is; a flipped pixel would just be another image.
-    for place in range(min(300, len(whole))):
+    # Only the head, which holds the structure; a flipped pixel just gives another image.
+    for index in range(min(300, len(whole))):
         broken = bytearray(whole)
-        broken[place] = random.integers(256)
+        broken[index] = random.integers(256)
         train.write_bytes(broken)
         try:
             load_training("cifar100", tmp_path)
@@ -213,7 +213,7 @@ def test_a_pickle_with_flipped_bytes_raises_nothing_but_user_errors(tmp_path):
 
 
 def doubled(opener, closer):
-    """Return opcodes that leave forty containers on the stack, each of which holds the one before it twice."""
+    """Return opcodes that leave forty containers on the stack, each of which holds the previous one twice."""
     lines = [b"(" + opener + b"p0\n"]
     for level in range(1, 40):
         lines.append(b"(g%d\ng%d\n" % (level - 1, level - 1) + closer + b"p%d\n" % level)
@@ -257,7 +257,7 @@ ONLY_LABELS = b"(Vdata\nI1\nVfine_labels\n%b%bd."
     ],
     ids=lambda content: ascii(content[:30]),
 )
-def test_a_pickle_that_holds_more_than_its_bytes_ends_at_once(tmp_path, content):
+def test_a_pickle_that_would_expand_beyond_its_size_is_refused_immediately(tmp_path, content):
     (write_cifar100(tmp_path) / "train").write_bytes(content)
 
     with pytest.raises(
@@ -268,7 +268,7 @@ def test_a_pickle_that_holds_more_than_its_bytes_ends_at_once(tmp_path, content)
 
 
 @pytest.mark.hangs_after(60)
-def test_class_names_that_are_nested_end_at_once(tmp_path):
+def test_nested_class_names_are_refused_immediately(tmp_path):
     folder = write_cifar100(tmp_path)
     deep = b"(V%b\n" + b"(" * 10**5 + b"l" * 10**5 + b"(lad."
     (folder / "meta").write_bytes(deep % b"fine_label_names")
@@ -291,7 +291,7 @@ def test_wrong_class_names_are_refused(tmp_path, content, message):
         load_training("cifar100", tmp_path)
 
 
-def test_without_a_meta_file_the_classes_are_called_by_their_numbers(tmp_path):
+def test_without_a_meta_file_the_classes_are_named_by_their_numbers(tmp_path):
     (write_cifar100(tmp_path) / "meta").unlink()
 
     assert load_test("cifar100", tmp_path).info.class_names == tuple(str(number) for number in range(100))
@@ -304,7 +304,7 @@ def test_an_empty_official_folder_is_reported_instead_of_downloaded(tmp_path):
         load_training("cifar100", tmp_path)
 
 
-def test_a_pickle_cannot_make_numpy_follow_bytes_as_addresses(tmp_path):
+def test_a_pickle_cannot_make_numpy_treat_bytes_as_addresses(tmp_path):
     """The last entry of a dtype's state holds flags; 63 would claim that the bytes are Python objects."""
     folder = write_cifar100(tmp_path)
     data = pickle.dumps(GOOD, protocol=4)

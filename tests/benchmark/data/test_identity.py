@@ -1,4 +1,4 @@
-"""Whatever goes under the name of a known data set is that data set, or is refused with the name to use instead."""
+"""A data set under a published name is that data set, or is refused with the name to use instead."""
 
 import hashlib
 import io
@@ -43,7 +43,7 @@ def write_parquet(folder, contents, labels, *, names=None, label="label"):
 
 
 def small_set(seed=0):
-    """Return images (N, 32, 32, 3) of ten classes with a colour each, and their labels in a mixed order."""
+    """Return images (N, 32, 32, 3) of ten classes with one colour each, and their labels, shuffled."""
     random = np.random.default_rng(seed)
     labels = random.permutation(np.repeat(np.arange(10), PER_CLASS))
     images = random.integers(0, 30, (len(labels), 32, 32, 3)) + 20 * labels[:, np.newaxis, np.newaxis, np.newaxis]
@@ -51,7 +51,7 @@ def small_set(seed=0):
 
 
 def facts(images, labels):
-    """Return what would be published of these images if they were a known set."""
+    """Return the facts that would be published about these images."""
     values = images.astype(np.int64)
     return PublishedPart(
         counts=tuple(np.bincount(labels, minlength=10).tolist()),
@@ -73,39 +73,39 @@ def message(load, *arguments):
     return str(caught.value)
 
 
-def test_every_known_name_has_its_facts_and_they_agree_with_the_catalog():
+def test_every_catalog_data_set_has_published_facts_that_agree_with_the_catalog():
     assert set(PUBLISHED) == set(DATASETS)
     for name, published in PUBLISHED.items():
-        known = DATASETS[name]
-        assert len(published.class_names) == len(set(published.class_names)) == known.num_classes
+        dataset = DATASETS[name]
+        assert len(published.class_names) == len(set(published.class_names)) == dataset.num_classes
         for part in (published.train, published.test):
-            assert len(part.counts) == known.num_classes
+            assert len(part.counts) == dataset.num_classes
             assert part.content or (part.sums and part.squares) or part.mean
         if published.train.sums:
-            pixels = sum(published.train.counts) * known.size**2
+            pixels = sum(published.train.counts) * dataset.size**2
             means = [total / (255 * pixels) for total in published.train.sums]
-            assert means == pytest.approx(known.mean, abs=2e-4)
+            assert means == pytest.approx(dataset.mean, abs=2e-4)
             assert all(mean**2 < s / (255**2 * pixels) for mean, s in zip(means, published.train.squares, strict=True))
 
 
-def test_the_classes_of_cifar10_are_told_apart_by_their_mean_colours():
+def test_the_mean_colours_distinguish_the_classes_of_cifar10():
     for part in (PUBLISHED["cifar10"].train, PUBLISHED["cifar10"].test):
         means = np.array(part.class_means)
-        apart = np.abs(means[:, np.newaxis] - means).max(2) + np.eye(10)
-        assert apart.min() > 2 * identity._CLASS_TOLERANCE
+        distances = np.abs(means[:, np.newaxis] - means).max(2) + np.eye(10)
+        assert distances.min() > 2 * identity._CLASS_TOLERANCE
 
 
 @pytest.mark.parametrize("load", [load_training, load_test])
 @pytest.mark.parametrize("name", LOSSLESS)
 @pytest.mark.parametrize(("kind", "words"), [("JPEG", "JPEG"), ("WEBP", "lossy WebP")])
 def test_lossy_files_under_a_name_whose_originals_are_lossless_are_refused(tmp_path, load, name, kind, words):
-    """Whatever the files are called: these have no name at all."""
+    """The content decides, not the file name: in parquet files the images have none."""
     images, labels = small_set()
     write_parquet(tmp_path, [encoded(image, kind) for image in images], labels, label=DATASETS[name].label_column)
 
     text = message(load, name, tmp_path)
 
-    assert f"it has {words} images, and the originals of {name} are lossless" in text
+    assert f"it has {words} images, but the originals of {name} are lossless" in text
     assert f"use the published files, or a name of your own, such as --dataset my-{name}." in text
 
 
@@ -116,7 +116,7 @@ def test_jpeg_files_called_png_are_refused_from_folders_too(tmp_path):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{row}.png").write_bytes(encoded(image, "JPEG"))
 
-    assert "it has JPEG images, and the originals of cifar10 are lossless" in message(
+    assert "it has JPEG images, but the originals of cifar10 are lossless" in message(
         load_training, "cifar10", tmp_path
     )
 
@@ -126,7 +126,7 @@ def test_lossless_files_under_the_name_of_the_jpeg_set_are_refused(tmp_path):
     contents = [encoded(image, "JPEG") for image in images]
     write_parquet(tmp_path, [*contents[:-1], encoded(images[-1])], labels)
 
-    assert "it has PNG images, and cifar10-jpeg has JPEG images only" in message(
+    assert "it has PNG images, but cifar10-jpeg has JPEG images only" in message(
         load_training, "cifar10-jpeg", tmp_path
     )
 
@@ -153,17 +153,17 @@ def test_class_names_in_another_order_or_of_another_set_are_refused(tmp_path, na
 
     text = message(load_training, "cifar10", tmp_path)
 
-    assert f"its class 3 is called '{name}', and that of cifar10 'cat'" in text
+    assert f"its class 3 is called '{name}' instead of 'cat'" in text
 
 
 def test_numbered_folders_that_sort_as_text_are_refused(tmp_path):
-    """Folders 0, 1, 10, 11 ...: the third class would be called 10 and have the label 2."""
+    """With folders 0, 1, 10, 11 ..., class 10 would get the label 2."""
     image = np.zeros((32, 32, 3), np.uint8)
     for number in range(100):
         (tmp_path / "train" / str(number)).mkdir(parents=True)
         (tmp_path / "train" / str(number) / "0.png").write_bytes(encoded(image))
 
-    assert "its class 0 is called '0', and that of cifar100 'apple'" in message(load_training, "cifar100", tmp_path)
+    assert "its class 0 is called '0' instead of 'apple'" in message(load_training, "cifar100", tmp_path)
 
 
 def test_folders_of_fashion_mnist_that_sort_in_another_order_are_refused(tmp_path):
@@ -172,7 +172,7 @@ def test_folders_of_fashion_mnist_that_sort_in_another_order_are_refused(tmp_pat
         folder.mkdir(parents=True)
         (folder / "0.png").write_bytes(encoded(np.zeros((28, 28), np.uint8)))
 
-    assert "its class 0 is called 'Ankle boot', and that of fashion-mnist 'T-shirt/top'" in message(
+    assert "its class 0 is called 'Ankle boot' instead of 'T-shirt/top'" in message(
         load_training, "fashion-mnist", tmp_path
     )
 
@@ -247,26 +247,26 @@ def two_classes(images, labels):
     labels[:] = np.array([0, 1, 2, 5, 4, 3, 6, 7, 8, 9])[labels]
 
 
-def exchanged_labels(images, labels):
+def swapped_labels(images, labels):
     first, second = np.flatnonzero(labels == 3)[0], np.flatnonzero(labels == 5)[0]
     labels[[first, second]] = labels[[second, first]]
 
 
-MUTATIONS = {  # what the sums notice, and with them the digest
+MUTATIONS = {  # changes that both the sums and the digest detect
     one_pixel: "the pixel values of its channel 1 add up to",
     two_pixels: "the squared pixel values of its channel 1 add up to",
     channels: "the pixel values of its channel 0 add up to",
     one_label: "images instead of 6",
     class_order: "its class 0 has the mean colour of 'truck' instead of 'airplane'",
     two_classes: "its class 3 has the mean colour of 'dog' instead of 'cat'",
-    exchanged_labels: "the mean colour of its class 3 is not that of 'cat'",
+    swapped_labels: "the mean colour of its class 3 is not that of 'cat'",
 }
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda mutation: mutation.__name__)
 @pytest.mark.parametrize("digest", [True, False], ids=["digest", "sums"])
 @pytest.mark.parametrize("names", [None, _names()], ids=["unnamed", "named"])
-def test_a_known_set_that_was_changed_is_refused(tmp_path, monkeypatch, mutation, digest, names):
+def test_a_published_set_that_was_changed_is_refused(tmp_path, monkeypatch, mutation, digest, names):
     images, labels = small_set()
     published = facts(images, labels)
     if digest:
@@ -284,7 +284,7 @@ def test_a_known_set_that_was_changed_is_refused(tmp_path, monkeypatch, mutation
             assert MUTATIONS[mutation] in text
 
 
-def test_a_set_known_by_its_digest_may_be_encoded_anew_without_loss(tmp_path, monkeypatch):
+def test_a_set_with_a_published_digest_may_be_reencoded_losslessly(tmp_path, monkeypatch):
     images, labels = small_set()
     decoded = np.stack([np.asarray(Image.open(io.BytesIO(encoded(image, "JPEG")))) for image in images])
     content = content_sha256(decoded.transpose(0, 3, 1, 2), labels)
@@ -299,13 +299,13 @@ def test_without_names_colours_or_distinct_counts_the_class_order_cannot_be_chec
     publish(monkeypatch, replace(facts(images, labels), class_means=()))
     contents = [encoded(image) for image in images]
     write_parquet(tmp_path, contents, labels)
-    assert "it names no classes, so that their order cannot be checked" in message(load_training, "cifar10", tmp_path)
+    assert "it names no classes, so their order cannot be checked" in message(load_training, "cifar10", tmp_path)
 
     write_parquet(tmp_path, contents, labels, names=_names())
     load_training("cifar10", tmp_path)
 
 
-def test_the_images_of_another_known_set_are_named(tmp_path, monkeypatch):
+def test_images_of_another_published_set_are_identified(tmp_path, monkeypatch):
     images, labels = small_set()
     other, other_labels = small_set(seed=1)
     content = content_sha256(other.transpose(0, 3, 1, 2), other_labels)
@@ -320,7 +320,7 @@ def test_the_images_of_another_known_set_are_named(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(("algorithm", "title"), [("sha256", "SHA-256"), ("md5", "MD5")])
-def test_the_official_files_are_known_by_their_hash(tmp_path, monkeypatch, algorithm, title):
+def test_the_official_files_are_recognised_by_their_hash(tmp_path, monkeypatch, algorithm, title):
     images, labels = small_set()
     folder = tmp_path / "cifar-10-batches-py"
     folder.mkdir()
@@ -331,7 +331,7 @@ def test_the_official_files_are_known_by_their_hash(tmp_path, monkeypatch, algor
     publish(monkeypatch, PublishedPart((PER_CLASS,) * 10, files={"test_batch": f"{algorithm}:{want}"}, sums=(1, 2, 3)))
     load_test("cifar10", tmp_path)
 
-    exchanged_labels(images, labels)
+    swapped_labels(images, labels)
     (folder / "test_batch").write_bytes(pickle.dumps(content | {"labels": labels.tolist()}))
 
     got = hashlib.new(algorithm, (folder / "test_batch").read_bytes()).hexdigest()
@@ -348,7 +348,7 @@ def test_a_name_of_ones_own_is_not_compared_with_anything(tmp_path):
 def test_mnist_is_never_read_from_the_files_of_fashion_mnist(tmp_path):
     (tmp_path / "FashionMNIST").mkdir()
     write_idx(tmp_path / "FashionMNIST" / "raw", (6000,) * 10)
-    assert "are those of fashion-mnist: use --dataset fashion-mnist" in message(load_training, "mnist", tmp_path)
+    assert "are fashion-mnist: use --dataset fashion-mnist" in message(load_training, "mnist", tmp_path)
 
     (tmp_path / "MNIST").mkdir()
     write_idx(tmp_path / "MNIST" / "raw", LOOKALIKES["mnist"].train.counts)
@@ -363,13 +363,13 @@ def test_two_layouts_under_a_name_of_ones_own_are_refused(tmp_path):
     write_parquet(tmp_path, [encoded(image) for image in images], labels)
     (tmp_path / "cifar-10-batches-py").mkdir()
 
-    said = message(load_test, "my-cifar10", tmp_path)
+    text = message(load_test, "my-cifar10", tmp_path)
 
-    assert "pickled batches in" in said and "parquet files in" in said and "could both be my-cifar10" in said
+    assert "pickled batches in" in text and "parquet files in" in text and "could both be my-cifar10" in text
 
 
 def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
-    """What is refused under the known name is read under the name that the message gives."""
+    """A set refused under the published name is read under the name that the message suggests."""
     write_idx(tmp_path / "mnist", LOOKALIKES["mnist"].train.counts)
     training = load_training("mnist", tmp_path)
     assert training.info.class_names == tuple("0123456789")
@@ -385,8 +385,8 @@ def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
     assert load_test("my-cifar100", tmp_path).info.num_classes == 10
     pets = tmp_path / "pets"
     for name in ("pets", "cifar100.1", "cifar100-c"):
-        said = message(load_test, name, tmp_path)
-        assert f"in {tmp_path / 'cifar-100-python'} are those of cifar100: use --dataset cifar100, or move" in said
+        text = message(load_test, name, tmp_path)
+        assert f"in {tmp_path / 'cifar-100-python'} are cifar100: use --dataset cifar100, or move" in text
     pets.mkdir()
     (pets / "cifar-100-python").symlink_to(tmp_path / "cifar-100-python")
     assert len(load_test("pets", tmp_path).test) == 60
@@ -398,7 +398,7 @@ def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
     )
 
 
-def test_the_command_refuses_another_set_under_a_known_name_before_any_training(tmp_path):
+def test_the_command_refuses_another_set_under_a_published_name_before_training(tmp_path):
     images, labels = small_set()
     write_parquet(tmp_path / "data", [encoded(image, "JPEG") for image in images], labels)
     command = [sys.executable, "-m", "benchmark", "run", "--dataset", "cifar10", "--methods", "at", "--preset", "smoke"]

@@ -56,13 +56,13 @@ def test_loading_the_training_part_never_opens_the_test_part(tmp_path):
     assert len(load_training("pets", tmp_path).train) == 5
 
 
-def test_a_known_data_set_loads_from_folders_with_all_its_classes(tmp_path):
+def test_a_catalog_data_set_loads_from_folders_with_all_its_classes(tmp_path):
     write(tmp_path, classes=tuple("0123456789"), size=(32, 32), n=1)
 
     assert load_training("svhn", tmp_path).info.class_names == tuple("0123456789")
 
 
-def test_a_known_data_set_with_too_few_classes_is_refused(tmp_path):
+def test_a_catalog_data_set_with_too_few_classes_is_refused(tmp_path):
     write(tmp_path, size=(32, 32))
 
     with pytest.raises(UserError, match="names 2 classes, but cifar10 has 10"):
@@ -73,15 +73,15 @@ def test_a_class_that_is_a_link_to_another_is_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "train" / "lion").symlink_to(tmp_path / "train" / "cat")
 
-    with pytest.raises(UserError, match=r"cat and .*lion are one folder, and a class needs images of its own"):
+    with pytest.raises(UserError, match=r"cat and .*lion are the same folder, but classes must not share images"):
         load_training("own", tmp_path)
 
 
-def test_a_class_that_only_the_test_part_has_is_named(tmp_path):
+def test_a_class_that_only_the_test_part_has_is_reported(tmp_path):
     write(tmp_path)
     write(tmp_path, "test", classes=("cat", "dgo"))
 
-    with pytest.raises(UserError, match=r"dgo is a class that .*train does not have\. Did you mean dog\?"):
+    with pytest.raises(UserError, match=r"train has no class dgo\. Did you mean dog\?"):
         load_test("pets", tmp_path)
 
 
@@ -139,7 +139,7 @@ def test_a_folder_inside_a_class_folder_is_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "train" / "dog" / "images").mkdir()
 
-    with pytest.raises(UserError, match="images is not an image file but a folder"):
+    with pytest.raises(UserError, match="images is a folder, not an image file"):
         load_training("pets", tmp_path)
 
 
@@ -168,7 +168,7 @@ def test_two_class_folders_of_one_name_are_refused(tmp_path, part):
     write(tmp_path, classes=("caf\u00e9", "bar"))
     write(tmp_path, part, classes=("caf\u00e9", "cafe\u0301"))
 
-    with pytest.raises(UserError, match=f"{part} holds two folders named caf\u00e9, which differ only in the Unicode"):
+    with pytest.raises(UserError, match=f"{part} holds two folders named caf\u00e9 that differ only in the Unicode"):
         load_test("places", tmp_path)
 
 
@@ -176,7 +176,7 @@ def test_class_names_that_differ_only_in_case_are_refused_with_a_suggestion(tmp_
     write(tmp_path)
     write(tmp_path, "test", classes=("cat", "Dog"))
 
-    with pytest.raises(UserError, match=r"Dog is a class that .* does not have\. Did you mean dog\?"):
+    with pytest.raises(UserError, match=r"train has no class Dog\. Did you mean dog\?"):
         load_test("pets", tmp_path)
 
 
@@ -205,12 +205,12 @@ def test_a_test_folder_without_any_image_is_refused(tmp_path):
         load_test("pets", tmp_path)
 
 
-@pytest.mark.parametrize("place", ["train/cat/9.png", "train/emu", "test"])
-def test_a_broken_link_is_named(tmp_path, place):
+@pytest.mark.parametrize("path", ["train/cat/9.png", "train/emu", "test"])
+def test_a_broken_link_is_named(tmp_path, path):
     write(tmp_path)
-    (tmp_path / place).symlink_to("nowhere")
+    (tmp_path / path).symlink_to("nowhere")
 
-    with pytest.raises(UserError, match=f"{place} is a broken link: nowhere does not exist; restore"):
+    with pytest.raises(UserError, match=f"{path} is a broken link: nowhere does not exist; restore"):
         load_training("pets", tmp_path)
 
 
@@ -225,10 +225,10 @@ def test_a_file_of_another_format_is_refused_with_those_allowed(tmp_path, name):
         load_training("pets", tmp_path)
 
 
-def test_a_folder_that_is_named_like_an_image_and_an_empty_file_are_refused(tmp_path):
+def test_a_folder_named_like_an_image_and_an_empty_file_are_refused(tmp_path):
     write(tmp_path)
     (tmp_path / "train" / "cat" / "9.png").mkdir()
-    with pytest.raises(UserError, match=r"9\.png is not an image file but a folder"):
+    with pytest.raises(UserError, match=r"9\.png is a folder, not an image file"):
         load_training("pets", tmp_path)
 
     (tmp_path / "train" / "cat" / "9.png").rmdir()
@@ -248,7 +248,7 @@ def test_one_folder_is_not_both_parts(tmp_path):
     write(tmp_path)
     (tmp_path / "test").symlink_to("train")
 
-    with pytest.raises(UserError, match=r"test and .*train are one folder; the test images must be others"):
+    with pytest.raises(UserError, match=r"test and .*train are the same folder; provide separate test images"):
         load_test("pets", tmp_path)
 
 

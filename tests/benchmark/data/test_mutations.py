@@ -1,8 +1,8 @@
-"""A data set that was changed in one way decodes to the same images and labels, or is refused in one sentence.
+"""A data set with one change decodes to the same images and labels, or is refused in one sentence.
 
-Each mutation is tried on parquet files or image folders, of a set that is known by its digest and of one's own. Of
-one's own, nobody can say whether a label was meant; there a change of the data must change the hash of the part, to
-which trainings and records are bound.
+Each mutation is applied to parquet files or image folders, of a set with a published digest and of a user's own. In a
+user's own set a changed label may be intended, so a change of the data must change the hash of the part, to which
+trainings and records are bound.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def encoded(image, kind="PNG", **options):
 
 @dataclass(eq=False)
 class Row:
-    """An image and its class; `content` is what the file holds."""
+    """An image and its class; `content` is the encoded image."""
 
     pixels: np.ndarray
     name: str
@@ -64,7 +64,7 @@ def pictures(part: str) -> list[tuple[np.ndarray, str, bytes]]:
 
 @dataclass
 class Files:
-    """What is written: one part, which mutations change, beside another that stays."""
+    """The files of both parts, one of which mutations change."""
 
     form: str
     seed: int
@@ -74,9 +74,9 @@ class Files:
     label_type: pa.DataType | None = None
     labels: Callable[[list[int | str | None]], list[int | str | None]] = list
     struct: bool = False
-    shards: list[str] | None = None  # names of parquet files, among which the rows are shared
+    shards: list[str] | None = None  # names of parquet files, which share the rows
     suffix: str = "png"
-    extra: dict[str, bytes] = field(default_factory=dict)  # files beside the data set's
+    extra: dict[str, bytes] = field(default_factory=dict)  # other files in the folder
 
     def __post_init__(self):
         for part in ("train", "test"):
@@ -86,11 +86,11 @@ class Files:
 
     @property
     def changed(self) -> list[Row]:
-        """The rows of the part that the mutation is about."""
+        """The rows of the part that the mutation changes."""
         return self.rows[self.part]
 
     def one(self) -> Row:
-        """Return one of these rows."""
+        """Return one of these rows at random."""
         return self.changed[self.random.integers(len(self.changed))]
 
     def other_class(self, row: Row) -> str:
@@ -116,7 +116,7 @@ class Files:
         files = self.shards if self.shards and part == self.part else [f"{part}-00000-of-00001.parquet"]
         features = {"label": {"names": names, "_type": "ClassLabel"}}
         for number, file in enumerate(files):
-            start, end = (len(labels) * place // len(files) for place in (number, number + 1))
+            start, end = (len(labels) * bound // len(files) for bound in (number, number + 1))
             table = pa.table({"image": contents[start:end], "label": pa.array(labels[start:end], kind)})
             if names:
                 table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
@@ -138,24 +138,24 @@ class Mutation:
     """A change of the files.
 
     Attributes:
-        apply: changes them.
-        forms: to which it applies.
-        known: what must come of it for a set known by its digest: same (also the order of rows), reordered or refused.
-        own: for one's own set; changed means another hash, or refused.
+        apply: makes the change.
+        forms: forms of files it applies to.
+        published: expected outcome for a set with a published digest: same (also in row order), reordered or refused.
+        own: expected outcome for a user's own set; changed means another hash or refused.
     """
 
     apply: Callable[[Files], None]
     forms: tuple[str, ...]
-    known: str
+    published: str
     own: str
 
 
 MUTATIONS: dict[str, Mutation] = {}
 
 
-def mutation(known, own=None, forms=(PARQUET, FOLDER)):
+def mutation(published, own=None, forms=(PARQUET, FOLDER)):
     def register(apply):
-        MUTATIONS[apply.__name__] = Mutation(apply, forms, known, own or known)
+        MUTATIONS[apply.__name__] = Mutation(apply, forms, published, own or published)
         return apply
 
     return register
@@ -168,7 +168,7 @@ def one_label(files):
 
 
 @mutation("refused", "changed")
-def labels_of_two_rows_exchanged(files):
+def labels_of_two_rows_swapped(files):
     row = files.one()
     others = [other for other in files.changed if other.name != row.name]
     other = others[files.random.integers(len(others))]
@@ -242,7 +242,7 @@ def a_row_twice(files):
 
 @mutation("reordered")
 def the_order_of_rows(files):
-    files.rows[files.part] = [files.changed[place] for place in files.random.permutation(len(files.changed))]
+    files.rows[files.part] = [files.changed[index] for index in files.random.permutation(len(files.changed))]
 
 
 @mutation("same", forms=(PARQUET,))
@@ -295,8 +295,8 @@ def classes_in_another_order_in_the_test_part(files):
 
 
 @mutation("refused", "changed", forms=(PARQUET,))
-def class_names_exchanged_in_the_test_part(files):
-    """Exchange two names but not the numbers, so that images change their class."""
+def class_names_swapped_in_the_test_part(files):
+    """Swap two names but not the numbers, so that images change their class."""
     files.names["test"] = ["bee", "ant", *NAMES[2:]]
     for row in files.rows["test"]:
         row.name = {"ant": "bee", "bee": "ant"}.get(row.name, row.name)
@@ -449,7 +449,7 @@ def one_pixel(files):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What was loaded: class names, hashes of both parts, and how often each image has each class name."""
+    """What was loaded: class names, hashes of both parts, and the count of each image with each class name."""
 
     class_names: tuple[str, ...]
     hashes: tuple[str, str]
@@ -457,7 +457,7 @@ class Outcome:
 
 
 def load(files: Files) -> Outcome | str:
-    """Write and load the files; the message if they are refused."""
+    """Write and load the files; return the message if they are refused."""
     with tempfile.TemporaryDirectory() as folder:
         files.write(Path(folder))
         try:
@@ -480,17 +480,17 @@ def load(files: Files) -> Outcome | str:
 
 @cache
 def unchanged(form: str) -> Outcome:
-    """Return what the files hold before they are changed."""
+    """Return the outcome for unchanged files."""
     loaded = load(Files(form, 0, "train"))
     assert isinstance(loaded, Outcome)
     return loaded
 
 
-@pytest.fixture(params=["known", "own"])
+@pytest.fixture(params=["published", "own"])
 def kind(request, monkeypatch):
-    """Return whether `pets` is a data set known by its digest or one's own."""
+    """Return whether `pets` has a published digest or is a user's own data set."""
     published = {}
-    if request.param == "known":
+    if request.param == "published":
         files = Files(PARQUET, 0, "train")
         published["pets"] = PublishedSet(NAMES, False, *(_published(files.rows[part]) for part in ("train", "test")))
     monkeypatch.setattr(identity, "PUBLISHED", published)
@@ -508,13 +508,13 @@ CASES = [(name, form) for name, case in MUTATIONS.items() for form in case.forms
 
 def test_there_are_mutations_of_every_kind():
     assert len(MUTATIONS) >= 20
-    assert {case.known for case in MUTATIONS.values()} == {"same", "reordered", "refused"}
+    assert {case.published for case in MUTATIONS.values()} == {"same", "reordered", "refused"}
 
 
 @pytest.mark.parametrize(("name", "form"), CASES, ids=[f"{name}-{form}" for name, form in CASES])
 def test_a_mutated_data_set_is_the_same_or_refused_in_one_sentence(name, form, kind):
     case = MUTATIONS[name]
-    expected = case.known if kind == "known" else case.own
+    expected = case.published if kind == "published" else case.own
 
     @settings(max_examples=1)
     @given(seed=st.integers(0, 2**16), part=st.sampled_from(["train", "test"]))

@@ -1,4 +1,4 @@
-"""Parquet files in the layout of the Hugging Face hub, known data sets and one's own."""
+"""Parquet files in the layouts of the Hugging Face hub, for catalog data sets and one's own."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def write_both(folder, size=32, **options):
 
 @pytest.mark.parametrize("name", ["cifar10", "cifar10-jpeg", "svhn"])
 @pytest.mark.parametrize("subfolder", ["", "data", "default", "{name}", "{name}/data", "{name}/default"])
-def test_known_data_sets_load_from_the_hubs_folders(tmp_path, name, subfolder):
+def test_catalog_data_sets_load_from_the_hubs_folders(tmp_path, name, subfolder):
     write_both(tmp_path / subfolder.format(name=name))
 
     training = load_training(name, tmp_path)
@@ -58,7 +58,7 @@ def test_known_data_sets_load_from_the_hubs_folders(tmp_path, name, subfolder):
     assert torch.equal(test.test.labels, test.index)
 
 
-def test_files_of_another_data_set_in_the_data_folder_are_not_taken_for_this_one(tmp_path):
+def test_files_of_another_data_set_in_the_data_folder_are_ignored(tmp_path):
     write_both(tmp_path / "cifar10-jpeg")
 
     with pytest.raises(UserError, match="found no svhn-of-my-own"):
@@ -80,7 +80,7 @@ def test_cifar100_takes_the_fine_labels_and_the_hubs_class_names(tmp_path):
 
 
 @pytest.mark.parametrize(("train", "test"), [(None, "0123456789"), ("0123456789", None)])
-def test_the_numbers_of_a_known_set_need_names_in_neither_part(tmp_path, train, test):
+def test_the_numbers_of_a_catalog_set_need_names_in_neither_part(tmp_path, train, test):
     write_both(tmp_path)
     for part, names in (("train", train), ("test", test)):
         images = [png(array) for array in pixels(6)]
@@ -113,7 +113,7 @@ def test_shards_are_read_in_order_and_give_the_same_data_as_one_file(tmp_path):
 def test_a_missing_shard_is_named(tmp_path):
     write(tmp_path / "train-00001-of-00002.parquet", [png(pixels(1)[0])], [0])
 
-    with pytest.raises(UserError, match=r"train-00000-of-00002\.parquet is missing: .* belongs to 2 files"):
+    with pytest.raises(UserError, match=r"train-00000-of-00002\.parquet is missing: .* is one of 2 files"):
         load_training("cifar10", tmp_path)
 
 
@@ -133,7 +133,7 @@ def test_a_missing_part_is_reported(tmp_path):
     assert len(load_test("cifar10", tmp_path).test) == 6
 
 
-def test_ones_own_set_takes_its_facts_from_the_training_files(tmp_path):
+def test_the_facts_of_ones_own_set_come_from_the_training_files(tmp_path):
     names = ["ant", "bee", "cow", "dog", "emu", "fox"]
     write_both(tmp_path, size=16, names=names)
 
@@ -249,7 +249,7 @@ def test_a_struct_without_bytes_is_refused(tmp_path):
         load_training("cifar10", tmp_path)
 
 
-def test_an_image_given_only_by_its_path_counts_as_missing(tmp_path):
+def test_an_image_with_only_a_path_counts_as_missing(tmp_path):
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     images = pa.array([{"bytes": GOOD, "path": "a"}, {"bytes": None, "path": "b"}], kind)
     pq.write_table(pa.table({"img": images, "label": [0, 1]}), tmp_path / "train-0.parquet")
@@ -258,7 +258,7 @@ def test_an_image_given_only_by_its_path_counts_as_missing(tmp_path):
         load_training("cifar10", tmp_path)
 
 
-def test_a_missing_column_is_reported_with_the_columns_there_are(tmp_path):
+def test_a_missing_column_is_reported_with_the_existing_columns(tmp_path):
     write(tmp_path / "a" / "train-0.parquet", [GOOD], [0], image="photo")
     write(tmp_path / "b" / "train-0.parquet", [GOOD], [0], label="coarse_label")
 

@@ -1,4 +1,4 @@
-"""Which parquet files are a part: the hub's layouts, and names that could be read in two ways."""
+"""Which parquet files make up a part: the hub's layouts, and ambiguous names."""
 
 import io
 
@@ -21,7 +21,7 @@ def png(value):
 
 
 def write(folder, *names, first=0):
-    """Write files of two images each, whose pixels and labels count on from `first`."""
+    """Write files of two images each, whose pixels and labels count up from `first`."""
     for number, name in enumerate(names):
         values = [first + 2 * number, first + 2 * number + 1]
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -89,7 +89,7 @@ def test_shards_are_read_in_the_order_of_their_numbers(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["train-00001-of-00003-abc.parquet"], r"train-00000-of-00003-abc\.parquet is missing: .* belongs to 3 files"),
+        (["train-00001-of-00003-abc.parquet"], r"train-00000-of-00003-abc\.parquet is missing: .* is one of 3 files"),
         (["train-00000-of-00003.parquet", "train-00002-of-00003.parquet"], r"train-00001-of-00003\.parquet is missing"),
         (["train-0.parquet", "train-2.parquet"], r"train-1\.parquet is missing"),
         (["train-1.parquet"], r"train-0\.parquet is missing"),
@@ -105,7 +105,7 @@ def test_shards_are_read_in_the_order_of_their_numbers(tmp_path):
         (["train-00000-of-00001.parquet", "train.parquet"], "do not belong together"),
         (["train-00000-of-00001.parquet", "train-00000-of-00002.parquet"], "do not belong together"),
         (["train-00000-of-00001.parquet", "train-1.parquet"], "do not belong together"),
-        (["train-00000-of-00001.parquet", "train-00001-of-00001.parquet"], "beyond its total"),
+        (["train-00000-of-00001.parquet", "train-00001-of-00001.parquet"], "out of range; numbers go from 0 to 0"),
         (["train/cats.parquet", "train/dogs.parquet"], "do not belong together"),
         (["train/old-0000.parquet", "train/new-0001.parquet"], "do not belong together"),
         (["train-0.parquet", "train/0000.parquet"], "could both be the part train"),
@@ -148,7 +148,7 @@ def test_one_file_under_two_names_is_not_both_parts(tmp_path):
     write(tmp_path, "train-0.parquet")
     (tmp_path / "test-0.parquet").symlink_to("train-0.parquet")
 
-    with pytest.raises(UserError, match=r"test-0\.parquet and .*train-0\.parquet are one file"):
+    with pytest.raises(UserError, match=r"test-0\.parquet and .*train-0\.parquet are the same file"):
         load_test("own", tmp_path)
 
 
@@ -161,7 +161,7 @@ def test_files_of_other_kinds_beside_the_shards_are_ignored(tmp_path):
     assert len(load_training("own", tmp_path).train) == 1
 
 
-def test_a_broken_link_and_a_pointer_of_git_lfs_are_called_what_they_are(tmp_path):
+def test_a_broken_link_and_a_git_lfs_pointer_are_reported_as_such(tmp_path):
     write(tmp_path, "test-0.parquet")
     shard = tmp_path / "train-0.parquet"
     shard.symlink_to("../../blobs/abc")
@@ -170,5 +170,5 @@ def test_a_broken_link_and_a_pointer_of_git_lfs_are_called_what_they_are(tmp_pat
 
     shard.unlink()
     shard.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2\nsize 120\n")
-    with pytest.raises(UserError, match=r"train-0\.parquet is a pointer of Git LFS .*git lfs pull"):
+    with pytest.raises(UserError, match=r"train-0\.parquet is a Git LFS pointer.*git lfs pull"):
         load_training("own", tmp_path)

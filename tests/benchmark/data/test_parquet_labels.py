@@ -1,4 +1,4 @@
-"""What the labels of parquet files mean: class names of both parts, numbers without names, text."""
+"""Labels in parquet files: class names of both parts, numbers without names, text."""
 
 import io
 import json
@@ -22,7 +22,7 @@ def png(value):
 
 
 def write(file, labels, names=None, column="label"):
-    """Write one image per label, whose pixels all are the row."""
+    """Write one image per label, all of whose pixels equal its row number."""
     table = pa.table({"img": [png(row) for row in range(len(labels))], column: labels})
     if names is not None:
         features = {column: {"names": names, "_type": "ClassLabel"}}
@@ -36,19 +36,19 @@ def labels_of_test(folder):
     return [label for _, label in sorted(zip(test.index.tolist(), test.test.labels.tolist(), strict=True))]
 
 
-def test_labels_of_another_column_are_not_the_same_labels(tmp_path):
+def test_labels_in_another_column_are_refused(tmp_path):
     write(tmp_path / "train-0.parquet", [0, 1, 2, 3])
     write(tmp_path / "test-0.parquet", [3, 2, 1, 0], column="fine_label")
 
-    with pytest.raises(UserError, match=r"train-0.* labels in the column label, and .*test-0.* in fine_label; rename"):
+    with pytest.raises(UserError, match=r"train-0.* labels in the column label, but .*test-0.* in fine_label; rename"):
         load_test("own", tmp_path)
 
 
-def test_test_labels_that_begin_at_1_are_called_so(tmp_path):
+def test_test_labels_that_start_at_1_are_reported_as_such(tmp_path):
     write(tmp_path / "train-0.parquet", [0, 1, 2, 3])
     write(tmp_path / "test-0.parquet", [4, 3, 2, 1])
 
-    with pytest.raises(UserError, match=r"row 0 has label 4; own has labels 0 to 3; these begin at 1: subtract 1 from"):
+    with pytest.raises(UserError, match=r"row 0 has label 4; own has labels 0 to 3; these start at 1: subtract 1 from"):
         load_test("own", tmp_path)
 
 
@@ -70,12 +70,12 @@ def test_class_names_match_whatever_their_unicode_normal_form(tmp_path):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["ant", "bee", "cow", "Dog"], r"test-0\.parquet: Dog is a class that .* does not have\. Did you mean dog\?"),
-        ([*NAMES, "emu"], "emu is a class that .*train-0.parquet does not have"),
-        (["ant", "bee", "cow"], "names no class dog in its metadata"),
+        (["ant", "bee", "cow", "Dog"], r"test-0\.parquet: .*train-0.parquet has no class Dog\. Did you mean dog\?"),
+        ([*NAMES, "emu"], "train-0.parquet has no class emu"),
+        (["ant", "bee", "cow"], "names the class dog in its metadata, but .*test-0.parquet does not; both must"),
         (None, "train-0.parquet names its classes, but .*test-0.parquet has only numbers"),
         (["ant", "ant", "bee", "cow", "dog"], "names two classes ant"),
-        ({"0": "ant"}, "the names of classes in its metadata must be a list"),
+        ({"0": "ant"}, "the class names in its metadata must be a list"),
     ],
 )
 def test_test_parts_with_other_class_names_are_refused(tmp_path, names, message):
@@ -98,24 +98,32 @@ def test_shards_of_one_part_must_agree_on_the_names(tmp_path):
     write(tmp_path / "train-0.parquet", [0, 1], NAMES)
     write(tmp_path / "train-1.parquet", [2, 3], NAMES[::-1])
 
-    with pytest.raises(UserError, match=r"train-0\.parquet and .*train-1\.parquet name different classes"):
+    with pytest.raises(UserError, match=r"train-0\.parquet and .*train-1\.parquet differ in the class names"):
         load_training("own", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("labels", "names", "message"),
     [
-        ([1, 2, 3, 4], None, "labels in .* begin at 1, not at 0; map them to 0 to 3, or declare the names"),
+        (
+            [1, 2, 3, 4],
+            None,
+            "labels in .* start at 1, not at 0; map them to 0 to 3, or, if a class without images is intended, declare",
+        ),
         ([1, 2, 3, 4], NAMES, "row 3 has label 4, but its metadata names 4 classes, numbered from 0"),
         (
             [0, 1, 3, 4],
             None,
-            "no training image in .* has label 2, though labels go to 4; map them to 0 to 3",
+            "no training image in .* has label 2, but labels go to 4; map them to 0 to 3",
         ),
-        ([0, 1, -1, 2], NAMES, "row 2 has label -1 .the hub's mark for images without a label"),
+        ([0, 1, -1, 2], NAMES, "row 2 has label -1 .the hub's marker for unlabelled images"),
         ([0, 1, -7, 2], None, "row 2 has label -7; use files in which every image"),
-        (["ant", "", "bee", "cow"], None, "row 1 has the label ''; give the name of a class"),
-        (["ant", "bee", "ant ", "cow"], None, "row 2 has the label 'ant '; give the name of a class without blanks"),
+        (["ant", "", "bee", "cow"], None, "row 1 has the label ''; give a class name"),
+        (
+            ["ant", "bee", "ant ", "cow"],
+            None,
+            "row 2 has the label 'ant '; give a class name without surrounding blanks",
+        ),
     ],
 )
 def test_numbers_that_do_not_number_the_classes_are_refused(tmp_path, labels, names, message):
@@ -129,7 +137,7 @@ def test_an_unlabelled_test_part_is_refused(tmp_path):
     write(tmp_path / "train-0.parquet", [0, 1, 2, 3], NAMES)
     write(tmp_path / "test-0.parquet", [-1, -1], NAMES)
 
-    with pytest.raises(UserError, match=r"test-0\.parquet, row 0 has label -1 .*without a label"):
+    with pytest.raises(UserError, match=r"test-0\.parquet, row 0 has label -1 .*unlabelled images"):
         load_test("own", tmp_path)
 
 
@@ -163,11 +171,11 @@ def test_labels_of_other_kinds_are_refused(tmp_path, values, message):
 @pytest.mark.parametrize(
     "metadata", ["[]", "null", '{"info": {"features": []}}', '{"info": {"features": {"label": 3}}}']
 )
-def test_metadata_of_another_form_are_refused(tmp_path, metadata):
+def test_malformed_metadata_are_refused(tmp_path, metadata):
     table = pa.table({"img": [png(0), png(1)], "label": [0, 1]}).replace_schema_metadata({"huggingface": metadata})
     pq.write_table(table, tmp_path / "train-0.parquet")
 
-    with pytest.raises(UserError, match="its metadata 'huggingface' have another form; write the file again"):
+    with pytest.raises(UserError, match="its 'huggingface' metadata are malformed; write the file again"):
         load_training("own", tmp_path)
 
 

@@ -1,4 +1,4 @@
-"""Decoding keeps the picture that a viewer shows, or refuses the image in one sentence: folders and parquet alike."""
+"""Images decode as a viewer shows them, or are refused in one sentence, in folders and parquet files alike."""
 
 import io
 import struct
@@ -14,7 +14,7 @@ from benchmark.data.load import load_training
 from benchmark.data.source import find_reader
 from benchmark.errors import UserError
 
-H, W = 12, 16  # not square, so that a turned image has another shape
+H, W = 12, 16  # not square, so that a rotated image has another shape
 
 
 def picture(seed=0, channels=3):
@@ -33,7 +33,7 @@ def chunk(name, content):
 
 
 def raw_png(depth, colour_type, rows, *extra, size=(W, H)):
-    """Write a PNG file by hand, in the forms that pillow does not write."""
+    """Write a PNG file by hand, in variants that pillow does not write."""
     head = chunk(b"IHDR", struct.pack(">IIBBBBB", *size, depth, colour_type, 0, 0, 0))
     data = chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row for row in rows)))
     return b"\x89PNG\r\n\x1a\n" + head + b"".join(extra) + data + chunk(b"IEND", b"")
@@ -47,9 +47,9 @@ def packed(values, depth):
 
 def in_folder(folder, contents, suffix):
     for row, content in enumerate(contents):
-        place = folder / "train" / f"class{row % 2}"
-        place.mkdir(parents=True, exist_ok=True)
-        (place / f"{row}.{suffix}").write_bytes(content)
+        class_folder = folder / "train" / f"class{row % 2}"
+        class_folder.mkdir(parents=True, exist_ok=True)
+        (class_folder / f"{row}.{suffix}").write_bytes(content)
 
 
 def in_parquet(folder, contents, _):
@@ -60,7 +60,7 @@ def in_parquet(folder, contents, _):
 
 @pytest.fixture(params=[in_folder, in_parquet])
 def load(request, tmp_path):
-    """Return a function that stores images in either form and returns the first of them, decoded: (C, H, W)."""
+    """Return a function that stores images in either form and returns the first one, decoded: (C, H, W)."""
 
     def load(*contents, suffix="png"):
         request.param(tmp_path, contents if len(contents) > 1 else contents * 2, suffix)
@@ -100,7 +100,7 @@ def test_the_orientation_in_exif_data_is_applied(load, orientation, kind, option
     assert np.array_equal(decoded, channels_first(TURNED[orientation](stored)))
 
 
-def test_an_orientation_that_stands_after_the_pixels_is_applied(load):
+def test_an_orientation_stored_after_the_pixels_is_applied(load):
     exif = Image.Exif()
     exif[0x0112] = 6
     content = encoded(picture())
@@ -181,12 +181,12 @@ def test_sixteen_bits_per_channel_are_refused_in_every_mode(load, colour_type):
     per_pixel = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
     content = raw_png(16, colour_type, [b"\xff" * (2 * per_pixel * W)] * H)
 
-    with pytest.raises(UserError, match="has 16 bits per channel, and images must have 8; convert them to 8 bits"):
+    with pytest.raises(UserError, match="has 16 bits per channel, but images must have 8; convert them to 8 bits"):
         load(content)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_few_bits_per_channel_are_widened_to_the_whole_range(load, depth):
+def test_few_bits_per_channel_are_scaled_to_the_whole_range(load, depth):
     values = GREY % 2**depth
 
     assert np.array_equal(load(raw_png(depth, 0, packed(values, depth))), (values * 255 // (2**depth - 1))[np.newaxis])
@@ -197,18 +197,18 @@ def test_several_pictures_in_one_file_are_refused(load, kind):
     others = [Image.fromarray(picture(seed)) for seed in (1, 2)]
     content = encoded(picture(), kind, save_all=True, append_images=others)
 
-    with pytest.raises(UserError, match=r"holds 3 pictures, .*; save the one that is meant as a file with one picture"):
+    with pytest.raises(UserError, match=r"holds 3 pictures, .*; save the right one as a file of its own"):
         load(content, suffix="jpg" if kind == "MPO" else kind.lower())
 
 
 @pytest.mark.parametrize("side", [10_000, 60_000], ids=["pillow warns", "pillow refuses"])
-def test_an_image_that_would_fill_the_memory_is_refused(load, side):
+def test_an_image_too_large_for_memory_is_refused(load, side):
     with pytest.raises(UserError, match="has more than 89478485 pixels, which is too many; scale the images down"):
         load(raw_png(8, 0, [b""], size=(side, side)))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "BMP"])
-def test_an_image_cut_off_in_its_pixels_is_refused(load, kind):
+def test_an_image_truncated_in_its_pixels_is_refused(load, kind):
     content = encoded(picture(), kind)
 
     with pytest.raises(UserError, match="could not be decoded; it is broken or not one of JPEG, PNG, BMP, WEBP"):
@@ -227,7 +227,7 @@ def test_an_image_cut_off_in_its_pixels_is_refused(load, kind):
         (encoded(picture(), "WEBP", exif=b"Exif\0\0", icc_profile=b"x" * 7), "lossy WebP"),
     ],
 )
-def test_the_content_says_how_an_image_is_encoded_whatever_its_name(tmp_path, content, encoding):
+def test_the_encoding_is_read_from_the_content_not_the_name(tmp_path, content, encoding):
     in_folder(tmp_path, [content] * 2, "png")
 
     assert find_reader("own", tmp_path).read("train").encodings == {encoding}

@@ -1,4 +1,4 @@
-"""Where data sets are looked for, and what happens when they are not there. Nothing here uses the network."""
+"""Where data sets are searched for, and what happens if they are missing. Nothing here uses the network."""
 
 import hashlib
 import io
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmark.data import source
-from benchmark.data.download import DOWNLOADS, Download, Published
+from benchmark.data.download import DOWNLOADS, Published
 from benchmark.data.load import load_test, load_training
 from benchmark.data.source import find_local
 from benchmark.errors import UserError
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("small_sets")
 
 @pytest.fixture
 def no_network(monkeypatch):
-    """Refuse connections at once, also on machines that have a network; return the list of those attempted."""
+    """Refuse all connections; return the list of those attempted."""
     attempts = []
 
     def refuse(*args, **kwargs):
@@ -64,11 +64,11 @@ def published(content):
 
 
 def serve(monkeypatch, server, content, expected=None):
-    what = DOWNLOADS["cifar100"]
-    (name,) = what.files
+    download = DOWNLOADS["cifar100"]
+    (name,) = download.files
     files = {name: expected or published(content)}
-    monkeypatch.setitem(source.DOWNLOADS, "cifar100", Download(what.address, files, what.wanted))
-    server[what.address + name] = content
+    monkeypatch.setitem(source.DOWNLOADS, "cifar100", replace(download, files=files))
+    server[download.address + name] = content
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
@@ -79,11 +79,11 @@ def test_without_files_and_network_one_sentence_says_what_to_put_where(tmp_path,
         load_training(name, folder)
 
     message = str(caught.value)
-    what = DOWNLOADS[name]
-    for needed in (what.wanted, what.origin, str(folder), "does not exist", "ConnectionError", "--data-dir"):
+    download = DOWNLOADS[name]
+    for needed in (download.content, download.origin, str(folder), "does not exist", "ConnectionError", "--data-dir"):
         assert needed in message
     assert "\n" not in message
-    assert len(no_network) == 1  # attempts: the error comes at once
+    assert len(no_network) == 1  # no retries
     assert list(tmp_path.iterdir()) == []
     assert caplog.text == "" and capfd.readouterr() == ("", "")
 
@@ -124,13 +124,13 @@ def test_a_download_with_a_wrong_checksum_is_refused(tmp_path, monkeypatch, serv
 
 
 @pytest.mark.parametrize("name", DOWNLOADS)
-def test_data_sets_come_by_https_and_are_known_by_their_sha256(name):
+def test_downloads_use_https_and_have_a_sha256(name):
     assert DOWNLOADS[name].address.startswith("https://")
     assert all(len(bytes.fromhex(file.sha256)) == 32 and file.size_bytes > 0 for file in DOWNLOADS[name].files.values())
 
 
 class Endless:
-    """Stands in for the reply of a server that never ends."""
+    """A server's reply that never ends."""
 
     headers: ClassVar = {}
 
@@ -147,11 +147,11 @@ class Endless:
 
 
 @pytest.mark.hangs_after(60)
-def test_a_download_that_brings_more_than_the_file_has_is_ended(tmp_path, monkeypatch):
+def test_a_download_larger_than_the_file_is_stopped(tmp_path, monkeypatch):
     reply = Endless()
     monkeypatch.setattr("requests.get", lambda *args, **kwargs: reply)
-    what = replace(DOWNLOADS["cifar100"], files={"cifar-100-python.tar.gz": Published("0" * 64, 10_000)})
-    monkeypatch.setitem(source.DOWNLOADS, "cifar100", what)
+    download = replace(DOWNLOADS["cifar100"], files={"cifar-100-python.tar.gz": Published("0" * 64, 10_000)})
+    monkeypatch.setitem(source.DOWNLOADS, "cifar100", download)
 
     with pytest.raises(UserError, match=r"download failed \(more than 10,000 bytes\)"):
         load_training("cifar100", tmp_path / "data")
@@ -160,7 +160,7 @@ def test_a_download_that_brings_more_than_the_file_has_is_ended(tmp_path, monkey
 
 
 @pytest.mark.hangs_after(60)
-def test_a_download_that_takes_too_long_is_ended(tmp_path, monkeypatch):
+def test_a_download_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr("requests.get", lambda *args, **kwargs: Endless())
     monkeypatch.setattr("benchmark.data.download._SECONDS", -1)
 
@@ -185,7 +185,7 @@ def test_a_truncated_archive_is_refused(tmp_path, monkeypatch, server):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unknown_name_without_a_folder_lists_the_known_names():
+def test_an_unknown_name_without_a_folder_lists_the_catalog():
     with pytest.raises(
         UserError, match=r"unknown data set 'cifra10'.*digits.*cifar10.*Did you mean cifar10\?.*--data-dir"
     ):
@@ -193,7 +193,7 @@ def test_an_unknown_name_without_a_folder_lists_the_known_names():
 
 
 def test_ones_own_name_with_an_empty_folder_says_what_to_put_there(tmp_path):
-    with pytest.raises(UserError, match=r"found no pets in .*put there parquet files"):
+    with pytest.raises(UserError, match=r"found no pets in .*put parquet files .* there"):
         load_training("pets", tmp_path)
 
 
@@ -216,14 +216,14 @@ def test_a_file_in_place_of_the_data_folder_is_reported(tmp_path):
 
 
 def put_archive(monkeypatch, folder, content, official=True):
-    """Put an archive where a browser would, and let it be the publisher's."""
-    what = DOWNLOADS["cifar100"]
-    (name,) = what.files
+    """Put an archive where a browser would, with the publisher's checksum if `official`."""
+    download = DOWNLOADS["cifar100"]
+    (name,) = download.files
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(content)
     if official:
         files = {name: published(content)}
-        monkeypatch.setitem(source.DOWNLOADS, "cifar100", Download(what.address, files, what.wanted))
+        monkeypatch.setitem(source.DOWNLOADS, "cifar100", replace(download, files=files))
 
 
 @pytest.mark.parametrize("subfolder", ["", "cifar100"])
@@ -240,7 +240,7 @@ def test_an_archive_that_is_not_the_publishers_is_not_unpacked(tmp_path, monkeyp
     put_archive(monkeypatch, tmp_path, archive_of_cifar100(), official=False)
 
     with pytest.raises(
-        UserError, match=r"tar\.gz was not unpacked, as its checksum differs .*unpack it yourself so that"
+        UserError, match=r"tar\.gz was not unpacked because its checksum differs .*unpack it yourself so that"
     ):
         load_training("cifar100", tmp_path)
     assert [item.name for item in tmp_path.iterdir()] == ["cifar-100-python.tar.gz"]
@@ -255,7 +255,9 @@ def test_an_archive_in_the_folder_that_would_write_elsewhere_is_refused(tmp_path
     assert [item.name for item in (tmp_path / "a").iterdir()] == ["cifar-100-python.tar.gz"]
 
 
-def test_an_archive_that_cannot_be_unpacked_where_it_lies_is_one_sentence(tmp_path, monkeypatch, no_network):
+def test_an_archive_that_cannot_be_unpacked_in_its_folder_is_reported_in_one_sentence(
+    tmp_path, monkeypatch, no_network
+):
     put_archive(monkeypatch, tmp_path, archive_of_cifar100())
     (tmp_path / "cifar-100-python").write_text("a file where the folder should be")
 
@@ -264,14 +266,14 @@ def test_an_archive_that_cannot_be_unpacked_where_it_lies_is_one_sentence(tmp_pa
     assert sorted(item.name for item in tmp_path.iterdir()) == ["cifar-100-python", "cifar-100-python.tar.gz"]
 
 
-def test_a_folder_that_another_process_unpacks_meanwhile_is_read(tmp_path, monkeypatch, no_network):
+def test_a_folder_that_another_process_unpacks_in_the_meantime_is_read(tmp_path, monkeypatch, no_network):
     put_archive(monkeypatch, tmp_path, archive_of_cifar100())
 
-    def unpack_behind_the_other(archive, sha256, wanted, unpack=source.unpack):
-        unpack(archive, sha256, wanted)
-        unpack(archive, sha256, wanted)  # the folder is there, so that the move fails
+    def unpack_twice(archive, sha256, content, unpack=source.unpack):
+        unpack(archive, sha256, content)
+        unpack(archive, sha256, content)  # the folder exists, so the move fails
 
-    monkeypatch.setattr(source, "unpack", unpack_behind_the_other)
+    monkeypatch.setattr(source, "unpack", unpack_twice)
 
     assert len(load_test("cifar100", tmp_path).test) == 3
 

@@ -26,7 +26,7 @@ def write_svhn(folder, n=5, part="train", compressed=True, label_type=np.uint8):
 
 @pytest.mark.parametrize("compressed", [True, False])
 @pytest.mark.parametrize("label_type", [np.uint8, np.int16, np.int64])
-def test_svhn_loads_and_calls_the_digit_ten_zero(tmp_path, compressed, label_type):
+def test_svhn_loads_with_label_ten_as_zero(tmp_path, compressed, label_type):
     write_svhn(tmp_path)
     images = write_svhn(tmp_path, 10, "test", compressed, label_type)
 
@@ -103,10 +103,10 @@ def test_a_matlab_file_with_a_wrong_byte_in_its_structure_raises_nothing_but_use
     write_svhn(tmp_path, n=2, compressed=False)
     file = tmp_path / "train_32x32.mat"
     whole = file.read_bytes()
-    for place in range(124, 208):
+    for index in range(124, 208):
         for value in (0, 1, 5, 8, 15, 255):
             broken = bytearray(whole)
-            broken[place] = value
+            broken[index] = value
             file.write_bytes(broken)
             with contextlib.suppress(UserError):
                 load_training("svhn", tmp_path)
@@ -171,9 +171,9 @@ def test_fashion_mnist_of_another_size_is_refused(tmp_path):
         (b"", "is not an idx file"),
         (b"\0\0\x08\x01\0\0\0\x06", "is not an idx file of bytes with 3 axes"),
         (b"\0\0\x0d\x03" + bytes(12), "is not an idx file"),
-        (idx(np.zeros((6, 28, 28)))[:-1], "is cut off or too long"),
-        (idx(np.zeros((6, 28, 28))) + b"x", "is cut off or too long"),
-        (b"\0\0\x08\x03" + b"\xff" * 12, "is cut off or too long"),
+        (idx(np.zeros((6, 28, 28)))[:-1], "is truncated or too long"),
+        (idx(np.zeros((6, 28, 28))) + b"x", "is truncated or too long"),
+        (b"\0\0\x08\x03" + b"\xff" * 12, "is truncated or too long"),
         (idx(np.zeros((5, 28, 28))), "labels-idx1-ubyte has 6 labels for 5 images"),
     ],
 )

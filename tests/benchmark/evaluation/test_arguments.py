@@ -178,7 +178,7 @@ def test_other_arguments_are_refused_before_any_work(settings, sentence, viewed)
 def test_a_device_that_is_not_there_is_refused(viewed, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert refusal(viewed, DATA, PROTOCOL, device="cuda") == (
-        "device 'cuda': this torch sees no CUDA device; use device='cpu' or 'auto'"
+        "device 'cuda': torch finds no CUDA device; use device='cpu' or 'auto'"
     )
     assert evaluate(viewed, DATA, PROTOCOL, device="auto").n_images == 4
 

@@ -113,7 +113,7 @@ def test_only_further_images_are_attacked(model, make_images, monkeypatch):
 
 def test_progress_reports_the_share_done_and_the_time_left(model, make_images, monkeypatch):
     clock = itertools.count(step=30)  # seconds, at the start and at every step of the attack
-    monkeypatch.setattr(wide_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr("benchmark.runtime.progress.perf_counter", lambda: next(clock))
     data, lines = make_images(20, model=model), []
 
     widen(

@@ -31,7 +31,7 @@ def short_record(number=0, *, method="edge_popup", weights="binary", seed=0, kee
     """Return a valid record of three epochs with a run of its own for every number."""
     digits = f"{number:06x}{hashlib.sha256(str(number).encode()).hexdigest()[:6]}"
     cell = f"cifar10/resnet34-lbn/{method}/{weights}-keep{keep}-p{p}-pgd"
-    told = {
+    fields = {
         "run": f"{cell}/seed{seed}-{digits[:6]}",
         "run_hash": digits,
         "compression__weights": weights,
@@ -41,7 +41,7 @@ def short_record(number=0, *, method="edge_popup", weights="binary", seed=0, kee
         "training__epochs": 3,
         "training__selected_epoch": 2,
     }
-    return Record(**record_fields(method=method, seed=seed, **{**told, **changes}))
+    return Record(**record_fields(method=method, seed=seed, **{**fields, **changes}))
 
 
 def curve_of(record, accuracies=(0.8, 0.6, 0.5, 0.1), **changes):

@@ -9,9 +9,10 @@ import pytest
 from benchmark.figures.ablations import draw_options, draw_rates
 from benchmark.figures.style import house_style
 from benchmark.files.places import CONFIGS
+from benchmark.leaderboard.board.reference import PAPERS_OPTIONS
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.figure_plans.boards import plan_figures
-from benchmark.leaderboard.figure_plans.options import DEFAULTS, FIGURES, option_plans
+from benchmark.leaderboard.figure_plans.options import FIGURES, option_plans
 from benchmark.results.statistics import wilson
 from benchmark.results.verdicts import pack_verdicts
 from benchmark.suite.registry import resolve
@@ -42,8 +43,8 @@ def make(make_short):
     """Return a maker of records of the built-in edge-popup with some options."""
 
     def record(number, *, last_norm=True, options=None, **changes):
-        told = {"method__target": TARGET, "method__options": options or {}, "architecture__last_norm": last_norm}
-        return make_short(number, **{**told, **changes})
+        fields = {"method__target": TARGET, "method__options": options or {}, "architecture__last_norm": last_norm}
+        return make_short(number, **{**fields, **changes})
 
     return record
 
@@ -92,7 +93,7 @@ def drawn(plan):
 def test_the_defaults_that_records_leave_out_are_those_of_the_method():
     method = EdgePopup()
 
-    assert {name: getattr(method, name) for name in DEFAULTS} == DEFAULTS
+    assert {name: getattr(method, name) for name in PAPERS_OPTIONS} == PAPERS_OPTIONS
 
 
 def test_the_suite_of_ablations_gives_one_figure_of_each_part(suite_records):
@@ -131,7 +132,7 @@ def test_pgd_on_more_images_is_shown_where_all_rows_of_a_figure_have_it(make):
         assert plan.data.measured == "best-known robust accuracy" and "100 test images" in plan.caption
 
 
-def test_networks_that_failed_gradient_health_stand_in_the_figures_and_are_told(make, board_of, health):
+def test_networks_that_failed_gradient_health_are_in_the_figures_and_named(make, board_of, health):
     failed = {"evaluation__health": health("unbounded", "fail", "All stay right.")}
     records = [
         make(1, keep=0.1, right=(80, 50, 41)),
@@ -175,7 +176,7 @@ def test_the_options_figures_join_rows_alike_in_all_else(make):
     }
 
 
-def test_lbn_alone_is_no_ablation_of_an_option_and_the_reason_is_told(make):
+def test_lbn_alone_is_no_ablation_of_an_option_and_the_reason_is_given(make):
     records = [make(1), make(2, last_norm=False, options={"score_scale": 0.1, "binary_init": KAIMING})]
 
     plans, skipped = planned(records)
@@ -218,7 +219,7 @@ def test_nothing_overlaps_in_the_figures_of_the_suite(suite_records):
             assert max(y) < axes.get_ylim()[1]
 
 
-def test_points_with_and_without_lbn_stand_beside_each_other(suite_records):
+def test_points_with_and_without_lbn_are_side_by_side(suite_records):
     plan = planned(suite_records)[0][1]
     (axes,) = drawn(plan).axes
 

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 
 from benchmark import __main__
 from benchmark.figures.ablations import draw_rates
-from benchmark.figures.axes import label_points, log_ticks, with_prefix
+from benchmark.figures.axes import label_points, with_prefix
 from benchmark.figures.draw import draw_figures
 from benchmark.figures.fronts import draw_front
 from benchmark.figures.lines import draw_training
@@ -29,6 +29,7 @@ from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.figure_plans.boards import plan_figures
 from benchmark.leaderboard.figure_plans.data import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
 from benchmark.leaderboard.figure_plans.list import FIGURES, load_figures
+from benchmark.leaderboard.ticks import log_ticks
 from benchmark.results.store import artifact_path
 
 
@@ -37,14 +38,14 @@ def contents(folder):
 
 
 def test_every_kind_of_figure_is_drawn_and_listed(drawn):
-    found = load_figures(drawn)
+    figures = load_figures(drawn)
 
-    assert [figure.name.partition("--")[0] for figure in found] == [
+    assert [figure.name.partition("--")[0] for figure in figures] == [
         *("front-size", "front-passes", "security", "pruning-rate", "score-scale", "training", "mask", "masks"),
         "pruning-rate-reported",
     ]
-    assert {*contents(drawn)} == {name for figure in found for name in (figure.png, figure.svg)} | {"figures.json"}
-    assert all(figure.title and figure.caption and figure.numbers for figure in found)
+    assert {*contents(drawn)} == {name for figure in figures for name in (figure.png, figure.svg)} | {"figures.json"}
+    assert all(figure.title and figure.caption and figure.numbers for figure in figures)
 
 
 def test_pictures_have_twice_the_resolution_of_700_pixels_and_no_date(drawn):
@@ -142,7 +143,7 @@ def test_the_command_says_why_there_is_nothing_to_draw(tmp_path, make_short):
     assert "nothing to draw" in result.output
 
 
-def test_a_damaged_list_is_drawn_anew(drawn):
+def test_a_damaged_list_is_drawn_again(drawn):
     (drawn / FIGURES / "figures.json").write_text("{}")
     lines = []
 

@@ -29,9 +29,9 @@ def all_masks(kept):
 
 
 def members(places, n):
-    found = np.zeros(n, bool)
-    found[list(places)] = True
-    return found
+    channels = np.zeros(n, bool)
+    channels[list(places)] = True
+    return channels
 
 
 @pytest.mark.parametrize("kept", [0, 1, 3, 5, 8, 9, 12])
@@ -51,13 +51,13 @@ def test_the_expected_share_holds_for_layers_of_millions_of_weights():
 
 @pytest.mark.parametrize(("a", "b"), [(0, 2), (2, 3), (4, 4), (5, 5), (6, 1), (6, 6)])
 def test_the_expected_jaccard_index_is_the_mean_over_all_pairs_of_sets(a, b):
-    found = [
+    indices = [
         jaccard(members(first, 6), members(second, 6))
         for first in combinations(range(6), a)
         for second in combinations(range(6), b)
     ]
 
-    assert expected_jaccard(a, b, 6) == pytest.approx(np.mean(found))
+    assert expected_jaccard(a, b, 6) == pytest.approx(np.mean(indices))
 
 
 def test_the_jaccard_index_of_two_empty_sets_is_unknown():

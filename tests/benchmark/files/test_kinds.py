@@ -1,4 +1,4 @@
-"""A file is known by its content, whatever it is called, and nothing in it is executed."""
+"""File types are recognised by content, not by name, and nothing is executed."""
 
 from __future__ import annotations
 
@@ -91,8 +91,8 @@ KINDS = {
         "a PyTorch checkpoint",
         "benchmark.evaluate",
     ),
-    "old checkpoint": (old_checkpoint, "a pickle of an old PyTorch", "benchmark.evaluate"),
-    "pickle": (lambda: pickle.dumps({}), "a pickle", "files you trust only"),
+    "old checkpoint": (old_checkpoint, "a pickle of an old PyTorch version", "benchmark.evaluate"),
+    "pickle": (lambda: pickle.dumps({}), "a pickle", "only from files you trust"),
     "safetensors": (lambda: save_tensors(network().state_dict()), "a safetensors file of 2 tensors", "build the netw"),
     "adversarial images": (lambda: save_tensors({"x_adv": torch.zeros(1)}), "a file of adversarial", "`challenge`"),
     "npz": (lambda: written(lambda file: np.savez(file, weight=np.zeros(3))), "a numpy archive", "benchmark.evaluate"),
@@ -103,7 +103,7 @@ KINDS = {
     "JSON": (lambda: b" {}", "a JSON file", "give another file"),
     "text": (lambda: b"epochs: 3\n", "a text file", "give another file"),
     "web page": (lambda: b"<!DOCTYPE html><html></html>", "a web page", "fetch the file itself"),
-    "Git LFS": (lambda: b"version https://git-lfs.github.com/spec/v1\noid", "a pointer of Git LFS", "git lfs pull"),
+    "Git LFS": (lambda: b"version https://git-lfs.github.com/spec/v1\noid", "a Git LFS pointer", "git lfs pull"),
     "gzip": (lambda: b"\x1f\x8b\x08" + bytes(99), "a gzip archive", "unpack it first"),
     "tar": (tar_archive, "a tar archive", "unpack it first"),
     "zip": (zip_archive, "a zip archive", "unpack it first"),
@@ -112,16 +112,16 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize(("content", "what", "action"), KINDS.values(), ids=KINDS)
+@pytest.mark.parametrize(("content", "name", "action"), KINDS.values(), ids=KINDS)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch", "ignore::FutureWarning")
-def test_a_file_that_is_no_artifact_is_called_by_its_name_with_what_to_do(tmp_path, content, what, action):
-    path = tmp_path / "network.safetensors"  # whatever it is
+def test_a_file_that_is_no_artifact_is_reported_with_its_type_and_what_to_do(tmp_path, content, name, action):
+    path = tmp_path / "network.safetensors"
     path.write_bytes(content())
 
     with pytest.raises(UserError) as refusal:
         read_artifact(path)
 
-    assert str(refusal.value).startswith(f"{path} is {what}")
+    assert str(refusal.value).startswith(f"{path} is {name}")
     assert action in str(refusal.value) and "\n" not in str(refusal.value)
 
 
@@ -136,41 +136,41 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 @pytest.mark.parametrize("cut", [1, 7, 50])
-def test_a_part_of_an_onnx_file_is_none(tmp_path, cut):
+def test_a_truncated_onnx_file_is_not_recognised(tmp_path, cut):
     path = tmp_path / "network.onnx"
     path.write_bytes(onnx_network()[:-cut])
 
     assert kind_of_content(path) is None
 
 
-def test_a_name_that_is_no_file_brings_the_nearest_or_the_artifacts_of_a_folder(tmp_path):
+def test_a_path_that_is_no_file_gets_a_suggestion(tmp_path):
     (tmp_path / "artifacts").mkdir()
     artifact = tmp_path / "artifacts" / "network.safetensors"
     artifact.touch()
 
-    with pytest.raises(UserError, match=r"networks\.safetensors is no file: .*, perhaps of network\.safetensors\."):
+    with pytest.raises(UserError, match=r"networks\.safetensors is not a file: .*, perhaps network\.safetensors\."):
         read_artifact(artifact.with_name("networks.safetensors"))
-    with pytest.raises(UserError, match=rf"{tmp_path} is a folder, not a file: .* as {artifact}\."):
+    with pytest.raises(UserError, match=rf"{tmp_path} is a folder, not a file: .*, such as {artifact}\."):
         read_artifact(tmp_path)
 
 
-def test_the_json_of_a_stranger_may_be_anything(tmp_path):
+def test_untrusted_json_may_be_anything(tmp_path):
     path = tmp_path / "file"
     for content in ("[" * 100_000, json.dumps([1]), '{"run": 3, "artifact": 1, "evaluation": 1, "provenance": 1}'):
         path.write_text(content, encoding="utf-8")
         kind = kind_of_content(path)
-        assert kind is not None and kind.what in ("a JSON file", "a text file")
+        assert kind is not None and kind.name in ("a JSON file", "a text file")
 
 
-def test_a_safetensors_file_that_is_cut_off_is_called_so(tmp_path):
+def test_a_truncated_safetensors_file_is_reported(tmp_path):
     whole = save_tensors({"weight": torch.zeros(8)})
     (tmp_path / "cut").write_bytes(whole[:-4])
 
-    with pytest.raises(UserError, match="is a safetensors file that is cut off, not an artifact"):
+    with pytest.raises(UserError, match="is a truncated safetensors file, not an artifact"):
         read_artifact(tmp_path / "cut")
 
 
-def test_a_broken_link_is_called_so(tmp_path):
+def test_a_broken_link_is_reported(tmp_path):
     (tmp_path / "net.pt").symlink_to("nowhere")
 
     with pytest.raises(UserError, match=r"net\.pt is a broken link: nowhere does not exist"):

@@ -1,4 +1,4 @@
-"""Files below a folder are opened if they are plain, small enough and behind no link; nothing is written elsewhere."""
+"""Files below a folder are opened only if regular, small enough and behind no link; nothing is written elsewhere."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ evaluation: {images: 8}
 
 @pytest.fixture
 def folder(tmp_path):
-    """Make a folder with a file in a folder, and another folder beside it."""
+    """Return a folder with a file in a subfolder, beside another folder."""
     (tmp_path / "board" / "a").mkdir(parents=True)
     (tmp_path / "board" / "a" / "file").write_bytes(b"12345")
     (tmp_path / "outside").mkdir()
@@ -39,16 +39,16 @@ def folder(tmp_path):
     return tmp_path / "board"
 
 
-def test_a_plain_file_is_read_up_to_its_limit(folder):
+def test_a_regular_file_is_read_up_to_the_limit(folder):
     path = folder / "a" / "file"
 
     assert read_below(path, folder, 5) == b"12345" and is_below(path, folder, 5)
-    with pytest.raises(UserError, match="file has 5 bytes, at most 4 are read; bring the right file, or remove it"):
+    with pytest.raises(UserError, match="file has 5 bytes, but at most 4 are allowed; replace or remove it"):
         read_below(path, folder, 4)
 
 
 @pytest.mark.parametrize("name", ["b", "a/b", "b/c/d"])
-def test_what_is_not_there_is_none(folder, name):
+def test_a_missing_file_is_none(folder, name):
     assert read_below(folder / name, folder, 5) is None and not is_below(folder / name, folder, 5)
     assert files_below(folder / name, folder, "") == []
 
@@ -67,9 +67,7 @@ def test_a_link_anywhere_below_the_folder_is_named(folder, link, target):
         lambda: refuse_links(path, folder),
         lambda: files_below(folder, folder, ""),
     ):
-        with pytest.raises(
-            UserError, match=f"{folder / link} is a symbolic link, and nothing below {folder} may be one"
-        ):
+        with pytest.raises(UserError, match=f"{folder / link} is a symbolic link, which is not allowed below {folder}"):
             function()
 
 
@@ -77,10 +75,10 @@ def test_a_link_anywhere_below_the_folder_is_named(folder, link, target):
 def test_pipes_sockets_and_folders_are_not_opened(folder, monkeypatch):
     os.mkfifo(folder / "pipe")
     with socket.socket(socket.AF_UNIX) as listener:
-        monkeypatch.chdir(folder)  # the name of a socket is short
+        monkeypatch.chdir(folder)  # the path of a socket must be short
         listener.bind("socket")
     for name, kind in {"pipe": "a pipe", "socket": "a socket", "a": "a folder"}.items():
-        with pytest.raises(UserError, match=f"{name} is {kind}, where a plain file belongs; remove it"):
+        with pytest.raises(UserError, match=f"{name} is {kind}, not a regular file; remove it"):
             read_below(folder / name, folder, 100)
         assert read_plain(folder / name, 100) is None
 
@@ -94,15 +92,15 @@ def test_the_folder_itself_may_be_reached_by_links(folder, tmp_path):
     assert refuse_links(path, tmp_path / "runs") == path
 
 
-def link_to_outside(place, tmp_path):
-    """Plant a link; return what it leads to, with its content."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    target = tmp_path / "outside" / place.name
-    if place.suffix in (".md", ".html", ".txt", ".jsonl") or place.name == "lock":
+def link_to_outside(path, tmp_path):
+    """Create a link to a file or folder outside and return that target."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    target = tmp_path / "outside" / path.name
+    if path.suffix in (".md", ".html", ".txt", ".jsonl") or path.name == "lock":
         target.write_bytes(b"mine")
     else:
         target.mkdir()
-    place.symlink_to(target)
+    path.symlink_to(target)
     return target
 
 
@@ -129,15 +127,15 @@ def test_folders_are_not_made_behind_a_link(folder, tmp_path, name):
 
 
 def test_a_lock_and_a_history_are_not_written_through_links(folder, tmp_path, capsys):
-    place = work_folder(folder, "digits/seed0-000000")
+    work = work_folder(folder, "digits/seed0-000000")
     for name in ("lock", "history.jsonl"):
-        link_to_outside(place / name, tmp_path)
+        link_to_outside(work / name, tmp_path)
 
-    assert main(place / "order.json") == 2
+    assert main(work / "order.json") == 2
     assert "lock cannot be written (Too many levels of symbolic links); it is a symbolic link, remove it" in (
-        (place / "failed.txt").read_text(encoding="utf-8")
+        (work / "failed.txt").read_text(encoding="utf-8")
     )
     line = history.EpochLine("dense", 1, *[0.5] * (len(history.EpochLine.__dataclass_fields__) - 2))
     with pytest.raises(CannotWrite, match=r"history\.jsonl cannot be written"):
-        history.append(place / "history.jsonl", line)
+        history.append(work / "history.jsonl", line)
     assert all((tmp_path / "outside" / name).read_bytes() == b"mine" for name in ("lock", "history.jsonl"))

@@ -1,4 +1,4 @@
-"""What hides in a text is named, becomes a blank on pages, and an escape on a terminal."""
+"""Hidden characters are reported, and become blanks on pages and escapes on a terminal."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from benchmark.files.text import ascii_forms, concealed, terminal, terminal_line
     [
         "plain",
         "Süsstrunk, naïve café",
-        "e\u0301te\u0301",  # accents of their own, as macOS writes them
+        "e\u0301te\u0301",  # combining accents, as macOS writes them
         "a \xd7 b ± 2 \u2013 \u201cquoted\u201d \u2026 \u2264 \u221e, x², µm, \u03b5-ball",
         "\u041f\u0440\u0438\u0432\u0435\u0442",
         "\u4f7f\u7528PGD\u653b\u51fb",
         "\u0e44\u0e17\u0e22 \u0939\u093f\u0928\u094d\u0926\u0940",
     ],
 )
-def test_honest_text_conceals_nothing(text):
+def test_ordinary_text_conceals_nothing(text):
     assert concealed(text) == ""
 
 
@@ -44,11 +44,11 @@ def test_honest_text_conceals_nothing(text):
         ("é\u0301\u0301\u0301", "the mark U+0301"),
     ],
 )
-def test_what_hides_is_named(text, reason):
+def test_hidden_characters_are_named(text, reason):
     assert reason in concealed(text)
 
 
-def test_a_terminal_gets_escapes_in_place_of_orders():
+def test_a_terminal_gets_escapes_in_place_of_control_characters():
     text = "a\x1b[2J\x9b31m\x07\x7f\u202e\u200b\udc80\rb\nc"
     assert terminal(text) == "a\\x1b[2J\\x9b31m\\x07\\x7f\\u202e\\u200b\\udc80\\rb\nc"
     assert terminal_line(text).endswith("\\rb\\nc")

@@ -1,4 +1,4 @@
-"""Files are written whole or not at all, a refusal of the system is one sentence, and killed writers leave nothing."""
+"""Files are written completely or not at all; system errors are one sentence; killed writers leave nothing behind."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ WRITERS = {
 
 @contextmanager
 def file_limit(size):
-    """Allow this process no file of more bytes: a full disk that needs no rights."""
+    """Limit the size of files that this process writes: simulates a full disk without root."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
@@ -55,8 +55,8 @@ def test_without_room_one_sentence_names_file_and_remedy_and_the_old_file_stays(
         write(path)
 
     assert str(refusal.value) == (
-        f"{path} cannot be written (File too large); allow larger files there, as by `ulimit -f unlimited`, "
-        "then run the same command again, which goes on from what is on the disk"
+        f"{path} cannot be written (File too large); allow larger files there, for example by "
+        "`ulimit -f unlimited`, then run the same command again to continue from what was saved"
     )
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -66,7 +66,7 @@ def test_without_room_one_sentence_names_file_and_remedy_and_the_old_file_stays(
 def test_a_file_where_a_folder_should_be_is_one_sentence(tmp_path, write):
     (tmp_path / "folder").write_text("no folder")
 
-    with pytest.raises(UserError, match=r"folder/file cannot be written \(.+\); name another place"):
+    with pytest.raises(UserError, match=r"folder/file cannot be written \(.+\); name another path"):
         write(tmp_path / "folder" / "file")
 
 
@@ -83,8 +83,8 @@ def test_folders_are_made_and_nothing_but_the_file_is_left(tmp_path, write):
     [
         (errno.ENOSPC, r"\(No space left on device\); free some space there, then"),
         (errno.EDQUOT, r"\(Disk quota exceeded\); free some of your quota there, then"),
-        (errno.EROFS, r"\(Read-only file system\); name a folder that can be written to, then"),
-        (errno.EACCES, r"\(Permission denied\); allow writing there or name another folder, then"),
+        (errno.EROFS, r"\(Read-only file system\); name a writable folder, then"),
+        (errno.EACCES, r"\(Permission denied\); make it writable or name another folder, then"),
     ],
 )
 def test_each_refusal_has_its_remedy(number, remedy):
@@ -92,11 +92,11 @@ def test_each_refusal_has_its_remedy(number, remedy):
         raise OSError(number, os.strerror(number))
 
 
-def test_a_mistake_of_the_program_is_no_refusal(tmp_path):
+def test_a_bug_is_not_reported_as_a_refusal(tmp_path):
     with pytest.raises(AttributeError):
         save_checkpoint(tmp_path / "file", {"local": lambda: None})
     with pytest.raises(ConnectionError), writing(tmp_path):
-        raise ConnectionError("of a library, without a number of the system")
+        raise ConnectionError("from a library, without an errno")
 
     assert list(tmp_path.iterdir()) == []
 
@@ -115,7 +115,7 @@ CHILD = """
 import os, signal, sys
 from pathlib import Path
 from benchmark.files.writing import replacing, temporary_folder
-with {what} as temporary:
+with {context} as temporary:
     (temporary / "part" if temporary.is_dir() else temporary).write_text("half")
     print(temporary.name, flush=True)
     sys.stdin.read()
@@ -124,19 +124,19 @@ with {what} as temporary:
 
 
 @contextmanager
-def writer(what, folder):
-    """Start a process that has written half of something in `folder`, and goes on when its input ends."""
-    code = CHILD.format(what=what)
+def writer(context, folder):
+    """Start a process that has written half of a file in `folder`, and continues when its input ends."""
+    code = CHILD.format(context=context)
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen([sys.executable, "-c", code], cwd=folder, env=environment, **pipes) as process:
         yield process, folder / process.stdout.readline().strip()
 
 
-@pytest.mark.parametrize("what", ["replacing(Path('file'))", "temporary_folder(Path('.'))"], ids=["file", "folder"])
-def test_the_next_write_removes_what_a_killed_process_left_but_nothing_of_a_living_one(tmp_path, what):
+@pytest.mark.parametrize("context", ["replacing(Path('file'))", "temporary_folder(Path('.'))"], ids=["file", "folder"])
+def test_the_next_write_removes_files_of_a_killed_process_but_not_of_a_running_one(tmp_path, context):
     (tmp_path / ".benchmark-notes.tmp").write_text("the user's")
-    with writer(what, tmp_path) as (living, kept), writer(what, tmp_path) as (killed, left):
+    with writer(context, tmp_path) as (running, kept), writer(context, tmp_path) as (killed, left):
         killed.send_signal(signal.SIGKILL)
         killed.wait()
         assert kept.exists() and left.exists()
@@ -144,14 +144,14 @@ def test_the_next_write_removes_what_a_killed_process_left_but_nothing_of_a_livi
         write_atomic(tmp_path / "other", "text")
 
         assert kept.exists() and not left.exists()
-        living.stdin.close()
-        assert living.wait() == 0
-    names = {"other", ".benchmark-notes.tmp"} | ({"file"} if "file" in what else set())
+        running.stdin.close()
+        assert running.wait() == 0
+    names = {"other", ".benchmark-notes.tmp"} | ({"file"} if "file" in context else set())
     assert {path.name for path in tmp_path.iterdir()} == names
     assert "file" not in names or (tmp_path / "file").read_text() == "whole"
 
 
-def test_a_file_that_is_taken_for_abandoned_before_it_is_locked_is_made_again(tmp_path, monkeypatch):
+def test_a_file_that_is_removed_before_it_is_locked_is_created_again(tmp_path, monkeypatch):
     lock, seen = fcntl.flock, []
 
     def late(handle, operation):
@@ -166,13 +166,13 @@ def test_a_file_that_is_taken_for_abandoned_before_it_is_locked_is_made_again(tm
     assert len(seen) == 2 and (tmp_path / "file").read_text() == "text"
 
 
-def test_where_no_lock_is_to_be_had_files_are_written_and_nothing_is_removed(tmp_path, monkeypatch):
+def test_without_locks_files_are_written_and_nothing_is_removed(tmp_path, monkeypatch):
     def refuse(handle, operation):
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
     monkeypatch.setattr(module.fcntl, "flock", refuse)
     other = tmp_path / ".benchmark-0123456789abcdef.tmp"
-    other.write_text("of whom?")
+    other.write_text("unknown owner")
     with temporary_folder(tmp_path) as folder, replacing(tmp_path / "file") as temporary:
         temporary.write_text("text")
 

@@ -1,4 +1,4 @@
-"""Workers are processes of their own: one that dies takes no other along, and all of them end with the parent."""
+"""Workers are processes of their own: one that dies ends no other, and all of them end with the parent."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ import torch
 
 from benchmark.errors import UserError
 from benchmark.files.writing import writing
-from benchmark.launch import forking, local
+from benchmark.launch import local
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, load_order, started_threads
-from benchmark.launch.worker import _settle_threads
+from benchmark.launch.prepare import set_threads
 from benchmark.runtime.devices import threads_for
 from benchmark.suite.experiment import Experiment
 
@@ -69,7 +69,7 @@ def make_order(tmp_path):
     return make
 
 
-def test_a_worker_that_dies_takes_no_other_along(tmp_path, server, make_order):
+def test_a_worker_that_dies_ends_no_other(tmp_path, server, make_order):
     orders = [
         make_order("good"),
         make_order("killed", "os.kill(os.getpid(), signal.SIGKILL)\n"),
@@ -82,10 +82,10 @@ def test_a_worker_that_dies_takes_no_other_along(tmp_path, server, make_order):
 
     assert sorted(order.experiment.method.name for order in failed) == ["killed", "leaving", "mistaken"]
     assert len(list((tmp_path / "out" / "records").rglob("*.json"))) == 1
-    told = {order.experiment.method.name: (order.folder / "failed.txt").read_text() for order in failed}
-    assert "ended with code -9 without a word" in told["killed"]
-    assert "ended with code 7 without a word" in told["leaving"]
-    assert "gone" in told["mistaken"]
+    reasons = {order.experiment.method.name: (order.folder / "failed.txt").read_text() for order in failed}
+    assert "ended with code -9 without a message" in reasons["killed"]
+    assert "ended with code 7 without a message" in reasons["leaving"]
+    assert "gone" in reasons["mistaken"]
     assert any(line.endswith("bye") for line in lines)
     (log,) = (tmp_path / "out" / "work").rglob("leaving/**/log.txt")
     assert log.read_text() == "bye\n"
@@ -119,14 +119,14 @@ def test_a_worker_ends_when_the_parents_pipe_closes(server, make_order, device):
         pipe.close()
 
 
-def test_the_parent_is_told_that_the_server_has_ended_and_the_worker_goes_on_alone(make_order):
+def test_the_parent_learns_that_the_server_has_ended_and_the_worker_continues_alone(make_order):
     with ForkServer("cuda") as server:
         worker = server.start(make_order("sleeper", SLEEPER))
         process = int(worker.output.readline())
         server._process.send_signal(signal.SIGKILL)
         server._process.wait()
         with pytest.raises(
-            UserError, match=r"the process that starts the workers has ended.*run the same command again"
+            UserError, match=r"the process that starts the workers was killed.*run the same command again"
         ):
             server.start(make_order("late"))
     assert not ended(process)
@@ -153,19 +153,19 @@ def test_forked_workers_import_nothing_heavy_and_share_no_state(server, make_ord
 
 
 @pytest.mark.parametrize("left", ["checkpoint.pt", "network.safetensors"])
-def test_a_fresh_run_settles_its_threads_and_a_started_one_keeps_them(make_order, left):
+def test_a_fresh_run_sets_its_threads_and_a_started_one_keeps_them(make_order, left):
     assert threads_for(99_000_000, 4) == 1 and threads_for(100_000_000, 4) == 4
     order = make_order("at", threads=3)
     order.save()
     before = torch.get_num_threads()
     try:
-        settled = _settle_threads(order, 1_000)
-        assert settled.threads == torch.get_num_threads() == 1
+        fresh = set_threads(order, 1_000)
+        assert fresh.threads == torch.get_num_threads() == 1
         assert load_order(order.folder / "order.json").threads == 1
         assert started_threads(order.out, order.experiment) is None
         (order.folder / left).touch()
         assert started_threads(order.out, order.experiment) == 1
-        kept = _settle_threads(order.model_copy(update={"threads": 2}), 1_000)
+        kept = set_threads(order.model_copy(update={"threads": 2}), 1_000)
         assert kept.threads == torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(before)
@@ -185,20 +185,19 @@ def test_a_worker_reaches_the_gpu(tmp_path, make_order):
         assert not run_local([order], server, jobs=1, say=lambda line: None)
 
 
-def test_ctrl_c_does_not_reach_the_server_while_it_imports(monkeypatch):
-    ours, theirs = socket.socketpair()
-    ours.close()  # there is nothing to do
-    seen = []
-    monkeypatch.setattr(forking, "_import_what_workers_need", lambda: seen.append(signal.getsignal(signal.SIGINT)))
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGCHLD)}
-    try:
-        with theirs:
-            forking.serve(theirs, fork=True)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+INTERRUPTED = "os.kill(os.getpid(), signal.SIGINT)\nprint('still here', flush=True)\nos._exit(0)\n"
 
-    assert seen == [signal.SIG_IGN]
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_ctrl_c_reaches_neither_the_server_nor_a_worker_which_end_with_the_parent_instead(make_order, device):
+    with ForkServer(device) as server:
+        server._process.send_signal(signal.SIGINT)  # while it imports what workers need
+        worker = server.start(make_order("interrupted", INTERRUPTED))
+
+        assert worker.output.read() == "still here\n" and worker.exit_code() == 0
+        worker.stop()
+        worker.output.close()
+        assert server._process.poll() is None
 
 
 @pytest.mark.parametrize("limit", [2_000, 0])
@@ -228,10 +227,10 @@ def test_a_full_disk_of_the_parent_too_leaves_the_reason_in_its_lines(server, ma
     monkeypatch.setattr(local, "write_atomic", refuse)
     assert run_local([order], server, jobs=1, say=lines.append) == [order]
 
-    assert "ended with code 7 without a word" in lines[-1] and "cannot be written (No space left" in lines[-1]
+    assert "ended with code 7 without a message" in lines[-1] and "cannot be written (No space left" in lines[-1]
 
 
-def test_a_worker_whose_parent_reads_no_more_ends_without_a_word(server, make_order):
+def test_a_worker_whose_parent_no_longer_reads_ends_without_a_message(server, make_order):
     order = make_order("talking", "print('here', flush=True)\nwhile True: print('again', flush=True)\n")
     worker = server.start(order)
     assert worker.output.readline() == "here\n"
@@ -244,7 +243,7 @@ def test_a_worker_whose_parent_reads_no_more_ends_without_a_word(server, make_or
 
 
 @pytest.mark.parametrize("answered", [False, True], ids=["before the answer", "with the answer unread"])
-def test_the_server_ends_without_a_word_when_its_parent_is_killed(tmp_path, answered):
+def test_the_server_ends_without_a_message_when_its_parent_is_killed(tmp_path, answered):
     ours, theirs = socket.socketpair()
     command = [sys.executable, "-m", "benchmark.launch.forking", str(theirs.fileno())]
     pipes = {"stdin": subprocess.DEVNULL, "stderr": subprocess.PIPE, "pass_fds": [theirs.fileno()]}

@@ -1,4 +1,4 @@
-"""A network that stands under one protocol is measured under another one without being trained again."""
+"""A network with a record under one protocol is measured under another one without being trained again."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.data.load import load_test, load_training
 from benchmark.errors import UserError
-from benchmark.launch.remeasured import known_evaluation, known_network
+from benchmark.launch.remeasured import measured_artifact, recorded_evaluation
 from benchmark.results.store import artifact_path, load_records, save_record
 from benchmark.suite.experiment import Experiment
 
@@ -73,7 +73,7 @@ def by_images(folder):
     return {record.evaluation.n_images: record for record in load_records(folder)}
 
 
-def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp_path):
+def test_the_file_is_measured_as_a_new_training_would_have_been(suite, out, tmp_path):
     first = by_images(out)[8]
     path = artifact_path(out, first.run)
     before = (path.read_bytes(), path.stat().st_mtime_ns)
@@ -82,7 +82,7 @@ def test_the_file_is_measured_as_a_training_anew_would_have_been(suite, out, tmp
     command("run", suite, *MORE, "--out", tmp_path / "anew")
 
     assert code == 0, output
-    assert f"train      not again: this network stands on {first.protocol}" in output
+    assert f"train      not again: this network already has a record on {first.protocol}" in output
     assert (path.read_bytes(), path.stat().st_mtime_ns) == before
     again, anew = by_images(out)[12], by_images(tmp_path / "anew")[12]
     assert by_images(out)[8] == first
@@ -105,7 +105,7 @@ def test_pgd_on_further_images_is_added_without_attacking_the_others_again(suite
     command("run", suite, *wide, "--out", tmp_path / "anew")
 
     assert code == 0, output
-    assert f"only PGD on further images is measured: all else stands on {first.protocol}" in planned
+    assert f"only PGD on further images is measured: everything else is in its record on {first.protocol}" in planned
     assert "evaluate   not again, only PGD on further images" in output
     (record,), (anew,) = load_records(out), load_records(tmp_path / "anew")
     assert record.evaluation.wide == anew.evaluation.wide
@@ -128,7 +128,7 @@ def test_other_test_images_are_one_sentence(suite, out):
     assert "was made from other test images or labels of digits" in refusal("run", suite, *WIDE, "--out", out)
     experiment = Experiment.model_validate(record.provenance.config)
     with pytest.raises(UserError, match="was attacked on other images of digits than those of --data-dir"):
-        known_evaluation(by_images(out)[8], experiment, load_test("digits", None))
+        recorded_evaluation(by_images(out)[8], experiment, load_test("digits", None))
 
 
 def test_it_is_done_then_and_can_be_measured_a_third_time(suite, out):
@@ -145,7 +145,7 @@ def test_plan_says_so_and_counts_no_training(suite, out):
     _, output = command("plan", suite, *MORE, "--out", out)
     words = " ".join(output.split())
 
-    assert f"its network is measured and not trained: it stands on {by_images(out)[8].protocol}" in words
+    assert f"its network is measured and not trained: it already has a record on {by_images(out)[8].protocol}" in words
     assert "3 epochs 0 passes 0.00e0 FLOPs" in words
 
 
@@ -168,7 +168,7 @@ def test_other_training_images_are_one_sentence(suite, out):
     assert "was made from other training images or labels of digits" in refusal("run", suite, *MORE, "--out", out)
     assert len(load_records(out)) == 1
     with pytest.raises(UserError, match="was trained on other images of digits than those of --data-dir"):
-        known_network(out, by_images(out)[8], load_training("digits", None))
+        measured_artifact(out, by_images(out)[8], load_training("digits", None))
 
 
 HYDRA = SUITE.replace("training:", "  - {method: hydra, keep_ratio: 0.5, first_phase: at}\ntraining:")
@@ -204,11 +204,11 @@ def test_a_suite_of_another_name_leaves_a_record_that_agrees_with_itself(suite, 
     assert command("run", suite, "--set", "evaluation.pgd.images=20", "--out", out)[0] == 0
     assert command("run", suite, *MORE, "--out", out)[0] == 0
 
-    told = {n: (record.suite, record.provenance.config["suite"]) for n, record in by_images(out).items()}
-    assert told == {8: ("tiny", "tiny"), 12: ("other", "other")}
+    suites = {n: (record.suite, record.provenance.config["suite"]) for n, record in by_images(out).items()}
+    assert suites == {8: ("tiny", "tiny"), 12: ("other", "other")}
 
 
-def test_where_the_network_was_trained_is_told_whole_whatever_measures_it(suite, out):
+def test_where_the_network_was_trained_is_recorded_whatever_measures_it(suite, out):
     record = by_images(out)[8]
     elsewhere = {"git_commit": None, "git_dirty": True, "device": "another", "threads": 3, "torch": "2.0"}
     save_record(record.model_copy(update={"provenance": record.provenance.model_copy(update=elsewhere)}), out)
@@ -227,7 +227,7 @@ def test_a_record_of_a_trained_network_is_written_as_before_there_were_others(ou
     assert "trained" not in by_images(out)[8].model_dump(mode="json")["provenance"]
 
 
-def test_notes_tell_of_the_further_images_that_are_there(suite, out):
+def test_the_note_is_about_the_further_images_that_are_there(suite, out):
     for images in (16, 20, 18):
         assert command("run", suite, "--set", f"evaluation.pgd.images={images}", "--out", out)[0] == 0
 
@@ -250,7 +250,7 @@ def test_a_method_s_file_may_have_been_renamed(tmp_path, suite):
     assert (record.method.target, record.provenance.config["method"]["target"]) == ("other.py:Own", "other.py:Own")
 
 
-def test_the_row_page_tells_where_the_network_was_trained(suite, out):
+def test_the_row_page_shows_where_the_network_was_trained(suite, out):
     command("run", suite, *MORE, "--out", out)
     record = by_images(out)[12]
     commit = "1234567890" * 4

@@ -114,10 +114,10 @@ def plant(what, place, outside):
 
 
 REASONS = {
-    "link": "is a symbolic link, and nothing below",
-    "dangling link": "is a symbolic link, and nothing below",
-    "pipe": "is a pipe, where a plain file belongs; remove it",
-    "folder": "is a folder, where a plain file belongs; remove it",
+    "link": "is a symbolic link, which is not allowed below",
+    "dangling link": "is a symbolic link, which is not allowed below",
+    "pipe": "is a pipe, not a regular file; remove it",
+    "folder": "is a folder, not a regular file; remove it",
     "huge": "has 2,147,483,648 bytes, at most",
 }
 

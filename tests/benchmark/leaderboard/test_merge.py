@@ -1,4 +1,4 @@
-"""Two branches that each add a record merge without a conflict in the records, and `leaderboard` settles the pages."""
+"""Two branches that each add a record merge without a conflict in the records, and `leaderboard` updates the pages."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def add(make_record, tmp_path, git):
     return add
 
 
-def test_two_branches_merge_without_conflict_and_the_command_settles_the_pages(git, add, tmp_path):
+def test_two_branches_merge_without_conflict_and_the_command_updates_the_pages(git, add, tmp_path):
     folder = tmp_path / "board"
     add("main", "at", 40)
     add("one", "hydra", 50)
     add("two", "atmc", 45)
-    told = [(folder / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1]]
+    written = [(folder / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1]]
     git("checkout", "-q", "one")
-    told.append((folder / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1])
+    written.append((folder / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1])
 
     git("merge", "-q", "two", "-m", "both")
 
@@ -73,13 +73,13 @@ def test_two_branches_merge_without_conflict_and_the_command_settles_the_pages(g
     assert check_pages(folder) == [] and write_pages(folder) == []
     entries = (folder / "CHANGELOG.md").read_text(encoding="utf-8").split("\n## ")[1:]
     assert len(entries) == 4
-    assert sorted(entry.strip() for entry in entries[1:3]) == sorted(entry.strip() for entry in told), "both, whole"
+    assert sorted(entry.strip() for entry in entries[1:3]) == sorted(entry.strip() for entry in written), "both, whole"
     at, atmc, hydra = (f"{sum(method.encode()):06x}" for method in ("at", "atmc", "hydra"))
     assert entries[0].splitlines()[1:] == [
-        f"- Moved because {hydra} came above: {atmc} rank 1 to 2.",
-        f"- Moved because rows of two branches came together: {at} rank 2 to 3.",
+        f"- Moved because {hydra} now ranks above: {atmc} rank 1 to 2.",
+        f"- Moved because two branches were merged: {at} rank 2 to 3.",
     ]
-    assert "Added" not in entries[0], "either row was told by its own branch"
+    assert "Added" not in entries[0], "each branch has the entry of its own row"
     fresh = tmp_path / "fresh"
     for record in load_records(folder):
         save_record(record, fresh)
@@ -88,7 +88,7 @@ def test_two_branches_merge_without_conflict_and_the_command_settles_the_pages(g
     }
 
 
-def test_the_list_of_figures_stays_one_sides_and_the_pages_can_be_settled(git, add, tmp_path):
+def test_the_list_of_figures_stays_one_sides_and_the_pages_can_be_updated(git, add, tmp_path):
     """Lines of both sides would be no JSON, and `leaderboard` would read nothing."""
     folder = tmp_path / "board"
     figures = folder / "site" / "figures" / "figures.json"
@@ -111,7 +111,7 @@ def test_the_list_of_figures_stays_one_sides_and_the_pages_can_be_settled(git, a
     assert {problem.rpartition("run ")[2] for problem in check_pages(folder)} == {"`python -m benchmark figures`"}
 
 
-def test_conflicts_that_git_leaves_in_pages_and_readme_are_settled_too(git, add, tmp_path):
+def test_conflicts_that_git_leaves_in_pages_and_readme_are_resolved_too(git, add, tmp_path):
     """Without the attributes, and in the README, which is written by hand but for its tables."""
     folder = tmp_path / "board"
     (tmp_path / ".gitattributes").unlink()

@@ -87,7 +87,7 @@ def test_a_ranked_row_shows_its_numbers_in_percent(make_record):
         f"| 1 | 1 | [3f9a1c](site/rows/{PROTOCOL}/3f9a1c.html) "
         "| edge_popup<sup>1,2</sup> (layers=&#91;1, 2&#93;, scale=0.01) "
         "| binary | yes | resnet34 | 0.01 | 0.1 | pgd | 80.00 | 50.00 | 45.00 | 45.00 | 35.61 to 54.76 "
-        "| pass | not checked | not checked | not checked | 0.01 | 27.1 kB | 215.6 M | size, passes | 1 |"
+        "| pass | not checked | not checked | not checked | size, passes | 27.1 kB | 0.01 | 215.6 M | 1 |"
     ) in text
     assert "1. edge_popup clips earlier.\n2. Shared deviation.\n" in text
     assert "100 test images, 10 classes (chance 10.00%)" in text
@@ -108,13 +108,13 @@ def test_reported_numbers_stand_in_their_own_section_and_never_in_the_ranking(fo
     reported = parts["Reported by the paper's authors (not measured here)"]
     assert reported.count("| resnet34 |") == 28
     assert "| 76.59 | 45.06 |" in reported
-    assert "76.59" not in parts["Ranking (full preset of the paper)"]
+    assert "76.59" not in parts["Paper preset: the full schedule of the paper"]
     assert "Reported" not in (folder / f"{PROTOCOL.replace('cifar10', 'svhn')}.md").read_text(encoding="utf-8")
 
 
 def test_a_reported_row_without_clean_accuracy_leaves_it_open(make_record):
     (board,) = boards([make_record()], load_reported(REFERENCE / "reported_ablations.csv")[:1]).values()
-    assert "| edge_popup | binary | yes | resnet34 | 0.5 | 0 | pgd | - | 2.16 |  |" in to_markdown(board)
+    assert "| edge_popup | binary | yes | resnet34 | 0.5 | 0 | pgd | - | 2.16 | - |" in to_markdown(board)
     reported = list(csv.DictReader(io.StringIO(to_csv(board))))[1]
     assert (reported["kind"], reported["clean"], reported["autoattack"]) == ("reported", "", "0.0216")
 
@@ -311,10 +311,14 @@ def test_the_terminal_tells_each_choice_of_options_once_below_its_table(make_rec
         )
     ]
     lines = to_terminal(only_board(*records)).splitlines()
-    header = lines[1]
-    assert [line[len(header) - 3 :].strip() for line in lines[3:7]] == ["1", "", "2", "1"]
-    assert lines[2] == "up to 30 kB:"
-    assert lines[7:9] == ["opt 1: lr=0.1", "opt 2: lr=0.2"]
+    assert lines[3] == "up to 30 kB:"
+    assert [re.search(r" ([a-d](?: \[\d\])?) +binary ", line)[1] for line in lines[4:8]] == [
+        "a [1]",
+        "b",
+        "c [2]",
+        "d [1]",
+    ]
+    assert lines[8:10] == ["[1] lr=0.1", "[2] lr=0.2"]
 
 
 def test_the_terminal_names_every_network_and_fits_its_width(make_record):
@@ -325,12 +329,13 @@ def test_the_terminal_names_every_network_and_fits_its_width(make_record):
         make_record(method="masked", right=(80, 45, 46)),
     ]
     text = to_terminal(only_board(*records))
-    assert f"{PROTOCOL}, resnet34, paper preset, 100 images, chance 10.00%" in text
-    assert f"{PROTOCOL}, resnet18 width 0.25, smoke preset" in text
-    assert "3f9a1c edge_popup       binary  yes pgd" in text
-    assert "45.00 35.6-54.8   1   ok*  27.1 kB  1   1" in text
-    assert "opt 1: layers=[1, 2], scale=0.01" in text
-    assert "size: of the artifact's file" in " ".join(text.split())
+    assert f"{PROTOCOL}, resnet34, Paper preset, 100 test images, chance 10.00%" in text
+    assert f"{PROTOCOL}, resnet18 width 0.25, Smoke preset" in text
+    shown = " ".join(text.split())
+    assert " edge_popup [1] binary yes 0.01 0.1 pgd 80.00 50.00 45.00 35.61 to 54.76 pass* 27.1 kB 1 " in shown
+    assert re.search(r" a_method_w\w+ \[1\] binary ", shown)
+    assert "[1] layers=[1, 2], scale=0.01" in text
+    assert "95% interval: Of robust accuracy" in shown
     assert "refused: cifar10/resnet34-lbn/masked" in text
     assert max(len(line) for line in text.splitlines()) <= 118
 

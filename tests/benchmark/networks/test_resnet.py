@@ -1,4 +1,4 @@
-"""The networks have the published structure and counts, and normalise images inside."""
+"""The networks have the published structure and counts, and normalise their input."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ RESNET34_GROUPS = {
 
 @pytest.fixture
 def build(make_plan):
-    """Return the builder of a small network of ordinary layers in eval mode."""
+    """Return a function that builds a small network of ordinary layers in eval mode."""
     return lambda **changes: make_plan(**changes)(conv=plain_conv, norm=nn.BatchNorm2d).eval()
 
 
@@ -174,7 +174,7 @@ def test_images_are_normalised_inside_by_mean_and_deviation_of_each_channel(buil
     assert not torch.allclose(logits, raw(images))
 
 
-def test_the_normalisation_travels_with_the_state_and_is_not_trained(build):
+def test_the_normalisation_is_part_of_the_state_and_not_trained(build):
     model = build()
 
     names = {name for name in model.state_dict() if name.startswith("normalize.")}
@@ -199,7 +199,7 @@ def test_width_multiplies_every_stage_but_leaves_at_least_one_channel():
     assert shape.scaled(0.001) == (1, 1, 1, 1)
 
 
-def test_a_plan_combines_the_architecture_with_the_facts_of_the_data():
+def test_a_plan_combines_the_architecture_with_the_facts_about_the_data():
     info = DataInfo("grey", 7, 1, 28, 28, None, (), mean=(0.3,), std=(0.2,), flip=True, crop_padding=2)
 
     plan = network_plan(ArchitectureSpec(name="resnet18", width=0.5, last_norm=False), info)
@@ -209,13 +209,13 @@ def test_a_plan_combines_the_architecture_with_the_facts_of_the_data():
 
 
 def test_an_unknown_architecture_is_refused_with_a_suggestion():
-    with pytest.raises(UserError, match=r"architecture 'resnet43' is not known. Did you mean resnet34\? Known: resnet"):
+    with pytest.raises(UserError, match=r"unknown architecture 'resnet43'. Did you mean resnet34\? Known: resnet"):
         get_shape("resnet43")
 
 
 @pytest.mark.parametrize("size", [8, 9])
 def test_a_shortcut_is_a_strided_convolution(build, size):
-    """Torch's own may write beyond its memory in the weight gradient, hence the detour."""
+    """The weight gradient of torch's own may write out of bounds."""
     shortcut = build(name="resnet10", width=0.25).to(memory_format=torch.channels_last).layer2[0].shortcut
     convolution, norm = shortcut
     strided = nn.Conv2d(convolution.in_channels, convolution.out_channels, 1, 2, bias=False)
@@ -225,8 +225,8 @@ def test_a_shortcut_is_a_strided_convolution(build, size):
 
     output, expected = shortcut(images), norm(strided(images))
     gradient = torch.randn_like(output)
-    found = torch.autograd.grad(output, [images, convolution.weight], gradient)
-    wanted = torch.autograd.grad(expected, [images, strided.weight], gradient)
+    gradients = torch.autograd.grad(output, [images, convolution.weight], gradient)
+    expected_gradients = torch.autograd.grad(expected, [images, strided.weight], gradient)
 
     assert torch.equal(output, expected)
-    torch.testing.assert_close(found, wanted)
+    torch.testing.assert_close(gradients, expected_gradients)

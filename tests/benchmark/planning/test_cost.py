@@ -8,12 +8,13 @@ from benchmark.data.hashes import LocalData
 from benchmark.data.load import load_training
 from benchmark.networks.count import multiply_adds
 from benchmark.networks.resnet import NetworkPlan
-from benchmark.planning.cost import forward_runs, training_flops, training_images
+from benchmark.planning.cost import training_flops, training_images
 from benchmark.planning.states import plan
 from benchmark.planning.text import plan_lines
+from benchmark.suite.objectives import forward_runs
 from benchmark.suite.registry import resolve
 
-METHODS = {found.target: found for found in map(resolve, ("at", "edge_popup", "small_dense"))}
+METHODS = {method.target: method for method in map(resolve, ("at", "edge_popup", "small_dense"))}
 DENSE = {"method": {"name": "at", "target": "methods.at:AT"}, "keep_ratio": 1.0, "weights": "fp", "allocation": 1.0}
 
 
@@ -112,7 +113,7 @@ def test_a_budget_below_the_smallest_network_is_refused_before_it_runs(make_expe
     assert item.state == "refused" and "213 weights is less than one channel per stage" in item.reason
 
 
-def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_path):
+def test_a_plan_shows_numbers_totals_and_how_to_read_them(make_experiment, tmp_path):
     dense = make_experiment(**DENSE, preset="paper", architecture={"last_norm": False}, training={"batch_size": 512})
     refused = make_experiment(**{**DENSE, "keep_ratio": 0.5})
 
@@ -125,11 +126,11 @@ def test_a_plan_tells_numbers_totals_and_how_to_read_them(make_experiment, tmp_p
     assert lines[6] == "        at trains dense networks: keep_ratio must be 1, got 0.5"
     assert lines[8] == "3 experiments: 2 todo, 1 refused; 1 with a reported number"
     assert lines[9] == "unchecked: the data, as their files are not here; pass their folder as --data-dir"
-    assert lines[10] == "all together: 8,800 passes, 2.09e18 FLOPs (6 h at 100 TFLOP/s)"
+    assert lines[10] == "all together: 8,800 passes, 2.09e18 FLOPs (5.8 h at 100 TFLOP/s)"
     assert "49,000 training images" in lines[12]
 
 
-def test_a_plan_tells_the_options_of_cells_that_differ_in_nothing_else(make_experiment, tmp_path):
+def test_a_plan_shows_the_options_of_cells_that_differ_in_nothing_else(make_experiment, tmp_path):
     edge_popup = {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup"}
     scaled = make_experiment(method=edge_popup | {"options": {"score_scale": 0.1, "binary_init": "pm1"}})
 

@@ -1,4 +1,4 @@
-"""`bench.json` is read as it was written, new numbers replace old ones, and a damaged file is told in one sentence."""
+"""`bench.json` is read as it was written, new numbers replace old ones, and a damaged file is one sentence."""
 
 from __future__ import annotations
 
@@ -66,40 +66,37 @@ def test_new_numbers_replace_those_of_the_same_kind(measured):
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"machine": 3}', '{"surprise": 1}'])
-def test_a_damaged_file_is_told_in_one_sentence_with_the_next_step(tmp_path, content):
+def test_a_damaged_file_is_one_sentence_with_the_next_step(tmp_path, content):
     (tmp_path / "bench.json").write_text(content)
 
     with pytest.raises(UserError, match=r"bench.json: .*; delete the file and run `bench` again$"):
         load_measurement(tmp_path)
 
 
-def test_bench_begins_anew_on_a_damaged_file_or_another_machine_and_says_so(tmp_path, measured):
-    said = []
-    assert measure.begin(MACHINE, tmp_path, said.append).training == [] and said == []
+def test_bench_replaces_a_damaged_file_or_another_machine_s_and_says_so(tmp_path, measured):
+    lines = []
+    assert measure.begin(MACHINE, tmp_path, lines.append).training == [] and lines == []
 
     save_measurement(measured, tmp_path)
-    assert measure.begin(MACHINE, tmp_path, said.append) == measured and said == []
+    assert measure.begin(MACHINE, tmp_path, lines.append) == measured and lines == []
 
     other = MACHINE.model_copy(update={"commit": "b" * 40})
-    assert measure.begin(other, tmp_path, said.append).training == []
+    assert measure.begin(other, tmp_path, lines.append).training == []
     (tmp_path / "bench.json").write_text("{")
-    assert measure.begin(MACHINE, tmp_path, said.append).training == []
-    assert len(said) == 2 and "begun anew" in said[0] and "delete the file" in said[1]
+    assert measure.begin(MACHINE, tmp_path, lines.append).training == []
+    assert len(lines) == 2 and "is replaced" in lines[0] and "delete the file" in lines[1]
 
 
-def test_the_tables_tell_units_shares_of_the_peak_and_ratios(measured):
+def test_the_tables_show_units_shares_of_the_peak_and_ratios(measured):
     text = "\n".join(measurement_lines(measured))
 
     assert "cpu (some), 1 thread, torch 2.13.0, 2026-01-31" in text
     assert "  64 channels, 32x32           100        50           300       150" in text
     assert "memory: 19 GB/s" in text
     # 64 images of 23 forward runs in half a second are 2.944 GFLOP/s; the fastest convolution makes 100.
+    assert "  at/pgd  fp       fp32       resnet18-w0.25 32x32     64  500 ms     128.0       3%  1.5 s   3.00" in text
     assert (
-        "  at/pgd  fp       fp32       resnet18-w0.25 32x32     64  500.0 ms     128.0       3%  1.50 s   3.00" in text
-    )
-    assert (
-        "  resnet18-w0.25 32x32     16    1,000       4.8       2.0  500.0 ms  4.00 s  120 s  6.00 s       130 s"
-        in text
+        "  resnet18-w0.25 32x32     16    1,000       4.8       2.0   500 ms     4 s  2 min     6 s    2.17 min" in text
     )
 
 

@@ -47,15 +47,16 @@ def work(*, flops=1000, **changes):
 
 
 def test_what_was_measured_is_taken_as_it_is():
-    found = predict(work(), measurement(entry()), robust_share=0.5)
+    prediction = predict(work(), measurement(entry()), robust_share=0.5)
 
-    assert found.exact
-    assert found.training == pytest.approx(3 * 500 * 2.0 / 100)
-    assert found.validation == pytest.approx(3 * 10 * (5 * 0.1 + 2 * 0.01))
+    assert prediction.exact
+    assert prediction.training == pytest.approx(3 * 500 * 2.0 / 100)
+    assert prediction.validation == pytest.approx(3 * 10 * (5 * 0.1 + 2 * 0.01))
     health = 40 * (11 * 20 + 10) * 0.1  # fewer test images than the 64 that are probed
-    assert found.evaluation == pytest.approx(40 * 20 * 0.1 + 40 * 0.01 + health)
-    assert found.autoattack == pytest.approx(40 * (1.0 + 0.5 * (4.0 + 10.0 + 6.0)))
-    assert found.total == pytest.approx(found.training + found.validation + found.evaluation + found.autoattack + FIXED)
+    assert prediction.evaluation == pytest.approx(40 * 20 * 0.1 + 40 * 0.01 + health)
+    assert prediction.autoattack == pytest.approx(40 * (1.0 + 0.5 * (4.0 + 10.0 + 6.0)))
+    parts = (prediction.training, prediction.validation, prediction.evaluation, prediction.autoattack)
+    assert prediction.total == pytest.approx(sum(parts) + FIXED)
 
 
 def test_images_beyond_the_protocols_cost_a_clean_pass_and_their_steps_of_pgd():
@@ -67,11 +68,11 @@ def test_images_beyond_the_protocols_cost_a_clean_pass_and_their_steps_of_pgd():
 
 def test_a_larger_network_is_scaled_by_its_flops_and_marked():
     exact = predict(work(), measurement(entry()))
-    found = predict(work(network=WIDE, flops=4000), measurement(entry()))
+    scaled = predict(work(network=WIDE, flops=4000), measurement(entry()))
 
-    assert not found.exact
+    assert not scaled.exact
     for part in ("training", "validation", "evaluation", "autoattack"):
-        assert getattr(found, part) == pytest.approx(4 * getattr(exact, part))
+        assert getattr(scaled, part) == pytest.approx(4 * getattr(exact, part))
 
 
 def test_other_attack_steps_and_objectives_are_scaled_by_their_passes():
@@ -96,17 +97,17 @@ def test_other_attack_steps_and_objectives_are_scaled_by_their_passes():
     ids=["objective first", "then precision", "then the network", "then the method", "then the batch"],
 )
 def test_the_nearest_step_is_scaled(near, far):
-    found = predict(work(), measurement(entry(**far), entry(**near)))
+    prediction = predict(work(), measurement(entry(**far), entry(**near)))
 
     chosen = entry(**near)
     per_image = chosen.seconds / chosen.key.batch_size * 1000 / chosen.forward_flops
-    assert found.training == pytest.approx(3 * 500 * per_image)
+    assert prediction.training == pytest.approx(3 * 500 * per_image)
 
 
 def test_an_exact_step_comes_before_any_other():
-    found = predict(work(), measurement(entry(7.0, batch_size=99), entry()))
+    prediction = predict(work(), measurement(entry(7.0, batch_size=99), entry()))
 
-    assert found.exact and found.training == pytest.approx(30)
+    assert prediction.exact and prediction.training == pytest.approx(30)
 
 
 def test_an_evaluation_of_as_many_images_is_preferred():

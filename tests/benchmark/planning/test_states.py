@@ -1,4 +1,4 @@
-"""A plan says of every experiment what it costs, what state it is in and what to know about its target."""
+"""A plan shows for every experiment its cost, its state and what to know about its target."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def save_result(make_record, tmp_path):
     return save
 
 
-def test_an_experiment_without_traces_is_to_do(planned):
+def test_an_experiment_without_results_is_to_do(planned):
     item = planned(allocation=1.0)
 
     assert (item.state, item.reason, item.warning) == ("todo", "", "")
@@ -67,7 +67,7 @@ def test_the_plan_carries_the_warning_of_what_is_to_do(planned):
     assert "keeps conv1 whole" in planned(allocation=0.1).warning
 
 
-def test_run_tells_a_warning_once_for_all_that_it_is_about(make_experiment, save_result, tmp_path):
+def test_run_prints_a_warning_once_for_all_experiments_it_applies_to(make_experiment, save_result, tmp_path):
     done, *todo = (make_experiment(seed=seed) for seed in range(3))
     save_result(done)
     others = [make_experiment(allocation=0.0), make_experiment(allocation=1.0), make_experiment(keep_ratio=1.0)]
@@ -101,7 +101,7 @@ def test_a_record_measured_in_another_way_does_not_count(planned, save_result, m
     assert planned(evaluation={"images": 5000}).state == "done"
 
 
-def test_a_failure_is_told_with_the_last_line_of_its_traceback(planned, make_experiment, tmp_path):
+def test_a_failure_is_reported_with_the_last_line_of_its_traceback(planned, make_experiment, tmp_path):
     folder = work_folder(tmp_path, make_experiment().run)
     folder.mkdir(parents=True)
     (folder / "failed.txt").write_text("Traceback ...\nTrainingFailed: the loss is nan\n", encoding="utf-8")

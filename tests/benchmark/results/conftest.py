@@ -19,8 +19,8 @@ RecordFields = Callable[..., dict[str, Any]]
 def health_fields(name: str = "transfer", verdict: str = "not run", reason: str = "No parent.") -> list[dict[str, Any]]:
     """Return the checks of gradient health, all passed but the named one."""
     passed = {"value": 0.0, "verdict": "pass", "reason": "Nothing was found."}
-    told = {"value": None, "verdict": verdict, "reason": reason}
-    return [{"name": each, **(told if each == name else passed)} for each in CHECKS]
+    judged = {"value": None, "verdict": verdict, "reason": reason}
+    return [{"name": each, **(judged if each == name else passed)} for each in CHECKS]
 
 
 @pytest.fixture

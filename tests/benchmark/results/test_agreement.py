@@ -19,9 +19,9 @@ def verdicts(n: int, right: int, *, lost: int = 0, gained: int = 0) -> tuple[np.
 
 
 def test_the_same_verdicts_agree():
-    found = agreement("autoattack", *verdicts(200, 80))
-    assert (found.claimed, found.measured, found.n, found.lost, found.gained) == (80, 80, 200, 0, 0)
-    assert found.reason == ""
+    result = agreement("autoattack", *verdicts(200, 80))
+    assert (result.claimed, result.measured, result.n, result.lost, result.gained) == (80, 80, 200, 0, 0)
+    assert result.reason == ""
 
 
 @pytest.mark.parametrize(("name", "share"), [("clean", CLEAN_FLIPS), ("autoattack", ATTACK_FLIPS)])

@@ -85,9 +85,9 @@ def test_a_challenge_survives_its_files(make_record, tmp_path: Path):
             "it holds index; a challenge holds x_adv and index",
         ),
         (lambda path: exchanged(path, x_adv(1) | {"index": np.array([3, 5])}), "one image in float32 for each"),
-        (lambda path: edited(path, "credit", "two\nlines"), "no printable name"),
-        (lambda path: edited(path, "run", "other/seed0-3f9a1c"), "its content belongs elsewhere"),
-        (lambda path: edited(path, "date", "2025-01-01"), "its content belongs elsewhere"),
+        (lambda path: edited(path, "credit", "two\nlines"), "not a printable name"),
+        (lambda path: edited(path, "run", "other/seed0-3f9a1c"), "its content belongs to"),
+        (lambda path: edited(path, "date", "2025-01-01"), "its content belongs to"),
         (lambda path: edited(path, "run", "../../x"), "cannot be a file name"),
     ],
 )

@@ -95,7 +95,9 @@ def test_shards_join_with_the_hard_label_attack_and_its_checks(make_opposed):
 
 
 def test_shards_with_and_without_the_hard_label_attack_do_not_join(make_shard, make_opposed):
-    with pytest.raises(UserError, match=r"shards \[2\] of 3 were measured before the opponent's attacks .* these anew"):
+    with pytest.raises(
+        UserError, match=r"shards \[2\] of 3 were measured before the opponent's attacks .* these again"
+    ):
         merge([make_opposed(1), make_shard(2), make_opposed(3)])
 
 
@@ -106,7 +108,7 @@ def test_an_evaluation_survives_its_file(make_shard, tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [(None, "cannot be read"), ("{}", "is no result of"), ("<html>", "is no result of")]
+    ("text", "message"), [(None, "cannot be read"), ("{}", "is not a result of"), ("<html>", "is not a result of")]
 )
 def test_a_file_that_is_no_evaluation_is_refused(tmp_path: Path, text, message):
     path = tmp_path / "file.json"
@@ -120,7 +122,7 @@ def test_a_file_that_is_no_evaluation_is_refused(tmp_path: Path, text, message):
     ("chosen", "message"),
     [
         ([(1, {}), (3, {})], r"shards \[2\] of 3 are missing"),
-        ([(1, {}), (2, {}), (2, {}), (3, {})], r"are \[1, 2, 2, 3\], one is there twice"),
+        ([(1, {}), (2, {}), (2, {}), (3, {})], r"are \[1, 2, 2, 3\], which has a duplicate"),
         ([(1, {"count": 2}), (2, {}), (3, {})], r"cut into \[2, 3\]"),
         ([(None, {"n": 30})], "a whole evaluation"),
         ([(1, {}), (2, {"artifact__sha256": "f" * 64}), (3, {})], "differ in the artifact"),

@@ -1,4 +1,4 @@
-"""Perturbation sizes are exact, and the protocol id tells every evaluation setting that matters."""
+"""Perturbation sizes are exact, and the protocol id names every evaluation setting that matters."""
 
 from __future__ import annotations
 

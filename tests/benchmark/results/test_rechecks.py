@@ -54,8 +54,8 @@ def test_other_records_stay_as_they_are(make_record, make_rechecked):
     [
         ({"artifact_sha256": "0" * 64}, "another artifact; delete the file, and measure them with"),
         ({"test_sha256": "0" * 64}, "other test images; delete the file, and measure them with"),
-        ({"broken": [45]}, "opponent counts images as broken that were not right under all other attacks"),
-        ({"run": "other/seed0-3f9a1c"}, "which has no record; bring the record, or delete the file"),
+        ({"broken": [45]}, "opponent counts images as broken that other attacks had already broken"),
+        ({"run": "other/seed0-3f9a1c"}, "which has no record; add the record, or delete the file"),
     ],
 )
 def test_checks_that_do_not_belong_to_the_record_are_refused(make_record, make_rechecked, changes, message):
@@ -68,7 +68,7 @@ def test_checks_that_do_not_belong_to_the_record_are_refused(make_record, make_r
 def test_checks_of_a_record_that_has_them_itself_are_refused(make_record, make_rechecked):
     record = make_record()
     (opposed,) = rechecked([record], [make_rechecked(record, [])])
-    with pytest.raises(UserError, match=r"the record has these checks itself; delete the file$"):
+    with pytest.raises(UserError, match=r"the record already contains these checks; delete the file$"):
         rechecked([opposed], [make_rechecked(record, [])])
 
 

@@ -112,9 +112,9 @@ def test_best_known_counts_images_that_every_attack_left_right(fields):
     ids=str,
 )
 def test_a_broken_invariant_is_told_as_a_reason(make_record, changes, reasons):
-    found = violations(make_record(**changes))
-    assert len(found) == len(reasons)
-    assert all(part in text for part, text in zip(reasons, found, strict=True))
+    texts = violations(make_record(**changes))
+    assert len(texts) == len(reasons)
+    assert all(part in text for part, text in zip(reasons, texts, strict=True))
 
 
 def test_the_cascade_of_autoattack_cannot_mend_what_it_broke(fields):
@@ -161,7 +161,7 @@ def test_verdicts_of_the_wrong_length_are_refused(text, n):
 
 
 @pytest.mark.parametrize(
-    ("changes", "told"),
+    ("changes", "message"),
     [
         ({"compression__layers": [{"name": "a", "weights": 10_000, "kept": 99}]}, "the layers keep 99"),
         ({"compression__layers": [{"name": "a", "weights": 9_999, "kept": 100}]}, "the layers have 9999"),
@@ -170,8 +170,8 @@ def test_verdicts_of_the_wrong_length_are_refused(text, n):
         ({"training__history": [EPOCH], "training__epochs": 1, "training__selected_epoch": 1}, "at the selected epoch"),
     ],
 )
-def test_layers_and_history_agree_with_the_totals(fields, changes, told):
-    with pytest.raises(ValidationError, match=told):
+def test_layers_and_history_agree_with_the_totals(fields, changes, message):
+    with pytest.raises(ValidationError, match=message):
         Record(**fields(**changes))
 
 

@@ -125,8 +125,8 @@ def test_so_many_images_show_the_difference_in_four_of_five_cases():
         images = images_needed(only_a, only_b, n)
         shares = only_a / n, only_b / n, 1 - (only_a + only_b) / n
         draws = generator.multinomial(images, shares, size=2_000)
-        found = np.mean([coin_p_value(int(a), int(b)) < SIGNIFICANCE for a, b, _ in draws])
-        assert 0.73 <= found <= 0.84, (only_a, only_b, n, images)
+        power = np.mean([coin_p_value(int(a), int(b)) < SIGNIFICANCE for a, b, _ in draws])
+        assert 0.73 <= power <= 0.84, (only_a, only_b, n, images)
 
 
 def test_images_needed_is_connors_formula():

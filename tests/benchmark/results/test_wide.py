@@ -62,7 +62,7 @@ def test_the_part_is_written_and_read(make_record):
 
 
 @pytest.mark.parametrize(
-    ("clean", "pgd", "changes", "told"),
+    ("clean", "pgd", "changes", "message"),
     [
         (bits(80, 150), bits(50, 90), {"clean_accuracy": 0.5}, "wide clean accuracy is 0.5, but its verdicts give"),
         (bits(80, 150), bits(50, 90), {"pgd_accuracy": 0.9}, "wide pgd accuracy is 0.9, but its verdicts give"),
@@ -74,8 +74,8 @@ def test_the_part_is_written_and_read(make_record):
         (bits(80, 150), bits(50, 90), {"test_sha256": "x"}, "test_sha256"),
     ],
 )
-def test_a_part_that_contradicts_itself_or_the_protocols_verdicts_is_refused(make_record, clean, pgd, changes, told):
-    with pytest.raises(ValidationError, match=told):
+def test_a_part_that_contradicts_itself_or_the_protocols_verdicts_is_refused(make_record, clean, pgd, changes, message):
+    with pytest.raises(ValidationError, match=message):
         make_record(evaluation__wide=wide_fields(clean, pgd, **changes))
 
 

@@ -79,8 +79,8 @@ def out(measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 @pytest.fixture
 def record(out: Path) -> Record:
     """Return the one record in `out`."""
-    (found,) = load_records(out)
-    return found
+    (trained,) = load_records(out)
+    return trained
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def boast(out: Path, record: Record) -> Callable[[], Record]:
         evaluation["pgd"]["accuracy"] = evaluation["autoattack"]["accuracy"] = evaluation["best_known_accuracy"] = share
         evaluation["autoattack"]["attacks"] = dict.fromkeys(evaluation["autoattack"]["attacks"], share)
         path.write_text(json.dumps(fields), encoding="utf-8")
-        (found,) = load_records(out)
-        return found
+        (edited,) = load_records(out)
+        return edited
 
     return make

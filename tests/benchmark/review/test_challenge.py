@@ -25,7 +25,7 @@ def adversarial(out, record) -> dict[str, Tensor]:
     """Return PGD images for every test image of the record."""
     data = load_test("digits", None, limit=record.evaluation.n_images)
     epsilon = float(Fraction(record.evaluation.epsilon))
-    found = pgd(
+    adversarial = pgd(
         read_artifact(artifact_path(out, record.run)).network,
         as_float_images(data.test.images),
         data.test.labels,
@@ -35,7 +35,7 @@ def adversarial(out, record) -> dict[str, Tensor]:
         random_start=False,
         generator=torch.Generator(),
     )
-    return {"x_adv": found, "index": torch.arange(len(found))}
+    return {"x_adv": adversarial, "index": torch.arange(len(adversarial))}
 
 
 def submit(run_command, out: Path, record, tensors: dict[str, Tensor], *, credit: str = "Ada"):
@@ -92,9 +92,9 @@ def moved(tensors: dict[str, Tensor], distance: float) -> dict[str, Tensor]:
         (lambda t: t | {"x_adv": (t["x_adv"] * 0 + 0.5)}, "leaves the epsilon ball"),
         (lambda t: t | {"x_adv": t["x_adv"].double()}, "must be torch.float32"),
         (lambda t: t | {"x_adv": t["x_adv"][:, :, :4]}, "must be torch.float32"),
-        (lambda t: t | {"index": t["index"] * 0}, "none of them twice"),
-        (lambda t: t | {"index": t["index"] + 1}, "index has places from 1"),
-        (lambda t: t | {"index": t["index"] - 1}, "index has places from -1"),
+        (lambda t: t | {"index": t["index"] * 0}, "without duplicates"),
+        (lambda t: t | {"index": t["index"] + 1}, "index has positions from 1"),
+        (lambda t: t | {"index": t["index"] - 1}, "index has positions from -1"),
         (lambda t: t | {"index": t["index"].float()}, "index must be int64"),
         (lambda t: t | {"index": torch.tensor(0)}, "index must be int64"),
         (lambda t: {"x_adv": t["x_adv"][:0], "index": t["index"][:0]}, "at least one"),

@@ -1,4 +1,4 @@
-"""`evaluate` gives a file's numbers, alone and in shards, and tells what is wrong with a request."""
+"""`evaluate` gives a file's numbers, alone and in shards, and reports what is wrong with a request."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def test_the_file_measured_again_has_the_verdicts_of_its_record(out, record, run
     result = run_command("evaluate", path, "--protocol", record.protocol, "--out", out)
     assert result.exit_code == 0, result.output
     (file,) = (out / "evaluations").glob("*.json")
-    found = load_evaluated(file)
-    assert found.artifact == record.artifact
+    evaluated = load_evaluated(file)
+    assert evaluated.artifact == record.artifact
     for name in ("clean", "pgd", "apgd-ce", "square"):
-        assert (found.evaluation.right(name) == record.evaluation.right(name)).all()
+        assert (evaluated.evaluation.right(name) == record.evaluation.right(name)).all()
     assert f"{record.artifact.size_bytes:,} bytes" in result.output
     assert path.stat().st_size == record.artifact.size_bytes
     assert not (out / "evaluations" / "journal" / file.stem).exists()
@@ -110,9 +110,9 @@ def test_the_security_curve_falls_from_clean_accuracy(out, record, run_command):
     result = run_command("evaluate", path, "--images", "8", "--epsilon", HARD, "--out", out, "--curve")
     assert result.exit_code == 0, result.output
     (file,) = (out / "evaluations").glob("*.json")
-    found = load_evaluated(file)
-    accuracies = [point.accuracy for point in found.curve]
-    assert accuracies[0] == found.evaluation.clean_accuracy
+    evaluated = load_evaluated(file)
+    accuracies = [point.accuracy for point in evaluated.curve]
+    assert accuracies[0] == evaluated.evaluation.clean_accuracy
     assert accuracies == sorted(accuracies, reverse=True)
     assert "area under the curve" in result.output
 
@@ -192,9 +192,9 @@ class TwoLayers(nn.Module):
 
 
 def test_any_module_can_be_evaluated_in_python():
-    found = evaluate(TwoLayers().eval(), "digits", "digits-linf-200_255-pgd5x1-aa-standard-8")
-    assert found.n_images == 8
-    assert found.best_known_accuracy <= found.autoattack.accuracy <= found.clean_accuracy
+    part = evaluate(TwoLayers().eval(), "digits", "digits-linf-200_255-pgd5x1-aa-standard-8")
+    assert part.n_images == 8
+    assert part.best_known_accuracy <= part.autoattack.accuracy <= part.clean_accuracy
 
 
 class Odd(nn.Module):
@@ -223,9 +223,9 @@ class Odd(nn.Module):
 def test_planted_cheats_fail_a_named_check(measured: Path, check, answer):
     (path,) = (measured / "artifacts").glob("*.safetensors")
     module = Odd(read_artifact(path).network, answer).eval()
-    found = evaluate(module, "digits", "digits-linf-200_255-pgd5x1-aa-standard-24")
-    verdicts = {each.name: each.verdict for each in found.health}
-    assert (found.health_verdict, verdicts[check]) == ("fail", "fail")
+    part = evaluate(module, "digits", "digits-linf-200_255-pgd5x1-aa-standard-24")
+    verdicts = {each.name: each.verdict for each in part.health}
+    assert (part.health_verdict, verdicts[check]) == ("fail", "fail")
 
 
 @pytest.mark.parametrize(
@@ -242,12 +242,12 @@ def test_odd_modules_are_measured_to_the_end(measured: Path, answer):
 def test_another_module_of_the_same_class_and_weights_is_not_taken_for_the_first(measured: Path, tmp_path: Path):
     (path,) = (measured / "artifacts").glob("*.safetensors")
     protocol = "digits-linf-200_255-pgd5x1-aa-standard-8"
-    found = [
+    parts = [
         evaluate(Odd(read_artifact(path).network, answer).eval(), "digits", protocol, journal=tmp_path)
         for answer in (lambda net, x: net(x), lambda net, x: -net(x))
     ]
     assert len(list(tmp_path.iterdir())) == 2
-    assert found[1].autoattack.accuracy <= found[1].clean_accuracy < found[0].clean_accuracy
+    assert parts[1].autoattack.accuracy <= parts[1].clean_accuracy < parts[0].clean_accuracy
 
 
 def test_loaded_images_may_be_given_instead_of_a_name():

@@ -1,4 +1,4 @@
-"""`recheck` adds the later checks beside a record, keeps the images it finds, and goes on where it was stopped."""
+"""`recheck` adds the later checks beside a record, keeps the adversarial images, and continues where it was stopped."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def breaks(monkeypatch):
             survivors = torch.stack(list(verdicts.values())).all(0).nonzero().flatten()
             broken, right = survivors[:count].flip(0), torch.ones(len(data), dtype=torch.bool)
             right[broken] = False
-            found = (data.images[broken].float() / 255 + epsilon).clamp(0, 1)
+            adversarial = (data.images[broken].float() / 255 + epsilon).clamp(0, 1)
             report(f"attacked with {sorted(verdicts)}, {network.training=}")
             checks = [
                 Check("leaky_bpda", 0.0, "pass", "It was attacked."),
                 Check("hard_label", count / len(survivors), "fail" if count else "pass", "It was attacked."),
                 Check("straight_way", 0.1, "pass", "Nothing."),
             ]
-            return OpponentResult(checks, right, found, broken)
+            return OpponentResult(checks, right, adversarial, broken)
 
         monkeypatch.setattr(rechecking, "opponent_checks", attack)
 
@@ -104,7 +104,10 @@ def test_kept_images_become_a_challenge_though_the_checks_count_them_already(
 
     assert result.exit_code == 0, result.output
     accuracy = 100 * before.evaluation.best_known_accuracy
-    assert f"best-known accuracy stays {accuracy:.2f}: the opponent's attacks had broken these images" in result.output
+    assert (
+        f"best-known accuracy stays {accuracy:.2f}: the opponent's attacks had already broken these images"
+        in result.output
+    )
     (challenge,) = load_challenges(out)
     assert len(challenge.broken) == 3
     again = run_command("challenge", record.run, out / "kept.safetensors", "--credit", "Ada", "--out", out)
@@ -162,7 +165,7 @@ def test_images_of_a_row_on_two_boards_are_kept_by_its_protocol(out: Path, recor
     save_record(type(record).model_validate(fields), out)
     keep = ("--keep", out / "kept.safetensors", "--out", out)
 
-    assert "2 are meant; give its hash, and its --protocol" in refused(run_command("recheck", record.run_hash, *keep))
+    assert "but 2 match; give its hash and its --protocol" in refused(run_command("recheck", record.run_hash, *keep))
     result = run_command("recheck", record.run_hash, "--protocol", record.protocol, *keep)
 
     assert result.exit_code == 0, result.output
@@ -173,7 +176,7 @@ def test_images_of_a_row_on_two_boards_are_kept_by_its_protocol(out: Path, recor
     ("arguments", "message"),
     [
         (["nothing"], "no record is called 'nothing'"),
-        (["--keep", "kept.safetensors"], "--keep takes the images of one record, none is named; give its hash"),
+        (["--keep", "kept.safetensors"], "--keep takes the images of one record, but none is named; give its hash"),
         (["--protocol", "cifar10-linf-8_255-aa-standard-10000"], "there is no protocol 'cifar10-linf"),
         (["HASH", "--keep", "."], "--keep . is a folder"),
         (["HASH", "--keep", "small.txt"], "--keep small.txt is a text file, which would be lost"),

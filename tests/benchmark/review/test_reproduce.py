@@ -25,9 +25,9 @@ def test_an_honest_record_is_consistent(out, record, run_command):
     result = run_command("reproduce", record.run_hash, "--quick", "--out", out)
     assert result.exit_code == 0, result.output
     assert "consistent: counts are exact" in result.output
-    told = [line.split() for line in result.output.splitlines() if line.startswith("autoattack ")][-1]
-    assert told[1] == told[2] == f"{100 * record.evaluation.autoattack.accuracy:.2f}"
-    assert told[3:5] == ["0", "0"]
+    columns = [line.split() for line in result.output.splitlines() if line.startswith("autoattack ")][-1]
+    assert columns[1] == columns[2] == f"{100 * record.evaluation.autoattack.accuracy:.2f}"
+    assert columns[3:5] == ["0", "0"]
     # The attack was run, in a journal of the reader's own: what lies beside the record may be somebody else's.
     assert "square" in result.output
     assert sorted(path for path in out.rglob("*") if "runs" not in path.relative_to(out).parts) == before
@@ -54,7 +54,7 @@ def test_a_record_that_boasts_and_a_challenge_that_breaks_nothing_are_not_consis
     result = run_command("reproduce", record.run, "--out", out)
     assert result.exit_code == 1
     assert "not consistent: autoattack" in result.output
-    assert "challenge by Mallory of 2026-01-02: the artifact classifies 1 of its 1 images right" in result.output
+    assert "challenge by Mallory of 2026-01-02: the artifact classifies 1 of its 1 images correctly" in result.output
 
 
 @pytest.mark.parametrize(
@@ -79,8 +79,8 @@ def test_every_count_of_a_record_is_counted_again(out, record, changes, reason):
         for name in parents:
             part = part[name]
         part[last] = value
-    (found,) = recount(Record(**fields), artifact)
-    assert reason in found
+    (sentence,) = recount(Record(**fields), artifact)
+    assert reason in sentence
 
 
 def test_another_file_than_the_record_names_is_refused(out, record, run_command):

@@ -112,15 +112,15 @@ def honest_method(rows: Path, board: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def accepted(honest_result: Path, board: Path) -> Outcome:
-    """Return what `verify` found for the honest result, in little time."""
-    found = verify(VerifyRequest(honest_result, board, None, None, 1, 1.0), lambda line: None)
-    assert found.accepted, found.reasons
-    return found
+    """Return the outcome of `verify` for the honest result, in little time."""
+    outcome = verify(VerifyRequest(honest_result, board, None, None, 1, 1.0), lambda line: None)
+    assert outcome.accepted, outcome.reasons
+    return outcome
 
 
 @dataclass
 class Forger:
-    """A copy of an honest submission, and the skill to make its hashes agree again."""
+    """A copy of an honest submission, and methods that make its hashes agree again."""
 
     folder: Path
     board: Path
@@ -128,8 +128,8 @@ class Forger:
 
     def read(self, name: str = "record.json") -> dict[str, Any]:
         """Return the content of a JSON file."""
-        found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        return found
+        fields: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+        return fields
 
     def write(self, name: str, fields: object) -> None:
         """Write JSON as the benchmark does."""
@@ -145,7 +145,7 @@ class Forger:
         """Return the sha256 of a file."""
         return hashlib.sha256((self.folder / name).read_bytes()).hexdigest()
 
-    def settle(self, record: dict[str, Any], **changes: Any) -> None:
+    def rehash(self, record: dict[str, Any], **changes: Any) -> None:
         """Write a record and make submission.json agree with it and with the files."""
         self.write("record.json", record)
         fields = self.read("submission.json")
@@ -154,8 +154,8 @@ class Forger:
             "sha256": record["artifact"]["sha256"],
             "size_bytes": record["artifact"]["size_bytes"],
         }
-        there = (self.folder / "adversarial.safetensors").exists()
-        fields["sample"]["sha256"] = self.digest("adversarial.safetensors") if there else None
+        is_present = (self.folder / "adversarial.safetensors").exists()
+        fields["sample"]["sha256"] = self.digest("adversarial.safetensors") if is_present else None
         self.write("submission.json", fields | changes)
 
     def rename(self, record: dict[str, Any]) -> dict[str, Any]:
@@ -165,11 +165,11 @@ class Forger:
         return record
 
     def resample(self, record: dict[str, Any]) -> None:
-        """Make the sample fit a changed record: with the images that are there, and the others called missed."""
-        found = Record(**record)
+        """Make the sample fit a changed record: with the images it has, and the others listed as missed."""
+        parsed = Record(**record)
         path = self.folder / "adversarial.safetensors"
         tensors = load_file(path)
-        order = candidates(found)
+        order = candidates(parsed)
         kept = [row for row, place in enumerate(tensors["index"].tolist()) if place in order]
         tensors = {name: value[kept].contiguous() for name, value in tensors.items()}
         if kept:
@@ -178,9 +178,9 @@ class Forger:
             path.unlink()
         fields = self.read("submission.json")
         missed = sorted(set(order) - set(tensors["index"].tolist()))
-        fields["sample"] |= {"seed": sample_seed(found), "count": len(kept), "missed": missed}
+        fields["sample"] |= {"seed": sample_seed(parsed), "count": len(kept), "missed": missed}
         self.write("submission.json", fields)
-        self.settle(record)
+        self.rehash(record)
 
     def flip(self, record: dict[str, Any], place: int, *, right: bool) -> None:
         """Give one image another verdict under every attack, and make all accuracies agree."""
@@ -210,9 +210,9 @@ class Forger:
 
     def reasons(self) -> str:
         """Return why the folder is refused; fails if it is accepted."""
-        found = self.verify()
-        assert not found.accepted
-        return "\n".join(found.reasons)
+        outcome = self.verify()
+        assert not outcome.accepted
+        return "\n".join(outcome.reasons)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Time for repeated attacks is cut into shares: what one does not need goes to the next, and no more is spent."""
+"""Time for repeated attacks is cut into shares: what one does not need is left to the next, and no more is spent."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import pytest
 from benchmark.evaluation import evaluate
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.launch.order import WorkOrder
-from benchmark.launch.worker import run_order
+from benchmark.launch.run_order import run_order
 from benchmark.results.evaluation import CHECKS, OPPONENT
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
@@ -60,7 +60,7 @@ def cheat_rows(made_once, run) -> Path:
                     threads=1,
                     command="python -m benchmark run cheats.yaml",
                 )
-                run_order(order)
+                run_order(order.save())
         result = run("run", suite, "--out", folder)
         assert result.exit_code == 0, result.output
         assert "3 experiments: 3 done, 0 to run" in result.output

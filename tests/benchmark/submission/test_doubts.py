@@ -74,7 +74,7 @@ def test_an_image_counted_as_broken_is_held_against_a_record_if_no_seed_breaks_i
 
     assert unbroken("x", [7], 40, later, attack="y") == unbroken("x", [], 40, never, attack="y") == []
     assert unbroken("x", [7], 40, never, attack="y") == [
-        "x: the record counts image 7 as broken; with each of 5 other seeds it withstood y"
+        "x: the record counts image 7 as broken; with each of 5 other seeds it survived y"
     ]
     many = list(range(allowed_differences(40) + 1))
     assert "broken are robust; chance explains " in unbroken("x", many, 40, later, attack="y")[0]

@@ -1,6 +1,6 @@
 """A forged bit of every attack is refused if its image is drawn, on the record's kind of machine and on any other.
 
-The attacks are stand-ins: an image falls to the one attack that the test is about, whatever its seed, and to no other.
+The attacks are stubs: an image falls to the one attack that the test is about, whatever its seed, and to no other.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def test_a_network_without_a_robust_image_is_attacked_nowhere(make, attacked, ch
 
 
 def test_a_network_whose_folded_copy_answers_otherwise_is_refused(forger, monkeypatch):
-    """Attacks ask the copy: weights made so that rounding tells the two apart would hide the network from them."""
+    """Attacks query the copy: weights made so that rounding separates the two would hide the network from them."""
     monkeypatch.setattr(measuring, "fold", lambda network: lambda images: network(images).roll(1, 1))
 
-    assert "clean: the folded copy that attacks ask differs on " in forger.reasons()
+    assert "clean: the folded copy that attacks query differs on " in forger.reasons()

@@ -1,4 +1,4 @@
-"""Honest submissions of both kinds pass, and the command line tells what became of each."""
+"""Honest submissions of both kinds pass, and the command line reports the outcome of each."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_a_result_is_accepted_and_copied_to_the_board(run, honest_result, rows, 
     again = run("verify", honest_result, "--board", board, "--accept")
 
     assert again.exit_code == 1
-    assert "is on the board already" in again.output
+    assert "is already on the board" in again.output
 
 
 def test_a_method_is_accepted_without_its_file_being_run(run, method_forger, tmp_path, monkeypatch):
@@ -51,11 +51,11 @@ def test_a_method_is_accepted_without_its_file_being_run(run, method_forger, tmp
     (method_forger.folder / "method" / "mine.py").write_text(source, encoding="utf-8")
     digest = method_forger.digest("method/mine.py")
     record["method"]["source_sha256"] = record["provenance"]["config"]["method"]["source_sha256"] = digest
-    method_forger.settle(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
+    method_forger.rehash(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
 
-    found = method_forger.verify(seconds=1)
+    outcome = method_forger.verify(seconds=1)
 
-    assert found.accepted, found.reasons
+    assert outcome.accepted, outcome.reasons
 
 
 def test_submit_tells_row_and_rank_beside_the_rows_there(run, rows, full_board, tmp_path):
@@ -87,38 +87,38 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         (("/mine/",), "give it by --method path/to/mine.py:Mine"),
         (("/mine/", "--method", "{rows}/small.yaml"), "give the file as it was"),
         (("/mine/", "--method", "{rows}/none.py"), "there is no such file"),
-        (("/at/", "--method", "{rows}/mine.py"), "comes with the benchmark"),
+        (("/at/", "--method", "{rows}/mine.py"), "is a built-in method"),
         (("/at/", "--url", "http://example.org/a"), "the submission cannot hold url"),
         (("/at/", "--credit", "\u202eevil"), "the submission cannot hold credit"),
         (("/at/", "--credit", "<b>me</b>"), "--credit '<b>me</b>' holds markup"),
         (("/at/", "--url", f"https://example.org/{'a' * 200}"), "the submission cannot hold url"),
         (("/at/", "--to", "{rows}"), "name a new or empty folder"),
-        (("/at/", "--to", "{rows}/mine.py/s"), "lies below mine.py, which is a file"),
-        (("/at/", "--method", ""), "comes with the benchmark"),
+        (("/at/", "--to", "{rows}/mine.py/s"), "is below mine.py, which is a file"),
+        (("/at/", "--method", ""), "is a built-in method"),
         (("/at/", "--board", "{rows}/none"), "there is no board in"),
         (("/at/", "--board", "{rows}/records"), "give --board a folder that holds records/, as {rows}"),
         (("nothing",), "nothing"),
     ],
 )
-def test_a_mistake_in_submit_is_told_and_leaves_no_folder(run, rows, board, tmp_path, options, told):
+def test_a_mistake_in_submit_is_reported_and_leaves_no_folder(run, rows, board, tmp_path, options, message):
     to = tmp_path / "s"
     options = [option.format(rows=rows) for option in options]
 
     result = run("submit", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", *options)
 
     assert result.exit_code != 0
-    assert told.format(rows=rows) in str(result.exception)
+    assert message.format(rows=rows) in str(result.exception)
     assert not to.exists()
 
 
 def test_credit_is_gits_name_unless_it_is_given(run, rows, board, tmp_path, monkeypatch):
-    found = subprocess.CompletedProcess([], 0, "Grace  Hopper\n")
-    monkeypatch.setattr(writing.subprocess, "run", lambda *args, **kwargs: found)
+    completed = subprocess.CompletedProcess([], 0, "Grace  Hopper\n")
+    monkeypatch.setattr(writing.subprocess, "run", lambda *args, **kwargs: completed)
 
     result = run("submit", "/at/", "--out", rows, "--to", tmp_path / "s", "--board", board)
 
@@ -163,7 +163,7 @@ def test_accept_overwrites_nothing(accepted, tmp_path, kind):
     else:
         taken.write_bytes(b"mine")
 
-    with pytest.raises(UserError, match=r"is there already|is a symbolic link"):
+    with pytest.raises(UserError, match=r"already exists|is a symbolic link"):
         accept_submission(accepted, board)
 
     assert taken.read_bytes() == (tmp_path / "mine").read_bytes() == b"mine"

@@ -35,7 +35,7 @@ def only(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("place", "text", "told"),
+    ("place", "text", "message"),
     [
         (("method", "name"), SCRIPT, "markup"),
         (("provenance", "command"), "python <img src=x onerror=alert(1)>", "provenance.command: "),
@@ -55,22 +55,22 @@ def only(monkeypatch):
         (("training", "phases"), [{"name": SCRIPT, "epochs": 3}], "training.phases.name"),
     ],
 )
-def test_markup_hidden_characters_and_odd_names_are_refused(forger, place, text, told):
+def test_markup_hidden_characters_and_odd_names_are_refused(forger, place, text, message):
     record = forger.read()
     part = record
     for name in place[:-1]:
         part = part[name]
     part[place[-1]] = text
-    forger.settle(record)
+    forger.rehash(record)
 
-    assert told in forger.reasons()
+    assert message in forger.reasons()
 
 
 @pytest.mark.parametrize("run", ["../../../etc/seed0-{hash}", "digits//seed0-{hash}", "digits/..__x/seed0-{hash}"])
 def test_a_run_that_leads_elsewhere_is_refused(forger, run):
     record = forger.read()
     record["run"] = run.format(hash=record["run_hash"][:6])
-    forger.settle(record)
+    forger.rehash(record)
 
     assert "cannot be a file name" in forger.reasons()
 
@@ -78,7 +78,7 @@ def test_a_run_that_leads_elsewhere_is_refused(forger, run):
 def test_a_protocol_that_leads_elsewhere_is_refused(forger):
     record = forger.read()
     record["protocol"] = "../../" + record["protocol"]
-    forger.settle(record)
+    forger.rehash(record)
 
     assert "schema: record.json: the file: Value error, protocol is" in forger.reasons()
 
@@ -107,7 +107,7 @@ def test_links_pipes_and_folders_are_refused_without_waiting_for_a_writer(forger
     assert "record.json is a folder" in reasons
     assert "artifact.safetensors is a symbolic link" in reasons
     assert "adversarial.safetensors is a pipe" in reasons
-    assert "method is no folder, but a pipe" in reasons
+    assert "method is a pipe, not a folder" in reasons
 
 
 def test_a_folder_that_is_a_link_is_refused(forger):
@@ -142,9 +142,9 @@ def test_a_pickle_of_the_oldest_kind_as_artifact_is_refused(forger):
         "sha256": forger.digest("artifact.safetensors"),
         "size_bytes": (forger.folder / "artifact.safetensors").stat().st_size,
     }
-    forger.settle(record)
+    forger.rehash(record)
 
-    assert "the artifact is refused because it does not begin like one" in forger.reasons()
+    assert "the artifact is refused because it does not start like one" in forger.reasons()
 
 
 @pytest.mark.hangs_after(100)
@@ -168,19 +168,19 @@ def test_a_safetensors_header_that_claims_the_memory_is_refused(forger):
     header = b'{"x_adv":{"dtype":"F32","shape":[1000000000,1000000000],"data_offsets":[0,4]}}'
     content = struct.pack("<Q", len(header)) + header + b"0000"
     (forger.folder / "adversarial.safetensors").write_bytes(content)
-    forger.settle(forger.read())
+    forger.rehash(forger.read())
 
-    assert "sample: adversarial.safetensors is no safetensors file" in forger.reasons()
+    assert "sample: adversarial.safetensors is not a safetensors file" in forger.reasons()
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "told"),
+    ("old", "new", "message"),
     [
-        ('"seed": 0,', '"seed": 0, "seed": 0,', "stands twice"),
+        ('"seed": 0,', '"seed": 0, "seed": 0,', "appears more than once"),
         ('"seed": 0,', '"seed": -0,', "negative zero"),
         ('"seed": 0,', '"seed": ' + "9" * 5000 + ",", "5000 digits"),
-        ('"seed": 0,', '"seed": NaN,', "NaN is no number"),
-        ('"seed": 0,', '"seed": Infinity,', "Infinity is no number"),
+        ('"seed": 0,', '"seed": NaN,', "NaN is not a JSON number"),
+        ('"seed": 0,', '"seed": Infinity,', "Infinity is not a JSON number"),
         ('"seed": 0,', '"seed": 1e400,', "not finite"),
         ('"seed": 0,', '"seed": ' + "[" * 100_000 + "]" * 100_000 + ",", "nested"),
         ('"seed": 0,', '"seed": ' + "[" * 14 + "]" * 14 + ",", "nested"),
@@ -191,11 +191,11 @@ def test_a_safetensors_header_that_claims_the_memory_is_refused(forger):
         ("{", "\ufeff{", "not JSON"),
     ],
 )
-def test_json_with_more_than_one_meaning_is_refused(forger, old, new, told):
+def test_json_with_more_than_one_meaning_is_refused(forger, old, new, message):
     text = (forger.folder / "record.json").read_text(encoding="utf-8")
     (forger.folder / "record.json").write_text(text.replace(old, new), encoding="utf-8")
 
-    assert told in forger.reasons()
+    assert message in forger.reasons()
 
 
 @pytest.mark.hangs_after(100)  # an hour if every key were compared with all others
@@ -203,7 +203,7 @@ def test_a_key_that_stands_twice_is_found_among_many(forger):
     keys = ",".join(f'"{number}":0' for number in range(300_000))
     (forger.folder / "record.json").write_text(f'{{{keys},"299999":0}}')
 
-    assert "the key '299999' stands twice" in forger.reasons()
+    assert "the key '299999' appears more than once" in forger.reasons()
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"[]", b"null", b'"text"', b"{}"])
@@ -222,7 +222,7 @@ def test_a_missing_file_is_refused(forger, name):
 
 
 @pytest.mark.parametrize(
-    ("place", "value", "told"),
+    ("place", "value", "message"),
     [
         (("compression", "keep_ratio"), 0.5, "keep_ratio: the record says 0.5, its config gives 1.0"),
         (("artifact", "size_bytes"), 900, "file size: the record says 900"),
@@ -247,22 +247,22 @@ def test_a_missing_file_is_refused(forger, name):
         (("training", "phases"), [{"name": "other", "epochs": 4}], "its epochs are not those of the phases"),
     ],
 )
-def test_numbers_that_contradict_each_other_are_refused(forger, place, value, told):
+def test_numbers_that_contradict_each_other_are_refused(forger, place, value, message):
     record = forger.read()
     part = record
     for name in place[:-1]:
         part = part[name]
     assert part[place[-1]] != value
     part[place[-1]] = value
-    forger.settle(record)
+    forger.rehash(record)
 
-    assert told in forger.reasons()
+    assert message in forger.reasons()
 
 
 def test_training_on_the_test_data_is_refused(forger):
     record = forger.read()
     record["dataset"]["train_sha256"] = record["dataset"]["test_sha256"]
-    forger.settle(record)
+    forger.rehash(record)
 
     assert "training data: they are the test data" in forger.reasons()
 
@@ -272,7 +272,7 @@ def test_a_billion_epochs_in_a_phase_take_no_memory(forger):
     training = record["training"]
     training["first_phase"] = {"run": "a", "run_hash": "b", "weights_sha256": "0" * 64}
     training |= {"epochs": 10**9, "history": [], "phases": [{"name": "train", "epochs": 10**9}]}
-    forger.settle(record)
+    forger.rehash(record)
 
     assert "epochs: the record says 1000000000, its config gives 4" in forger.reasons()
 
@@ -283,7 +283,7 @@ def test_a_check_of_gradient_health_that_was_left_out_is_refused(forger, only, n
     record = forger.read()
     (check,) = (each for each in record["evaluation"]["health"] if each["name"] == name)
     check |= {"verdict": "not run", "value": None}
-    forger.settle(record)
+    forger.rehash(record)
 
     assert f"attacked health: {name}: the record says not run, but there are images" in forger.reasons()
 
@@ -291,7 +291,7 @@ def test_a_check_of_gradient_health_that_was_left_out_is_refused(forger, only, n
 def test_the_papers_preset_needs_the_papers_schedule(forger):
     record = forger.read()
     record["provenance"]["config"] |= {"preset": "paper", "suite": "cifar10"}
-    forger.settle(forger.rename(record | {"preset": "paper", "suite": "cifar10"}))
+    forger.rehash(forger.rename(record | {"preset": "paper", "suite": "cifar10"}))
 
     assert "preset: it says paper, but cifar10 has no such experiment" in forger.reasons()
 
@@ -299,21 +299,21 @@ def test_the_papers_preset_needs_the_papers_schedule(forger):
 def test_a_built_in_name_for_an_own_method_is_refused(method_forger):
     record = method_forger.read()
     record["method"]["name"] = record["provenance"]["config"]["method"]["name"] = "at"
-    method_forger.settle(method_forger.rename(record))
+    method_forger.rehash(method_forger.rename(record))
 
     assert "method.name: at is the built-in method methods.at:AT" in method_forger.reasons()
 
 
 def test_a_method_without_its_source_or_with_another_is_refused(method_forger):
-    method_forger.settle(method_forger.read(), source=None)
-    assert "a method comes with either its source or its package" in method_forger.reasons()
+    method_forger.rehash(method_forger.read(), source=None)
+    assert "a method needs either its source or its package" in method_forger.reasons()
     (method_forger.folder / "method" / "mine.py").write_text("x = 1\n")
-    method_forger.settle(method_forger.read(), source={"file": "mine.py", "sha256": "0" * 64})
+    method_forger.rehash(method_forger.read(), source={"file": "mine.py", "sha256": "0" * 64})
     assert "file of the method: submission.json says mine.py 0000" in method_forger.reasons()
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"x = '\xe2\x80\xae'\n", "U+202E"),
         (b"\x1b[2J", "U+001B"),
@@ -322,22 +322,22 @@ def test_a_method_without_its_source_or_with_another_is_refused(method_forger):
         ("\u0430 = 1".encode(), "names are ASCII"),
     ],
 )
-def test_a_method_file_that_does_not_read_as_it_runs_is_refused(method_forger, content, told):
+def test_a_method_file_that_does_not_read_as_it_runs_is_refused(method_forger, content, message):
     (method_forger.folder / "method" / "mine.py").write_bytes(content)
     digest, record = method_forger.digest("method/mine.py"), method_forger.read()
     record["method"]["source_sha256"] = record["provenance"]["config"]["method"]["source_sha256"] = digest
-    method_forger.settle(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
+    method_forger.rehash(method_forger.rename(record), source={"file": "mine.py", "sha256": digest})
 
     (reason,) = method_forger.verify().reasons
 
-    assert reason.startswith("method: the method's file ") and told in reason
+    assert reason.startswith("method: the method's file ") and message in reason
 
 
 def test_a_row_copied_under_another_seed_is_refused_and_the_original_named(forger, full_board):
     record = forger.read()
     original = record["run"]
     record["provenance"]["config"]["seed"] = 7
-    forger.settle(forger.rename(record))
+    forger.rehash(forger.rename(record))
 
     (reason,) = forger.verify(board=full_board).reasons
 
@@ -370,7 +370,7 @@ def test_a_copy_with_its_filters_rescaled_is_refused(forger, full_board):
 
     forger.repack(record, change)
     record["provenance"]["config"]["seed"] = 7
-    forger.settle(forger.rename(record))
+    forger.rehash(forger.rename(record))
 
     assert "their filters have a mean cosine of 1.0000" in "\n".join(forger.verify(board=full_board).reasons)
 
@@ -378,7 +378,7 @@ def test_a_copy_with_its_filters_rescaled_is_refused(forger, full_board):
 def test_a_row_that_is_there_already_is_refused(forger, full_board):
     (reason,) = forger.verify(board=full_board).reasons
 
-    assert reason.endswith("is on the board already")
+    assert reason.endswith("is already on the board")
 
 
 def test_the_artifact_of_another_network_is_refused(forger, rows):
@@ -386,7 +386,7 @@ def test_the_artifact_of_another_network_is_refused(forger, rows):
     (other,) = (rows / "artifacts").glob("*mine*")
     (forger.folder / "artifact.safetensors").write_bytes(other.read_bytes())
     record["artifact"] |= {"sha256": forger.digest("artifact.safetensors"), "size_bytes": other.stat().st_size}
-    forger.settle(record)
+    forger.rehash(record)
 
     reasons = forger.reasons()
 
@@ -402,7 +402,7 @@ def _robust(record):
 
 
 def test_a_broken_image_counted_as_robust_is_refused(forger):
-    """The forger mends every accuracy, hash and the sample."""
+    """The forger corrects every accuracy, hash and the sample."""
     record = forger.read()
     place = _broken(record)
     forger.flip(record, place, right=True)
@@ -447,7 +447,7 @@ def test_a_robust_image_counted_as_broken_is_found_on_another_kind_of_machine_to
     forger.flip(record, place, right=False)
     forger.resample(record)
 
-    reason = f"apgd-ce: the record counts image {place} as broken; with each of 5 other seeds it withstood apgd-t"
+    reason = f"apgd-ce: the record counts image {place} as broken; with each of 5 other seeds it survived apgd-t"
     assert reason in forger.reasons()
 
 
@@ -498,7 +498,7 @@ def _change_sample(forger, change):
     tensors = load_file(forger.folder / "adversarial.safetensors")
     change(tensors)
     save_file({name: value.contiguous() for name, value in tensors.items()}, forger.folder / "adversarial.safetensors")
-    forger.settle(forger.read())
+    forger.rehash(forger.read())
 
 
 def test_an_adversarial_image_outside_the_ball_is_refused(forger):
@@ -519,7 +519,7 @@ def test_an_adversarial_image_that_is_no_number_is_refused(forger):
 def test_a_sample_with_more_than_images_is_refused(forger):
     path = forger.folder / "adversarial.safetensors"
     save_file(load_file(path), path, metadata={"note": SCRIPT})
-    forger.settle(forger.read())
+    forger.rehash(forger.read())
 
     assert "sample: adversarial.safetensors holds more than images" in forger.reasons()
 
@@ -581,7 +581,7 @@ def test_a_protocol_that_would_take_years_is_not_tried(forger, protocol, steps):
 
     fields["sample"]["seed"] = sample_seed(Record(**record))
     forger.write("submission.json", fields)
-    forger.settle(record)
+    forger.rehash(record)
 
     (reason,) = forger.verify(seconds=1).reasons
 

@@ -1,4 +1,4 @@
-"""Checks of gradient health that attack, made anew on a drawn part: forged ones are refused, honest ones are not."""
+"""Checks of gradient health that attack, repeated on a drawn part: forged ones are refused, honest ones are not."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def stated(name, count, total=POOL):
 
 @pytest.fixture
 def run(monkeypatch):
-    """Return what makes the checks anew, of a record that has a statement about one of them, on a network of our own.
+    """Return what repeats the checks, for a record that has a statement about one of them, on a network of our own.
 
     `fallen` are the places that really speak against the network in this check; in the others none does.
     """

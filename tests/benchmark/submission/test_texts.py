@@ -13,7 +13,7 @@ from benchmark.submission.command import is_run_command
 from benchmark.submission.texts import check_source, record_texts, text_refusal
 
 ROOT = Path(__file__).resolve().parents[3]
-# Test folders are no packages (importmode=importlib), hence no import.
+# Test folders are not packages (importmode=importlib), hence no import.
 record_fields = runpy.run_path(str(ROOT / "tests" / "benchmark" / "results" / "conftest.py"))["record_fields"]
 
 
@@ -147,16 +147,16 @@ def test_other_letters_may_be_in_comments_and_plain_strings():
         ("x = 1" + " " * 5000 + "; evil()", "5,013 columns in line 1, at most 200"),
         ("x = 1" + " " * 60 + "; evil()", "more than 40 blanks within line 1"),
         ("x = 1" + "\t" * 9 + "; evil()", "more than 40 blanks within line 1"),
-        ("if x:\n" + " " * 120 + "evil()", "begins line 2 behind more than 100 blanks"),
+        ("if x:\n" + " " * 120 + "evil()", "begins line 2 after more than 100 blanks"),
         ("x = 1\n" + "\n" * 300 + "evil()", "more than 20 empty lines"),
         ("x = 1\n" * 6000, "6,001 lines, at most 5,000"),
         ("# -*- coding: utf-7 -*-\n", "encoding utf-7 in line 1"),
         ("#!/usr/bin/python\n# vim: set fileencoding=latin-1 :\n", "encoding latin-1 in line 2"),
         ("# coding: rot13\n", "encoding rot13"),
         ("é = (", "U+00E9"),
-        ("# é\nx = '''", "no Python"),
+        ("# é\nx = '''", "is not Python"),
     ],
 )
 def test_a_source_that_does_not_read_as_it_runs_is_refused(text, reason):
-    (told,) = check_source(text.encode())
-    assert told.startswith("the method's file ") and reason in told
+    (sentence,) = check_source(text.encode())
+    assert sentence.startswith("the method's file ") and reason in sentence

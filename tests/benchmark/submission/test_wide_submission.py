@@ -58,9 +58,9 @@ def test_other_images_wrong_bits_and_an_unasked_part_are_refused(forger):
     def reasons(change):
         record = json.loads(json.dumps(honest))
         change(record)
-        forger.settle(record)
-        found = verify(VerifyRequest(forger.folder, forger.board, None, None, 1, 1.0), lambda line: None)
-        return "\n".join(found.reasons)
+        forger.rehash(record)
+        outcome = verify(VerifyRequest(forger.folder, forger.board, None, None, 1, 1.0), lambda line: None)
+        return "\n".join(outcome.reasons)
 
     assert "wide: test_sha256 is 000000000000" in reasons(
         lambda record: record["evaluation"]["wide"].update(test_sha256="0" * 64)
@@ -69,15 +69,15 @@ def test_other_images_wrong_bits_and_an_unasked_part_are_refused(forger):
         lambda record: record["provenance"]["config"]["evaluation"]["pgd"].pop("images")
     )
     assert "numbers: images of PGD" in reasons(lambda record: record["evaluation"].pop("wide"))
-    told = reasons(lambda record: flip_clean(record["evaluation"]["wide"]))
-    assert "clean: the verdicts of 1 clean images are not those of the artifact" in told
+    reason_text = reasons(lambda record: flip_clean(record["evaluation"]["wide"]))
+    assert "clean: the verdicts of 1 clean images are not those of the artifact" in reason_text
 
 
 def test_reproduce_says_that_it_did_not_measure_them_again(forger):
     record = Record(**forger.read())
 
-    told = [
+    texts = [
         reproduction_text(Reproduction(each, 8, (), ())) for each in (record, widened(record, forger.artifact.network))
     ]
 
-    assert ["PGD on 16 images, shown beside the row, was not measured again" in text for text in told] == [False, True]
+    assert ["PGD on 16 images, shown beside the row, was not measured again" in text for text in texts] == [False, True]

@@ -1,4 +1,4 @@
-"""The suites of the paper's tables hold exactly the paper's cells, and `plan` knows which number each reproduces."""
+"""The suites of the paper's tables hold exactly the paper's cells, and `plan` shows the number each reproduces."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchmark.suite.suite import MethodEntry, expand, load_suite
 from methods import BUILT_IN
 from methods.base import Target
 
-METHODS = {found.target: found for found in map(resolve, BUILT_IN)}
+METHODS = {method.target: method for method in map(resolve, BUILT_IN)}
 COMPARISON, ABLATIONS = map(load_reported, REPORTED)
 PUBLISHED = [*COMPARISON, *ABLATIONS]
 
@@ -28,8 +28,8 @@ def cells(name, preset=None, extra=()):
     return expand(suite, entries, seeds=suite.seeds, preset=preset)
 
 
-def place(experiment):
-    """Return what names a cell of the published tables, from an experiment."""
+def key(experiment):
+    """Return the key of an experiment's cell in the published tables."""
     dense = experiment.keep_ratio == 1.0
     assert experiment.architecture.width == 1.0
     return (
@@ -40,7 +40,7 @@ def place(experiment):
     )
 
 
-def published_place(row):
+def published_key(row):
     return (
         *(row.dataset, row.epsilon, row.method, row.objective, row.architecture, row.last_norm),
         *(row.allocation, row.keep_ratio, row.weights),
@@ -55,19 +55,19 @@ def reported_for(experiment):
 def test_a_comparison_grid_holds_its_28_published_cells_and_no_other(name, epsilon):
     grid = cells(name)
 
-    published = {published_place(row) for row in COMPARISON if row.dataset == name}
+    published = {published_key(row) for row in COMPARISON if row.dataset == name}
     assert len(grid) == 28
-    assert {place(experiment) for experiment in grid} == published
+    assert {key(experiment) for experiment in grid} == published
     assert {(experiment.preset, experiment.epsilon, experiment.seed) for experiment in grid} == {("paper", epsilon, 0)}
 
 
 def test_the_two_grids_reproduce_the_56_published_numbers_one_to_one():
     grid = cells("cifar10") + cells("cifar100")
 
-    found = [reported_for(experiment) for experiment in grid]
+    rows = [reported_for(experiment) for experiment in grid]
 
-    assert Counter(found) == Counter(COMPARISON) and len(found) == 56
-    assert [published_place(row) for row in found] == [place(experiment) for experiment in grid]
+    assert Counter(rows) == Counter(COMPARISON) and len(rows) == 56
+    assert [published_key(row) for row in rows] == [key(experiment) for experiment in grid]
 
 
 @pytest.mark.parametrize(("name", "atmc_batch"), [("cifar10", 128), ("cifar100", 256)])
@@ -92,7 +92,7 @@ def test_every_method_has_its_papers_schedule(name, atmc_batch):
     }
 
 
-def test_phases_have_their_papers_lengths():
+def test_phases_have_the_lengths_of_their_papers():
     lengths = set()
     for experiment in cells("cifar10"):
         target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
@@ -140,14 +140,14 @@ def test_the_ablation_of_pruning_rate_and_p_has_49_cells(ablations):
 
 
 def test_the_ablation_of_the_score_scale_has_8_cells(ablations):
-    found = Counter(
+    counts = Counter(
         (cell.architecture.last_norm, scale)
         for scale in (0.001, 0.01, 0.1, 1.0)
         for cell in edge_popup(ablations, **({} if scale == 0.01 else {"score_scale": scale}))
         if (cell.keep_ratio, cell.allocation) == (0.01, 0.1)
     )
 
-    assert found == {(norm, scale): 1 for norm in (False, True) for scale in (0.001, 0.01, 0.1, 1.0)}
+    assert counts == {(norm, scale): 1 for norm in (False, True) for scale in (0.001, 0.01, 0.1, 1.0)}
 
 
 def test_the_ablation_of_the_initialisation_has_28_cells(ablations):
@@ -186,20 +186,20 @@ def reported_table(ablations, *, last_norm, score_scale=0.01, **options):
 
 
 def test_the_ablation_of_pruning_rate_and_p_has_its_reported_numbers(ablations):
-    found = reported_table(ablations, last_norm=True)
+    table = reported_table(ablations, last_norm=True)
 
-    assert len(found) == 49
-    assert [found[corner] for corner in ((0.5, 0.0), (0.002, 0.0), (0.5, 1.0), (0.002, 1.0))] == [
+    assert len(table) == 49
+    assert [table[corner] for corner in ((0.5, 0.0), (0.002, 0.0), (0.5, 1.0), (0.002, 1.0))] == [
         *(2.16, 34.97),
         *(42.85, 20.56),
     ]
-    assert [found[0.01, p] for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)] == [
+    assert [table[0.01, p] for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)] == [
         *(44.60, 44.88, 42.92, 42.45, 39.12, 38.68, 34.57)
     ]
-    assert [found[keep, 0.1] for keep in (0.5, 0.2, 0.1, 0.05, 0.01, 0.005, 0.002)] == [
+    assert [table[keep, 0.1] for keep in (0.5, 0.2, 0.1, 0.05, 0.01, 0.005, 0.002)] == [
         *(4.35, 15.03, 28.12, 42.65, 44.88, 40.97, 33.09)
     ]
-    assert (found[0.1, 0.8], found[0.05, 0.8], found[0.2, 0.5]) == (43.64, 43.88, 32.70)
+    assert (table[0.1, 0.8], table[0.05, 0.8], table[0.2, 0.5]) == (43.64, 43.88, 32.70)
 
 
 def test_the_ablation_of_the_score_scale_has_its_reported_numbers(ablations):
@@ -226,18 +226,18 @@ def test_the_ablation_of_the_score_scale_has_its_reported_numbers(ablations):
 def test_the_ablation_of_the_initialisation_has_its_reported_numbers(ablations, last_norm, scale, kaiming, numbers):
     options = {"binary_init": "signed_kaiming_constant", "scale_fan": "global"} if kaiming else {}
 
-    found = reported_table(ablations, last_norm=last_norm, score_scale=scale, **options)
+    table = reported_table(ablations, last_norm=last_norm, score_scale=scale, **options)
 
-    assert [found[0.01, p] for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)] == numbers
+    assert [table[0.01, p] for p in (0.0, 0.1, 0.2, 0.5, 0.8, 0.9, 1.0)] == numbers
 
 
-def test_the_plan_of_the_ablations_tells_every_number_and_none_for_the_capacity_curve(ablations, tmp_path):
+def test_the_plan_of_the_ablations_shows_every_number_but_none_for_the_capacity_curve(ablations, tmp_path):
     planned = plan(ablations, METHODS, tmp_path, LocalData(None))
     lines = list(plan_lines(planned))
 
     assert all(item.reported for item in planned if item.experiment.method.name == "edge_popup")
     curve = [item for item in planned if item.experiment.method.name == "at"]
-    # The comparison's AT without LBN is the whole network's point on the curve.
+    # The point of width 1 is AT without LBN in the comparison.
     assert [item.reported.clean for item in curve if item.reported] == [0.8099]
     assert "92 experiments: 92 todo; 83 with a reported number" in lines
     assert sum(line.endswith("reported: 44.88 robust") for line in lines) == 1
@@ -295,13 +295,13 @@ def test_a_cell_with_another_setting_reproduces_nothing(make_experiment, changes
     ],
     ids=str,
 )
-def test_edge_popup_with_options_that_no_table_has_reproduces_nothing(make_experiment, options):
+def test_edge_popup_with_options_in_no_table_reproduces_nothing(make_experiment, options):
     method = {"name": "edge_popup", "target": "methods.edge_popup:EdgePopup", "options": options}
 
     assert reported_for(make_experiment(preset="paper", method=method)) is None
 
 
-def test_hydra_with_another_loss_than_its_own_reproduces_nothing(make_experiment):
+def test_hydra_with_another_loss_reproduces_nothing(make_experiment):
     hydra = {
         "preset": "paper",
         "method": {"name": "hydra", "target": "methods.hydra:Hydra"},
@@ -337,16 +337,16 @@ def test_no_cell_is_refused(tmp_path, name, preset):
 def test_small_suites_run_every_method_in_both_precisions_with_its_own_objective_and_fast(tmp_path, name):
     grid = cells(name)
 
-    asked = {(e.method.name, e.weights, e.objective) for e in grid}
-    own = {found.cls.name: found.cls.objective for found in METHODS.values()}
-    assert asked == {(m, w, o) for m in BUILT_IN for w in ("fp", "binary") for o in (own[m], "fast")}
-    assert len(grid) == len(asked) == 32
+    combinations = {(e.method.name, e.weights, e.objective) for e in grid}
+    own = {method.cls.name: method.cls.objective for method in METHODS.values()}
+    assert combinations == {(m, w, o) for m in BUILT_IN for w in ("fp", "binary") for o in (own[m], "fast")}
+    assert len(grid) == len(combinations) == 32
     assert all(e.architecture.last_norm for e in grid if e.method.name != "rst")
     assert {item.state for item in plan(grid, METHODS, tmp_path, LocalData(None))} == {"todo"}
 
 
 def test_the_sanity_suite_varies_only_what_it_compares():
-    """Four keep ratios by two p, LBN, and two ways to choose weights; two seeds and one budget for all."""
+    """Four keep ratios, two values of p, LBN, and two ways to choose weights; two seeds and one budget for all."""
     grid = cells("cifar10-jpeg-sanity")
 
     schedules = {e.training.model_dump_json() for e in grid}

@@ -1,4 +1,4 @@
-"""A method's first phase may be a finished AT run: the right one, named in the record, and gone on with exactly."""
+"""A method's first phase may be a finished AT run: the right one, named in the record, and continued exactly."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ methods:
 
 @pytest.fixture
 def expanded(tmp_path):
-    """Return the expansion of the suite's text."""
+    """Return a function that expands the text of a suite."""
 
     def make(text):
         path = tmp_path / "suite.yaml"
@@ -58,7 +58,7 @@ def expanded(tmp_path):
     return make
 
 
-def test_each_experiment_begins_with_the_run_of_its_own_weights_norm_objective_and_seed(expanded):
+def test_each_experiment_starts_from_the_run_of_its_own_weights_norm_objective_and_seed(expanded):
     experiments = expanded(
         SUITE.replace("weights: binary", "weights: [fp, binary], last_norm: [true, false], objective: [pgd, fast]")
         .replace("objective: pgd, ", "")
@@ -85,7 +85,7 @@ def test_reuse_is_part_of_what_identifies_a_run(expanded):
     assert parent.first_phase is None
 
 
-def test_full_precision_pretraining_of_a_binary_network_begins_with_a_full_precision_run(expanded):
+def test_full_precision_pretraining_of_a_binary_network_starts_from_a_full_precision_run(expanded):
     text = SUITE.replace("first_phase: at}", "first_phase: at, options: {binary_phases: finetune}}")
 
     assert "/fp-keep1" in expanded(text.replace("{method: at}", "{method: at, weights: fp}"))[0].first_phase.run
@@ -96,24 +96,24 @@ def test_full_precision_pretraining_of_a_binary_network_begins_with_a_full_preci
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("hydra, objective: pgd, first_phase: at", "hydra, first_phase: lwm", "can begin only by first_phase: at, got"),
-        ("hydra, objective: pgd", "edge_popup", "edge_popup can begin not with another method's run, got first_phase"),
+        ("hydra, objective: pgd, first_phase: at", "hydra, first_phase: lwm", "accepts only first_phase: at, got"),
+        ("hydra, objective: pgd", "edge_popup", "edge_popup accepts no first_phase, got first_phase"),
         ("  - {method: at}\n", "", "needs one binary run of at in the suite .*, got none; add or narrow the entry"),
         ("{method: at}", "{method: at, objective: [fast, clean]}", "of at .* got .*/at/.*fast.*, .*/at/.*clean"),
         ("{method: at}", "{method: at, last_norm: false}", "with the network and seed of .*, got none; add"),
         ("first_phase: at", "first_phase: att", "unknown method 'att'. Did you mean at?"),
-        ("first_phase: at", "first_phase: hydra", "can begin only by first_phase: at, got first_phase: hydra"),
+        ("first_phase: at", "first_phase: hydra", "accepts only first_phase: at, got first_phase: hydra"),
         ("{method: at}", "{method: at, keep_ratio: 0.5}", "needs one binary run of at in the suite .*, got none"),
     ],
 )
-def test_a_first_phase_that_cannot_be_is_one_sentence(expanded, old, new, message):
+def test_an_invalid_first_phase_is_refused_in_one_sentence(expanded, old, new, message):
     assert old in SUITE
     with pytest.raises(UserError, match=message):
         expanded(SUITE.replace(old, new))
 
 
 @pytest.mark.parametrize("weights", ["fp", "binary"])
-def test_pruning_goes_on_exactly_where_the_dense_run_ended_and_survives_a_kill(tmp_path, expanded, weights):
+def test_pruning_continues_exactly_where_the_dense_run_ended_and_survives_a_kill(tmp_path, expanded, weights):
     child, parent = expanded(SUITE.replace("binary", weights).replace("hydra, objective: pgd", "lwm"))
     data = load_training("digits", None, limit=48)
     folders = {name: tmp_path / name for name in ("parent", "child", "killed")}
@@ -145,14 +145,14 @@ def test_pruning_goes_on_exactly_where_the_dense_run_ended_and_survives_a_kill(t
     for name, value in first_phase.tensors.items():
         assert torch.equal(seen[name], value), name
     if weights == "binary":
-        assert seen["conv1.weight"].unique().numel() > 2  # latent weights, or magnitudes would say nothing
+        assert seen["conv1.weight"].unique().numel() > 2  # latent weights, whose magnitudes differ
     assert trained.passes == dense.passes + round(len(data.train) * 1 * child.passes_per_image)
     assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(trained.network.state_dict())
     history = [json.loads(line) for line in (folders["killed"] / "history.jsonl").read_text().splitlines()]
     assert [(line["phase"], line["epoch"]) for line in history] == [("finetune", 3)]
 
 
-def test_a_dense_run_whose_last_network_is_gone_is_trained_again_to_the_same_bits(tmp_path, expanded):
+def test_a_dense_run_whose_last_network_is_missing_is_trained_again_to_the_same_bits(tmp_path, expanded):
     child, parent = expanded(SUITE)
     data = load_training("digits", None, limit=48)
     train(parent, AT(), data, tmp_path, device=CPU, report=str)
@@ -165,7 +165,7 @@ def test_a_dense_run_whose_last_network_is_gone_is_trained_again_to_the_same_bit
     assert (after.weights_sha256, after.passes) == (before.weights_sha256, before.passes)
 
 
-def test_what_began_with_other_weights_than_the_dense_run_has_now_is_set_aside(tmp_path, expanded):
+def test_a_run_that_started_from_other_weights_of_the_dense_run_is_set_aside(tmp_path, expanded):
     child, parent = expanded(SUITE.replace("hydra, objective: pgd", "lwm"))
     data = load_training("digits", None, limit=48)
     train(parent, AT(), data, tmp_path, device=CPU, report=str)
@@ -173,14 +173,14 @@ def test_what_began_with_other_weights_than_the_dense_run_has_now_is_set_aside(t
     (tmp_path / "child").mkdir()
     lines = []
 
-    def go_on(dense):
+    def continue_from(dense):
         method, folder = MagnitudePruning(), tmp_path / "child"
         return train(child, method, data, folder, device=CPU, report=lines.append, first_phase=dense)
 
-    go_on(first_phase)
+    continue_from(first_phase)
     before = (tmp_path / "child" / "network.safetensors").read_bytes()
     lines.clear()
-    again = go_on(replace(first_phase, weights_sha256="0" * 64))
+    again = continue_from(replace(first_phase, weights_sha256="0" * 64))
 
     assert "set aside: " in lines[0] and "has other weights than when" in lines[0]
     assert (tmp_path / "child" / "set-aside-1" / "network.safetensors").read_bytes() == before

@@ -1,4 +1,4 @@
-"""The hash of a method's source covers the user's own modules that its file imports, and nothing else."""
+"""The hash of a method's source covers its file and the user's own modules that it imports, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MINE = "from methods.at import AT\n\n\nclass Mine(AT):\n    name = 'mine'\n"
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """Return a folder on Python's path whose modules are forgotten afterwards."""
+    """Return a folder on Python's path, whose modules are unloaded afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
     before = set(sys.modules)
     yield tmp_path
@@ -25,7 +25,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def write(folder, **files):
-    """Write modules; __ in a name stands for a folder. Returns the file called mine."""
+    """Write modules, with __ for / in their names; return the file called mine."""
     for name, text in files.items():
         path = folder.joinpath(*f"{name}.py".split("__"))
         path.parent.mkdir(exist_ok=True, parents=True)
@@ -99,7 +99,7 @@ def test_relative_imports_of_a_package_are_followed(folder):
     assert source_sha256(file, "pack.mine") != before
 
 
-def test_of_an_installed_package_that_brings_the_method_its_own_modules_count(folder, monkeypatch):
+def test_the_modules_of_an_installed_method_s_own_package_count(folder, monkeypatch):
     installed = folder / "site-packages"
     installed.mkdir()
     monkeypatch.syspath_prepend(str(installed))
@@ -114,14 +114,14 @@ def test_of_an_installed_package_that_brings_the_method_its_own_modules_count(fo
     assert source_sha256(file, "brought.mine") != before
 
 
-def test_the_hash_does_not_depend_on_where_the_files_lie(folder):
+def test_the_hash_does_not_depend_on_the_folder(folder):
     digests = set()
     for name in ("here", "there"):
-        place = folder / name
-        file = write(place, mine="import rates\n" + MINE, rates="RATE = 1\n")
-        sys.path.insert(0, str(place))
+        parent = folder / name
+        file = write(parent, mine="import rates\n" + MINE, rates="RATE = 1\n")
+        sys.path.insert(0, str(parent))
         digests.add(resolve(f"{file}:Mine").source_sha256())
-        sys.path.remove(str(place))
+        sys.path.remove(str(parent))
         sys.modules.pop("rates")
 
     assert len(digests) == 1

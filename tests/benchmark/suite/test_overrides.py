@@ -1,4 +1,4 @@
-"""What YAML would read silently in its own way is refused where a number is meant, and is text where text is meant."""
+"""Values that YAML would silently convert are refused for numbers, and stay text for text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BASE = "name: small\ndataset: cifar10\nmethods:\n  - method: edge_popup\n"
 
 @pytest.fixture
 def load(tmp_path):
-    """Return the maker of a suite and its experiments from the text of its file and overrides."""
+    """Return a function that makes a suite and its experiments from text and overrides."""
 
     def make(text=BASE, *overrides):
         path = tmp_path / "suite.yaml"
@@ -48,10 +48,10 @@ NUMBERS = {
 
 
 @pytest.mark.parametrize("value", ["012", "1:30", "true", "0x10", "0o12", "1_000", "yes", "2024-01-01", ".inf", ".nan"])
-@pytest.mark.parametrize("place", NUMBERS.values(), ids=NUMBERS)
-def test_what_is_no_plain_number_is_refused_where_a_number_is_meant(load, place, value):
+@pytest.mark.parametrize("line", NUMBERS.values(), ids=NUMBERS)
+def test_a_value_that_is_no_decimal_number_is_refused_for_a_number(load, line, value):
     with pytest.raises(UserError) as refusal:
-        load(BASE + place.format(value))
+        load(BASE + line.format(value))
 
     assert "\n" not in str(refusal.value)
 
@@ -76,7 +76,7 @@ def test_a_number_may_be_written_with_an_exponent_everywhere(load, value):
     assert all(type(number) is float for number in read)
 
 
-def test_an_exponent_trains_the_same_run_as_the_digits(load):
+def test_a_number_with_an_exponent_gives_the_same_run_as_without(load):
     _, written = load(BASE, "grid.allocation=1e-1", "methods.0.options.score_scale=2e0")
     _, usual = load(BASE, "grid.allocation=0.1", "methods.0.options.score_scale=2.0")
 
@@ -90,15 +90,15 @@ def test_text_stays_as_it_is_written(load, value):
     assert suite.name == value
 
 
-def test_digits_that_text_would_lose_are_to_be_quoted(load):
-    with pytest.raises(UserError, match=r"suite\.yaml: name: this is text; write it in quotes, got 1\.1"):
+def test_text_that_yaml_reads_as_a_number_must_be_quoted(load):
+    with pytest.raises(UserError, match=r"suite\.yaml: name: this must be text; put it in quotes, got 1\.1"):
         load(BASE.replace("small", "1.10"))
 
     assert load(BASE.replace("small", "'1.10'"))[0].name == "1.10"
 
 
 @pytest.mark.parametrize(("written", "value"), [("yes", True), ("off", False), ("True", True), ("no", False)])
-def test_yes_and_no_are_read_where_they_are_meant(load, written, value):
+def test_yes_and_no_are_read_for_booleans(load, written, value):
     suite, _ = load(BASE + f"grid: {{last_norm: {written}}}\ntraining: {{attack: {{random_start: {written}}}}}\n")
 
     assert suite.grid.last_norm == [value] and suite.training.attack.random_start is value
@@ -107,20 +107,20 @@ def test_yes_and_no_are_read_where_they_are_meant(load, written, value):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (BASE + "name: again\n", "'name' stands twice"),
-        (BASE + "seeds: &all [*all]\n", "its aliases stand for themselves"),
+        (BASE + "name: again\n", "'name' appears twice"),
+        (BASE + "seeds: &all [*all]\n", "its aliases refer to themselves"),
         (
             "a: &a [1, 2, 3, 4, 5, 6, 7, 8]\nb: &b [*a, *a, *a, *a, *a, *a, *a, *a]\n"
             "c: &c [*b, *b, *b, *b, *b, *b, *b, *b]\nd: &d [*c, *c, *c, *c, *c, *c, *c, *c]\n"
             "e: &e [*d, *d, *d, *d, *d, *d, *d, *d]\nf: [*e, *e, *e, *e, *e, *e, *e, *e]\n",
-            "or for more than 100,000 values",
+            "or expand to more than 100,000 values",
         ),
-        (BASE + "train_images: !!int 012\n", "line 5: '012' is no number in decimal digits"),
+        (BASE + "train_images: !!int 012\n", "line 5: '012' is not a decimal number"),
         (BASE + "about: !!python/name:os.system ''\n", "could not determine a constructor"),
     ],
     ids=["twice", "in itself", "bomb", "tag", "object"],
 )
-def test_a_file_with_two_readings_or_no_end_is_refused(load, text, message):
+def test_an_ambiguous_or_infinite_file_is_refused(load, text, message):
     with pytest.raises(UserError) as refusal:
         load(text)
 
@@ -133,7 +133,7 @@ def test_an_override_may_not_name_a_key_twice():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
-def test_the_suites_that_there_are_mean_what_yaml_says(path):
+def test_the_bundled_suites_mean_the_same_in_plain_yaml(path):
     document = read_mapping(path, "name")
 
     assert repr(document) == repr(yaml.safe_load(path.read_text(encoding="utf-8")))

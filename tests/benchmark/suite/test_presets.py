@@ -33,7 +33,7 @@ def test_short_changes_only_epochs_and_the_label(make_experiment):
     assert scaled == experiment.model_copy(update={"preset": "short", "training": training})
 
 
-def test_smoke_takes_an_eighth_of_the_width_and_few_images(make_experiment):
+def test_smoke_uses_an_eighth_of_the_width_and_few_images(make_experiment):
     experiment = make_experiment(architecture={"width": 0.5})
 
     scaled = apply_preset(experiment, "smoke")
@@ -42,7 +42,7 @@ def test_smoke_takes_an_eighth_of_the_width_and_few_images(make_experiment):
     assert (scaled.evaluation.images, scaled.training.batch_size) == (8, 128)
 
 
-def test_smoke_never_enlarges_what_is_smaller_already(make_experiment):
+def test_smoke_never_enlarges_smaller_settings(make_experiment):
     experiment = make_experiment(train_images=100, evaluation={"images": 5}, training={"batch_size": 32})
 
     scaled = apply_preset(experiment, "smoke")
@@ -58,7 +58,7 @@ def test_no_preset_touches_the_threat_or_the_target(make_experiment, name):
 
     for part in ("suite", "dataset", "epsilon", "method", "weights", "keep_ratio", "allocation", "objective", "seed"):
         assert getattr(scaled, part) == getattr(experiment, part)
-    steps = {"smoke": 2}.get(name, 7)  # fewer in a smoke run's training, which says nothing about the method anyway
+    steps = {"smoke": 2}.get(name, 7)  # a smoke run says nothing about the method anyway
     assert scaled.training.attack == experiment.training.attack.model_copy(update={"num_steps": steps})
     assert scaled.evaluation.pgd == experiment.evaluation.pgd
     assert scaled.evaluation.autoattack == experiment.evaluation.autoattack

@@ -1,4 +1,4 @@
-"""Methods are found by name or file, checked for the contract's form, and configured with helpful refusals."""
+"""Methods are found by name or file, checked for the required form, and configured with helpful messages."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from benchmark.suite.registry import resolve
 from methods.at import AT
 from methods.edge_popup import EdgePopup
 
-HEAD = '''"""Methods of one's own.
+HEAD = '''"""A user's own methods.
 
 DEVIATION: trains longer
 than the paper says.
 DEVIATION: has another name.
 
-More words that are no deviation.
+A paragraph that is not a deviation.
 """
 
 from dataclasses import dataclass, field
@@ -51,7 +51,7 @@ class Mine(EdgePopup):
 
 @pytest.fixture
 def method_file(tmp_path):
-    """Return the writer of a Python file with methods; it gives back the target of the class called Mine."""
+    """Return a function that writes a Python file with methods and returns the target of its class Mine."""
 
     def write(code=MINE, *, name="own"):
         path = tmp_path / f"{name}.py"
@@ -63,11 +63,11 @@ def method_file(tmp_path):
 
 @pytest.mark.parametrize(("name", "cls"), [("at", AT), ("edge_popup", EdgePopup)])
 def test_a_built_in_method_is_found_by_name(name, cls):
-    found = resolve(name)
+    method = resolve(name)
 
-    assert found.cls is cls
-    assert found.target == f"{cls.__module__}:{cls.__name__}"
-    assert found.create({}, "here") == cls()
+    assert method.cls is cls
+    assert method.target == f"{cls.__module__}:{cls.__name__}"
+    assert method.create({}, "here") == cls()
 
 
 def test_a_class_of_an_importable_module_is_found_by_module_and_class():
@@ -75,7 +75,7 @@ def test_a_class_of_an_importable_module_is_found_by_module_and_class():
 
 
 @pytest.mark.parametrize("name", methods.BUILT_IN)
-def test_every_built_in_method_bears_the_name_it_is_listed_under(name):
+def test_every_built_in_method_has_the_name_it_is_registered_under(name):
     assert resolve(name).cls.name == name
 
 
@@ -88,21 +88,19 @@ def test_an_unknown_method_is_refused_with_a_suggestion(name, meant):
 def test_a_class_in_a_file_is_found_and_works(method_file):
     target = method_file()
 
-    found = resolve(target)
+    method = resolve(target)
 
-    assert found.cls.name == "mine"
-    assert issubclass(found.cls, EdgePopup)
-    assert found.target == target
-    assert found.create({"count": 5}, "here").count == 5
+    assert method.cls.name == "mine"
+    assert issubclass(method.cls, EdgePopup)
+    assert method.target == target
+    assert method.create({"count": 5}, "here").count == 5
 
 
 def test_a_relative_path_means_the_same_file_as_the_absolute_one(method_file, tmp_path, monkeypatch):
     target = method_file()
     monkeypatch.chdir(tmp_path)
 
-    found = resolve("own.py:Mine")
-
-    assert found.target == target
+    assert resolve("own.py:Mine").target == target
 
 
 def test_the_hash_of_the_file_identifies_the_method(method_file, tmp_path):
@@ -132,24 +130,24 @@ def test_a_built_in_method_is_not_identified_by_its_file(target):
 
 @pytest.fixture
 def make_package(tmp_path, monkeypatch):
-    """Return the writer of an importable package `plugin` that passes on the class Mine of its module `core`."""
+    """Return a function that writes an importable package `plugin`, which re-exports Mine from its module `core`."""
     monkeypatch.syspath_prepend(tmp_path)
     folder = tmp_path / "plugin"
     folder.mkdir()
     (folder / "__init__.py").write_text("from plugin.core import Mine as Mine\n")
 
-    def forget():
+    def unload():
         for module in ("plugin.core", "plugin"):
             sys.modules.pop(module, None)
 
     def write(code=MINE):
-        forget()
+        unload()
         (folder / "core.py").write_text(HEAD + code, encoding="utf-8")
         importlib.invalidate_caches()
         return folder / "core.py"
 
     yield write
-    forget()
+    unload()
 
 
 @pytest.mark.parametrize("method", ["plugin:Mine", "plugin.core:Mine", "mine"])
@@ -180,13 +178,11 @@ def test_a_file_and_a_module_of_the_same_content_are_the_same_run(make_package, 
 
 def test_a_method_whose_file_cannot_be_read_is_refused_in_a_sentence(make_package):
     path = make_package()
-    found = resolve("plugin:Mine")
+    method = resolve("plugin:Mine")
     path.unlink()
 
-    with pytest.raises(
-        UserError, match=r"'plugin:Mine': the file that defines it, .* cannot be read: .*; give"
-    ) as refusal:
-        found.spec({}, "here")
+    with pytest.raises(UserError, match=r"'plugin:Mine': its source file, .* cannot be read: .*; give") as refusal:
+        method.spec({}, "here")
     assert "\n" not in str(refusal.value)
 
 
@@ -212,15 +208,15 @@ def test_a_method_whose_file_cannot_be_read_is_refused_in_a_sentence(make_packag
         ),
         (
             "class Mine(Method):\n    name = 'mine'\n    build = export = phases = None\n",
-            "a method is a frozen dataclass; add @dataclass",
+            "a method must be a frozen dataclass; add @dataclass",
         ),
         (
             "@dataclass\nclass Mine(Method):\n    name: ClassVar[str] = 'mine'\n    build = export = phases = None\n",
-            "a method is a frozen dataclass; add @dataclass",
+            "a method must be a frozen dataclass; add @dataclass",
         ),
     ],
 )
-def test_a_file_that_breaks_the_contracts_form_is_refused_in_a_sentence(method_file, code, message):
+def test_a_class_without_the_required_form_is_refused_in_a_sentence(method_file, code, message):
     target = method_file(code)
 
     with pytest.raises(UserError) as refusal:
@@ -239,7 +235,7 @@ def test_a_file_that_breaks_the_contracts_form_is_refused_in_a_sentence(method_f
         ("methods.at:Nobody", "methods.at has no class 'Nobody'"),
     ],
 )
-def test_a_target_that_leads_nowhere_is_refused(target, message):
+def test_a_target_that_does_not_exist_is_refused(target, message):
     with pytest.raises(UserError, match=message):
         resolve(target)
 
@@ -251,16 +247,16 @@ def test_a_target_that_leads_nowhere_is_refused(target, message):
             {"kinds": "a"},
             r"here: options\.kinds is not a field of mine\. Did you mean kind\? Known: score_init, .*count",
         ),
-        ({"count": "many"}, r"here: options\.count is a number and takes decimal digits, .*, got 'many'"),
+        ({"count": "many"}, r"here: options\.count must be a decimal number such as .*, got 'many'"),
         ({"kind": "c"}, r"here: options\.kind: Input should be 'a' or 'b'"),
         ({"count": -1}, r"here: options: count must not be negative, got \{'count': -1\}"),
     ],
 )
 def test_a_wrong_option_is_refused_with_its_place(method_file, options, message):
-    found = resolve(method_file())
+    method = resolve(method_file())
 
     with pytest.raises(UserError, match=message):
-        found.create(options, "here")
+        method.create(options, "here")
 
 
 def test_only_options_that_differ_from_their_default_enter_the_spec():
@@ -270,11 +266,11 @@ def test_only_options_that_differ_from_their_default_enter_the_spec():
     assert (spec.name, spec.target) == ("edge_popup", "methods.edge_popup:EdgePopup")
 
 
-def test_an_option_added_later_leaves_the_runs_without_it_alone(make_experiment):
-    found = resolve("atmc")
+def test_an_option_added_later_does_not_change_runs_without_it(make_experiment):
+    method = resolve("atmc")
 
     plain, off, on = (
-        make_experiment(method=found.spec(options, "here").model_dump())
+        make_experiment(method=method.spec(options, "here").model_dump())
         for options in ({}, {"bn_recalibrate": "false"}, {"bn_recalibrate": True})
     )
 
@@ -283,10 +279,10 @@ def test_an_option_added_later_leaves_the_runs_without_it_alone(make_experiment)
 
 
 def test_a_number_in_any_spelling_gives_the_same_run(make_experiment):
-    found = resolve("edge_popup")
+    method = resolve("edge_popup")
 
     hashes = {
-        make_experiment(method=found.spec({"lr": lr}, "here").model_dump()).run_hash for lr in (1, 1.0, "1", "1e0")
+        make_experiment(method=method.spec({"lr": lr}, "here").model_dump()).run_hash for lr in (1, 1.0, "1", "1e0")
     }
 
     assert len(hashes) == 1
@@ -301,16 +297,16 @@ def test_deviations_are_read_from_the_modules_docstring(method_file):
 
 @pytest.fixture
 def installed(monkeypatch):
-    """Return a function that pretends that packages with these entry points are installed."""
+    """Return a function that simulates installed packages with these entry points."""
 
     def install(*points):
-        found = [EntryPoint(name, value, methods.ENTRY_POINT_GROUP) for name, value in points]
-        monkeypatch.setattr(methods, "entry_points", lambda *, group: found if group == found[0].group else [])
+        entries = [EntryPoint(name, value, methods.ENTRY_POINT_GROUP) for name, value in points]
+        monkeypatch.setattr(methods, "entry_points", lambda *, group: entries if group == entries[0].group else [])
 
     return install
 
 
-def test_an_installed_package_brings_its_method(installed):
+def test_an_installed_package_registers_its_method(installed):
     installed(("popup_again", "methods.edge_popup:EdgePopup"))
 
     targets = methods.method_targets()
@@ -319,7 +315,7 @@ def test_an_installed_package_brings_its_method(installed):
     assert list(targets) == [*methods.BUILT_IN, "popup_again"]
 
 
-def test_two_packages_may_not_bring_the_same_name(installed):
+def test_two_packages_may_not_register_the_same_name(installed):
     installed(("twin", "one:Twin"), ("twin", "other:Twin"))
 
     with pytest.raises(UserError, match="two methods are called 'twin': one:Twin and other:Twin"):

@@ -1,4 +1,4 @@
-"""YAML suites: every mistake is one sentence, and the grid expands to exactly the experiments it says."""
+"""YAML suites: every mistake is one sentence, and the grid expands to exactly the expected experiments."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ methods:
 
 @pytest.fixture
 def expanded(tmp_path):
-    """Return the expansion of a suite's text after overrides."""
+    """Return a function that expands the text of a suite with overrides."""
 
     def make(text=BASE, *overrides, preset=None):
         path = tmp_path / "suite.yaml"
@@ -54,14 +54,14 @@ def expanded(tmp_path):
             "suite.yaml: methods[0].architecture: 'widht' is not a field. Did you mean width?",
         ),
         ("    options: {lrr: 1}\n", "small: methods[0] (edge_popup): options.lrr is not a field of edge_popup. Did"),
-        ("    options: {lr: fast}\n", "small: methods[0] (edge_popup): options.lr is a number and takes decimal dig"),
-        ("architecture: {name: resnet43}\n", "architecture.name: architecture 'resnet43' is not known. Did you mean r"),
+        ("    options: {lr: fast}\n", "small: methods[0] (edge_popup): options.lr must be a decimal number such"),
+        ("architecture: {name: resnet43}\n", "architecture.name: unknown architecture 'resnet43'. Did you mean r"),
         ("grid: {keep_ratio: [0.1, 0]}\n", "suite.yaml: grid.keep_ratio[1]: Input should be greater than 0, got 0"),
         ("grid: {keep_ratio: 1.5}\n", "suite.yaml: grid.keep_ratio[0]: Input should be less than or equal to 1, got"),
         ("grid: {weights: ternary}\n", "suite.yaml: grid.weights[0]: Input should be 'fp' or 'binary', got 'ternary'"),
         (
             "grid: {allocation: glob}\n",
-            "suite.yaml: grid.allocation[0]: allocation is 'global' or an exponent p from 0 to 1, got 'glob'",
+            "suite.yaml: grid.allocation[0]: allocation must be 'global' or an exponent p from 0 to 1, got 'glob'",
         ),
         ("epsilon: 8\n", "suite.yaml: epsilon: '8' is not a perturbation size: give a fraction or decimal strictly"),
         ("training: {attack: {step_size: 17/255}}\n", "step_size 17/255 leaves the epsilon ball of 8/255 at every"),
@@ -73,7 +73,7 @@ def expanded(tmp_path):
         ("training: 5\n", "suite.yaml: training: Input should be a valid dictionary"),
     ],
 )
-def test_a_mistake_is_one_sentence_that_names_its_place(expanded, addition, message):
+def test_a_mistake_is_one_sentence_that_names_the_setting(expanded, addition, message):
     with pytest.raises(UserError) as refusal:
         expanded(BASE + addition)
 
@@ -124,7 +124,7 @@ def test_epsilon_stays_an_exact_fraction(expanded, written, exact):
 
 
 @pytest.mark.parametrize(("dataset", "epsilon"), [("cifar10", "8/255"), ("cifar100", "4/255"), ("digits", "32/255")])
-def test_a_known_data_set_brings_its_epsilon_and_a_quarter_of_it_as_step(expanded, dataset, epsilon):
+def test_epsilon_and_step_default_to_those_of_the_data_set(expanded, dataset, epsilon):
     experiment = expanded(BASE, f"dataset={dataset}")[0]
 
     quarter = f"{int(epsilon.partition('/')[0]) // 4}/255"
@@ -186,7 +186,7 @@ def test_a_dense_method_gets_keep_ratio_one_and_appears_once(expanded):
     ]
 
 
-def test_repeated_experiments_are_dropped_and_order_is_that_of_the_entries(expanded):
+def test_duplicate_experiments_are_dropped_and_the_order_of_entries_kept(expanded):
     text = BASE + "  - method: at\n  - method: edge_popup\n    weights: [binary, binary]\n"
 
     experiments = expanded(text)
@@ -205,7 +205,7 @@ def test_allocations_of_a_dense_target_are_one_experiment(expanded):
     assert [(e.keep_ratio, e.allocation) for e in experiments] == [(1.0, 1.0)]
 
 
-def test_an_entrys_training_and_architecture_are_laid_over_the_suites(expanded):
+def test_an_entrys_training_and_architecture_override_the_suites(expanded):
     at, _, edge_popup, _ = expanded(TWO_METHODS)
 
     assert (at.training.epochs, at.training.batch_size, at.training.attack.num_steps) == (7, 32, 3)
@@ -229,7 +229,7 @@ def test_an_override_of_a_list_position_reaches_one_method(expanded):
     assert (at.method.options, edge_popup.method.options) == ({}, {"lr": 0.5})
 
 
-def test_an_override_may_create_what_the_suite_does_not_mention(expanded):
+def test_an_override_may_add_settings(expanded):
     experiments = expanded(BASE, "evaluation.pgd.steps=7", "seeds=[4, 5]", "grid.weights=fp", "train_images=100")
 
     assert [(e.evaluation.pgd.steps, e.seed, e.train_images) for e in experiments] == [(7, 4, 100), (7, 5, 100)]
@@ -249,12 +249,12 @@ def test_of_two_overrides_the_later_wins(expanded):
         ("training..epochs=3", "--set takes key.subkey=value, got 'training..epochs=3'"),
         ("methods.1.method=at", "--set methods.1.method=at: '1' must be a position from 0 to 0"),
         ("methods.first.method=at", "'first' must be a position from 0 to 0"),
-        ("name.part=3", "--set name.part=3: 'name' holds a single value and has no parts"),
+        ("name.part=3", "--set name.part=3: 'name' is a single value and has no subkeys"),
         ("training.epochs=[", "--set training.epochs: '[' is not a YAML value"),
         ("training.epoch=3", "training: 'epoch' is not a field. Did you mean epochs?"),
         (
             "training.epochs=many",
-            "training: epochs is a number and takes decimal digits, as 12",
+            "training: epochs must be a decimal number such as 12",
         ),
     ],
 )
@@ -337,7 +337,7 @@ def test_the_defaults_of_an_experiment_are_frozen(make_experiment):
     ],
     ids=["suite", "evaluation", "target", "written defaults"],
 )
-def test_the_run_hash_ignores_what_does_not_change_the_training(make_experiment, changes):
+def test_the_run_hash_ignores_settings_that_do_not_change_the_training(make_experiment, changes):
     assert make_experiment(**changes).run_hash == make_experiment().run_hash
 
 

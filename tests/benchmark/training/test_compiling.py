@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from benchmark.bench.steps import training_step
 from benchmark.training.compiling import WORTHWHILE_STEPS, compile_network
 from methods.holding import attack_weights, held_effective_weights
 
@@ -27,10 +26,17 @@ def _fresh_compiler():
     torch._dynamo.config.recompile_limit = limit
 
 
+SETTINGS = ("architecture.name=resnet10", "architecture.width=0.0625", "training.attack.num_steps=2")
+
+
 @pytest.fixture
-def make_step(make_plan, make_batch):
-    def make(case="edge_popup/pgd", **changes):
-        return training_step(case, make_plan(), make_batch(6), num_steps=2, **changes)
+def make_tiny_step(make_step, make_batch):
+    """Return the maker of training steps of a tiny network on six images of 8x8 pixels."""
+
+    def make(case="edge_popup/pgd"):
+        batch = make_batch(6)
+        channels_last = batch.images.contiguous(memory_format=torch.channels_last)
+        return replace(make_step(case, *SETTINGS), batch=batch._replace(images=channels_last))
 
     return make
 
@@ -59,9 +65,9 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_steps_of_a_compiled_network_have_the_bits_of_the_eager_one(make_step):
+def test_steps_of_a_compiled_network_have_the_bits_of_the_eager_one(make_tiny_step):
     """The backend traces the network but computes with torch's own kernels."""
-    eager, step = make_step(), make_step()
+    eager, step = make_tiny_step(), make_tiny_step()
 
     assert compiled(step, "eager") == (True, [])
     for _ in range(2):
@@ -71,8 +77,8 @@ def test_steps_of_a_compiled_network_have_the_bits_of_the_eager_one(make_step):
     assert same(state_of(step), state_of(eager))
 
 
-def test_a_traced_backward_gives_an_attack_the_same_gradient(make_step):
-    eager, step = make_step(), make_step()
+def test_a_traced_backward_gives_an_attack_the_same_gradient(make_tiny_step):
+    eager, step = make_tiny_step(), make_tiny_step()
     assert compiled(step, "aot_eager") == (True, [])
 
     def gradient(model):
@@ -85,8 +91,8 @@ def test_a_traced_backward_gives_an_attack_the_same_gradient(make_step):
         assert torch.allclose(actual, expected, rtol=0, atol=1e-2 * float(expected.abs().max()))
 
 
-def test_the_trial_leaves_state_gradients_modes_and_random_streams_as_they_were(make_step):
-    step = make_step("hydra/trades")
+def test_the_trial_leaves_state_gradients_modes_and_random_streams_as_they_were(make_tiny_step):
+    step = make_tiny_step("hydra/trades")
     step.model.layer2.eval()
     before, modes = state_of(step), [module.training for module in step.model.modules()]
     random, drawn = torch.get_rng_state(), step.objective.generator.get_state()
@@ -101,9 +107,11 @@ def test_the_trial_leaves_state_gradients_modes_and_random_streams_as_they_were(
 
 
 @pytest.mark.parametrize("case", PASS_KINDS)
-def test_a_training_compiles_no_more_than_the_trial_did_and_a_second_batch_size_once_more(case, make_step, make_batch):
+def test_a_training_compiles_no_more_than_the_trial_did_and_a_second_batch_size_once_more(
+    case, make_tiny_step, make_batch
+):
     """New masks and weights in every step, frozen and thawed parameters, train and eval mode: no new variants."""
-    step, counter = make_step(case), CompileCounterWithBackend("eager")
+    step, counter = make_tiny_step(case), CompileCounterWithBackend("eager")
 
     compiled(step, counter)
     assert counter.frame_count == PASS_KINDS[case]
@@ -117,8 +125,8 @@ def test_a_training_compiles_no_more_than_the_trial_did_and_a_second_batch_size_
     assert counter.frame_count <= 2 * PASS_KINDS[case]
 
 
-def test_an_export_of_a_compiled_network_is_an_ordinary_network(make_step):
-    step = make_step()
+def test_an_export_of_a_compiled_network_is_an_ordinary_network(make_tiny_step):
+    step = make_tiny_step()
     compiled(step, "eager")
     step()
 
@@ -130,11 +138,11 @@ def test_an_export_of_a_compiled_network_is_an_ordinary_network(make_step):
         assert torch.allclose(plain(step.batch.images), step.model(step.batch.images), atol=1e-5)
 
 
-def test_a_failing_compiler_costs_one_sentence(make_step):
+def test_a_failing_compiler_costs_one_sentence(make_tiny_step):
     def broken(graph, inputs):
         raise RuntimeError("no such instruction\nat a long address")
 
-    step, eager = make_step(), make_step()
+    step, eager = make_tiny_step(), make_tiny_step()
 
     done, said = compiled(step, broken)
 
@@ -149,11 +157,11 @@ def test_a_failing_compiler_costs_one_sentence(make_step):
 @pytest.mark.parametrize(
     "changes", [{"devices": ("cuda",)}, {"steps": WORTHWHILE_STEPS - 1}], ids=["on a CPU", "a short phase"]
 )
-def test_nothing_is_compiled_where_it_does_not_pay(make_step, changes):
+def test_nothing_is_compiled_where_it_does_not_pay(make_tiny_step, changes):
     def never(graph, inputs):
         raise AssertionError("compiled")
 
-    step = make_step()
+    step = make_tiny_step()
 
     assert compiled(step, never, **changes) == (False, [])
     assert step.model._compiled_call_impl is None

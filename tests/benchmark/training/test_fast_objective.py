@@ -160,7 +160,7 @@ def test_the_documented_size_is_that_of_a_store_for_cifar():
     size = f"{bytes_of(store) // 10 * count / 1e6:.0f} MB"
 
     assert f"bytes; {size} for the {count:,} CIFAR training images" in PerturbationStore.__doc__
-    assert f"int8, {size} for CIFAR" in (Path(__file__).parents[3] / "README.md").read_text(encoding="utf-8")
+    assert f"int8, {size} for CIFAR" in (Path(__file__).parents[3] / "docs" / "methods.md").read_text(encoding="utf-8")
 
 
 def test_writing_keeps_pixels_outside_the_window_and_other_images(make_store, window):

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from benchmark.training.history import EpochLine, append, read, truncate
-from benchmark.training.progress import tell_seconds
+from benchmark.training.progress import report_seconds
 from benchmark.training.state import State
 
 OLD = {
@@ -45,7 +45,7 @@ def test_a_state_without_the_time_of_validation_loads():
 def test_only_long_validation_is_worth_a_note(seconds, validation, noted):
     lines = []
 
-    tell_seconds(seconds, validation, lines.append)
+    report_seconds(seconds, validation, lines.append)
 
     assert (len(lines) == 2) is noted
     assert f"validation {validation:.0f}s" in lines[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from typing import get_args
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import nn
 from benchmark.attacks import pgd
 from benchmark.data.load import DataInfo, Images, TrainingData
 from benchmark.networks.resnet import plain_conv
+from benchmark.suite.objectives import OBJECTIVES, Objective
 from benchmark.training.augment import random_crop_flip
 from benchmark.training.fast_objective import FastObjective
 from benchmark.training.make_objective import make_objective as objective_for
@@ -134,7 +136,11 @@ def test_effective_weights_are_computed_once_per_update(make_plan, make_batch, m
     assert all(layer.scores.grad is not None for layer in compressed_layers(model))
 
 
-@pytest.mark.parametrize("objective", ["pgd", "fast", "trades", "half_clean", "clean"])
+def test_every_objective_is_in_the_table():
+    assert tuple(OBJECTIVES) == get_args(Objective)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_the_passes_per_image_are_those_of_the_objective(make_experiment, make_batch, training_data, objective):
     experiment = make_experiment(objective=objective, training={"attack": {"num_steps": 7}})
     model = Probe()

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import copy
-import importlib.util
-import sys
 from functools import partial
-from pathlib import Path
 
 import pyautoattack
 import pytest
@@ -15,6 +12,7 @@ import torch.nn.functional as F
 from pyautoattack.fab_projections import projection_linf
 from torch import nn
 
+from benchmark.bench.yardstick.evaluation import plain_autoattack
 from benchmark.data.load import Images, load_test, load_training
 from benchmark.evaluation import autoattack as autoattack_module
 from benchmark.evaluation import progress
@@ -30,16 +28,6 @@ from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, COUNT = 38 / 255, 3, 70
 QUERIES = 60  # of Square
-
-
-def plain_evaluation():
-    """Return the yardstick of speed, which is one of verdicts too."""
-    path = Path(__file__).parents[3] / "benchmarks" / "plain_evaluation.py"
-    spec = importlib.util.spec_from_file_location("plain_evaluation", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
 
 
 class Short(pyautoattack.AutoAttack):
@@ -226,9 +214,7 @@ def test_the_verdicts_after_each_attack_are_those_of_the_package(short, trained,
 
 def test_one_plain_call_gives_the_same_verdicts_and_the_images_found_are_adversarial(short, trained, digits):
     images = digits.images.float() / 255
-    plain = plain_evaluation().plain_autoattack(
-        trained, images, digits.labels, epsilon=EPSILON, seed=SEED, batch_size=25
-    )
+    plain = plain_autoattack(trained, images, digits.labels, epsilon=EPSILON, seed=SEED, batch_size=25)
 
     result = run(trained, digits)
 

@@ -47,14 +47,14 @@ def claim(a="edge_popup", b="hydra", protocol=PROTOCOL):
 
 def test_the_answer_is_the_paired_test_of_the_named_rows(make):
     better, worse = make("edge_popup", range(60)), make("hydra", range(20, 50))
-    found = boards([better, worse])
+    by_protocol = boards([better, worse])
 
-    (answer,) = answers([claim()], found)
+    (answer,) = answers([claim()], by_protocol)
 
     assert (answer.test.only_a, answer.test.only_b) == (30, 0)
     assert answer.adjusted == answer.test.p_value < 1e-6
     assert answer.verdict == "yes"
-    assert answers([claim("hydra", "edge_popup")], found)[0].verdict == "no"
+    assert answers([claim("hydra", "edge_popup")], by_protocol)[0].verdict == "no"
     assert "| **yes** | robust | 60.00 | 30.00 | +30.00 |" in claims_page([answer], [])
 
 
@@ -73,10 +73,10 @@ def test_questions_to_another_board_do_not_count_in_the_correction(make):
     other = PROTOCOL.replace("8_255", "4_255")
     records = [make("edge_popup", range(50)), make("hydra", range(6, 50))]
     records += [make("edge_popup", range(40), epsilon="4/255"), make("hydra", range(35), epsilon="4/255")]
-    found = boards(records)
+    by_protocol = boards(records)
 
-    alone = answers([claim()], found)[0]
-    first, second = answers([claim(), claim(protocol=other)], found)
+    alone = answers([claim()], by_protocol)[0]
+    first, second = answers([claim(), claim(protocol=other)], by_protocol)
 
     assert first.adjusted == alone.adjusted == alone.test.p_value
     assert second.adjusted == second.test.p_value
@@ -88,7 +88,7 @@ def test_holm_steps_down():
     assert holm([]) == []
 
 
-def test_seeds_that_overlap_are_told_beside_the_answer(make):
+def test_seeds_that_overlap_are_shown_beside_the_answer(make):
     records = [make("edge_popup", range(80), seed=0), make("edge_popup", range(30), seed=1)]
     records += [make("hydra", range(40), seed=0), make("hydra", range(20), seed=1)]
     (answer,) = answers([claim()], boards(records))
@@ -99,10 +99,10 @@ def test_seeds_that_overlap_are_told_beside_the_answer(make):
 def test_a_row_of_doubtful_gradients_may_lose_but_not_win(make, health):
     failed = {"evaluation__health": health("unbounded", "fail", "All stay right.")}
     sound, doubtful = make("edge_popup", range(60)), make("hydra", range(20, 50), **failed)
-    found = boards([sound, doubtful])
-    assert [row.method for row in found[PROTOCOL].refused] == ["hydra"]
+    by_protocol = boards([sound, doubtful])
+    assert [row.method for row in by_protocol[PROTOCOL].refused] == ["hydra"]
 
-    yes, no = answers([claim(), claim("hydra", "edge_popup")], found)
+    yes, no = answers([claim(), claim("hydra", "edge_popup")], by_protocol)
     assert (yes.verdict, no.verdict) == ("yes", "no")
     assert "| 30.00 (off the board) |" in claims_page([yes], [])
 
@@ -127,8 +127,8 @@ def test_a_row_refused_for_what_it_says_answers_nothing(make, health):
     ],
 )
 def test_a_question_without_an_answer_yet_counts_among_those_to_its_board(make, asked, reason, counted):
-    found = boards([make("edge_popup", range(50)), make("hydra", range(6, 50))])
-    unanswered, answered = answers([asked, claim()], found)
+    by_protocol = boards([make("edge_popup", range(50)), make("hydra", range(6, 50))])
+    unanswered, answered = answers([asked, claim()], by_protocol)
     assert unanswered.verdict == "not measured" and answered.adjusted == counted * answered.test.p_value
     assert reason in claims_page([unanswered], []).replace("&#39;", "'")
 
@@ -138,9 +138,9 @@ def test_a_later_answer_makes_no_earlier_one_weaker(make):
     asked = [claim(), claim("edge_popup", "at"), claim("edge_popup", "atmc")]
     weaker, stronger = make("at", range(1, 50)), make("atmc", range(30, 50))
 
-    found = [answers(asked, boards([*records, *later]))[0] for later in ([], [weaker], [weaker, stronger])]
+    answered = [answers(asked, boards([*records, *later]))[0] for later in ([], [weaker], [weaker, stronger])]
 
-    assert [round(each.adjusted / each.test.p_value) for each in found] == [3, 3, 2]
+    assert [round(each.adjusted / each.test.p_value) for each in answered] == [3, 3, 2]
 
 
 def test_what_was_known_when_it_was_asked_is_said(make):
@@ -154,7 +154,7 @@ def test_what_was_known_when_it_was_asked_is_said(make):
     assert "(not blind)" not in claims_page(answers([claim()], boards(records)), [])
 
 
-def test_the_seeds_behind_a_mean_stand_beside_it(make):
+def test_the_seeds_behind_a_mean_are_shown_beside_it(make):
     records = [make("edge_popup", range(60), seed=0), make("edge_popup", range(50), seed=1)]
     records += [make("hydra", range(9), seed=0), make("hydra", range(30), seed=1)]
     assert "| 55.00 (60.00, 50.00) | 19.50 (9.00, 30.00) |" in claims_page(answers([claim()], boards(records)), [])
@@ -219,11 +219,11 @@ def test_the_same_order_correlates_fully_and_the_reverse_order_reversed(make):
     same = [published(method, 0.5 - place / 20) for place, method in enumerate(METHODS)]
     reverse = [published(method, 0.1 + place / 20) for place, method in enumerate(METHODS)]
 
-    found = paper_ranking(SPEC, board, same)
-    assert found.tau == 1.0 and found.interval[0] > 0.5
-    assert [row.method for _, row in found.pairs] == list(METHODS)
+    ranking = paper_ranking(SPEC, board, same)
+    assert ranking.tau == 1.0 and ranking.interval[0] > 0.5
+    assert [row.method for _, row in ranking.pairs] == list(METHODS)
     assert paper_ranking(SPEC, board, reverse).tau == -1.0
-    assert "Kendall's tau-b of 5 rows: **1.00**" in claims_page([], [found])
+    assert "Kendall's tau-b of 5 rows: **1.00**" in claims_page([], [ranking])
 
 
 def test_rows_that_differ_in_setting_or_are_doubted_are_not_matched(make):
@@ -235,9 +235,9 @@ def test_rows_that_differ_in_setting_or_are_doubted_are_not_matched(make):
         published("lwm", 0.2, allocation=1.0),
         published("random_pruning", 0.1, note="doubtful"),
     ]
-    found = paper_ranking(SPEC, board, others)
-    assert found.pairs == () and found.tau is None
-    assert "no correlation" in claims_page([], [found])
+    ranking = paper_ranking(SPEC, board, others)
+    assert ranking.pairs == () and ranking.tau is None
+    assert "no correlation" in claims_page([], [ranking])
 
 
 def test_kendall_tau_is_scipys():

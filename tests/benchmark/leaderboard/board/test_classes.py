@@ -26,9 +26,9 @@ def test_a_point_is_on_the_front_unless_another_is_no_worse_in_both_and_better_i
     def dominated(cost, score):
         return any(c <= cost and s >= score and (c, s) != (cost, score) for c, s in points)
 
-    found = pareto_front([cost for cost, _ in points], [score for _, score in points])
+    on_front = pareto_front([cost for cost, _ in points], [score for _, score in points])
 
-    assert found == [not dominated(*point) for point in points]
+    assert on_front == [not dominated(*point) for point in points]
 
 
 def test_each_size_class_has_its_own_ranking_and_the_fronts_look_across_them(make_record):
@@ -39,11 +39,11 @@ def test_each_size_class_has_its_own_ranking_and_the_fronts_look_across_them(mak
         [record("big", 90_000, 50, 1e6), record("small", 9_000, 40, 2e6), record("worse", 9_500, 30, 3e6)]
     ).values()
 
-    told = [
+    classes = [
         (each.name, [(row.method, row.rank, row.tie, row.fronts) for row in rows])
         for each, rows in board.rankings("paper")
     ]
-    assert told == [
+    assert classes == [
         ("10 kB", [("small", 1, 1, ("size",)), ("worse", 2, 2, ())]),
         ("100 kB", [("big", 1, 1, ("size", "passes"))]),
     ]

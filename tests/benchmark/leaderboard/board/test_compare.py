@@ -51,7 +51,7 @@ def line_of(text, beginning):
 
 def test_the_better_row_is_named_with_counts_and_p_value(make):
     better, worse = make(range(60), method="at"), make(range(55, 75), method="hydra")
-    expected = "is better: 55 images only {} holds, 15 only {}; exact McNemar p = 2e-6."
+    expected = "is better: 55 images robust for {} only, 15 for {} only; exact McNemar p = 2e-6."
     assert conclusion(compare_text([better], [worse])) == "A " + expected.format("A", "B")
     assert conclusion(compare_text([worse], [better])) == "B " + expected.format("B", "A")
 
@@ -60,17 +60,19 @@ def test_without_a_difference_it_says_how_many_images_would_show_it(make):
     text = compare_text([make(range(50))], [make(range(5, 52), method="at")])
     assert images_needed(5, 2, 100) == 609
     assert conclusion(text) == (
-        "No real difference shown: 5 images only A holds, 2 only B; exact McNemar p = 0.45; "
+        "No real difference shown: 5 images robust for A only, 2 for B only; exact McNemar p = 0.45; "
         "about 610 images would be needed to show a difference of this size."
     )
 
 
 def test_rows_that_hold_equally_many_images_need_no_number(make):
     text = compare_text([make(range(50))], [make(range(5, 55), method="at")])
-    assert conclusion(text).endswith("5 images only A holds, 5 only B; exact McNemar p = 1; both hold equally many.")
+    assert conclusion(text).endswith(
+        "5 images robust for A only, 5 for B only; exact McNemar p = 1; both are robust on equally many."
+    )
 
 
-def test_each_measure_stands_beside_its_intervals_difference_and_test(make_record):
+def test_each_measure_is_shown_with_its_intervals_difference_and_test(make_record):
     a, b = make_record(right=(80, 50, 45)), make_record(method="at", right=(78, 60, 40))
     text = compare_text([a], [b])
     rows = {name: line_of(text, name).split() for name in ("clean", "PGD", "AutoAttack", "robust")}
@@ -88,12 +90,12 @@ def test_the_images_that_separate_the_rows_are_listed_up_to_twenty(make):
     text = compare_text([make(range(30))], [make([*range(25, 40), 99], method="at")])
     assert "Robust images: both 5, only A 25, only B 11, neither 59." in text
     listed = ", ".join(str(index) for index in range(20))
-    assert f"Held by only A: {listed} and 5 more\n" in text
-    assert "Held by only B: 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 99\n" in text
-    assert "Held by only B: none\n" in compare_text([make(range(30))], [make(range(25), method="at")])
+    assert f"Robust for only A: {listed} and 5 more\n" in text
+    assert "Robust for only B: 30, 31, 32, 33, 34, 35, 36, 37, 38, 39, 99\n" in text
+    assert "Robust for only B: none\n" in compare_text([make(range(30))], [make(range(25), method="at")])
 
 
-def test_costs_stand_side_by_side(make):
+def test_costs_are_shown_side_by_side(make):
     other = make(
         range(10),
         method="at",
@@ -108,19 +110,20 @@ def test_costs_stand_side_by_side(make):
     assert re.search(r"^training passes +215\.6 M +1\.0 M$", text, re.MULTILINE)
 
 
-def test_several_seeds_are_paired_in_order_and_their_pooling_is_told(make):
+def test_several_seeds_are_paired_in_order_and_their_pooling_is_explained(make):
     a = [make(range(40), seed=0), make(range(20, 60), seed=1)]
     b = [make(range(10), seed=3, method="at"), make(range(30, 40), seed=4, method="at")]
     text = compare_text(a, b)
     assert "edge_popup/binary-keep0.01-p0.1-pgd, seeds 0, 1\n" in text
     assert "at/binary-keep0.01-p0.1-pgd, seeds 3, 4\n" in text
     assert "Robust pairs of image and seed (2 x 100): both 20, only A 60, only B 0, neither 120." in text
-    assert "Held by every seed of A and none of B: 20, 21, 22, 23, 24, 25, 26, 27, 28, 29\n" in text
+    assert "Robust for every seed of A and none of B: 20, 21, 22, 23, 24, 25, 26, 27, 28, 29\n" in text
     assert "a bootstrap over seeds and images" in " ".join(text.split())
     assert re.search(r"^robust by seed +40\.00, 40\.00 +10\.00, 10\.00$", text, re.MULTILINE)
     assert "The test pools 2 seeds" in text
     assert (
-        conclusion(text) == "A is better: 60 pairs of image and seed only A holds, 0 only B; exact McNemar p = 2e-18."
+        conclusion(text)
+        == "A is better: 60 pairs of image and seed robust for A only, 0 for B only; exact McNemar p = 2e-18."
     )
 
 
@@ -129,7 +132,7 @@ def test_a_lead_that_not_every_seed_has_is_not_called_better(make):
     a = [make(range(40), seed=0), make(range(36), seed=1)]
     b = [make(range(40), seed=0, method="at"), make(range(18), seed=1, method="at")]
     assert conclusion(compare_text(a, b)) == (
-        "A leads, but its seeds overlap with B's: 18 pairs of image and seed only A holds, 0 only B; "
+        "A leads, but its seeds overlap with B's: 18 pairs of image and seed robust for A only, 0 for B only; "
         "exact McNemar p = 8e-6."
     )
     assert conclusion(compare_text(b, a)).startswith("B leads, but its seeds overlap with A's: 18 ")
@@ -143,7 +146,7 @@ def test_images_needed_are_images_and_not_pairs(make):
     assert f"about {round(needed / 2, -1):,.0f} images would be needed" in conclusion(compare_text(a, b))
 
 
-def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_told(make):
+def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_said(make):
     a = [make(range(40), seed=seed) for seed in (0, 1)]
     text = compare_text(a, [make(range(39), seed=1, method="at")])
     assert "The rows have different numbers of seeds. Compared below: A, seed 0; B, seed 1." in text
@@ -151,7 +154,7 @@ def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_told(make):
     assert "Robust images: both 39, only A 1, only B 0, neither 60." in text
 
 
-def test_what_a_board_would_not_rank_together_is_told(make_record):
+def test_what_a_board_would_not_rank_together_is_said(make_record):
     text = compare_text([make_record()], [make_record(preset="smoke", right=(80, 45, 46))])
     assert "A is of the preset paper, B of smoke: boards rank them apart." in text
     assert "The board refuses B, seed 0: AutoAttack accuracy 0.4600 exceeds PGD accuracy 0.4500" in text
@@ -192,21 +195,21 @@ def test_a_p_value_is_short_and_never_rounded_to_the_limit(p, text):
 
 def test_the_command_compares_committed_rows():
     rows = ["edge_popup/binary-keep0.1-p1-pgd", "edge_popup/binary-keep0.1-p0.1-pgd"]
-    found = CliRunner().invoke(app, ["compare", *rows, "--out", str(LEADERBOARDS)])
-    assert found.exit_code == 0, found.output
+    result = CliRunner().invoke(app, ["compare", *rows, "--out", str(LEADERBOARDS)])
+    assert result.exit_code == 0, result.output
     assert re.fullmatch(
-        r"A is better: \d+ pairs of image and seed only A holds, .* p = \de-\d+\.", conclusion(found.output)
+        r"A is better: \d+ pairs of image and seed robust for A only, .* p = \de-\d+\.", conclusion(result.output)
     )
 
 
 def test_the_command_finds_the_protocol_that_both_rows_share(make_record, tmp_path):
     for record in (make_record(), make_record(method="at"), make_record(n=200)):
         save_record(record, tmp_path)
-    found = CliRunner().invoke(app, ["compare", "edge_popup", "/at/", "--out", str(tmp_path)])
-    assert found.exit_code == 0, found.output
-    assert "cifar10-linf-8_255-aa-standard-100, 100 test images" in found.output
+    result = CliRunner().invoke(app, ["compare", "edge_popup", "/at/", "--out", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    assert "cifar10-linf-8_255-aa-standard-100, 100 test images" in result.output
 
 
 def test_the_command_names_a_missing_folder(tmp_path):
-    found = CliRunner().invoke(app, ["compare", "a", "b", "--out", str(tmp_path / "nosuch")])
-    assert isinstance(found.exception, UserError) and "there is no folder" in str(found.exception)
+    result = CliRunner().invoke(app, ["compare", "a", "b", "--out", str(tmp_path / "nosuch")])
+    assert isinstance(result.exception, UserError) and "there is no folder" in str(result.exception)

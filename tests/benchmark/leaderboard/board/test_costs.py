@@ -20,7 +20,7 @@ def test_costs_are_means_over_the_seeds(make_record):
     assert (costs.latency_1, costs.latency_64) == (0.004, 0.1)
 
 
-def test_a_latency_that_one_seed_lacks_is_not_told(make_record):
+def test_a_latency_that_one_seed_lacks_is_not_shown(make_record):
     costs = costs_of([make_record(), make_record(seed=1, cost__latency_seconds={"1": 0.1})])
     assert costs.latency_1 is not None and costs.latency_64 is None
 
@@ -29,8 +29,8 @@ def test_the_page_shows_the_files_exact_bytes_and_every_cost(make_record):
     (board,) = boards([make_record()]).values()
     text = to_markdown(board)
     line = (
-        "| 3f9a1c | edge_popup | binary | 27,100 B | 26,000 B | 40.4 kB | 21.68 | float32 | 0.01 | 0.02 | 1.0 M "
-        "| 10.0 k | 320.0 k | 215.6 M | 60 min | 4 ms | 100 ms | cpu, 2 threads |"
+        f"| [3f9a1c](site/rows/{board.protocol}/3f9a1c.html) | edge_popup | binary | 27,100 | 26,000 | 40.4 kB | 21.68 "
+        "| float32 | 0.01 | 0.02 | 1.0 M | 10.0 k | 320.0 k | 215.6 M | 60 min | 4 ms | 100 ms | cpu, 2 threads |"
     )
     assert line in text
     (row,) = csv.DictReader(io.StringIO(to_csv(board)))
@@ -39,7 +39,7 @@ def test_the_page_shows_the_files_exact_bytes_and_every_cost(make_record):
     assert (row["latency_1"], row["latency_64"], row["health"], row["id"]) == ("0.004", "0.1", "pass", "3f9a1c")
 
 
-def test_a_suspect_check_marks_its_row_and_is_told(make_record, health):
+def test_a_suspect_check_marks_its_row_and_is_named(make_record, health):
     doubt = health("more_steps", "suspect", "9 of 30 images <fall>.")
     (board,) = boards([make_record(evaluation__health=doubt)]).values()
     text = to_markdown(board)

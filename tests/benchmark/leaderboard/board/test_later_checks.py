@@ -52,10 +52,10 @@ def test_each_format_says_which_rows_were_checked(mixed):
 
     markdown = to_markdown(mixed)
     assert (
-        "| suspect | pass | suspect | 0.25 | 0.01 |" in markdown
+        "| suspect | pass | suspect | 0.25 | size, passes |" in markdown
         and "| not checked | not checked | not checked |" in markdown
     )
-    for column in ("*leaky BPDA*: verdict on", "*hard label*: verdict on", "*straight way*: hint"):
+    for column in ("*leaky BPDA*: Verdict on", "*hard label*: Verdict on", "*straight way*: A hint"):
         assert markdown.count(column) == 1
     lines = list(csv.DictReader(io.StringIO(to_csv(mixed))))
     names = ("hard_label", "hard_label_verdict", "straight_way", "straight_way_verdict")
@@ -72,7 +72,8 @@ def test_each_format_says_which_rows_were_checked(mixed):
     assert "& suspect & pass & suspect & 0.25 &" in latex and "& not checked & not checked & not checked &" in latex
     assert "% hard label: Verdict on" in latex
     terminal = to_terminal(mixed)
-    assert " susp " in terminal and " ok* " in terminal and "* where the opponent's attacks were not run" in terminal
+    assert " suspect " in terminal and " pass* " in terminal
+    assert "*: the opponent's attacks were not run" in " ".join(terminal.split())
     assert max(map(len, terminal.splitlines())) <= 118
 
 
@@ -81,9 +82,9 @@ def test_the_site_shows_them_with_their_origin(mixed):
     page = site[f"site/{PROTOCOL}.html"]
     assert 'badge suspect">suspect' in page and page.count('badge not checked">not checked') == 3
     row, other = (site[f"site/rows/{PROTOCOL}/{each.id}.html"] for each in mixed.rows)
-    assert "broke 3 of the images that all others had left right" in row
+    assert "broke 3 of the images that survived all others" in row
     assert f'href="../../../checks/{PROTOCOL}/' in row and "recheck" not in row
-    assert f"recheck {mixed.rows[1].id}" in other and "from before this check" in other
+    assert f"recheck {mixed.rows[1].id}" in other and "older than this check" in other
 
 
 def test_a_failed_check_refuses_the_row_and_names_what_was_found(make_record, make_rechecked):
@@ -121,7 +122,7 @@ def test_checks_that_find_nothing_change_nothing_but_the_columns_and_the_state(m
     assert state(after).date == "2026-01-02"
 
 
-def test_the_changelog_tells_the_checks_and_what_they_changed(make_record, make_rechecked, tmp_path):
+def test_the_changelog_reports_the_checks_and_what_they_changed(make_record, make_rechecked, tmp_path):
     record = make_record()
     save_record(record, tmp_path)
     write_pages(tmp_path)

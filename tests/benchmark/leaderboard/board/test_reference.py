@@ -71,7 +71,7 @@ def test_the_ablations_are_three_tables_of_robust_accuracy_alone():
     }
 
 
-def test_a_cell_that_stands_in_several_tables_has_one_number():
+def test_a_cell_in_several_tables_has_one_number():
     cells = {}
     for row in [*load_reported(TABLE), *load_reported(ABLATIONS)]:
         cell = dataclasses.replace(row, clean=None, robust=0.0, note=None)

@@ -47,7 +47,7 @@ def reproducing(make_record):
             "seed": 0,
         } | dict(config)
         experiment = Experiment.model_validate(settings)
-        told = {
+        fields = {
             "run": experiment.run,
             "run_hash": experiment.run_hash,
             "method__target": experiment.method.target,
@@ -70,7 +70,7 @@ def reproducing(make_record):
             "preset": experiment.preset,
             "seed": experiment.seed,
         }
-        return make_record(right=right, n=n, **names, **(told | changes))
+        return make_record(right=right, n=n, **names, **(fields | changes))
 
     return make
 
@@ -95,15 +95,16 @@ def test_the_headline_is_reproduced_and_shown_with_its_difference(reproducing):
     assert (against.measured, against.difference, against.n_seeds) == (0.445, -0.0056, 2)
     assert against.interval == accuracy_interval([record.evaluation.right("autoattack") for record in records])
     section = to_markdown(board).partition("## Reproduces the paper")[2].partition("\n## ")[0]
-    assert "| 45.06 | 44.50 | -0.56 | 35.00 to 54.00 | 76.59 | 80.00 | +3.41 |" in section
+    assert "| 80.00 | 44.50 | 45.06 | -0.56 | 35.00 to 54.00 | 76.59 | +3.41 | 72.00 to 88.00 |" in section
     assert "on 100 of the 10,000 test images" in section
     (cells, *_) = csv.DictReader(io.StringIO(to_csv(board)))
     assert [cells[name] for name in ("reported", "difference", "reported_clean", "difference_clean")] == [
         *("0.4506", "-0.0056", "0.7659", "0.0341")
     ]
     digests = {(record.protocol, record.run): "0" * 64 for record in records}
-    told = json.loads(to_json(state_of(board, digests)))["rows"][0]["reproduces"]
-    assert (told["autoattack"]["difference"], told["clean"]["reported"]) == (-0.0056, 0.7659)
+    reported = json.loads(to_json(state_of(board, digests)))["rows"][0]
+    assert (reported["difference"], reported["reported_clean"]) == (-0.0056, 0.7659)
+    assert (reported["autoattack_low"], reported["autoattack_high"]) == against.interval
 
 
 def test_what_is_compared_is_autoattack_and_not_the_best_known_accuracy(reproducing):
@@ -200,10 +201,10 @@ def test_the_papers_tables_have_their_shape_and_are_blank_where_nothing_is_measu
     assert paper_tables({}, REFERENCE / "absent") == []
 
 
-def test_a_reproduced_cell_is_measured_wherever_it_stands_in_the_tables(reproducing):
+def test_a_reproduced_cell_is_measured_in_every_table_it_is_in(reproducing):
     record = full(reproducing)
-    found = boards([record], COMPARISON, ablations=ABLATIONS)
-    tables = paper_tables(found, REFERENCE)
+    by_protocol = boards([record], COMPARISON, ablations=ABLATIONS)
+    tables = paper_tables(by_protocol, REFERENCE)
 
     measured = cells_of(tables)
     assert [(name, keys[-1], cell.reported, cell.difference) for name, keys, cell in measured] == [
@@ -223,9 +224,9 @@ def test_a_reproduced_cell_is_measured_wherever_it_stands_in_the_tables(reproduc
 
 
 def test_a_subset_of_the_test_images_fills_no_cell(reproducing):
-    found = boards([reproducing(n=9_999, right=(7_700, 4_600, 4_500))], COMPARISON, ablations=ABLATIONS)
-    assert [row.reported is None for board in found.values() for row in board.rows] == [False]
-    assert cells_of(paper_tables(found, REFERENCE)) == []
+    by_protocol = boards([reproducing(n=9_999, right=(7_700, 4_600, 4_500))], COMPARISON, ablations=ABLATIONS)
+    assert [row.reported is None for board in by_protocol.values() for row in board.rows] == [False]
+    assert cells_of(paper_tables(by_protocol, REFERENCE)) == []
 
 
 def test_of_several_rows_for_a_cell_the_one_with_most_seeds_counts_and_never_the_luckiest(reproducing):
@@ -237,8 +238,8 @@ def test_of_several_rows_for_a_cell_the_one_with_most_seeds_counts_and_never_the
     two = [
         reproducing(n=10_000, right=(7_700, 4_600, 4_400), config={"seed": seed, "suite": "other"}) for seed in (1, 2)
     ]
-    found = boards([lucky, *two], COMPARISON, ablations=ABLATIONS)
+    by_protocol = boards([lucky, *two], COMPARISON, ablations=ABLATIONS)
 
-    assert {(cell.n_seeds, cell.row[0]) for _, _, cell in cells_of(paper_tables(found, REFERENCE))} == {
+    assert {(cell.n_seeds, cell.row[0]) for _, _, cell in cells_of(paper_tables(by_protocol, REFERENCE))} == {
         (2, two[0].protocol)
     }

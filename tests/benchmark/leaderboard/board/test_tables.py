@@ -110,9 +110,9 @@ def test_seeds_that_began_with_the_same_cell_share_a_row_that_names_it(make_reco
     records += [begun_with(make_record, seed, trained.replace("pgd", "fast")) for seed in (2, 3)]
     records += [make_record(seed=seed) for seed in (4, 5)]
 
-    found = {row.seeds: row.options_text for row in only_board(records).rows}
+    options = {row.seeds: row.options_text for row in only_board(records).rows}
 
-    assert found == {
+    assert options == {
         (0, 1): "first_phase=at/binary-keep1-pgd, layers=[1, 2], scale=0.01",
         (2, 3): "first_phase=at/binary-keep1-fast, layers=[1, 2], scale=0.01",
         (4, 5): "layers=[1, 2], scale=0.01",
@@ -211,9 +211,9 @@ def test_the_data_of_a_board_are_those_most_were_tested_on_and_among_these_train
 
 
 def test_different_protocols_never_meet(make_record):
-    found = boards([make_record(), make_record(n=200), make_record(epsilon="4/255"), make_record(dataset="svhn")])
-    assert list(found) == sorted(found)
-    assert [len(board.rows) for board in found.values()] == [1, 1, 1, 1]
+    by_protocol = boards([make_record(), make_record(n=200), make_record(epsilon="4/255"), make_record(dataset="svhn")])
+    assert list(by_protocol) == sorted(by_protocol)
+    assert [len(board.rows) for board in by_protocol.values()] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_deviations_are_numbered_once_in_the_order_of_the_rows(make_record):
     assert [row.footnotes for row in board.rows] == [(1, 2), (2, 3)]
 
 
-def test_rows_that_these_images_cannot_tell_from_the_best_one_are_tied_with_it(make_record):
+def test_rows_indistinguishable_from_the_best_one_on_these_images_are_tied_with_it(make_record):
     """The first images survive: a row with k fewer disagrees on k images, and 6 against 0 is p = 0.03."""
     counts = {"a": 45, "b": 40, "c": 39, "d": 34, "e": 33}
     board = only_board([make_record(method=name, right=(80, 50, count)) for name, count in counts.items()])

@@ -27,7 +27,7 @@ def layers(**weights):
     return [LayerPart(name=name.replace("_", "."), weights=count, kept=1) for name, count in weights.items()]
 
 
-def test_a_front_has_every_row_with_its_interval_and_tells_those_on_it(make_short):
+def test_a_front_has_every_row_with_its_interval_and_lists_those_on_it(make_short):
     small = make_short(1, right=(80, 50, 40), artifact__size_bytes=1_000)
     bad = make_short(2, right=(80, 50, 30), keep=0.1, artifact__size_bytes=2_000)
     large = make_short(3, right=(80, 50, 45), method="at", weights="fp", artifact__size_bytes=3_000)
@@ -71,7 +71,7 @@ def test_pruning_rates_join_rows_that_differ_in_ratio_and_p_alone(make_short):
     assert all(point.low < point.robust < point.high for point in second.points)
 
 
-def test_reported_pruning_rates_stand_in_a_figure_of_their_own(make_short):
+def test_reported_pruning_rates_have_a_figure_of_their_own(make_short):
     records = [make_short(1, keep=0.1), make_short(2, keep=0.01)]
 
     plans, _ = planned(records, ablations=load_reported(REFERENCE))
@@ -100,7 +100,7 @@ def test_security_curves_are_means_over_the_seeds_that_were_measured(make_short,
     assert [line.method for line in plan.data.lines] == ["edge_popup", "hydra"]
     assert [accuracy for _, accuracy in plan.data.lines[0].points] == pytest.approx([0.8, 0.65, 0.45, 0.05])
     assert plan.data.epsilon == "8/255"
-    assert [told.rpartition(", ")[2] for _, told in plan.numbers] == ["2 of 2 seeds", "1 seed"]
+    assert [text.rpartition(", ")[2] for _, text in plan.numbers] == ["2 of 2 seeds", "1 seed"]
     alone = planned([*seeds, other], curves[1:])[0]["security"]
     assert alone.numbers[0][1].endswith("%, 1 of 2 seeds") and alone.data.lines[0].points[1][1] == 0.7
 
@@ -137,8 +137,8 @@ def test_a_training_curve_is_the_mean_over_seeds_with_its_phases(make_short):
 
     def record(seed, robust):
         history = [line(1, "dense", 0.1), line(2, "dense", 0.2), line(3, "prune", robust)]
-        told = {"training__validation_robust_accuracy": robust, "training__selected_epoch": 3}
-        return make_short(seed + 1, seed=seed, method="hydra", training__history=history, **told)
+        fields = {"training__validation_robust_accuracy": robust, "training__selected_epoch": 3}
+        return make_short(seed + 1, seed=seed, method="hydra", training__history=history, **fields)
 
     plan = planned([record(0, 0.3), record(1, 0.4), make_short(9)])[0]["training"]
 
@@ -150,12 +150,12 @@ def test_a_training_curve_is_the_mean_over_seeds_with_its_phases(make_short):
     assert panel.setting == "pgd, LBN"
 
 
-def test_the_caption_of_training_curves_tells_how_many_validation_images_were_measured(make_short):
+def test_the_caption_of_training_curves_says_how_many_validation_images_were_measured(make_short):
     whole = make_short(1).dataset.validation_images
-    for most, told in ((None, whole), (20, 20), (10 * whole, whole)):
+    for most, shown in ((None, whole), (20, 20), (10 * whole, whole)):
         config = {"training": {"selection_images": most}}
         plan = planned([make_short(each, keep=each / 10, provenance__config=config) for each in (1, 2)])[0]["training"]
-        assert plan.caption.endswith(f". {told:,} validation images.")
+        assert plan.caption.endswith(f". {shown:,} validation images.")
 
 
 def test_of_many_rows_the_best_of_each_method_has_a_training_curve(make_short):

@@ -55,12 +55,12 @@ def test_a_changed_record_is_noticed_in_the_figures_that_show_it(drawn, make_sho
     (old,) = [record for record in load_records(drawn) if record.run_hash.startswith("000002")]
     save_record(make_short(2, right=(80, 50, 39), keep=0.1), drawn)
 
-    told = outdated(drawn)
+    lines = outdated(drawn)
 
     assert problems(drawn) == []
     assert old.run in {record.run for record in load_records(drawn)}
-    assert [line.split()[1].partition("--")[0] for line in told] == ["front-passes", "front-size", "pruning-rate"]
-    assert all(line.endswith("was drawn from other results than those there now") for line in told)
+    assert [line.split()[1].partition("--")[0] for line in lines] == ["front-passes", "front-size", "pruning-rate"]
+    assert all(line.endswith("was drawn from other results than those there now") for line in lines)
     assert "(and 2 more)" in outdated_note(compared(drawn).outdated)
 
 
@@ -71,9 +71,9 @@ def test_the_site_says_which_figures_show_an_earlier_state_and_the_check_passes(
     notes = []
 
     write_pages(drawn)
-    found = check_pages(drawn, notes.append)
+    problems = check_pages(drawn, notes.append)
 
-    assert (found, len(notes)) == ([], 1) and REMEDY in notes[0]
+    assert (problems, len(notes)) == ([], 1) and REMEDY in notes[0]
     assert (drawn / "site" / "index.html").read_text().count("Drawn from an earlier state of the results.") == 3
 
 

@@ -18,7 +18,7 @@ HASHES = {"a": "aaaaaa000000", "b": "bbbbbb000000", "c": "cccccc000000", "new": 
 
 @pytest.fixture
 def save(make_record, tmp_path):
-    """Return a function that saves a record of a method, told apart by its own hash, and returns its path."""
+    """Return a function that saves a record of a method, with a hash of its own, and returns its path."""
 
     def save(method, robust, seed=0, **changes):
         run_hash = f"{HASHES[method][:5]}{seed}000000"
@@ -39,13 +39,13 @@ def folder(save, tmp_path):
 
 
 def entries(folder):
-    """Return the entries, newest first, as lists of lines: the heading and what it tells."""
+    """Return the entries, newest first, as lists of lines: the heading and what it says."""
     text = (folder / "CHANGELOG.md").read_text(encoding="utf-8")
     return [part.splitlines() for part in re.split(r"(?m)^## ", text)[1:]]
 
 
 def newest(folder):
-    """Bring the pages up to date and return what the newest entry tells."""
+    """Bring the pages up to date and return the lines of the newest entry."""
     before = entries(folder)
     assert any(problem.startswith("CHANGELOG.md has no entry for ") for problem in check_pages(folder))
     write_pages(folder)
@@ -65,24 +65,24 @@ def test_an_added_row_moves_those_below_it_and_is_their_reason(folder, save):
     save("new", 45)
     assert newest(folder) == [
         "- Added ddddd0 (new, binary, pgd, keep 0.01, p 0.1): robust 45.00, rank 2 of paper, class 30 kB.",
-        "- Moved because ddddd0 came above: bbbbb0 rank 2 to 3; ccccc0 rank 3 to 4.",
+        "- Moved because ddddd0 now ranks above: bbbbb0 rank 2 to 3; ccccc0 rank 3 to 4.",
     ]
 
 
-def test_a_removed_row_is_told_and_why_the_others_rose(folder):
+def test_a_removed_row_is_reported_and_why_the_others_rose(folder):
     record_path(folder, PROTOCOL, "cifar10/a/seed0-aaaaa0").unlink()
     assert newest(folder) == [
         "- Removed aaaaa0 (a, binary, pgd, keep 0.01, p 0.1).",
-        "- Moved because aaaaa0 no longer stands above: bbbbb0 rank 2 to 1; ccccc0 rank 3 to 2.",
+        "- Moved because aaaaa0 no longer ranks above: bbbbb0 rank 2 to 1; ccccc0 rank 3 to 2.",
     ]
 
 
-def test_a_changed_record_and_an_added_seed_are_told_with_the_accuracy(folder, save):
+def test_a_changed_record_and_an_added_seed_are_reported_with_the_accuracy(folder, save):
     save("c", 55)
     assert newest(folder) == [
         "- Changed ccccc0 (c, binary, pgd, keep 0.01, p 0.1): record of seed 0 changed; robust 30.00 to 55.00; "
         "rank 3 to 1.",
-        "- Moved because ccccc0 came above: aaaaa0 rank 1 to 2; bbbbb0 rank 2 to 3.",
+        "- Moved because ccccc0 now ranks above: aaaaa0 rank 1 to 2; bbbbb0 rank 2 to 3.",
     ]
     save("b", 42, seed=1)
     assert newest(folder) == [
@@ -92,19 +92,19 @@ def test_a_changed_record_and_an_added_seed_are_told_with_the_accuracy(folder, s
 
 def test_another_size_moves_a_row_to_another_class(folder, save):
     save("a", 50, artifact__size_bytes=500)
-    told = newest(folder)
-    assert "record of seed 0 changed; from paper, class 30 kB to paper, class 10 kB." in told[0]
-    assert "aaaaa0 no longer stands above" in told[1]
+    changed, moved = newest(folder)
+    assert "record of seed 0 changed; from paper, class 30 kB to paper, class 10 kB." in changed
+    assert "aaaaa0 no longer ranks above" in moved
 
 
-def test_a_row_that_is_refused_is_told_with_its_reason(folder, save):
+def test_a_row_that_is_refused_is_reported_with_its_reason(folder, save):
     save("a", 70)
     first, second = newest(folder)
     assert "record of seed 0 changed; refused, AutoAttack accuracy 0.7000 exceeds PGD accuracy 0.6000" in first
-    assert second == "- Moved because aaaaa0 no longer stands above: bbbbb0 rank 2 to 1; ccccc0 rank 3 to 2."
+    assert second == "- Moved because aaaaa0 no longer ranks above: bbbbb0 rank 2 to 1; ccccc0 rank 3 to 2."
 
 
-def test_a_challenge_is_told_with_its_author(folder, make_record, monkeypatch):
+def test_a_challenge_is_reported_with_its_author(folder, make_record, monkeypatch):
     run = "cifar10/a/seed0-aaaaa0"
     challenge = Challenge(
         schema_version=1,
@@ -119,14 +119,14 @@ def test_a_challenge_is_told_with_its_author(folder, make_record, monkeypatch):
     assert challenge_folder(folder, PROTOCOL, run).name == "cifar10__a__seed0-aaaaa0"
     monkeypatch.setattr("benchmark.leaderboard.board.loading.load_challenges", lambda folder: [challenge])
 
-    told = newest(folder)
+    changed, moved = newest(folder)
 
     assert entries(folder)[0][0].startswith("2025-02-03 "), "the date of the newest record or challenge"
-    assert told[0] == (
+    assert changed == (
         "- Changed aaaaa0 (a, binary, pgd, keep 0.01, p 0.1): challenge by Jane &#60;b&#62; of 2025-02-03; "
         "robust 50.00 to 30.00; rank 1 to 2."
     )
-    assert told[1:] == ["- Moved because aaaaa0 no longer stands above: bbbbb0 rank 2 to 1; ccccc0 rank 3 to 2."]
+    assert moved == "- Moved because aaaaa0 no longer ranks above: bbbbb0 rank 2 to 1; ccccc0 rank 3 to 2."
 
 
 def test_texts_alone_need_no_entry(folder):
@@ -140,7 +140,7 @@ def test_texts_alone_need_no_entry(folder):
 def test_a_lost_entry_is_noticed_and_written_again(folder):
     path = folder / "CHANGELOG.md"
     path.write_text(path.read_text(encoding="utf-8").partition("## ")[0], encoding="utf-8")
-    assert newest(folder) == ["- No row differs from the page that was there; its entry was missing."]
+    assert newest(folder) == ["- No row differs from the page that was there; only its entry was missing."]
 
 
 def test_a_state_that_comes_back_gets_an_entry_again(folder, save):
@@ -151,10 +151,10 @@ def test_a_state_that_comes_back_gets_an_entry_again(folder, save):
     assert len({heading for heading, *_ in entries(folder)}) == 2 and len(entries(folder)) == 3
 
 
-def test_a_board_that_goes_is_told_and_may_come_back(folder, save):
+def test_a_board_that_is_removed_is_reported_and_may_come_back(folder, save):
     for path in (folder / "records").rglob("*.json"):
         path.unlink()
-    assert newest(folder) == [f"- All records of {PROTOCOL} are gone."]
+    assert newest(folder) == [f"- All records of {PROTOCOL} were removed."]
     save("a", 50)
     assert len(newest(folder)) == 1
 
@@ -165,12 +165,13 @@ def test_the_old_page_may_hold_the_lines_of_a_merge_and_rubbish(folder, save):
     row = next(line for line in lines if '"id": "bbbbb0"' in line)
     other = row.replace('"rank": 2', '"rank": 9').rstrip(",")
     rubbish = ['{"kind": "measured", "id":', '{"kind": "measured"}', '{"kind": "challenge", "run": [}']
+    rubbish += [row.replace('"rank": 2', '"rank": 1e999').rstrip(","), "[" * 100_000, '"\\ud800"']
     merged = ["<<<<<<< ours", *lines, "=======", other, row, *rubbish, ">>>>>>>"]
     page.write_text("\n".join(merged), encoding="utf-8")
     save("new", 45)
 
     assert newest(folder)[1:] == [
-        "- Moved because ddddd0 came above: bbbbb0 rank 2 or 9 to 3; ccccc0 rank 3 to 4.",
+        "- Moved because ddddd0 now ranks above: bbbbb0 rank 2 or 9 to 3; ccccc0 rank 3 to 4.",
     ]
 
 
@@ -196,26 +197,29 @@ def test_a_crash_after_the_changelog_loses_no_entry_and_doubles_none(folder, sav
     with pytest.raises(OSError, match="power cut"):
         write_pages(folder)
     monkeypatch.undo()
-    told = entries(folder)
-    assert done == [folder / "CHANGELOG.md"] and "Added ddddd0" in told[0][1]
+    written = entries(folder)
+    assert done == [folder / "CHANGELOG.md"] and "Added ddddd0" in written[0][1]
     write_pages(folder)
-    assert entries(folder) == told and check_pages(folder) == []
+    assert entries(folder) == written and check_pages(folder) == []
 
 
-def test_a_row_that_loses_its_first_seed_is_known_by_the_next_and_says_so(folder, save):
+def test_a_row_that_loses_its_first_seed_is_named_after_the_next(folder, save):
     save("b", 42, seed=1)
     newest(folder)
     record_path(folder, PROTOCOL, "cifar10/b/seed0-bbbbb0").unlink()
     assert newest(folder) == [
-        "- Changed bbbbb1 (b, binary, pgd, keep 0.01, p 0.1): formerly bbbbb0; seed 0 gone; robust 41.00 to 42.00."
+        "- Changed bbbbb1 (b, binary, pgd, keep 0.01, p 0.1): seed 0 removed; id bbbbb0 to bbbbb1; "
+        "robust 41.00 to 42.00."
     ]
 
 
-def test_a_state_whose_former_page_is_lost_is_not_called_the_first(folder, save):
+def test_a_state_whose_previous_page_is_lost_is_not_called_the_first(folder, save):
     (folder / f"{PROTOCOL}.json").unlink()
     save("new", 45)
     (line,) = newest(folder)
-    assert re.fullmatch(r"- Unknown how it came to state [0-9a-f]{12}: 4 rows\. The page that told .* damaged\.", line)
+    assert re.fullmatch(
+        r"- Unknown changes to state [0-9a-f]{12}: 4 rows\. The page of .* is missing or damaged\.", line
+    )
 
 
 def test_ranks_of_two_branches_are_no_reason(folder, save):
@@ -229,6 +233,6 @@ def test_ranks_of_two_branches_are_no_reason(folder, save):
     page.write_text("\n".join(lines), encoding="utf-8")
     save("new", 10)
     assert newest(folder)[1:] == [
-        "- Moved because rows of two branches came together: aaaaa0 rank 2 to 1.",
-        "- Moved because aaaaa0 came above: bbbbb0 rank 1 to 2; ccccc0 rank 2 to 3.",
+        "- Moved because two branches were merged: aaaaa0 rank 2 to 1.",
+        "- Moved because aaaaa0 now ranks above: bbbbb0 rank 1 to 2; ccccc0 rank 2 to 3.",
     ]

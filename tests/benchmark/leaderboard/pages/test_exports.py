@@ -11,11 +11,11 @@ import pytest
 
 from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
-from benchmark.leaderboard.history.previous_page import read_page
+from benchmark.leaderboard.formats import tex
+from benchmark.leaderboard.history.changes import read_page
 from benchmark.leaderboard.pages.bibtex import to_bibtex
 from benchmark.leaderboard.pages.json_file import to_json
 from benchmark.leaderboard.pages.latex import to_latex
-from benchmark.leaderboard.tex import tex
 from benchmark.results.store import load_hashed_records, save_record
 
 EVIL = "a\\b{c}$d$&e#f^g_h~i%j<k>l|m\"n`o'p[q]*r--s\x1b\n\u2603é± \\input{x}"
@@ -36,11 +36,12 @@ def test_the_json_holds_every_row_on_a_line_of_its_own(make_record):
         (1, 1, "edge_popup", 2),
         (2, 1, "at", 1),
     ]
-    assert told["rows"][0]["robust"]["mean"] == 0.455 and told["rows"][0]["interval"] == [0.36, 0.55]
+    first = told["rows"][0]
+    assert (first["robust"], first["robust_low"], first["robust_high"]) == (0.455, 0.36, 0.55)
     assert [row["reasons"][0][:18] for row in told["refused"]] == ["AutoAttack accurac"]
     lines = [line.rstrip(",") for line in text.splitlines() if line.startswith('{"kind"')]
     assert [json.loads(line) for line in lines] == told["rows"] + told["refused"]
-    assert [row.id for row in read_page(text).rows] == [row["id"] for row in told["rows"] + told["refused"]]
+    assert [row.id for row in read_page(text)] == [row["id"] for row in told["rows"] + told["refused"]]
 
 
 def test_a_run_bears_the_sha256_of_its_records_file(make_record, tmp_path):

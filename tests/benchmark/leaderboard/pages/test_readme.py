@@ -37,7 +37,7 @@ def test_the_table_stands_between_the_markers_with_links_to_the_board(folder):
     write_pages(folder)
     text = readme(folder)
 
-    assert text.startswith(f"# Title\r\n\n{BEGIN}\n\nPreset *paper*, 100 test images:\n\n| size | rank | tie |")
+    assert text.startswith(f"# Title\r\n\n{BEGIN}\n\nPaper preset, 100 test images:\n\n| size class | rank | tie |")
     assert text.endswith(f"(boards/{PROTOCOL}.md).\n\n{END}\n\nrest without an end of line") and "old" not in text
     rows = [line for line in text.splitlines() if line.startswith("| up to ")]
     assert [row.split(" | ")[4] for row in rows] == ["at", "hydra", "atmc"]

@@ -1,0 +1,62 @@
+"""Options and arguments that several commands share, so that each has one help text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from benchmark.cli.paths import PATH
+
+SuiteArgument = Annotated[
+    str | None,
+    typer.Argument(
+        help="A suite: a name in configs/ or the path of a YAML file. Default: the suite of --dataset, or quickstart. "
+        "A method that the suite names by file or module is imported, which runs its code.",
+        show_default=False,
+    ),
+]
+MethodsOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Methods, separated by commas: 'all' (built-in methods and plug-ins), names, path/to/file.py:Class or "
+        "package.module:Class. Default: those of the suite. A file or module is imported, which runs its code.",
+        show_default=False,
+    ),
+]
+DatasetOption = Annotated[str | None, typer.Option(help="Data set. Default: that of the suite.", show_default=False)]
+PresetOption = Annotated[
+    str | None, typer.Option(help="Scale the suite: paper, short or smoke; see `list`.", show_default=False)
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        "--seed",
+        help="Training seeds, separated by commas. Default: those of the suite.",
+        show_default=False,
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting of the suite, such as training.epochs=5. May be repeated."),
+]
+DataDirOption = Annotated[
+    Path | None, typer.Option(help="Folder with the files of the data set. Default: data", show_default=False, **PATH)
+]
+DeviceOption = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+OutOption = Annotated[
+    Path, typer.Option(help="Output folder for records, artifacts, board pages, and work in progress.", **PATH)
+]
+LeaderboardOption = Annotated[Path, typer.Option("--out", help="Folder with records/ and artifacts/.", **PATH)]
+RowArgument = Annotated[
+    str,
+    typer.Argument(
+        help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row only.",
+        show_default=False,
+    ),
+]
+ProtocolOption = Annotated[
+    str | None, typer.Option(help="Protocol id, if the row is on several boards.", show_default=False)
+]
