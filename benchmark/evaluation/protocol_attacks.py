@@ -1,4 +1,4 @@
-"""The attacks that a protocol names, on a network that is ready for them: PGD, then AutoAttack."""
+"""The attacks of a protocol, on a network that is ready for them: PGD, then AutoAttack."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ def protocol_attacks(
     report: Callable[[str], None],
     attacks: Sequence[str] = CASCADE,
 ) -> tuple[Tensor, AutoAttackResult]:
-    """Attack images by a protocol's PGD and by AutoAttack.
+    """Attack images with a protocol's PGD and with AutoAttack.
 
     Args:
         network: on [0, 1] images, attacked in eval mode.
-        images: N of them.
-        protocol: names radius, steps and seeds.
+        images: N images.
+        protocol: sets radius, steps and seeds.
         classes: of the data set.
         pgd_seed: of PGD's random starts.
         batch_size: images per call of an attack.
-        compute: finds how many images fit the memory.
+        compute: how many images go through the network at once.
         journal: folder for AutoAttack's finished batches; None keeps none.
         report: receives progress lines.
         attacks: of AutoAttack, the first ones of its cascade.
 
     Returns:
-        The (N,) verdicts under PGD, True where still right, and AutoAttack's result.
+        The (N,) verdicts under PGD, True if classified correctly, and AutoAttack's result.
     """
     epsilon = float(Fraction(protocol.epsilon))
     pgd = pgd_verdicts(

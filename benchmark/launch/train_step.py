@@ -1,4 +1,4 @@
-"""Second step of an order: its network, trained here or found beside the record of an earlier run."""
+"""Second step of an order: its network, trained here or read from the artifact of an earlier record."""
 
 from __future__ import annotations
 

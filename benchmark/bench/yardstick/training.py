@@ -1,10 +1,10 @@
 """Training steps in the plain form of a straightforward public implementation.
 
-Masks and projections by a stable sort of all magnitudes, masks anew in every forward pass; `loss.backward()` in the
-attack, which computes parameter gradients too; the contiguous layout; single precision; a CPU. TRADES is as its authors
-wrote it: the gradient of the input alone, but the clean prediction anew in every attack step and once more for the
-update. The fast objective handles stored perturbations image by image. Nothing is made slower than such code is. Ties,
-random draws and starting weights are those of the benchmark, so that results can be compared bit for bit.
+Masks and projections by a stable sort of all magnitudes, masks recomputed in every forward pass; `loss.backward()` in
+the attack, which computes parameter gradients too; the contiguous layout; single precision; a CPU. TRADES is as its
+authors wrote it: the gradient of the input alone, but the clean prediction recomputed in every attack step and once
+more for the update. The fast objective handles stored perturbations image by image. Nothing is made slower than such
+code is. Ties, random draws and starting weights are those of the benchmark, so that results compare bit for bit.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def sorted_mask(magnitudes: Tensor, keep: int) -> Tensor:
 
 
 class PlainConv2d(CompressedConv2d):
-    """Chooses its mask anew in every forward pass, if it has scores."""
+    """Recomputes its mask in every forward pass, if it has scores."""
 
     def forward(self, images: Tensor) -> Tensor:
         """Convolve (B, in, H, W) images with the weights that the scores select."""

@@ -1,1 +1,1 @@
-"""A board: its rows, their order, and the questions asked of it."""
+"""A board: its rows, their order, and the questions about it."""

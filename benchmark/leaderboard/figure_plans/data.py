@@ -107,7 +107,7 @@ class OptionSeries:
 
 @dataclass(frozen=True)
 class OptionData:
-    """Robust accuracy against the values of a method's option, which stand side by side at even distances."""
+    """Robust accuracy against the values of a method's option, side by side and evenly spaced."""
 
     option: str
     values: tuple[str, ...]  # of one line or more

@@ -91,7 +91,7 @@ def load_figures(folder: Path) -> list[Figure]:
     """Return the figures below a folder of results, in the order in which they are shown; none without figures.json.
 
     Raises:
-        UserError: if the list is damaged, or a file of it is a link.
+        UserError: if the list is damaged, or one of its files is a link.
     """
     shown = [entry.model_dump(exclude={"png_sha256", "svg_sha256"}) for entry in load_entries(folder) or ()]
     return [Figure(**fields) for fields in shown]
@@ -101,7 +101,7 @@ def load_entries(folder: Path) -> tuple[FigureEntry, ...] | None:
     """Return the entries of figures.json below a folder of results; None if there is no such file.
 
     Raises:
-        UserError: if the list is damaged, or a file of it is a link.
+        UserError: if the list is damaged, or one of its files is a link.
     """
     path = folder / FIGURES / LIST
     content = read_below(path, folder, RECORD_BYTES)

@@ -65,7 +65,7 @@ _OPTIONS = (
         names=("score_scale",),
         value=_score_scale,
         ordered=True,
-        note="Values of score_scale stand at even distances.",
+        note="Values of score_scale are evenly spaced.",
     ),
     _Option(
         kind="initialisation",

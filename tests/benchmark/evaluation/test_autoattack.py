@@ -18,6 +18,7 @@ from benchmark.evaluation.autoattack import autoattack
 from benchmark.results.evaluation import CASCADE
 
 EPSILON, SEED, BATCH_SIZE = 4 / 255, 7, 5
+QUERIES = 40  # of Square
 
 
 class CheapAutoAttack(pyautoattack.AutoAttack):
@@ -30,7 +31,7 @@ class CheapAutoAttack(pyautoattack.AutoAttack):
         for attack in (self.apgd, self.apgd_targeted):
             attack.n_iter = 5
         self.fab.n_iter = 3
-        self.square.n_queries = 40
+        self.square.n_queries = QUERIES
         self.calls: list[tuple[str, int]] = []
         for name, attack in zip(CASCADE, (self.apgd, self.apgd_targeted, self.fab, self.square), strict=True):
             attack.perturb = partial(self.recorded, name, attack.perturb)
@@ -65,7 +66,7 @@ def run(monkeypatch):
     monkeypatch.setattr(logging.getLogger("auto-attack"), "propagate", True)
 
     def call(model, data, *, num_classes=10, lines=None, **changes):
-        settings = {"epsilon": EPSILON, "seed": SEED, "batch_size": BATCH_SIZE} | changes
+        settings = {"epsilon": EPSILON, "seed": SEED, "batch_size": BATCH_SIZE, "queries": QUERIES} | changes
         report = (lambda line: None) if lines is None else lines.append
         return autoattack(model, data, num_classes=num_classes, report=report, **settings)
 

@@ -18,7 +18,7 @@ from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.journal import FinishedBatch, Journal
 from benchmark.results.evaluation import CASCADE
 
-SETTINGS = {"num_classes": 10, "epsilon": 1.5 / 255, "seed": 7, "batch_size": 3}
+SETTINGS = {"num_classes": 10, "epsilon": 1.5 / 255, "seed": 7, "batch_size": 3, "queries": 20}
 
 
 class Stopped(Exception):
@@ -34,7 +34,7 @@ class Cheap(pyautoattack.AutoAttack):
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
         self.apgd.n_iter = self.apgd_targeted.n_iter = 4
-        self.fab.n_iter, self.square.n_queries = 2, 20
+        self.fab.n_iter = 2
         for name, attack in zip(CASCADE, (self.apgd, self.apgd_targeted, self.fab, self.square), strict=True):
             attack.perturb = partial(self.recorded, name, attack.perturb)
 
