@@ -143,9 +143,9 @@ def test_the_home_of_nobody_is_refused(tmp_path, command):
 
 TAKEN = {
     "changelog": ("CHANGELOG.md", "is not the changelog of the boards"),
-    "index": ("boards.md", "is no page of the boards and would be overwritten"),
-    "page of a site": ("site/index.html", "is no page of the boards and would be overwritten"),
-    "file called site": ("site", "is no page of the boards and would be overwritten"),
+    "index": ("boards.md", "is not a page of the boards and would be overwritten"),
+    "page of a site": ("site/index.html", "is not a page of the boards and would be overwritten"),
+    "file called site": ("site", "is not a page of the boards and would be overwritten"),
     "file called artifacts": ("artifacts", "cannot write into"),
 }
 
@@ -175,7 +175,7 @@ def test_pages_never_replace_other_files(tmp_path, command):
 
     code, _, err = command("leaderboard", "--out", tmp_path)
 
-    assert code == 2 and "style.css is no page of the boards" in err
+    assert code == 2 and "style.css is not a page of the boards" in err
     assert [path.name for path in tmp_path.rglob("*")] == ["site", "style.css"]
 
 
