@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.__main__ import app, main
+from benchmark.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = """
@@ -27,20 +27,6 @@ methods: [{method: at}]
 training: {epochs: 3, batch_size: 16, attack: {num_steps: 2}, selection_steps: 2}
 evaluation: {images: 8, pgd: {steps: 5}}
 """
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
