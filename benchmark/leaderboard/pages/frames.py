@@ -63,8 +63,9 @@ def board(protocol: str, folder: str | Path = LEADERBOARDS) -> DataFrame:
 
     loaded = _load(folder)
     if protocol not in loaded:
-        known = ", ".join(loaded) or "none"
-        raise UserError(f"there is no board {protocol!r} in {folder}.{suggestion(protocol, loaded)} Boards: {known}.")
+        names = ", ".join(loaded) or "none"
+        hint = suggestion(protocol, loaded) if isinstance(protocol, str) else ""
+        raise UserError(f"there is no board {protocol!r} in {folder}.{hint} Boards: {names}.")
     chosen, columns = loaded[protocol], columns_of(Table.FRAME, loaded[protocol])
     return DataFrame({column.key: _series(column, chosen) for column in columns})
 

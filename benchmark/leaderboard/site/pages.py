@@ -23,7 +23,7 @@ from benchmark.leaderboard.formats import (
     PRESET_TITLES,
     amount,
     clipped,
-    duration,
+    measured_time,
     percent,
     points,
     printable,
@@ -143,7 +143,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "amount": amount,
         "clipped": clipped,
-        "duration": duration,
+        "measured_time": measured_time,
         "percent": percent,
         "mean": mean,
         "one_line": printable,
