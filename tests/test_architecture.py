@@ -130,7 +130,7 @@ def _statements_in(node: ast.AST) -> list[ast.stmt]:
 
 
 def within(name: str, part: str) -> bool:
-    """Tell whether a dotted name is a part or lies in it."""
+    """Return whether a dotted name is a part or lies in it."""
     return name == part or name.startswith(f"{part}.")
 
 

@@ -59,7 +59,7 @@ def site_pages(
         boards: one page each, and one for each of their rows, refused ones included; the ids of a row's later seeds
             lead on to it.
         tables: the paper's tables, all on one page.
-        figures: pictures that lie in site/figures; those of a run stand on its row's page.
+        figures: pictures that lie in site/figures; those of a run are on its row's page.
         answers: to the questions of claims.yaml, all on one page.
         rankings: of boards beside the paper's, on the same page.
 
