@@ -77,7 +77,7 @@ def test_a_suite_runs_to_a_board_and_a_second_run_has_nothing_to_do(tmp_path, su
         file = out / "artifacts" / f"{record['run'].replace('/', '__')}.safetensors"
         assert file.stat().st_size == record["artifact"]["size_bytes"]
         assert hashlib.sha256(file.read_bytes()).hexdigest() == record["artifact"]["sha256"]
-        assert f"| {file.stat().st_size:,} B |" in (out / f"{record['protocol']}.md").read_text(encoding="utf-8")
+        assert f"| {file.stat().st_size:,} |" in (out / f"{record['protocol']}.md").read_text(encoding="utf-8")
         assert not (out / "work" / record["run"] / "autoattack").exists()  # the journal is no longer needed
     edge_popup = next(record for name, record in records(out).items() if "edge_popup" in name)
     assert edge_popup["training"]["frozen_parts_unchanged"] is True
