@@ -10,12 +10,18 @@ LOCKED := $(PIP) --require-hashes --only-binary :all:
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
 
-# The stamps say that an installation went through to its end, and redo it when one of these files has changed.
+# A stamp says that an installation went through to its end. Its name holds the checksum of what was asked for: times
+# of files do not show that an environment was made for other ones, as when a whole folder is copied or restored.
+checksum = $(shell cat $(1) | cksum | cut -d ' ' -f 1)
 REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints-torch-cpu.txt
-INSTALLED := $(VENV)/.installed
-INSTALLED_DEV := $(VENV)/.installed-dev
+INSTALLED := $(VENV)/.installed-$(call checksum,$(REQUIREMENTS))
+INSTALLED_DEV := $(VENV)/.installed-dev-$(call checksum,$(REQUIREMENTS) constraints-dev.txt)
 
-.PHONY: run test test-slow lint types pytest docs bench format leaderboard leaderboard-check lock clean
+.PHONY: install install-dev run test test-slow lint types pytest docs bench format leaderboard leaderboard-check lock clean
+
+install: $(INSTALLED)  ## The environment: what the benchmark needs.
+
+install-dev: $(INSTALLED_DEV)  ## The environment, with what tests, linters and the documentation need.
 
 run: $(INSTALLED)  ## The quickstart: a few minutes on two cores; called again, only what is missing.
 	$(BIN)/python -m benchmark run quickstart
@@ -66,14 +72,16 @@ clean:  ## Remove the environment and all caches; results in runs/ and leaderboa
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .coverage
 	find benchmark methods tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-$(INSTALLED): $(REQUIREMENTS)
+$(INSTALLED):
+	@rm -f $(VENV)/.installed*
 	$(venv)
 	$(LOCKED) -r constraints.txt
 	$(torch)
 	$(PROJECT)
 	@touch $@
 
-$(INSTALLED_DEV): $(INSTALLED) constraints-dev.txt
+$(INSTALLED_DEV): $(INSTALLED)
+	@rm -f $(VENV)/.installed-dev*
 	$(LOCKED) -r constraints-dev.txt
 	@touch $@
 

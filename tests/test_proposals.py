@@ -43,7 +43,7 @@ with open(os.environ["CALLS"], "a") as file:
 print("::set-output name=kind::code")
 sys.exit(int(os.environ["EXIT_CODE"]))
 """,
-    "Makefile": ".venv/.installed:\n\tmkdir -p .venv/bin && ln -s $(PYTHON) .venv/bin/python && touch $@\n",
+    "Makefile": ".PHONY: install\ninstall:\n\tmkdir -p .venv/bin && ln -s $(PYTHON) .venv/bin/python && touch $@\n",
     ".gitignore": ".venv/\nproposed/\n",
     ".gitmodules": '[submodule "s"]\n\tpath = leaderboards/sub\n\turl = ./x\n\tignore = all\n',
     "README.md": README,
@@ -58,7 +58,7 @@ TRACE = "import os\nopen(os.environ['TRACE'], 'a').write(__file__)\n"
 CODE = dict.fromkeys(["benchmark/__main__.py", "benchmark/submission/proposal.py", "sitecustomize.py"], TRACE)
 WORKFLOW = {
     ".github/workflows/proposal.yml": "on: pull_request\n",
-    "Makefile": ".venv/.installed:\n\ttouch $(TRACE)\n",
+    "Makefile": ".PHONY: install\ninstall:\n\ttouch $(TRACE)\n",
 }
 NEW = {"leaderboards/submissions/new/record.json": "new"}
 PENDING = {"leaderboards/submissions/pending/record.json": "changed"}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 
 FORMAT: Final = "robust-compression-artifact"  # the only key of the file's metadata; its value is the manifest
 MAX_BYTES = 2**30
@@ -66,14 +67,6 @@ def refused(reason: str) -> UserError:
     return UserError(f"the artifact is refused because {reason}: fetch the file again or pack the network again.")
 
 
-def first_problem(error: ValidationError) -> str:
-    """Return place and message of the first mistake; keys from the file are shortened and escaped."""
-    problem = error.errors(include_url=False)[0]
-    where = ".".join(str(part) for part in problem["loc"])
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{where[:60]!a}: {message[0].lower()}{message[1:]}" if where else message
-
-
 def write(manifest: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:
     """Return the content of the file for a manifest and all tensors of `DTYPES` except the seal."""
     sealed = {**tensors, "sha256": np.zeros(SEAL_BYTES, np.uint8)}
@@ -101,7 +94,7 @@ def read(content: bytes) -> tuple[str, Tensors]:
     try:
         header = _Header.model_validate_json(content[8 : 8 + length])
     except ValidationError as error:
-        raise refused(f"its header is wrong ({first_problem(error)})") from None
+        raise refused(f"its header is wrong ({first_mistake(error)})") from None
     entries: dict[str, _Entry] = {name: getattr(header, name) for name in DTYPES}
     for name, entry in entries.items():
         if entry.dtype not in DTYPES[name]:

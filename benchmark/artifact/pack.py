@@ -21,6 +21,7 @@ from benchmark.artifact import container, rans
 from benchmark.artifact.halves import from_halves, to_halves
 from benchmark.artifact.manifest import MAX_WEIGHTS, Layout, Manifest, Statistics, layout, make_manifest, skeleton
 from benchmark.artifact.measure import BadExport
+from benchmark.files.mistakes import first_mistake
 from benchmark.networks.resnet import NetworkPlan
 from benchmark.results.store import write_atomic
 
@@ -57,7 +58,7 @@ def pack(
     try:
         manifest = make_manifest(plan, dataset=dataset, image_size=image_size, statistics=statistics, affine=affine)
     except ValidationError as error:
-        raise BadExport(f"the format cannot hold {container.first_problem(error)}") from None
+        raise BadExport(f"the format cannot hold {first_mistake(error)}") from None
     shapes = layout(plan, affine=affine)
     if sum(shapes.sizes) > MAX_WEIGHTS:
         raise BadExport(f"the network has {sum(shapes.sizes):,} weights, but the format holds at most {MAX_WEIGHTS:,}")

@@ -24,6 +24,7 @@ from benchmark.artifact.measure import BadExport
 from benchmark.artifact.pack import Floats, assemble
 from benchmark.errors import UserError
 from benchmark.files.kinds import kind_of_content
+from benchmark.files.mistakes import first_mistake
 from benchmark.networks.resnet import NetworkPlan, ResNet
 from benchmark.results.parts import ArtifactPart
 
@@ -106,7 +107,7 @@ def unpack(content: bytes) -> Artifact:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        problem = container.first_problem(error)
+        problem = first_mistake(error)
         if error.errors()[0]["loc"] == ("version",):
             problem = f"this program reads version {VERSION} of the format only"
         raise refused(f"its manifest is wrong ({problem})") from None

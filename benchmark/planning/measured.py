@@ -8,8 +8,9 @@ from typing import Literal
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import read_below, refuse_links
-from benchmark.results.store import RECORD_BYTES, first_mistake, write_model
+from benchmark.results.store import RECORD_BYTES, write_model
 from benchmark.suite.experiment import Precision
 from benchmark.suite.objectives import Objective
 from benchmark.suite.settings import Strict

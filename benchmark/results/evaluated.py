@@ -11,13 +11,13 @@ from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
 from benchmark.files.kinds import EVALUATED, kind_of_content
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import kind_of
 from benchmark.results.bounds import MAX_LINES, check_characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, OPPONENT, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
-from benchmark.results.store import first_mistake
 from benchmark.results.verdicts import Verdicts, pack_verdicts
 
 

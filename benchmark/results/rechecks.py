@@ -13,6 +13,7 @@ from typing import Literal, Self
 from pydantic import ValidationError, model_validator
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import files_below, refuse_links
 from benchmark.results.bounds import check_characters
 from benchmark.results.evaluated import MachinePart
@@ -21,7 +22,7 @@ from benchmark.results.fields import Name, Quantity, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import first_mistake, load_placed, record_path, write_model
+from benchmark.results.store import load_placed, record_path, write_model
 from benchmark.results.verdicts import Verdicts, unpack_verdicts
 
 CHECKS_FOLDER = "checks"  # below a folder of results

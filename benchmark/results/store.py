@@ -14,6 +14,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import files_below, open_below, read_below, refuse_links
 from benchmark.files.writing import replacing
 from benchmark.results.record import Record
@@ -177,12 +178,6 @@ def load_placed(
     if path != expected:
         raise UserError(f"{path}: its content belongs to {expected}; move the file back or delete it")
     return parsed, content
-
-
-def first_mistake(error: ValidationError) -> str:
-    """Return the first mistake in a file and where it is."""
-    first = error.errors()[0]
-    return f"{'.'.join(str(part) for part in first['loc']) or 'the file'}: {first['msg']}"
 
 
 def write_atomic(path: Path, content: str | bytes, *, durable: bool = True) -> None:

@@ -11,9 +11,10 @@ from typing import TypeVar
 from pydantic import BaseModel, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import first_mistake, record_path
+from benchmark.results.store import record_path
 from benchmark.submission.files import ADVERSARIAL, ARTIFACT, METHOD_FOLDER, RECORD, SUBMISSION, Files
 from benchmark.submission.schema import Submission
 from benchmark.submission.strict_json import parse

@@ -12,10 +12,11 @@ from pydantic import ValidationError
 
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import read_plain
 from benchmark.files.writing import temporary_folder, writing
 from benchmark.results.record import Record
-from benchmark.results.store import artifact_path, first_mistake, write_atomic, write_model
+from benchmark.results.store import artifact_path, write_atomic, write_model
 from benchmark.review.sources import artifact_of, test_data_of
 from benchmark.submission.files import (
     ADVERSARIAL,

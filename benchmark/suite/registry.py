@@ -103,7 +103,10 @@ def resolve(method: str) -> ResolvedMethod:
     """
     try:
         if is_file_target(method):
-            target = f"{Path(method.rpartition(':')[0]).expanduser().resolve()}:{method.rpartition(':')[2]}"
+            path = Path(method.rpartition(":")[0]).expanduser().resolve()
+            if not path.is_file():
+                raise UserError(f"method {method!r}: there is no file {path}")
+            target = f"{path}:{method.rpartition(':')[2]}"
         elif ":" in method:
             target = method
         else:

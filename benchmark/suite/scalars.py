@@ -39,7 +39,8 @@ def misreading(value: Any, annotation: Any) -> str | None:
         elif isinstance(item, bool):
             reason = None if bool in types else f"is not a true-or-false setting, got {item}"
         elif isinstance(item, str) and types & {int, float} and not types & {str, bool} and not is_decimal(item):
-            reason = f"must be a decimal number such as 12, 0.5 or 1e-3, got {item!r}"
+            form = "a decimal number such as 12, 0.5 or 1e-3" if float in types else "a whole number such as 12"
+            reason = f"must be {form}, got {item!r}"
         else:
             reason = None
         if reason is not None:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, BeforeValidator, Field, ValidationError
 
 from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError, suggestion
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.yaml_file import read_mapping
 from benchmark.suite.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
 from benchmark.suite.first_phase import with_first_phase
@@ -110,7 +111,7 @@ def load_suite(path: Path, overrides: Sequence[str] = ()) -> Suite:
         apply_override(document, override)
     if any(_changes_training(override) for override in overrides) and document.get("preset") == "paper":
         document["preset"] = "own"  # a changed schedule is no longer the paper's
-    return validated(Suite, document, str(path))
+    return validated(Suite, document, " ".join([str(path), *(f"--set {override}" for override in overrides)]))
 
 
 def _changes_training(override: str) -> bool:
@@ -129,19 +130,7 @@ def validated(model: type[M], document: Any, where: str) -> M:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise UserError(f"{where}: {first_problem(error)}") from None
-
-
-def first_problem(error: ValidationError) -> str:
-    """Describe the first validation problem as 'setting: message, got value'."""
-    problem = error.errors(include_url=False)[0]
-    parts = [part for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part))]
-    setting = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".")
-    got = "" if isinstance(problem["input"], dict) else f", got {problem['input']!r}"
-    if message.endswith(got):
-        got = ""
-    return f"{setting}: {message}{got}" if setting else f"{message}{got}"
+        raise UserError(f"{where}: {first_mistake(error)}") from None
 
 
 def expand(

@@ -16,6 +16,7 @@ import numpy as np
 from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import is_below
 from benchmark.files.yaml_file import read_mapping
 from benchmark.leaderboard.board.compare import seeds_overlap
@@ -27,7 +28,6 @@ from benchmark.results.invariants import doubts
 from benchmark.results.parts import Part
 from benchmark.results.record import Record
 from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair_seeds
-from benchmark.results.store import first_mistake
 
 CLAIMS = "claims.yaml"  # in the folder of results
 CLAIMS_BYTES = 2**20

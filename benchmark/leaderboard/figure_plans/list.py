@@ -12,6 +12,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, ValidationError, model_validator
 
 from benchmark.errors import UserError
+from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import files_below, is_below, read_below, refuse_links
 from benchmark.leaderboard.board.reference import has_reported, load_reported
 from benchmark.leaderboard.board.tables import Board
@@ -20,7 +21,7 @@ from benchmark.leaderboard.figure_plans.data import MaskData, Plan
 from benchmark.results.evaluated import load_evaluated
 from benchmark.results.fields import Sha256
 from benchmark.results.parts import Part
-from benchmark.results.store import RECORD_BYTES, artifact_path, first_mistake
+from benchmark.results.store import RECORD_BYTES, artifact_path
 
 FIGURES = Path("site") / "figures"  # below the folder of results
 LIST = "figures.json"

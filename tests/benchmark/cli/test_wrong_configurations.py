@@ -77,7 +77,7 @@ WRONG = {
     "data set without files": ({"digits": "my-images\nepsilon: 8/255"}, "'my-images'", "--data-dir"),
     "preset that a suite cannot have": (
         {"name: small": "name: small\npreset: smoke"},
-        "suite.yaml: preset: Input should be 'paper' or 'own', got 'smoke'",
+        "suite.yaml: preset: must be 'paper' or 'own', got 'smoke'",
     ),
     "binary with an unknown loss": (
         {"grid: {": "grid: {weights: binary, objective: hinge, "},
@@ -85,11 +85,11 @@ WRONG = {
     ),
     "negative TRADES beta": (
         {"grid:": "training: {trades_beta: -1}\ngrid:"},
-        "training.trades_beta: Input should be greater than or equal to 0, got -1",
+        "training.trades_beta: must be greater than or equal to 0, got -1",
     ),
     "attack without a step": (
         {"grid:": "training: {attack: {num_steps: 0}}\ngrid:"},
-        "training.attack.num_steps: Input should be greater than or equal to 1, got 0",
+        "training.attack.num_steps: must be greater than or equal to 1, got 0",
     ),
     "attack step beyond the ball": (
         {"grid:": "training: {attack: {step_size: 100/255}}\ngrid:"},
@@ -97,7 +97,7 @@ WRONG = {
     ),
     "TRADES beta that is no number": (
         {"grid:": "training: {trades_beta: .inf}\ngrid:"},
-        "training.trades_beta: Input should be a finite number, got inf",
+        "training.trades_beta: must be a finite number, got inf",
     ),
     "ADMM interval of no steps": (
         {"{method: edge_popup}": "{method: atmc, options: {interval: 0}}"},

@@ -92,7 +92,7 @@ def test_a_link_out_of_the_folder_is_refused(make_record, tmp_path):
     [
         ("{", "Invalid JSON"),
         ("{}", "schema_version: Field required"),
-        ("[]", "the file: Input should be an object"),
+        ("[]", "must be an object"),
     ],
 )
 def test_a_broken_record_is_named_with_its_first_problem(tmp_path, text, problem):

@@ -248,7 +248,7 @@ def test_a_target_that_does_not_exist_is_refused(target, message):
             r"here: options\.kinds is not a field of mine\. Did you mean kind\? Known: score_init, .*count",
         ),
         ({"count": "many"}, r"here: options\.count must be a decimal number such as .*, got 'many'"),
-        ({"kind": "c"}, r"here: options\.kind: Input should be 'a' or 'b'"),
+        ({"kind": "c"}, r"here: options\.kind: must be 'a' or 'b'"),
         ({"count": -1}, r"here: options: count must not be negative, got \{'count': -1\}"),
     ],
 )

@@ -56,9 +56,9 @@ def expanded(tmp_path):
         ("    options: {lrr: 1}\n", "small: methods[0] (edge_popup): options.lrr is not a field of edge_popup. Did"),
         ("    options: {lr: fast}\n", "small: methods[0] (edge_popup): options.lr must be a decimal number such"),
         ("architecture: {name: resnet43}\n", "architecture.name: unknown architecture 'resnet43'. Did you mean r"),
-        ("grid: {keep_ratio: [0.1, 0]}\n", "suite.yaml: grid.keep_ratio[1]: Input should be greater than 0, got 0"),
-        ("grid: {keep_ratio: 1.5}\n", "suite.yaml: grid.keep_ratio[0]: Input should be less than or equal to 1, got"),
-        ("grid: {weights: ternary}\n", "suite.yaml: grid.weights[0]: Input should be 'fp' or 'binary', got 'ternary'"),
+        ("grid: {keep_ratio: [0.1, 0]}\n", "suite.yaml: grid.keep_ratio[1]: must be greater than 0, got 0"),
+        ("grid: {keep_ratio: 1.5}\n", "suite.yaml: grid.keep_ratio[0]: must be less than or equal to 1, got"),
+        ("grid: {weights: ternary}\n", "suite.yaml: grid.weights[0]: must be 'fp' or 'binary', got 'ternary'"),
         (
             "grid: {allocation: glob}\n",
             "suite.yaml: grid.allocation[0]: allocation must be 'global' or an exponent p from 0 to 1, got 'glob'",
@@ -66,11 +66,11 @@ def expanded(tmp_path):
         ("epsilon: 8\n", "suite.yaml: epsilon: '8' is not a perturbation size: give a fraction or decimal strictly"),
         ("training: {attack: {step_size: 17/255}}\n", "step_size 17/255 leaves the epsilon ball of 8/255 at every"),
         ("evaluation: {pgd: {step_size: 1/2}}\n", "step_size 1/2 leaves the epsilon ball of 8/255 at every step"),
-        ("preset: short\n", "suite.yaml: preset: Input should be 'paper' or 'own', got 'short'"),
-        ("seeds: [0, -1]\n", "suite.yaml: seeds[1]: Input should be greater than or equal to 0, got -1"),
-        ("training: {epochs: 0}\n", "suite.yaml: training.epochs: Input should be greater than or equal to 1, got 0"),
-        ("training: {precision: fp16}\n", "suite.yaml: training.precision: Input should be 'fp32', 'bf16' or 'bf16-a"),
-        ("training: 5\n", "suite.yaml: training: Input should be a valid dictionary"),
+        ("preset: short\n", "suite.yaml: preset: must be 'paper' or 'own', got 'short'"),
+        ("seeds: [0, -1]\n", "suite.yaml: seeds[1]: must be greater than or equal to 0, got -1"),
+        ("training: {epochs: 0}\n", "suite.yaml: training.epochs: must be greater than or equal to 1, got 0"),
+        ("training: {precision: fp16}\n", "suite.yaml: training.precision: must be 'fp32', 'bf16' or 'bf16-a"),
+        ("training: 5\n", "suite.yaml: training: must be a valid dictionary"),
     ],
 )
 def test_a_mistake_is_one_sentence_that_names_the_setting(expanded, addition, message):
@@ -254,7 +254,7 @@ def test_of_two_overrides_the_later_wins(expanded):
         ("training.epoch=3", "training: 'epoch' is not a field. Did you mean epochs?"),
         (
             "training.epochs=many",
-            "training: epochs must be a decimal number such as 12",
+            "training: epochs must be a whole number such as 12",
         ),
     ],
 )
