@@ -100,14 +100,14 @@ def read_sources() -> dict[str, str]:
 @cache
 def imports_of(text: str) -> Imports:
     """Collect what a module imports; `from a import b` counts as a and a.b, since b may be a module."""
-    found = Imports()
-    _collect(ast.parse(text).body, found, at_once=True)
-    return found
+    imports = Imports()
+    _collect(ast.parse(text).body, imports, at_once=True)
+    return imports
 
 
-def _collect(nodes: list[ast.stmt], found: Imports, *, at_once: bool) -> None:
+def _collect(nodes: list[ast.stmt], imports: Imports, *, at_once: bool) -> None:
     for node in nodes:
-        names = found.at_once if at_once else found.later
+        names = imports.at_once if at_once else imports.later
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -117,7 +117,7 @@ def _collect(nodes: list[ast.stmt], found: Imports, *, at_once: bool) -> None:
         else:
             lazy = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
             typing_only = isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-            _collect(_statements_in(node), found, at_once=at_once and not lazy and not typing_only)
+            _collect(_statements_in(node), imports, at_once=at_once and not lazy and not typing_only)
 
 
 def _statements_in(node: ast.AST) -> list[ast.stmt]:
@@ -376,9 +376,9 @@ def test_the_check_finds_a_planted_import(sources, module, text, name):
     ],
 )
 def test_the_check_finds_a_planted_way_to_torch(sources, module, text, chain):
-    found = list(heavy_imports(sources | {module: text}))
+    problems = list(heavy_imports(sources | {module: text}))
 
-    assert any(line.startswith(chain) for line in found)
+    assert any(line.startswith(chain) for line in problems)
 
 
 @pytest.mark.parametrize("text", ["def late():\n    import torch", "if TYPE_CHECKING:\n    import torch"])
@@ -387,6 +387,6 @@ def test_an_import_inside_a_function_or_for_type_checkers_costs_nothing(sources,
 
 
 def test_the_check_finds_a_planted_long_file(sources):
-    found = list(long_files({"benchmark.new": "\n" * 251, "benchmark.old": "\n" * 250}))
+    problems = list(long_files({"benchmark.new": "\n" * 251, "benchmark.old": "\n" * 250}))
 
-    assert found == ["benchmark.new has 251 lines, at most 250 are allowed"]
+    assert problems == ["benchmark.new has 251 lines, at most 250 are allowed"]

@@ -20,11 +20,11 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 def entries(name):
     """Return the hashes of every requirement of a list."""
     text = re.sub(r"^#.*\n", "", (ROOT / name).read_text(encoding="utf-8"), flags=re.MULTILINE).replace("\\\n", " ")
-    found = {}
+    hashes_of = {}
     for line in text.splitlines():
         requirement, *hashes = line.split("--hash=")
-        found[requirement.strip()] = [digest.strip() for digest in hashes]
-    return found
+        hashes_of[requirement.strip()] = [digest.strip() for digest in hashes]
+    return hashes_of
 
 
 def versions(*names):

@@ -30,9 +30,9 @@ def clocks_in(text: str) -> Iterator[str]:
 @pytest.mark.parametrize("part", ["benchmark", "gpu", "methods", "."])
 def test_no_test_reads_a_clock(part):
     paths = (TESTS / part).glob("*.py") if part == "." else (TESTS / part).rglob("*.py")
-    found = {path.name: uses for path in paths if (uses := list(clocks_in(path.read_text(encoding="utf-8"))))}
+    clocks = {path.name: uses for path in paths if (uses := list(clocks_in(path.read_text(encoding="utf-8"))))}
 
-    assert found == {}
+    assert clocks == {}
 
 
 @pytest.mark.parametrize(

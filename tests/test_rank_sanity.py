@@ -27,7 +27,7 @@ def accuracy(records):
 
     def find(method, weights, last_norm, keep_ratio, allocation, *, of, epochs=SUITE.training.epochs):
         cell = (method, weights, last_norm, keep_ratio, allocation, epochs)
-        found = {
+        robust = {
             record.seed: of(record.evaluation)
             for record in records
             if (
@@ -36,8 +36,8 @@ def accuracy(records):
             )
             == cell
         }
-        assert len(found) >= 2, f"{cell} has seeds {sorted(found)}"
-        return mean(found.values())
+        assert len(robust) >= 2, f"{cell} has seeds {sorted(robust)}"
+        return mean(robust.values())
 
     return find
 

@@ -47,6 +47,8 @@ ABOUT = {
     "passes": "Images sent forward and backward through the network in training.",
     "train_seconds": "Wall-clock time, with whatever else that machine was doing; a network shared with an earlier "
     "record was trained where the row's page says.",
-    "latency_1": "A measured forward run in the dense runtime, which gains nothing from zeros, on this device.",
+    "latency_1": "A measured forward run of one image in the dense runtime, which gains nothing from zeros, on this "
+    "device.",
+    "latency_64": "The same for a batch of 64 images.",
     "n_seeds": "Networks trained with this setting.",
 }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import textwrap
 from collections.abc import Sequence
 
@@ -17,7 +16,6 @@ from benchmark.leaderboard.pages.columns import BY_KEY, columns_of
 WIDTH = 118
 _LONGEST = 18  # characters of a cell
 _SHORTEST = 8  # to which methods are cut where a line would be too long
-_WORDS = re.compile(r"\s+|(?<=[a-z])(?=[A-Z])")  # a title is written on two lines where it has two words
 _EXPLAINED = ("id", "tie", "robust_interval", "health")
 
 
@@ -47,8 +45,8 @@ def _block(board: Board, preset: str, network: str) -> str:
     lines = _lines(rows, board, numbers, longest)
     if excess := max(0, max(map(len, lines)) - WIDTH):
         lines = _lines(rows, board, numbers, max(_SHORTEST, longest - excess))
-    chance = percent(1 / board.num_classes)
-    title = f"{board.protocol}, {network}, {PRESET_TITLES[preset]}, {board.n_images} test images, chance {chance}%"
+    about = PRESET_TITLES[preset].lower(), f"{board.n_images} test images", f"chance {percent(1 / board.num_classes)}%"
+    title = ", ".join([board.protocol, network, *about])
     rest = iter(line if len(line) <= WIDTH else f"{line[: WIDTH - 1]}…" for line in lines)
     shown = [_wrapped(title), next(rest), next(rest)]
     for size_class, ranking in rankings:
@@ -59,7 +57,7 @@ def _block(board: Board, preset: str, network: str) -> str:
 def _lines(rows: Sequence[Row], board: Board, numbers: dict[str, int], longest: int) -> list[str]:
     """Return two lines of titles, and a line for each row with its method cut to a length."""
     columns = columns_of(Table.TERMINAL, board)
-    words = [_WORDS.split(column.title, maxsplit=1) for column in columns]
+    words = [column.title.split(maxsplit=1) for column in columns]
     head = [[first if rest else "" for first, *rest in words], [last for *_, last in words]]
     cells = [[_cell(column, row, board, numbers, longest) for column in columns] for row in rows]
     sides = [column.side for column in columns]

@@ -101,10 +101,16 @@ def test_the_suite_of_ablations_gives_one_figure_of_each_part(suite_records):
 
     rates, scales, starts = plans
     assert [len(series.points) for series in rates.data.series] == [4] * 4
-    told = ["0.001", "0.01\n(default)", "0.1", "1"]
-    assert {norm: [value for value, _ in points] for norm, points in shown(scales).items()} == {True: told, False: told}
-    told = ["pm1\n(default)", "signed Kaiming,\nscale_fan global"]
-    assert {norm: [value for value, _ in points] for norm, points in shown(starts).items()} == {True: told, False: told}
+    texts = ["0.001", "0.01\n(default)", "0.1", "1"]
+    assert {norm: [value for value, _ in points] for norm, points in shown(scales).items()} == {
+        True: texts,
+        False: texts,
+    }
+    texts = ["pm1\n(default)", "signed Kaiming,\nscale_fan global"]
+    assert {norm: [value for value, _ in points] for norm, points in shown(starts).items()} == {
+        True: texts,
+        False: texts,
+    }
 
 
 def test_pgd_on_more_images_is_shown_where_all_rows_of_a_figure_have_it(make):

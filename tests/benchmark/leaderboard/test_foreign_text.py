@@ -93,9 +93,9 @@ def test_markdown_links_names_and_formulas_stay_text(board):
     rows = [line.strip("| ").split(" | ") for line in page.splitlines() if re.match(r"\| \d+ \| \d+ \| \[0", line)]
     assert len(notes) == len({*HOSTILE}) and len({len(row) for row in rows}) == 1
     options = [re.search(r"</sup> \((x=.*)\)$", row[3]) for row in rows]
-    for shown in [*notes, *(found[1] for found in options if found)]:
+    for shown in [*notes, *(match[1] for match in options if match)]:
         assert not ACTIVE.search(re.sub(r"&#\d+;|<!-- -->", "·", shown)), shown
-    assert len([found for found in options if found]) == len(HOSTILE)
+    assert len([match for match in options if match]) == len(HOSTILE)
 
 
 def test_csv_cells_are_no_formulas(board):

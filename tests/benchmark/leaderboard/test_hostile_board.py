@@ -169,9 +169,9 @@ def test_the_command_says_so_in_one_sentence_and_exits_with_2(board):
     places["record"].unlink()
     places["record"].symlink_to("/etc/passwd")
 
-    found = CliRunner().invoke(app, ["leaderboard", "--out", str(folder)])
+    result = CliRunner().invoke(app, ["leaderboard", "--out", str(folder)])
 
-    assert isinstance(found.exception, UserError) and "root:" not in str(found.exception)
+    assert isinstance(result.exception, UserError) and "root:" not in str(result.exception)
 
 
 def test_a_folder_of_results_may_be_a_link_itself(board, tmp_path):

@@ -239,17 +239,17 @@ def test_pages_may_lie_in_folders_and_the_command_names_only_those_at_the_top(fo
     of_site = {f"site/rows/{PROTOCOL}/{number}.html": f"<!-- {GENERATED} -->" for number in range(3)}
     monkeypatch.setattr("benchmark.leaderboard.render.readme_page", lambda *_: of_site)
     (folder / "boards.md").unlink()
-    found = CliRunner().invoke(app, ["leaderboard", "--out", str(folder)])
-    assert found.exit_code == 0, found.output
-    assert found.output == f"wrote {folder / 'boards.md'}\n{folder}: 4 pages changed\n"
+    result = CliRunner().invoke(app, ["leaderboard", "--out", str(folder)])
+    assert result.exit_code == 0, result.output
+    assert result.output == f"wrote {folder / 'boards.md'}\n{folder}: 4 pages changed\n"
     assert all((folder / name).read_text(encoding="utf-8") == text for name, text in of_site.items())
 
 
 def test_the_check_fails_with_one_sentence_a_page(folder):
     next((folder / "records" / PROTOCOL).glob("*seed1*")).unlink()
-    found = CliRunner().invoke(app, ["leaderboard", "--check", "--out", str(folder)])
-    assert found.exit_code == 1
-    lines = found.output.splitlines()
+    result = CliRunner().invoke(app, ["leaderboard", "--check", "--out", str(folder)])
+    assert result.exit_code == 1
+    lines = result.output.splitlines()
     assert len(lines) > 6 and all(line.endswith(": run `python -m benchmark leaderboard`") for line in lines)
 
 
@@ -262,7 +262,7 @@ def test_pages_do_not_depend_on_the_locale_or_on_the_order_of_the_files(folder):
         "    entries = list(scan(path)); random.shuffle(entries)\n"
         "    class Entries(list):\n"
         "        __enter__ = lambda self: self\n"
-        "        __exit__ = lambda self, *told: None\n"
+        "        __exit__ = lambda self, *details: None\n"
         "    return Entries(entries)\n"
         "os.scandir = shuffled\n"
         "from benchmark.leaderboard.render import check_pages\n"

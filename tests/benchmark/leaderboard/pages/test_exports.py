@@ -30,26 +30,26 @@ def test_the_json_holds_every_row_on_a_line_of_its_own(make_record):
     records = [make_record(seed=0), make_record(seed=1, right=(82, 52, 46)), make_record(method="at")]
     records.append(make_record(method="masked", right=(80, 45, 46)))
     text = to_json(state(*records))
-    told = json.loads(text)
+    page = json.loads(text)
 
-    assert [(row["rank"], row["tie"], row["method"], len(row["seeds"])) for row in told["rows"]] == [
+    assert [(row["rank"], row["tie"], row["method"], len(row["seeds"])) for row in page["rows"]] == [
         (1, 1, "edge_popup", 2),
         (2, 1, "at", 1),
     ]
-    first = told["rows"][0]
+    first = page["rows"][0]
     assert (first["robust"], first["robust_low"], first["robust_high"]) == (0.455, 0.36, 0.55)
-    assert [row["reasons"][0][:18] for row in told["refused"]] == ["AutoAttack accurac"]
+    assert [row["reasons"][0][:18] for row in page["refused"]] == ["AutoAttack accurac"]
     lines = [line.rstrip(",") for line in text.splitlines() if line.startswith('{"kind"')]
-    assert [json.loads(line) for line in lines] == told["rows"] + told["refused"]
-    assert [row.id for row in read_page(text)] == [row["id"] for row in told["rows"] + told["refused"]]
+    assert [json.loads(line) for line in lines] == page["rows"] + page["refused"]
+    assert [row.id for row in read_page(text)] == [row["id"] for row in page["rows"] + page["refused"]]
 
 
 def test_a_run_bears_the_sha256_of_its_records_file(make_record, tmp_path):
     path = save_record(make_record(), tmp_path)
     ((record, digest),) = load_hashed_records(tmp_path)
-    told = json.loads(to_json(state_of(*boards([record]).values(), {(record.protocol, record.run): digest})))
+    page = json.loads(to_json(state_of(*boards([record]).values(), {(record.protocol, record.run): digest})))
 
-    assert told["rows"][0]["seeds"][0]["record_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert page["rows"][0]["seeds"][0]["record_sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
     path.write_bytes(path.read_bytes().replace(b"\n", b"\r\n"))
     assert load_hashed_records(tmp_path) == [(record, digest)], "as git checks it out on Windows"
 
@@ -120,10 +120,10 @@ def test_every_line_of_a_latex_table_has_all_its_columns_and_only_known_commands
         rows = [line for line in body.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
         assert [len(re.findall(r"(?<!\\)&", line)) + 1 for line in rows] == [len(columns)] * len(rows)
         assert len(rows) == 2
-    known = {"begin", "end", "toprule", "midrule", "bottomrule", "multicolumn", "emph", "pm", "char"}
-    known |= {"textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar"}
+    commands = {"begin", "end", "toprule", "midrule", "bottomrule", "multicolumn", "emph", "pm", "char"}
+    commands |= {"textbackslash", "textasciicircum", "textasciitilde", "textless", "textgreater", "textbar"}
     body = re.sub(r"(?m)^%.*$", "", text)
-    assert set(re.findall(r"\\([a-z]{2,})", body)) <= known
+    assert set(re.findall(r"\\([a-z]{2,})", body)) <= commands
 
 
 @pytest.mark.parametrize(

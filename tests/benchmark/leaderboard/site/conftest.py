@@ -65,16 +65,16 @@ def site_of(
     records: Sequence[Record], *, figures: Sequence[Figure] = (), question: str = "Is A ahead?", **given: Any
 ) -> dict[str, str]:
     """Return the site of these records, with one of the paper's tables, and a question to the first board's rows."""
-    found = boards(records, [REPORTED], **given)
-    if not found:
+    all_boards = boards(records, [REPORTED], **given)
+    if not all_boards:
         return site_pages([], [], figures)
-    first = next(iter(found.values()))
+    first = next(iter(all_boards.values()))
     a, b, *_ = [*sorted({cell_of(record) for record in records}), "neither", "nor"]
     claim = Claim(question=question, protocol=first.protocol, a=a, b=b)
     spec = RankingSpec(protocol=first.protocol, published="cifar10", objective="pgd")
-    answered = answers([claim, claim.model_copy(update={"b": "lacking"})], found)
+    answered = answers([claim, claim.model_copy(update={"b": "lacking"})], all_boards)
     return site_pages(
-        list(found.values()), [paper_table(first)], figures, answered, [paper_ranking(spec, first, [REPORTED])]
+        list(all_boards.values()), [paper_table(first)], figures, answered, [paper_ranking(spec, first, [REPORTED])]
     )
 
 

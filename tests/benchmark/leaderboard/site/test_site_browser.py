@@ -124,8 +124,8 @@ def test_a_board_sorts_by_columns_and_keeps_ranks_within_their_class(visit, boar
         assert page.locator("#rows .group").count() == 5
         for heading, number in (("Clean", 7), ("Robust", 3)):
             press(page, heading)
-            found = numbers(page, number)
-            assert found == sorted(found, reverse=True) and len(found) == 8
+            shown = numbers(page, number)
+            assert shown == sorted(shown, reverse=True) and len(shown) == 8
             assert page.locator("#rows [aria-sort=descending]").inner_text() == heading
         press(page, "Size")
         assert methods(page)[-1] == "at" and page.locator("#rows [aria-sort=ascending]").inner_text() == "Size"
@@ -338,7 +338,7 @@ def make_board(make_site, make_site_record, tmp_path_factory):
 
     def make(rows: int, text: Callable[[int], dict[str, Any]] = lambda number: {}) -> Path:
         record = make_site_record("many")
-        found = []
+        records = []
         for number in range(rows):
             digits = f"{number * 7919:06x}{number:06x}"
             method = {"name": f"method{number % 7}", "options": {"variant": number}, **text(number)}
@@ -349,8 +349,8 @@ def make_board(make_site, make_site_record, tmp_path_factory):
                 "artifact": record.artifact.model_copy(update={"size_bytes": int(5000 * 1.004**number)}),
                 "compression": record.compression.model_copy(update={"weights": ("fp", "binary")[number % 2]}),
             }
-            found.append(record.model_copy(update=changes))
-        site = make_site(found)
+            records.append(record.model_copy(update=changes))
+        site = make_site(records)
         names = ("style.css", "site.js", f"{PROTOCOL}.html")
         folder = tmp_path_factory.mktemp(f"rows{rows}")
         return written({f"site/{name}": site[f"site/{name}"] for name in names}, folder) / f"{PROTOCOL}.html"

@@ -31,7 +31,7 @@ HOSTILE = "\"><img src=x onerror=alert(1)></script><script>alert(1)</script>' on
 
 
 def figure(name, **changes):
-    told = {
+    fields = {
         "title": f"Figure {name}",
         "caption": "What it shows.",
         "protocol": None,
@@ -41,7 +41,7 @@ def figure(name, **changes):
         "svg": f"{name}.svg",
         "source": "a" * 64,
     }
-    return Figure(name=name, **told | changes)
+    return Figure(name=name, **fields | changes)
 
 
 def row_pages(site):
@@ -120,8 +120,8 @@ def hostile_record(make_site_record, **changes):
     fields["evaluation"]["autoattack"] |= {"package": HOSTILE, "package_version": HOSTILE}
     for check in fields["evaluation"]["health"]:
         check["reason"] = HOSTILE
-    told = ("command", "git_commit", "python", "torch", "platform", "device")
-    fields["provenance"] |= dict.fromkeys(told, HOSTILE) | {"config": {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}}
+    names = ("command", "git_commit", "python", "torch", "platform", "device")
+    fields["provenance"] |= dict.fromkeys(names, HOSTILE) | {"config": {HOSTILE: [HOSTILE, {HOSTILE: HOSTILE}]}}
     return type(record)(**fields)
 
 
@@ -207,8 +207,8 @@ def test_the_page_says_how_many_images_a_quick_measurement_takes(site, make_site
 
 
 def test_counts_are_those_of_the_verdicts(make_site_record):
-    found = counts(make_site_record("a", right=(57, 29, 28)))  # 100 * 0.57 and 100 * 0.29 are not whole in floats
-    assert [right for _, right, _ in found] == [57, 29, 29, 28, 28, 28, 28]
+    rows = counts(make_site_record("a", right=(57, 29, 28)))  # 100 * 0.57 and 100 * 0.29 are not whole in floats
+    assert [right for _, right, _ in rows] == [57, 29, 29, 28, 28, 28, 28]
 
 
 def test_the_front_is_a_staircase_through_all_its_rows(records):

@@ -15,9 +15,9 @@ PROTOCOL = "cifar10-linf-8_255-aa-standard-100"
 
 
 def page_of(records, *asked, rankings=()):
-    found = boards(records)
+    all_boards = boards(records)
     claims = [Claim(question="Is A ahead?", protocol=PROTOCOL, a=a, b=b) for a, b in asked]
-    return site_pages(list(found.values()), [], [], answers(claims, found), rankings)[PAGE]
+    return site_pages(list(all_boards.values()), [], [], answers(claims, all_boards), rankings)[PAGE]
 
 
 def test_an_answer_stands_in_the_table_and_with_its_rows(records, parsed):
