@@ -46,11 +46,15 @@ def main() -> None:
 def resolve(output: Path, builds: str, *arguments: str) -> dict[str, str]:
     """Return the entry of every package by its name: version, marker and hashes."""
     command = [sys.executable, "-m", "uv", "pip", "compile", "--quiet", "--universal", "--python-version", "3.11"]
-    command += ["--generate-hashes", "--no-header", "--no-annotate"]
+    # One version for all Pythons: a list has one entry for each package.
+    command += ["--fork-strategy", "fewest", "--generate-hashes", "--no-header", "--no-annotate"]
     command += ["--no-emit-package", "robust-compression-benchmark", "--output-file", str(output), *arguments]
     subprocess.run([*command, "pyproject.toml", "-"], input=builds, text=True, check=True, cwd=ROOT)
     entries = re.split(r"\n(?=\S)", output.read_text(encoding="utf-8").strip())
-    return {entry.split("==")[0]: entry for entry in entries}
+    names = [entry.split("==")[0] for entry in entries]
+    if several := sorted({name for name in names if names.count(name) > 1}):
+        raise SystemExit(f"error: {', '.join(several)}: several versions; take the entries out of the list and try again")
+    return dict(zip(names, entries, strict=True))
 
 
 def write(path: Path, entries: dict[str, str]) -> None:

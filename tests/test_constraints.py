@@ -28,7 +28,9 @@ def entries(name):
 
 
 def versions(*names):
-    return {Requirement(entry).name: str(Requirement(entry).specifier) for name in names for entry in entries(name)}
+    """Return the version of every package of some lists that is installed with this Python on this system."""
+    requirements = [Requirement(entry) for name in names for entry in entries(name)]
+    return {each.name: str(each.specifier) for each in requirements if each.marker is None or each.marker.evaluate()}
 
 
 @pytest.mark.parametrize("name", LISTS)
