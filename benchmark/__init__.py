@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from benchmark.leaderboard.pages.frames import board as board
     from benchmark.leaderboard.pages.frames import boards as boards
 
+__all__ = ["board", "boards", "evaluate"]
+
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for: torch and pandas take seconds, `--help` must not."""
-    if name not in ("evaluate", "board", "boards"):
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _check_methods()
     if name == "evaluate":
@@ -26,6 +28,11 @@ def __getattr__(name: str) -> Any:
     from benchmark.leaderboard.pages import frames
 
     return getattr(frames, name)
+
+
+def __dir__() -> list[str]:
+    """List what `__getattr__` imports, for tab completion."""
+    return [*globals(), *__all__]
 
 
 def _check_methods() -> None:

@@ -31,6 +31,7 @@ myst_heading_anchors = 3
 myst_url_schemes = {"http": None, "https": None, "boards": "../{{path}}#{{fragment}}"}
 nb_execution_mode = "force"
 nb_execution_show_tb = True
+nb_execution_timeout = 600  # seconds for a cell; a busy machine takes long to import torch
 
 _ROOT = Path(__file__).resolve().parents[1]
 _FROM_ROOT = {"changelog", "contributing", "security"}  # pages that show the file of this name in the root

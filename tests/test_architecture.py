@@ -130,7 +130,7 @@ def _statements_in(node: ast.AST) -> list[ast.stmt]:
 
 
 def within(name: str, part: str) -> bool:
-    """Tell whether a dotted name is a part or lies in it."""
+    """Return whether a dotted name is a part or lies in it."""
     return name == part or name.startswith(f"{part}.")
 
 
@@ -160,10 +160,8 @@ def _is_forbidden(module: str, name: str, sources: dict[str, str]) -> bool:
         return False
     if any(name.startswith(f"{door}.") and name in sources and not within(module, door) for door in DOORS):
         return True
-    # `from package import name` counts as both; the package itself is no more than its docstring or its door.
+    # `from package import name` counts as both, and `name` may be no module.
     target = name if name in sources else name.rpartition(".")[0]
-    if sources.get(target, "").count("\n") <= 1 or target == "benchmark":
-        return False
     own, other = layer_of(module), layer_of(target)
     return own is not None and other is not None and other > own
 
@@ -189,8 +187,9 @@ def named_methods(sources: dict[str, str]) -> Iterator[str]:
     for module, text in sorted(sources.items()):
         if within(module, "benchmark") and module not in PUBLISHED_NAMES:
             for node in ast.walk(ast.parse(text)):
-                if isinstance(node, ast.Constant) and node.value in BUILT_IN:
-                    yield f"{module} names {node.value}"
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    names = {word.strip() for word in node.value.split(",")} & BUILT_IN.keys()
+                    yield from (f"{module} names {name}" for name in sorted(names))
 
 
 def paths_into_tests(sources: dict[str, str]) -> Iterator[str]:
@@ -309,6 +308,9 @@ PLANTED = [
     ("benchmark.data.readers.new", "from benchmark.data.load import load_test", "benchmark.data.load"),
     ("benchmark.networks.new", "from benchmark.suite.experiment import Experiment", "benchmark.suite.experiment"),
     ("benchmark.suite.new", "from benchmark.launch.order import work_folder", "benchmark.launch.order"),
+    ("benchmark.attacks", "import benchmark.submission", "benchmark.submission"),
+    ("benchmark.files.new", "from benchmark import evaluate", "benchmark.evaluate"),
+    ("benchmark.files.new", "import benchmark\n\nbenchmark.boards()", "benchmark"),
     ("benchmark.attacks", "from benchmark.submission.replay import Replay", "benchmark.submission.replay"),
     ("benchmark.evaluation.fast.new", "import benchmark.evaluation.accuracy", "benchmark.evaluation.accuracy"),
     (

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 from benchmark.evaluation.progress import attack_costs
-from benchmark.leaderboard.formats import duration
+from benchmark.leaderboard.formats import measured_time
 from benchmark.planning.machine import threads_text
 from benchmark.planning.measured import EvaluationEntry, Measurement, TrainingEntry
 from benchmark.results.protocol import STANDARD_TARGETS
@@ -50,7 +50,7 @@ def _training(measured: Measurement) -> Iterator[str]:
     for entry in measured.training:
         key = entry.key
         cells = [f"{key.method}/{key.objective}", key.weights, key.precision, str(key.network), str(key.batch_size)]
-        cells += [duration(entry.seconds), f"{entry.images_per_second:,.1f}", peak_share(entry, measured)]
+        cells += [measured_time(entry.seconds), f"{entry.images_per_second:,.1f}", peak_share(entry, measured)]
         rows.append(cells + (_against(entry.plain_seconds, entry.seconds) if compared else []))
     yield ""
     yield "training steps, attack and update"
@@ -67,8 +67,8 @@ def _evaluation(measured: Measurement) -> Iterator[str]:
     for entry in measured.evaluation:
         cells = [str(entry.network), str(entry.images), f"{1 / entry.clean_seconds:,.0f}"]
         cells += [f"{1 / ((steps + 1) * entry.pgd_seconds):,.1f}" for steps in (20, 50)]
-        cells += [duration(value) for value in entry.autoattack.values()]
-        cells.append(duration(sum(entry.autoattack.values())))
+        cells += [measured_time(value) for value in entry.autoattack.values()]
+        cells.append(measured_time(sum(entry.autoattack.values())))
         rows.append(cells + (_against(entry.plain_pgd_seconds, entry.pgd_seconds)[1:] if compared else []))
     yield ""
     yield "evaluation: images per second, clean and under PGD; time of AutoAttack for an image that survives it"
@@ -76,7 +76,7 @@ def _evaluation(measured: Measurement) -> Iterator[str]:
     yield "each attack is timed for some seconds on images that always survive, and scaled to all passes of one image"
     if measured.machine.device == "cuda":
         for entry in measured.evaluation:
-            yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {duration(1000 * total(entry))}"
+            yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {measured_time(1000 * total(entry))}"
 
 
 def total(entry: EvaluationEntry) -> float:
@@ -95,7 +95,7 @@ def peak_share(entry: TrainingEntry, measured: Measurement) -> str:
 
 
 def _against(plain: float | None, ours: float) -> list[str]:
-    return ["-", "-"] if plain is None else [duration(plain), f"{plain / ours:.2f}"]
+    return ["-", "-"] if plain is None else [measured_time(plain), f"{plain / ours:.2f}"]
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], *, words: int = 1) -> Iterator[str]:

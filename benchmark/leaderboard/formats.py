@@ -163,8 +163,8 @@ def options_text(options: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value}" for name, value in options.items())
 
 
-def duration(seconds: float) -> str:
-    """Write a duration with three significant digits: 0.0123 is "12.3 ms", 75 is "75 s", 7200 is "2 h"."""
+def measured_time(seconds: float) -> str:
+    """Return a measured time with three significant digits: 0.0123 is "12.3 ms", 75 is "75 s", 7200 is "2 h"."""
     for limit, factor, unit in ((1, 1e3, "ms"), (100, 1, "s"), (6000, 1 / 60, "min")):
         if seconds < limit:
             return f"{seconds * factor:.3g} {unit}"

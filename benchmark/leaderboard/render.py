@@ -1,7 +1,7 @@
 """All generated pages of a leaderboard folder: what they should be, bringing them up to date, and checking them.
 
 Pages lie directly in the folder, next to records/ and reference/, and in site/ below it. `write_pages` brings them up
-to date, `check_pages` says where they are not.
+to date, `check_pages` reports where they are not.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ def pages(folder: Path) -> dict[str, str]:
     """Return the text of every page by its name relative to `folder`, made from folder/records and folder/reference.
 
     Among them is the README beside the folder, if it holds tables of these boards. The changelog also depends on what
-    is there: a state of a board that it does not tell yet gets an entry.
+    is there: a new state of a board gets an entry.
 
     Raises:
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
-    return _made(folder)[0]
+    return _build(folder)[0]
 
 
-def _made(folder: Path) -> tuple[dict[str, str], Compared]:
+def _build(folder: Path) -> tuple[dict[str, str], Compared]:
     results = load_results(folder)
-    found = results.boards
-    states = {protocol: state_of(board, results.digests) for protocol, board in found.items()}
+    boards = results.boards
+    states = {protocol: state_of(board, results.digests) for protocol, board in boards.items()}
     texts = {
         CHANGELOG: changelog_page(folder, states),
-        INDEX: index_page(list(found.values()), paper=results.published),
+        INDEX: index_page(list(boards.values()), paper=results.published),
     }
     for protocol, state in states.items():
         texts[f"{protocol}.md"] = to_markdown(state.board)
@@ -71,18 +71,18 @@ def _made(folder: Path) -> tuple[dict[str, str], Compared]:
         texts[f"{protocol}.json"] = to_json(state)
         texts[f"{protocol}.tex"] = to_latex(state)
         texts[f"{protocol}.bib"] = to_bibtex(state)
-    tables = paper_tables(found, folder / "reference")
+    tables = paper_tables(boards, folder / "reference")
     if tables:
         texts["paper_tables.md"] = paper_markdown(tables)
         texts["paper_tables.csv"] = paper_csv(tables)
         texts["paper_tables.tex"] = paper_latex(tables)
-    asked = _asked(folder, found)
-    if any(asked):
-        texts["claims.md"] = claims_page(*asked)
-    drawn = compare_figures(folder, found)
+    answered = _answered(folder, boards)
+    if any(answered):
+        texts["claims.md"] = claims_page(*answered)
+    drawn = compare_figures(folder, boards)
     figures = [replace(figure, outdated=figure.name in drawn.outdated) for figure in load_figures(folder)]
-    texts |= site_pages(list(found.values()), tables, figures, *asked)
-    return texts | readme_page(folder, found, asked[0]), drawn
+    texts |= site_pages(list(boards.values()), tables, figures, *answered)
+    return texts | readme_page(folder, boards, answered[0]), drawn
 
 
 def changelog_from(former: Path, folder: Path) -> str:
@@ -96,35 +96,35 @@ def changelog_from(former: Path, folder: Path) -> str:
     return changelog_page(former, states)
 
 
-def _asked(folder: Path, found: Mapping[str, Board]) -> tuple[list[Answer], list[PaperRanking]]:
+def _answered(folder: Path, boards: Mapping[str, Board]) -> tuple[list[Answer], list[PaperRanking]]:
     claims = load_claims(folder)
     published = load_reported(folder / "reference" / TABLES) if claims.rankings else []
     rankings = [
-        paper_ranking(spec, found[spec.protocol], published) for spec in claims.rankings if spec.protocol in found
+        paper_ranking(spec, boards[spec.protocol], published) for spec in claims.rankings if spec.protocol in boards
     ]
-    return answers(claims.claims, found), rankings
+    return answers(claims.claims, boards), rankings
 
 
 def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> list[Path]:
     """Write the pages that differ from their records, delete those without records, return what changed.
 
-    The changelog is written first: it is told from the pages that the others replace. Figures are drawn by a command
-    of their own; the site says which show an earlier state.
+    The changelog is written first: it is derived from the pages that the others replace. Figures are drawn by a
+    command of their own; the site says which of them are outdated.
 
     Args:
         folder: of results.
-        note: receives a sentence if figures show an earlier state.
+        note: receives a sentence if figures are outdated.
 
     Raises:
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        texts, drawn = _made(folder)
+        texts, drawn = _build(folder)
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder, name) != text]
     _check_names(folder, [name for name in changed if name not in (CHANGELOG, README)])
     for name in sorted(changed, key=lambda name: (name != CHANGELOG, name)):
-        # Not forced to the disk: a page is made anew in a second, and there are thousands.
+        # Not synced to disk: a page is generated again in a second, and there are thousands.
         write_atomic(folder / name, texts[name], durable=False)
     for path in stale:
         path.unlink()
@@ -135,7 +135,7 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
 
 
 def check_place(folder: Path) -> None:
-    """Check that pages can be written into a folder without harm to files that are none of them.
+    """Check that pages can be written into a folder without harming other files.
 
     Raises:
         UserError: if a name that the pages need is taken, or leads through a link.
@@ -143,12 +143,12 @@ def check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give --out a folder")
     read_changelog(folder)
-    files_below(folder / _SITE, folder, "")  # refuses links, behind which a page would be written
+    files_below(folder / _SITE, folder, "")  # refuses links, through which a page would be written elsewhere
     _check_names(folder, [INDEX, *site_pages([], [], [])])
 
 
 def _check_names(folder: Path, names: Iterable[str]) -> None:
-    """Refuse to overwrite what is no generated page; an empty file is what a crash may have left of one."""
+    """Refuse to overwrite a file that is not a generated page; an empty one may be what a crash left of a page."""
     for path in (folder / name for name in names):
         wrong = [path.parent] if path.parent.exists() and not path.parent.is_dir() else []
         refuse_links(path, folder)
@@ -156,7 +156,7 @@ def _check_names(folder: Path, names: Iterable[str]) -> None:
             wrong.append(path)
         if wrong:
             raise UserError(
-                f"{wrong[0]} is no page of the boards and would be overwritten; move it, or give --out another folder"
+                f"{wrong[0]} is not a page of the boards and would be overwritten: move it, or give another --out"
             )
 
 
@@ -173,13 +173,13 @@ def inspect_pages(folder: Path, note: Callable[[str], None] = lambda _: None) ->
 
     Args:
         folder: of results.
-        note: receives a sentence if figures show an earlier state, which is no mistake: the site says so.
+        note: receives a sentence if figures are outdated, which is not an error: the site says so.
 
     Raises:
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        texts, drawn = _made(folder)
+        texts, drawn = _build(folder)
     problems = []
     for name, text in sorted(texts.items()):
         current = _read(folder, name)
@@ -199,7 +199,7 @@ def inspect_pages(folder: Path, note: Callable[[str], None] = lambda _: None) ->
 
 @contextmanager
 def _no_collection() -> Iterator[None]:
-    """Keep the collector of cycles from walking, again and again, through a million objects that all are needed."""
+    """Switch the garbage collector off: it would walk through a million objects again and again, all of them in use."""
     was_on = gc.isenabled()
     gc.disable()
     try:
@@ -216,7 +216,7 @@ def _read(folder: Path, name: str) -> str | None:
 
 
 def _leftovers(folder: Path, texts: dict[str, str]) -> Iterator[Path]:
-    """Yield the generated files that are no page any more: anything else beside them was written by hand."""
+    """Yield the generated files that are no longer pages; any other file was written by hand."""
     candidates = sorted(folder.glob("*")) + [
         path
         for path in files_below(folder / _SITE, folder, "")

@@ -184,9 +184,9 @@
     }
 
     function writeAddress() {
-      const told = new URLSearchParams(controls.filter(({ value }) => value !== "").map(({ name, value }) => [name, value]));
-      if (sort.key !== "rank" || sort.down) told.set("sort", (sort.down ? "-" : "") + sort.key);
-      const text = told.toString();
+      const view = new URLSearchParams(controls.filter(({ value }) => value !== "").map(({ name, value }) => [name, value]));
+      if (sort.key !== "rank" || sort.down) view.set("sort", (sort.down ? "-" : "") + sort.key);
+      const text = view.toString();
       if (text || location.hash.includes("=")) history.replaceState(null, "", text ? `#${text}` : "#");
     }
 
@@ -195,6 +195,12 @@
       sort = { key: "rank", down: false };
     }
 
+    // Names in addresses that were shared before the columns had one name in all formats.
+    const FORMER = {
+      interval: "robust_interval", size: "size_bytes", precision: "weights", keep: "keep_ratio", p: "allocation",
+      lbn: "last_norm", seeds: "n_seeds", gradients: "health", network: "architecture", reported: "difference",
+    };
+
     // The address says everything: "#<id>" is the plain board with one row marked, "#method=at&sort=size_bytes" a view of it.
     function readAddress() {
       const text = location.hash.slice(1);
@@ -202,10 +208,10 @@
       if (id !== undefined && /^[0-9a-f]{6}/.test(text)) return jump(rows[id]);
       if (text !== "" && !text.includes("=")) return draw(); // a part of the page, such as a footnote
       clear();
-      const told = new URLSearchParams(text);
-      for (const control of controls) control.value = told.get(control.name) ?? "";
-      const key = (told.get("sort") ?? "").replace(/^-/, "");
-      if (key in at) sort = { key, down: told.get("sort").startsWith("-") };
+      const view = new URLSearchParams([...new URLSearchParams(text)].map(([name, value]) => [FORMER[name] ?? name, value]));
+      for (const control of controls) control.value = view.get(control.name) ?? "";
+      const key = (view.get("sort") ?? "").replace(/^-/, "");
+      if ((FORMER[key] ?? key) in at) sort = { key: FORMER[key] ?? key, down: view.get("sort").startsWith("-") };
       update();
     }
 

@@ -4,7 +4,7 @@ Masks and projections by a stable sort of all magnitudes, masks recomputed in ev
 the attack, which computes parameter gradients too; the contiguous layout; single precision; a CPU. TRADES is as its
 authors wrote it: the gradient of the input alone, but the clean prediction recomputed in every attack step and once
 more for the update. The fast objective handles stored perturbations image by image. Nothing is made slower than such
-code is. Ties, random draws and starting weights are those of the benchmark, so that results can be compared bit for bit.
+code is. Ties, random draws and starting weights are those of the benchmark, so that results compare bit for bit.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState
     records = {run: digests[board.protocol, run] for row in rows for run in row.runs}
     content = {
         "protocol": board.protocol,
-        "rows": sorted(([row_state(row), [records[run] for run in row.runs]] for row in rows), key=json.dumps),
+        "rows": sorted(([_place(row), [records[run] for run in row.runs]] for row in rows), key=json.dumps),
         "challenges": sorted(challenge.model_dump_json() for challenge in board.challenges),
     }
     if board.rechecks:  # a board without later checks keeps the digest it had before there were any
@@ -51,8 +51,7 @@ def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState
     return BoardState(board, records, digest, max(dates).isoformat())
 
 
-def row_state(row: Row) -> dict[str, Any]:
-    """Return a row's place on its board, under the names that the JSON pages use too."""
+def _place(row: Row) -> dict[str, Any]:
     return {
         "id": row.id,
         "preset": row.preset,

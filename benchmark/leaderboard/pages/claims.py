@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from benchmark.leaderboard.board.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
 from benchmark.leaderboard.board.compare import p_text, wide_text
-from benchmark.leaderboard.formats import amount, duration, percent, points, row_page
+from benchmark.leaderboard.formats import amount, measured_time, percent, points, row_page
 from benchmark.leaderboard.pages.columns import title
 from benchmark.leaderboard.pages.markdown_text import link, render, table
 from benchmark.leaderboard.paper.ranking import FEWEST, PaperRanking
@@ -73,7 +73,7 @@ def _row(side: str, row: Sequence[Record]) -> list[str]:
         percent(mean(record.evaluation.pgd.accuracy for record in row)),
         amount(mean(record.artifact.size_bytes for record in row), "B"),
         amount(mean(record.training.passes for record in row)),
-        duration(mean(record.training.seconds for record in row)),
+        measured_time(mean(record.training.seconds for record in row)),
     ]
 
 

@@ -44,15 +44,15 @@ def plain(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a board."""
+    """A column: its names, what it holds, how that looks, and where it appears."""
 
     key: str
     title: str
     value: Get  # raw; None where it is unknown
     tables: Table
     holds: type = str  # type of the values that are not None
-    look: Callable[[Any], str] = plain  # text of a value that is not None
-    show: Callable[[Any], str] | None = None  # text of a line, where that takes more than the value
+    look: Callable[[Any], str] = plain  # the text of a value that is not None
+    show: Callable[[Any], str] | None = None  # the text of a line, where that needs more than the value
     align: Literal["left", "right", ""] = ""  # empty: numbers to the right
 
     @property

@@ -14,7 +14,16 @@ from typing import Any
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.rows import Row, Stat
 from benchmark.leaderboard.board.tables import Board
-from benchmark.leaderboard.formats import allocation, amount, architecture, duration, percent, points, row_page, short
+from benchmark.leaderboard.formats import (
+    allocation,
+    amount,
+    architecture,
+    measured_time,
+    percent,
+    points,
+    row_page,
+    short,
+)
 from benchmark.leaderboard.pages.column import Column, Get, Line, Table, Value, both, of, of_row
 
 CSV, JSON, FRAME = Table.CSV, Table.JSON, Table.FRAME
@@ -158,9 +167,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("sparse_macs", "sparse MACs", of("costs.sparse_macs"), DATA | COSTS, int, amount),
     Column("bit_operations", "bit-operations", of("costs.bit_operations"), DATA | COSTS, int, amount),
     Column("passes", "training passes", of("costs.passes"), DATA | RANKING | SITE | README | COSTS, float, amount),
-    Column("train_seconds", "training time", of("costs.train_seconds"), DATA | COSTS, float, duration),
-    Column("latency_1", "latency, batch 1", of("costs.latency_1"), DATA | COSTS, float, duration),
-    Column("latency_64", "latency, batch 64", of("costs.latency_64"), DATA | COSTS, float, duration),
+    Column("train_seconds", "training time", of("costs.train_seconds"), DATA | COSTS, float, measured_time),
+    Column("latency_1", "latency, batch 1", of("costs.latency_1"), DATA | COSTS, float, measured_time),
+    Column("latency_64", "latency, batch 64", of("costs.latency_64"), DATA | COSTS, float, measured_time),
     Column("device", "device", of("costs.device"), DATA | COSTS, show=_device),
     _data("threads", of("costs.threads"), int),
     Column("n_seeds", "seeds", of_row(lambda row: len(row.seeds)), SETTING & ~REPORTED, int),

@@ -51,9 +51,10 @@ def board(protocol: str, folder: str | Path = LEADERBOARDS) -> DataFrame:
         folder: holds records/.
 
     Returns:
-        The columns of the board's CSV page (see docs/boards.md): accuracies and densities as fractions in [0, 1], sizes
-        in bytes, times in seconds, NaN where unknown; `runs` and `seeds` as tuples, `options` as dictionaries; `url` is
-        the row's page below `folder`. Refused rows and published results are in the CSV page only.
+        The columns of the board's CSV page (see docs/boards.md). Accuracies and densities are fractions in [0, 1],
+        sizes are in bytes, times in seconds; NaN is what is unknown. `runs` and `seeds` are tuples, `options`
+        dictionaries, and `url` is the row's page below `folder`. Refused rows and published results are in the CSV page
+        only.
 
     Raises:
         UserError: if there is no such folder or board, or something in the folder cannot be read.
@@ -62,8 +63,9 @@ def board(protocol: str, folder: str | Path = LEADERBOARDS) -> DataFrame:
 
     loaded = _load(folder)
     if protocol not in loaded:
-        known = ", ".join(loaded) or "none"
-        raise UserError(f"there is no board {protocol!r} in {folder}.{suggestion(protocol, loaded)} Boards: {known}.")
+        names = ", ".join(loaded) or "none"
+        hint = suggestion(protocol, loaded) if isinstance(protocol, str) else ""
+        raise UserError(f"there is no board {protocol!r} in {folder}.{hint} Boards: {names}.")
     chosen, columns = loaded[protocol], columns_of(Table.FRAME, loaded[protocol])
     return DataFrame({column.key: _series(column, chosen) for column in columns})
 

@@ -24,7 +24,7 @@ FORMAT = 2  # changes when a reader of these files would have to
 def to_json(state: BoardState) -> str:
     """Return the page: fractions in [0, 1], bytes and seconds, unrounded; null where unknown.
 
-    Rows have the keys of the CSV page. The ends of an interval are one pair here, and `seeds` are objects.
+    Rows have the keys of the CSV page. `seeds` are objects here: what each seed measured, and its record.
     """
     board = state.board
     head = {

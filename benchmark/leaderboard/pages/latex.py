@@ -44,7 +44,7 @@ def tabular(columns: Sequence[tuple[str, str]], lines: Sequence[Sequence[str]]) 
     cells = {place: [tex(line[place]) for line in lines] for place in range(len(columns))}
     titles = [tex(title) for title, _ in columns]
     sides = "".join(side[0] for _, side in columns)
-    # Not `escape=True`: pandas escapes ten characters, and leaves others that TeX reads as commands or cannot set.
+    # Not `escape=True`: pandas leaves <, >, |, quotes and letters beyond ASCII, which TeX sets as others or not at all.
     text = DataFrame(cells, dtype=object).to_latex(index=False, header=titles, escape=False, column_format=sides)
     return text.rstrip("\n")
 

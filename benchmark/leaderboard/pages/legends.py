@@ -7,7 +7,7 @@ ABOUT = {
     "tie": "Rows of a size class that share a number are indistinguishable from the first of them on these images "
     "(exact McNemar test, p at least 0.05, seeds paired in order and pooled). The compare command tests any two rows.",
     "id": "Identifies the row for the commands compare, reproduce and challenge.",
-    "method": "With the options that differ from its defaults; raised numbers refer to deviations from its paper.",
+    "method": "With the options that differ from its defaults.",
     "weights": "Full precision (fp) or binary.",
     "last_norm": "Batch norm after the last layer.",
     "architecture": "Network, with its width factor unless that is 1.",
@@ -16,8 +16,8 @@ ABOUT = {
     "clean": "Images classified correctly without an attack.",
     "pgd": "Images classified correctly under PGD.",
     "autoattack": "Images classified correctly under AutoAttack.",
-    "robust": "Images classified correctly both clean and under every attack run, accepted challenges included; of "
-    "several seeds the mean and the sample standard deviation.",
+    "robust": "Images classified correctly both clean and under every attack run, accepted challenges included. For "
+    "several seeds: the mean, and the sample standard deviation.",
     "robust_interval": "Of robust accuracy: Wilson's for one seed; for several, a bootstrap over seeds and images, "
     "which is too narrow while there are few seeds.",
     "health": "Worst verdict of the gradient health checks.",
@@ -27,7 +27,7 @@ ABOUT = {
     "class.",
     "straight_way": "A hint, not a verdict: share of the margin left after nine tenths of the straight line to another "
     "class. On a plateau of the logits all of it is left, and so it is for a few honest networks.",
-    "size_class": "Rows are ranked within it.",
+    "size_class": "Class of file size; rows are ranked within one.",
     "fronts": "No other row of the preset, in any size class, is at least as robust with no more bytes (size), or no "
     "more training passes (passes), and better in one of the two.",
     "reported": "AutoAttack accuracy in the publication.",

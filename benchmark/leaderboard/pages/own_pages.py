@@ -1,6 +1,6 @@
-"""Which files are pages that this project wrote: no other is ever overwritten or deleted.
+"""Which files are pages that this project generated: no other file is ever overwritten or deleted.
 
-A page says so in its first line, at the very beginning. A board's CSV has no room for that: it is known by its columns
+A page says so at the beginning of its first line. A board's CSV has no room for that: it is recognised by its columns,
 and by the protocol in its first row, which is also its name.
 """
 
@@ -17,9 +17,9 @@ from benchmark.leaderboard.pages.csv_file import CSV_HEADERS, CSV_MARKER
 from benchmark.leaderboard.pages.paper import PAPER_CSV_MARKER
 from benchmark.results.protocol import Protocol
 
-CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")  # a line that git puts around the sides of a merge
-PAGE_BYTES = 2**28  # of a page that is read; that of a board of thousands of rows has some ten million
-_HEAD = 2**16  # bytes of a page, among which the first row of a CSV ends
+CONFLICT = re.compile(r"(<{7}|={7}|>{7}|\|{7})( .*)?")  # a line with which git marks the sides of a merge
+PAGE_BYTES = 2**28  # of a page that is read; a board of thousands of rows has about ten million
+_HEAD = 2**16  # bytes of a page, enough for the first row of a CSV
 _FIRST_LINES = {
     ".md": f"<!-- {GENERATED} -->",
     ".html": f"<!-- {GENERATED} -->",
@@ -35,25 +35,25 @@ _OF_SITE = re.compile(r"(index|paper|questions)\.html|([a-z]+/)?[a-z_-]+\.(js|cs
 
 
 def may_replace(path: Path, folder: Path) -> bool:
-    """Tell whether a file in the place of a page may be overwritten.
+    """Return whether a file in the place of a page may be overwritten.
 
-    Pages of earlier versions may, and those in which a merge has left both sides.
+    Pages of earlier versions may be, and pages in which a merge left both sides.
     """
     lines = [line for line in _first_lines(path, folder) if not CONFLICT.fullmatch(line)] or [""]
     if path.suffix == ".csv":
         return lines[0] == PAPER_CSV_MARKER or (lines[0].startswith(CSV_MARKER) and _first_protocol(lines) == path.stem)
-    return _says_so(path, lines)
+    return _is_marked(path, lines)
 
 
 def may_delete(path: Path, folder: Path) -> bool:
-    """Tell whether a file is surely a page of this project: by its place, its name and its content."""
+    """Return whether a file is certainly a page of this project, by its place, its name and its content."""
     name = path.relative_to(folder).as_posix()
     if not _is_page_name(name):
         return False
     lines = _first_lines(path, folder)
     if path.suffix == ".csv" and name not in _TOP:
         return lines[0] in CSV_HEADERS and _first_protocol(lines) == path.stem
-    return lines[0] == PAPER_CSV_MARKER if path.suffix == ".csv" else _says_so(path, lines)
+    return lines[0] == PAPER_CSV_MARKER if path.suffix == ".csv" else _is_marked(path, lines)
 
 
 def _is_page_name(name: str) -> bool:
@@ -72,7 +72,7 @@ def _is_protocol(text: str) -> bool:
 
 
 def _first_lines(path: Path, folder: Path) -> list[str]:
-    """Return the first lines of a file, whose ends may be those of Windows; at least one, maybe an empty one."""
+    """Return the first lines of a file, at least one, which may be empty; line ends may be those of Windows."""
     file = open_below(path, folder, PAGE_BYTES)
     if file is None:
         return [""]
@@ -80,7 +80,7 @@ def _first_lines(path: Path, folder: Path) -> list[str]:
         return file.read(_HEAD).decode("utf-8", errors="replace").splitlines() or [""]
 
 
-def _says_so(path: Path, lines: list[str]) -> bool:
+def _is_marked(path: Path, lines: list[str]) -> bool:
     if path.suffix == ".json":
         beginning = [*lines[: len(_JSON)], *[""] * len(_JSON)]
         return all(line.startswith(start) for line, start in zip(beginning, _JSON, strict=False))

@@ -18,7 +18,7 @@ from benchmark.leaderboard.site.links import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.results.evaluation import HEALTH_ORDER
 
-_MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions
+_MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions of them
 VERDICTS = (*HEALTH_ORDER, "not run", "not checked")  # in the order in which a column sorts them
 _GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1
 
@@ -58,7 +58,7 @@ class Group:
 
     @property
     def tie_groups(self) -> int:
-        """How many groups of rows differ from each other as far as the images show."""
+        """Number of tie groups."""
         return max(entry.row.tie or 0 for entry in self.entries)
 
 
@@ -85,14 +85,14 @@ class BoardView:
     @cached_property
     def groups(self) -> list[Group]:
         """The rankings in the order of the board: presets, within them size classes, small ones first."""
-        found: dict[tuple[str, SizeClass], list[Entry]] = {}
+        rankings: dict[tuple[str, SizeClass], list[Entry]] = {}
         for entry in self.ranked:
-            found.setdefault((entry.row.preset, entry.row.size_class), []).append(entry)
-        return [Group(preset, size, tuple(entries)) for (preset, size), entries in found.items()]
+            rankings.setdefault((entry.row.preset, entry.row.size_class), []).append(entry)
+        return [Group(preset, size, tuple(entries)) for (preset, size), entries in rankings.items()]
 
     @cached_property
     def interval_scale(self) -> float:
-        """The accuracy at the right end of the interval bars: a multiple of a tenth that holds them all."""
+        """The accuracy at the right end of the interval bars: the smallest multiple of a tenth that covers them all."""
         highest = max((entry.row.interval[1] for entry in self.ranked), default=1.0)
         return min(1.0, max(0.1, -(-highest // 0.1) / 10))
 
@@ -109,14 +109,14 @@ class BoardView:
 
     def plots(self) -> list[Plots]:
         """Return the Pareto pictures of every preset with rows."""
-        found = []
+        plots = []
         for preset in PRESETS:
             entries = [entry for entry in self.ranked if entry.row.preset == preset]
             if entries:
                 rows, names = [entry.row for entry in entries], [entry.anchor for entry in entries]
                 fronts: tuple[Front, ...] = ("size", "passes")
-                found.append(Plots(preset, tuple((front, pareto_plot(rows, names, front)) for front in fronts)))
-        return found
+                plots.append(Plots(preset, tuple((front, pareto_plot(rows, names, front)) for front in fronts)))
+        return plots
 
     def choices(self) -> dict[str, list[tuple[str, str]]]:
         """Return the values that each list of the filters offers, as the script knows them and in words."""

@@ -11,7 +11,7 @@ from benchmark.leaderboard.site.svg_axes import Box, grid, linear, polyline
 from benchmark.leaderboard.ticks import ticks
 from benchmark.results.parts import EpochPart, LayerPart, TrainingPart
 
-MOST_POINTS = 100  # of a curve: more cannot be told apart at this width
+MOST_POINTS = 100  # of a curve: more are indistinguishable at this width
 _DIVERGED = 1e9  # a loss from here on, or one that is no number, would leave the others on one line
 _WIDTH, _HEIGHT = 380, 216
 _BOX = Box(left=40, top=28, right=_WIDTH - 8, bottom=_HEIGHT - 40)

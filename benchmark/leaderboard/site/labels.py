@@ -5,9 +5,9 @@ from __future__ import annotations
 QUICK_IMAGES = 200  # as many as `reproduce --quick` measures
 
 HEALTH_WORDS = {
-    "pass": "no check of gradient health found anything",
-    "suspect": "at least one check of gradient health raises a doubt; see the row's page",
-    "fail": "a check of gradient health failed: the attacks were probably misled",
+    "pass": "no check found a problem",
+    "suspect": "at least one check raises a doubt; see the row's page",
+    "fail": "a check failed: the attacks were probably misled",
     "not run": "no image was left for this check",
     "not checked": "the row is older than this check",
 }

@@ -23,7 +23,7 @@ from benchmark.leaderboard.formats import (
     PRESET_TITLES,
     amount,
     clipped,
-    duration,
+    measured_time,
     percent,
     points,
     printable,
@@ -59,7 +59,7 @@ def site_pages(
         boards: one page each, and one for each of their rows, refused ones included; the ids of a row's later seeds
             lead on to it.
         tables: the paper's tables, all on one page.
-        figures: pictures that lie in site/figures; those of a run stand on its row's page.
+        figures: pictures that lie in site/figures; those of a run are on its row's page.
         answers: to the questions of claims.yaml, all on one page.
         rankings: of boards beside the paper's, on the same page.
 
@@ -143,7 +143,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "amount": amount,
         "clipped": clipped,
-        "duration": duration,
+        "measured_time": measured_time,
         "percent": percent,
         "mean": mean,
         "one_line": printable,

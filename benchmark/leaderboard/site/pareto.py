@@ -13,7 +13,7 @@ from benchmark.leaderboard.ticks import log_ticks, ticks
 
 _WIDTH, _HEIGHT = 640, 320
 _BOX = Box(left=44, top=30, right=_WIDTH - 26, bottom=_HEIGHT - 40)
-_TITLES: dict[Front, str] = {"size": "bytes of the artifact's file", "passes": "training passes, images"}
+_TITLES: dict[Front, str] = {"size": "size of the artifact file", "passes": "training passes, images"}
 
 
 def pareto_plot(rows: Sequence[Row], anchors: Sequence[str], front: Front) -> Markup:

@@ -22,7 +22,7 @@ def settings(config: Mapping[str, JsonValue]) -> Markup:
 
 
 def counts(record: Record) -> list[tuple[str, int, float]]:
-    """Return for each attack in words how many images stayed right, and their share."""
+    """Return for each attack, in words, how many images are classified correctly under it, and their share."""
     evaluation = record.evaluation
     shares = {
         "clean": evaluation.clean_accuracy,
@@ -47,12 +47,12 @@ def spelled(row: Row) -> str:
 
 def neighbours(view: BoardView) -> dict[str, Entry]:
     """Return for each ranked row that is not alone in its ranking the one ranked above it; for the first, the next."""
-    found = {}
+    neighbour_of = {}
     for group in view.groups:
         for place, entry in enumerate(group.entries):
             if len(group.entries) > 1:
-                found[entry.anchor] = group.entries[place - 1 if place else 1]
-    return found
+                neighbour_of[entry.anchor] = group.entries[place - 1 if place else 1]
+    return neighbour_of
 
 
 def _lines(value: Mapping[str, JsonValue] | Sequence[JsonValue], indent: str) -> Iterator[str]:

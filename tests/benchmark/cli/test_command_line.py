@@ -77,7 +77,7 @@ def test_a_suite_runs_to_a_board_and_a_second_run_has_nothing_to_do(tmp_path, su
         file = out / "artifacts" / f"{record['run'].replace('/', '__')}.safetensors"
         assert file.stat().st_size == record["artifact"]["size_bytes"]
         assert hashlib.sha256(file.read_bytes()).hexdigest() == record["artifact"]["sha256"]
-        assert f"| {file.stat().st_size:,} B |" in (out / f"{record['protocol']}.md").read_text(encoding="utf-8")
+        assert f"| {file.stat().st_size:,} |" in (out / f"{record['protocol']}.md").read_text(encoding="utf-8")
         assert not (out / "work" / record["run"] / "autoattack").exists()  # the journal is no longer needed
     edge_popup = next(record for name, record in records(out).items() if "edge_popup" in name)
     assert edge_popup["training"]["frozen_parts_unchanged"] is True
@@ -272,39 +272,6 @@ def test_cifar100_without_data_or_network_reports_in_one_sentence_what_to_do(tmp
     assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
     assert "cifar-100-python" in refused.stderr and "--data-dir" in refused.stderr
     assert "Traceback" not in refused.stderr + refused.stdout
-    assert list(tmp_path.iterdir()) == []
-
-
-MISTAKES = [
-    (["run", "--methods", "edge_popop"], "Did you mean edge_popup?"),
-    (["run", "nosuch"], "there is no suite 'nosuch'"),
-    (["run", "--dataset", "cifar1O0"], "Did you mean cifar10?"),
-    (["run", "--preset", "tiny"], "Known: paper, short, smoke"),
-    (["run", "--preset", "paper"], "contradicts suite quickstart"),
-    (["run", "--seeds", "one"], "--seeds takes whole numbers"),
-    (["run", "--device", "tpu"], "--device takes auto, cpu or cuda"),
-    (["run", "--set", "training.epoch=5"], "Did you mean epochs?"),
-    (["run", "--set", "training"], "--set takes key.subkey=value"),
-    (["run", "--set", "grid.keep_ratio=0"], "grid.keep_ratio"),
-    (["run", "--set", "grid.keep_ratio=1.5"], "grid.keep_ratio"),
-    (["run", "--set", "grid.allocation=2"], "grid.allocation"),
-    (["run", "--set", "epsilon=8"], "strictly between 0 and 1"),
-    (["run", "--set", "methods.1.options.score_scal=1"], "Did you mean score_scale?"),
-    (["run", "--set", "methods.1.options.score_scale=-1"], "score_scale must be positive"),
-    (["run", "--set", "architecture.name=resnet43"], "unknown architecture 'resnet43'"),
-    (["run", "--methods", "missing.py:Class"], "there is no file"),
-    (["leaderboard", "--out", "nosuch"], "there is no folder nosuch"),
-    (["compare", "at", "hydra", "--out", "nosuch"], "there is no folder nosuch"),
-]
-
-
-@pytest.mark.parametrize(("arguments", "sentence"), MISTAKES, ids=[" ".join(words) for words, _ in MISTAKES])
-def test_a_mistake_gives_one_sentence_and_exit_code_two(tmp_path, arguments, sentence):
-    refused = command(*arguments, cwd=tmp_path)
-
-    assert refused.returncode == 2
-    assert sentence in refused.stderr
-    assert refused.stderr.startswith("error: ") and refused.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 

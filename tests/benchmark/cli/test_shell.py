@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.__main__ import app, main
+from benchmark.__main__ import app
 
 ROOT = Path(__file__).resolve().parents[3]
 SUITE = """
@@ -27,20 +27,6 @@ methods: [{method: at}]
 training: {epochs: 3, batch_size: 16, attack: {num_steps: 2}, selection_steps: 2}
 evaluation: {images: 8, pgd: {steps: 5}}
 """
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 @pytest.fixture
@@ -143,9 +129,9 @@ def test_the_home_of_nobody_is_refused(tmp_path, command):
 
 TAKEN = {
     "changelog": ("CHANGELOG.md", "is not the changelog of the boards"),
-    "index": ("boards.md", "is no page of the boards and would be overwritten"),
-    "page of a site": ("site/index.html", "is no page of the boards and would be overwritten"),
-    "file called site": ("site", "is no page of the boards and would be overwritten"),
+    "index": ("boards.md", "is not a page of the boards and would be overwritten"),
+    "page of a site": ("site/index.html", "is not a page of the boards and would be overwritten"),
+    "file called site": ("site", "is not a page of the boards and would be overwritten"),
     "file called artifacts": ("artifacts", "cannot write into"),
 }
 
@@ -175,7 +161,7 @@ def test_pages_never_replace_other_files(tmp_path, command):
 
     code, _, err = command("leaderboard", "--out", tmp_path)
 
-    assert code == 2 and "style.css is no page of the boards" in err
+    assert code == 2 and "style.css is not a page of the boards" in err
     assert [path.name for path in tmp_path.rglob("*")] == ["site", "style.css"]
 
 

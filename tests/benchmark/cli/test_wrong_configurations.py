@@ -1,15 +1,11 @@
 """Invalid configurations on the command line: one helpful sentence, exit code 2, nothing written.
 
-`test_command_line.py` has further mistakes, in real processes.
+`test_mistakes.py` has mistakes on the command line itself.
 """
 
 from __future__ import annotations
 
-import sys
-
 import pytest
-
-from benchmark.__main__ import main
 
 SUITE = """
 name: small
@@ -19,20 +15,6 @@ grid: {keep_ratio: 0.2, allocation: 1.0}
 methods:
   - {method: edge_popup}
 """
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *arguments])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 REFUSED = {

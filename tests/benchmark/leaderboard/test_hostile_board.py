@@ -118,7 +118,7 @@ REASONS = {
     "dangling link": "is a symbolic link, which is not allowed below",
     "pipe": "is a pipe, not a regular file; remove it",
     "folder": "is a folder, not a regular file; remove it",
-    "huge": "has 2,147,483,648 bytes, at most",
+    "huge": "has 2,147,483,648 bytes, but at most",
 }
 
 

@@ -200,7 +200,7 @@ def test_the_warning_looks_at_the_narrowed_network(make_experiment):
         (["x" * 4001], {}, "a deviation has 4,001 characters"),
         (["x" * 3000] * 6, {}, "its settings, phases and deviations have 1"),
         ([], {"training": {"epochs": 10_001}}, "10,001 epochs"),
-        ([], {"suite": "x" * 301}, "a name of it has 301 characters"),
+        ([], {"suite": "x" * 301}, "one of its names has 301 characters"),
         ([], {"method": {**DENSE_METHOD, "options": {"lr": [0.1] * 257}}}, "257 items"),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.evaluation import evaluate
+from benchmark.evaluation import protocol_attacks
 from benchmark.evaluation.autoattack import autoattack
 from benchmark.launch.order import WorkOrder
 from benchmark.launch.run_order import run_order
@@ -50,7 +50,7 @@ def cheat_rows(made_once, run) -> Path:
         request = Request(str(suite), None, None, None, None, (), None, folder)
         with pytest.MonkeyPatch.context() as patch:
             # Square breaks one image of each; its 5,000 queries break no more, and take longer than all the rest.
-            patch.setattr(evaluate, "autoattack", partial(autoattack, queries=250))
+            patch.setattr(protocol_attacks, "autoattack", partial(autoattack, queries=250))
             for item in plan_suite(request):
                 order = WorkOrder(
                     experiment=item.experiment,

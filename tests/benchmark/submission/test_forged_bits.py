@@ -150,7 +150,7 @@ def test_a_network_that_misleads_gradients_is_refused_whether_or_not_its_record_
     reasons = checked(make(30.0, 1, exact=False, opposed=False), attack)
 
     assert len(reasons) == 1
-    assert reasons[0].startswith(f"{attack}: ") and "that survived everything" in reasons[0]
+    assert reasons[0].startswith(f"{attack}: ") and "that survived all attacks" in reasons[0]
 
 
 def test_few_images_that_fall_to_the_opponent_are_no_reason_against_a_record_without_these_checks(make, attacked):

@@ -182,7 +182,7 @@ def test_a_run_that_started_from_other_weights_of_the_dense_run_is_set_aside(tmp
     lines.clear()
     again = continue_from(replace(first_phase, weights_sha256="0" * 64))
 
-    assert "set aside: " in lines[0] and "has other weights than when" in lines[0]
+    assert "set aside: " in lines[0] and "has other weights than those that" in lines[0]
     assert (tmp_path / "child" / "set-aside-1" / "network.safetensors").read_bytes() == before
     assert again.first_phase.weights_sha256 == "0" * 64
 

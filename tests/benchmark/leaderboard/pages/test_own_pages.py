@@ -109,7 +109,7 @@ def test_a_leftover_that_is_no_plain_file_is_left_alone(folder, tmp_path_factory
 def test_what_is_no_page_is_not_overwritten(folder, name, text):
     (folder / name).write_text(text, encoding="utf-8")
 
-    with pytest.raises(UserError, match="is no page of the boards and would be overwritten"):
+    with pytest.raises(UserError, match="is not a page of the boards and would be overwritten"):
         write_pages(folder)
     assert (folder / name).read_text(encoding="utf-8") == text
 

@@ -45,7 +45,7 @@ def visit(browser: Any) -> Visit:
     def opened(path: Path, *, size: str = "desk", script: str = "", **options: Any) -> Iterator[Any]:
         width, height = SIZES[size]
         context = browser.new_context(viewport={"width": width, "height": height}, **options)
-        context.set_default_timeout(100_000)  # a hang; usually it takes milliseconds
+        context.set_default_timeout(30_000)  # a hang; usually it takes milliseconds
         page = context.new_page()
         page.add_init_script(script)
         problems: list[str] = []
@@ -141,39 +141,47 @@ def test_a_board_sorts_by_columns_and_keeps_ranks_within_their_class(visit, boar
 @pytest.mark.parametrize("size", SIZES)
 def test_filters_find_binary_rows_below_a_size_and_the_address_keeps_the_view(visit, board, size):
     with visit(board, size=size) as page:
-        choose(page, "precision", "binary")
-        choose(page, "size", "0.3 MB")
+        choose(page, "weights", "binary")
+        choose(page, "size_bytes", "0.3 MB")
         assert page.locator("#count").inner_text() == "5 of 8 rows"
         assert set(methods(page)) == {"edge_popup", "hydra"}
         press(page, "Clean")
-        page.wait_for_url(re.compile(r"#precision=binary&size=0.3\+MB&sort=-clean$"))
+        page.wait_for_url(re.compile(r"#weights=binary&size_bytes=0.3\+MB&sort=-clean$"))
         order = methods(page)
         page.reload()
-        assert methods(page) == order and page.locator("[name=precision]").input_value() == "binary"
-        choose(page, "size", "much")
-        assert page.locator("[name=size]").get_attribute("aria-invalid") == "true"
+        assert methods(page) == order and page.locator("[name=weights]").input_value() == "binary"
+        choose(page, "size_bytes", "much")
+        assert page.locator("[name=size_bytes]").get_attribute("aria-invalid") == "true"
         assert page.locator("#count").inner_text() == "6 of 8 rows"
         press(page, "Reset")
         assert page.locator("#count").inner_text() == "8 of 8 rows"
         assert overflow(page) <= 0
 
 
+def test_an_address_with_former_names_shows_the_same_view(visit, board):
+    with visit(board) as page:
+        page.evaluate("location.hash = '#precision=binary&size=0.3+MB&sort=-seeds'")
+
+        page.wait_for_function("document.querySelector('#count').innerText === '5 of 8 rows'")
+        assert page.locator("#rows [aria-sort=descending]").inner_text() == "Seeds"
+
+
 @pytest.mark.parametrize(
     ("name", "value", "count"),
     [
         ("method", "hydra", 3),
-        ("lbn", "no", 1),
+        ("last_norm", "no", 1),
         ("strategy", "p", 7),
         ("strategy", "1", 1),
         ("strategy", "global", 1),
         ("preset", "short", 2),
         ("class", "300 kB", 2),
-        ("size", "28000", 3),
-        ("size", "27100", 3),
-        ("size", "27099", 0),
+        ("size_bytes", "28000", 3),
+        ("size_bytes", "27100", 3),
+        ("size_bytes", "27099", 0),
         ("most", "0.001", 0),
         ("least", "0.01", 8),
-        ("seeds", "2", 1),
+        ("n_seeds", "2", 1),
     ],
 )
 def test_each_filter_leaves_its_rows(opened_board, name, value, count):
@@ -210,7 +218,7 @@ def test_a_search_leads_to_a_row_and_its_permanent_link_back_to_it(visit, board,
 
 def test_the_hash_of_any_seed_marks_its_row_even_if_the_filters_left_it_out(visit, board, records):
     with visit(board) as page:
-        choose(page, "precision", "fp")
+        choose(page, "weights", "fp")
         page.evaluate("hash => { location.hash = hash; }", records[1].run_hash[:6])
         page.locator("#rows tr.target").wait_for()
         assert page.locator("#rows tr.target").get_attribute("id") == records[0].run_hash[:6]
@@ -359,8 +367,8 @@ def boards(make_board):
 @pytest.mark.parametrize("size", SIZES)
 def test_the_work_for_a_key_grows_like_the_rows_and_that_in_the_page_not_at_all(visit, boards, size):
     calls = [
-        *((FILTER, [name, value]) for name, value in (("precision", "binary"), ("precision", ""))),
-        *((FILTER, [name, value]) for name, value in (("size", "0.3 MB"), ("search", "method3"), ("search", ""))),
+        *((FILTER, [name, value]) for name, value in (("weights", "binary"), ("weights", ""))),
+        *((FILTER, [name, value]) for name, value in (("size_bytes", "0.3 MB"), ("search", "method3"), ("search", ""))),
         *((SORT, label) for label in ("Size", "Robust")),
     ]
     work = []
@@ -370,8 +378,8 @@ def test_the_work_for_a_key_grows_like_the_rows_and_that_in_the_page_not_at_all(
             work.append([page.evaluate(script, argument) for script, argument in calls])
             assert page.locator("#rows tr[id]").count() <= 60
             if rows == ROWS:
-                page.evaluate(FILTER, ["size", "0.3 MB"])
-                page.evaluate(FILTER, ["precision", "binary"])
+                page.evaluate(FILTER, ["size_bytes", "0.3 MB"])
+                page.evaluate(FILTER, ["weights", "binary"])
                 below = sum(int(5000 * 1.004**number) <= 300_000 for number in range(1, ROWS, 2))
                 assert page.locator("#count").inner_text().startswith(f"{below} of {ROWS} rows")
 

@@ -1,0 +1,23 @@
+"""The command line inside of this process."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from benchmark.__main__ import main
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
