@@ -83,24 +83,24 @@ def experiment_step(
 
 def random_data(dataset: str, count: int) -> TrainingData:
     """Return `count` random images of the shape of a data set in the catalog, with random labels."""
-    known = DATASETS[dataset]
+    facts = DATASETS[dataset]
     generator = generator_for(torch.device("cpu"), "bench", dataset, count)
-    shape = (count, known.channels, known.size, known.size)
+    shape = (count, facts.channels, facts.size, facts.size)
     images = Images(
         torch.randint(256, shape, generator=generator, dtype=torch.uint8),
-        torch.randint(known.num_classes, (count,), generator=generator),
+        torch.randint(facts.num_classes, (count,), generator=generator),
     )
     info = DataInfo(
-        name=known.name,
-        num_classes=known.num_classes,
-        channels=known.channels,
-        height=known.size,
-        width=known.size,
-        epsilon=known.epsilon,
-        class_names=tuple(str(label) for label in range(known.num_classes)),
-        mean=known.mean,
-        std=known.std,
-        flip=known.flip,
-        crop_padding=known.crop_padding,
+        name=facts.name,
+        num_classes=facts.num_classes,
+        channels=facts.channels,
+        height=facts.size,
+        width=facts.size,
+        epsilon=facts.epsilon,
+        class_names=tuple(str(label) for label in range(facts.num_classes)),
+        mean=facts.mean,
+        std=facts.std,
+        flip=facts.flip,
+        crop_padding=facts.crop_padding,
     )
     return TrainingData(info, images, images, sha256="")

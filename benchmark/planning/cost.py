@@ -41,8 +41,8 @@ def training_flops(experiment: Experiment, architecture: Architecture, epochs: i
         architecture: the network that is built, after the method's `resize`.
         epochs: what the run trains itself, all of them or those after a reused first phase.
     """
-    known, images = DATASETS.get(experiment.dataset), training_images(experiment)
-    if known is None or images is None:
+    facts, images = DATASETS.get(experiment.dataset), training_images(experiment)
+    if facts is None or images is None:
         return None
-    forward = forward_flops(architecture, known.channels, known.size)
+    forward = forward_flops(architecture, facts.channels, facts.size)
     return epochs * images * forward_runs(experiment.objective, experiment.training.attack.num_steps) * forward

@@ -39,9 +39,9 @@ def layer_sizes(network: NetworkPlan) -> Mapping[str, int]:
 
 def full_network(experiment: Experiment) -> NetworkPlan:
     """Return the network before the method's `resize`; a data set outside the catalog counts as CIFAR-10."""
-    known = DATASETS.get(experiment.dataset, DATASETS["cifar10"])
+    facts = DATASETS.get(experiment.dataset, DATASETS["cifar10"])
     spec = experiment.architecture
-    return NetworkPlan(spec.name, known.num_classes, known.mean, known.std, spec.width, spec.last_norm)
+    return NetworkPlan(spec.name, facts.num_classes, facts.mean, facts.std, spec.width, spec.last_norm)
 
 
 def _some(names: Sequence[str]) -> str:

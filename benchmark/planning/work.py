@@ -41,12 +41,12 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
     Raises:
         UserError: if PGD is to attack more images than the test part has.
     """
-    known, images, validation = (
+    facts, images, validation = (
         DATASETS.get(experiment.dataset),
         training_images(experiment),
         validation_images(experiment),
     )
-    if known is None or images is None or validation is None or not isinstance(architecture, NetworkPlan):
+    if facts is None or images is None or validation is None or not isinstance(architecture, NetworkPlan):
         return None
     training, evaluation = experiment.training, experiment.evaluation
     most = training.selection_images
@@ -60,9 +60,9 @@ def work_of(experiment: Experiment, architecture: Architecture, epochs: int) -> 
             precision=training.precision,
             attack_steps=training.attack.num_steps,
             batch_size=min(training.batch_size, images),
-            network=network_of(architecture, known.size),
+            network=network_of(architecture, facts.size),
         ),
-        forward_flops=forward_flops(architecture, known.channels, known.size),
+        forward_flops=forward_flops(architecture, facts.channels, facts.size),
         epochs=epochs,
         training_images=images,
         validation_images=validation if most is None else min(validation, most),

@@ -148,7 +148,7 @@ def test_logits_that_are_not_finite_on_some_images_only_are_refused(viewed):
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"device": "cuda:7"}, "device 'cuda:7': this "),
+        ({"device": "cuda:7"}, "device 'cuda:7': torch "),
         ({"device": "mps"}, "device takes 'cpu', 'cuda', 'cuda:<number>' or 'auto'; got 'mps'"),
         ({"device": "gpu"}, "device takes 'cpu', 'cuda', 'cuda:<number>' or 'auto'; got 'gpu'"),
         ({"device": None}, "device takes 'cpu', 'cuda', 'cuda:<number>' or 'auto'; got 'None'"),
