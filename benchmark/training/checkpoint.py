@@ -62,8 +62,8 @@ def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[
     """Read what `save_network` wrote for this training; None if there is nothing yet.
 
     Raises:
-        OtherTraining: if the file does not fit `key`; it is left where it is.
-        UserError: if it is damaged; it is left where it is.
+        OtherTraining: if the file does not match `key`; it stays in place.
+        UserError: if it is damaged; it stays in place.
     """
     if not path.exists():
         return None
@@ -74,10 +74,10 @@ def load_network(path: Path, key: TrainingKey) -> tuple[dict[str, Tensor], dict[
 
 
 def has_network(path: Path, key: TrainingKey) -> bool:
-    """Return whether there is what `save_network` wrote for this very training; reads the header alone.
+    """Return whether `save_network` wrote a file for this training; reads only its header.
 
     Raises:
-        OtherTraining: if the file does not fit `key`.
+        OtherTraining: if the file does not match `key`.
         UserError: if it is damaged.
     """
     if not path.exists():
@@ -88,7 +88,7 @@ def has_network(path: Path, key: TrainingKey) -> bool:
 
 @contextmanager
 def _opened_network(path: Path, key: TrainingKey) -> Iterator[tuple[Any, Mapping[str, str]]]:
-    """Open a network's file and return it with its metadata."""
+    """Open a network's file and yield it with its metadata."""
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}

@@ -28,9 +28,9 @@ def save_trained(folder: Path, model: nn.Module, passes: int, key: TrainingKey) 
 
 
 def is_handed_over(folder: Path, key: TrainingKey) -> bool:
-    """Return whether a dense run has left its last network in its work folder, trained as `key` says.
+    """Return whether a dense run has left its last network in its work folder, trained according to `key`.
 
-    Reads the file's header alone.
+    Reads only the file's header.
 
     Raises:
         UserError: if the file is damaged.

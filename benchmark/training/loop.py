@@ -97,16 +97,16 @@ class _Run:
 
     def train(self) -> Trained:
         dense = self.target.dense
-        left = load_leftovers(self.folder, self.key, dense=dense, first_phase=self.first_phase, report=self.report)
-        if left.network is None:
+        leftovers = load_leftovers(self.folder, self.key, dense=dense, first_phase=self.first_phase, report=self.report)
+        if leftovers.network is None:
             with Saver(self.folder / "checkpoint.pt") as saver:
-                self._train_phases(left.checkpoint, saver)
+                self._train_phases(leftovers.checkpoint, saver)
             report_seconds(self.state.seconds, self.state.validation_seconds, self.report)
             if dense:
                 save_trained(self.folder, self.model, self._passes(), self.key)
             save_network(self.folder / "network.safetensors", self.best, vars(self.state), self.key)
         else:
-            self.best, self.state = left.network[0], State(**left.network[1])
+            self.best, self.state = leftovers.network[0], State(**leftovers.network[1])
             self._replay_phase_beginnings()
             self.report("training is already finished")
         (self.folder / "checkpoint.pt").unlink(missing_ok=True)
