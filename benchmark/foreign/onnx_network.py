@@ -1,0 +1,256 @@
+"""Reads an ONNX file as a network that gradients flow through. Needs the extra `onnx`.
+
+The graph is rebuilt from torch's own modules by onnx2torch, and nothing but its operators is ever executed: the names
+in the file, which would otherwise reach generated Python code, are replaced first.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.evaluation.measurable import cause_of
+from benchmark.foreign.onnx_rewriting import readable, with_any_batch
+
+if TYPE_CHECKING:
+    import onnx
+
+EXTRA = "pip install -e '.[onnx]'"
+CLOSE = 1e-4  # for logits up to 1 in magnitude: an image alone and among others, which rounds differently
+DISTINCT = 10 * CLOSE  # outputs of different images closer than this show nothing
+
+
+class OnnxNetwork(nn.Module):
+    """A network read from an ONNX file.
+
+    Attributes:
+        graph: the operators of the file.
+        input_shape: shape of a batch as the file declares it; None for an axis of any length.
+        output_shape: the same for the logits; None if the file does not say.
+        batch: images that the graph takes at once; other batches are split and padded. None for any number.
+    """
+
+    def __init__(
+        self,
+        graph: nn.Module,
+        input_shape: tuple[int | None, ...],
+        output_shape: tuple[int | None, ...] | None,
+        batch: int | None,
+    ) -> None:
+        super().__init__()
+        self.graph, self.input_shape, self.output_shape, self.batch = graph, input_shape, output_shape, batch
+
+    input_shape: tuple[int | None, ...]
+    output_shape: tuple[int | None, ...] | None
+    batch: int | None
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map any number of images, (B, C, H, W) or as the file declares them, to (B, classes) logits."""
+        if self.batch is None:
+            return self.graph(images)  # type: ignore[no-any-return]
+        return torch.cat([self.graph(_padded(part, self.batch))[: len(part)] for part in images.split(self.batch)])
+
+
+def network_from_onnx(content: bytes) -> OnnxNetwork:
+    """Return the network of an ONNX file, in eval mode and without gradients for its weights.
+
+    It maps float32 images, (B, C, H, W) unless the file declares another order, to (B, classes) logits, whatever number
+    of images the file was exported for.
+
+    Args:
+        content: the whole file, with its weights.
+
+    Raises:
+        UserError: if the package is missing, or if the file cannot be read: other inputs than one batch of
+            floating-point images, several outputs, weights in other files, operators outside of the standard, or
+            operators that onnx2torch lacks.
+    """
+    proto = parsed(content)
+    input_shape, output_shape = _interface(proto)
+    graph, batch = _converted(readable(proto, is_supported), input_shape)
+    network = OnnxNetwork(graph, input_shape, output_shape, batch)
+    return network.requires_grad_(False).eval()
+
+
+def parsed(content: bytes) -> onnx.ModelProto:
+    """Return the parsed and checked model of an ONNX file that holds its own weights.
+
+    Raises:
+        UserError: if the package is missing, or the content is no valid ONNX file or has weights in other files.
+    """
+    package = needed("onnx")
+    needed("onnx.checker")
+    try:
+        proto = package.ModelProto.FromString(content)
+    except Exception:  # of the installed protobuf, whose classes differ between versions
+        raise UserError("the ONNX file is damaged: it cannot be parsed; fetch or export it again") from None
+    if any(tensor.data_location == package.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+        raise UserError(
+            "the ONNX file has its weights in another file; write them into it, by onnx.save_model(onnx.load(path), "
+            "path, save_as_external_data=False)"
+        )
+    try:
+        package.checker.check_model(proto)
+    except Exception as error:  # ValidationError, and others for graphs that its parser does not expect
+        raise UserError(f"the ONNX file is not valid ({cause_of(error)}); export it again") from None
+    return proto  # type: ignore[no-any-return]
+
+
+def needed(package: str) -> Any:
+    """Import a package of the extra `onnx`, which are slow to import and may be missing.
+
+    Raises:
+        UserError: if it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        raise UserError(f"reading an ONNX file needs the package {error.name}; run: {EXTRA}") from None
+
+
+def is_supported(operator: str, opset: int) -> bool:
+    """Return whether onnx2torch reads an operator of the standard domain in a version of the operator set."""
+    _onnx2torch()
+    registry = needed("onnx2torch.node_converters.registry")
+    try:
+        registry.get_converter(operation_type=operator, version=opset)
+    except NotImplementedError:
+        return False
+    return True
+
+
+def _interface(proto: onnx.ModelProto) -> tuple[tuple[int | None, ...], tuple[int | None, ...] | None]:
+    """Return the declared shapes of input and output of a model with one of each, or raise UserError."""
+    weights = {
+        tensor.name for tensor in (*proto.graph.initializer, *(s.values for s in proto.graph.sparse_initializer))
+    }
+    inputs = [value for value in proto.graph.input if value.name not in weights]
+    if len(inputs) != 1 or len(proto.graph.output) != 1:
+        raise UserError(
+            f"the ONNX file has {len(inputs)} inputs and {len(proto.graph.output)} outputs; it must map one batch of "
+            "images to one batch of logits, so export the network with these alone"
+        )
+    types_of = needed("onnx").TensorProto
+    floats = (types_of.FLOAT, types_of.FLOAT16, types_of.DOUBLE, types_of.BFLOAT16)
+    kind = inputs[0].type.tensor_type.elem_type
+    if kind not in floats:
+        name = types_of.DataType.Name(kind).lower()
+        raise UserError(
+            f"the ONNX file takes {name} images, but networks are measured and attacked on floating-point images in "
+            "[0, 1]; export the network without the conversion from other types"
+        )
+    shape = _shape(inputs[0])
+    if shape is None or len(shape) != 4:
+        declared = "no shape" if shape is None else f"shape {shown_shape(shape)}"
+        raise UserError(
+            f"the ONNX file declares {declared} for its input, but a batch of images has four axes; export it with an "
+            "example batch of images"
+        )
+    return shape, _shape(proto.graph.output[0])
+
+
+def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
+    kind = value.type.tensor_type
+    if not kind.HasField("shape"):
+        return None
+    return tuple(
+        axis.dim_value if axis.HasField("dim_value") and axis.dim_value > 0 else None for axis in kind.shape.dim
+    )
+
+
+def shown_shape(shape: tuple[int | None, ...]) -> str:
+    """Return a declared shape for messages, with "any" for an axis of any length."""
+    return f"({', '.join('any' if axis is None else str(axis) for axis in shape)})"
+
+
+def _converted(proto: onnx.ModelProto, shape: tuple[int | None, ...]) -> tuple[nn.Module, int | None]:
+    """Return the graph as a module, and the number of images that it takes at once; None for any.
+
+    A graph exported for a fixed number of images often holds that number in a few places only, or in none. It then
+    takes any number, which is much faster; whether it gives every image the same logits is tried on a few.
+    """
+    graph, declared = _module(proto), shape[0]
+    if declared is None:
+        return graph, None
+    sides = [side for side in shape[1:] if side is not None]
+    if len(sides) == 3:
+        probes = _probes(sides)
+        for general in (graph, _module(with_any_batch(proto, declared))):
+            if _same_alone(general, graph, declared, probes):
+                return general, None
+    return graph, declared
+
+
+def _module(proto: onnx.ModelProto) -> nn.Module:
+    convert = _onnx2torch().convert
+    try:
+        return convert(proto).eval()  # type: ignore[no-any-return]
+    except Exception as error:  # onnx2torch raises whatever a graph that it does not expect leads to
+        raise UserError(
+            f"the ONNX file cannot be read by onnx2torch ({cause_of(error)}); simplify it, for example by "
+            "onnxscript.optimizer.optimize, or save the network in another format"
+        ) from None
+
+
+@torch.no_grad()
+def _same_alone(general: nn.Module, graph: nn.Module, declared: int, probes: Tensor) -> bool:
+    """Return whether a graph gives several images together the same logits as the file's own graph gives each alone."""
+    try:
+        alone = torch.cat([graph(_padded(probe[None], declared))[:1] for probe in probes])
+        together = general(probes)
+    except Exception:  # another number of images than the graph takes
+        return False
+    if together.shape != alone.shape or len(alone) != len(probes):
+        return False
+    scale = max(1.0, float(alone.abs().max()))
+    distinct = float(torch.pdist(alone.float(), torch.inf).min()) > DISTINCT * scale
+    return distinct and float((together - alone).abs().max()) <= CLOSE * scale
+
+
+def _probes(sides: list[int]) -> Tensor:
+    """Return different images, (4, *sides), more than one of them a flat one: an average over them is none of them."""
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.rand(2, *sides, generator=generator)
+    return torch.stack([noise[0], torch.zeros(sides), noise[1] ** 3, torch.ones(sides)])
+
+
+def _padded(images: Tensor, count: int) -> Tensor:
+    missing = count - len(images)
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+
+
+def _onnx2torch() -> Any:
+    """Import onnx2torch, also beside a torchvision that does not fit the installed torch.
+
+    onnx2torch takes two operators of object detection from torchvision. Its builds for CUDA, which pip installs by
+    default, cannot be imported beside torch's CPU build; the operators are then left out.
+    """
+    if "onnx2torch" in sys.modules:
+        return sys.modules["onnx2torch"]
+    try:
+        importlib.import_module("torchvision")
+    except Exception:  # ImportError, or RuntimeError from its registration of operators
+        with _without_torchvision():
+            return needed("onnx2torch")
+    return needed("onnx2torch")
+
+
+@contextmanager
+def _without_torchvision() -> Iterator[None]:
+    package, operators = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
+    package.ops, operators.roi_align = operators, None  # type: ignore[attr-defined]
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "torchvision"}
+    sys.modules |= {"torchvision": package, "torchvision.ops": operators}
+    try:
+        yield
+    finally:
+        del sys.modules["torchvision"], sys.modules["torchvision.ops"]
+        sys.modules |= before
