@@ -99,20 +99,27 @@ def read_mapping(path: Path, keys: str) -> dict[str, Any]:
         UserError: if the file is not YAML, or holds something else.
     """
     try:
-        document = yaml.load(path.read_text(encoding="utf-8"), SettingsLoader)  # a SafeLoader
+        text = path.read_bytes()
     except FileNotFoundError:
         raise
-    except RecursionError:
-        raise UserError(f"{path} cannot be read as YAML: it is nested too deeply") from None
-    except yaml.MarkedYAMLError as error:
-        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
-        raise UserError(f"{path} cannot be read as YAML: {line}{error.problem}") from None
-    except UnicodeDecodeError:
-        raise UserError(f"{path} cannot be read as YAML: it is not UTF-8 text") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); give a YAML file") from None
+    return parse_mapping(text, str(path), keys)
+
+
+def parse_mapping(content: bytes, name: str, keys: str) -> dict[str, Any]:
+    """Read the content of a YAML file that holds a mapping; `name` is for messages, the rest as for `read_mapping`."""
+    try:
+        document = yaml.load(content.decode("utf-8"), SettingsLoader)  # a SafeLoader
+    except RecursionError:
+        raise UserError(f"{name} cannot be read as YAML: it is nested too deeply") from None
+    except yaml.MarkedYAMLError as error:
+        line = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise UserError(f"{name} cannot be read as YAML: {line}{error.problem}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{name} cannot be read as YAML: it is not UTF-8 text") from None
     except yaml.YAMLError as error:
-        raise UserError(f"{path} cannot be read as YAML: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{name} cannot be read as YAML: {str(error).splitlines()[0]}") from None
     if not isinstance(document, dict):
-        raise UserError(f"{path} must hold a mapping with {keys}; got {type(document).__name__}")
+        raise UserError(f"{name} must hold a mapping with {keys}; got {type(document).__name__}")
     return document

@@ -24,12 +24,15 @@ PRESET_TITLES = {
     "short": "Short preset",
     "own": "Own settings",
     "smoke": "Smoke preset",
+    "external": "Trained elsewhere",
 }
 PRESET_NOTES = {
     "paper": "the full schedule of the paper",
     "short": "fewer epochs; not comparable with the paper preset",
     "own": "schedules of their own; not comparable with the paper preset",
     "smoke": "shows that the code runs and says nothing about the methods",
+    "external": "networks of others, attacked and measured here like all rows; what they were trained on, and for how "
+    "long, is not known here, so that they are ranked apart",
 }
 CLIP = 400  # characters that a board's page shows of a row's options, or of why it is refused
 
@@ -146,14 +149,14 @@ def amount(value: float, unit: str = "") -> str:
     return f"{value / divisor:.1f} {prefix}{unit}"
 
 
-def architecture(name: str, width: float) -> str:
-    """Name a network, with its width factor unless that is 1."""
-    return name if width == 1 else f"{name} width {short(width)}"
+def architecture(name: str, width: float | None) -> str:
+    """Name a network, with its width factor unless that is 1 or it has none."""
+    return name if width in (1, None) else f"{name} width {short(width)}"
 
 
-def allocation(keep_ratio: float, p: float | Literal["global"] | None) -> str:
-    """Write the exponent of the layer budgets, or "-" for a dense network, which needs none."""
-    if keep_ratio == 1 or p is None:
+def allocation(keep_ratio: float | None, p: float | Literal["global"] | None) -> str:
+    """Write the exponent of the layer budgets, or "-" for a dense network, which needs none, or where it is unknown."""
+    if keep_ratio in (1, None) or p is None:
         return "-"
     return p if isinstance(p, str) else short(p)
 

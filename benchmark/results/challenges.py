@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 import numpy as np
 from pydantic import Field, model_validator
@@ -25,8 +25,11 @@ from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.rechecks import load_rechecks, rechecked
 from benchmark.results.record import Record
-from benchmark.results.store import load_placed, load_records, record_path, write_atomic, write_model
+from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.results.store import load_all, load_placed, record_path, write_atomic, write_model
 from benchmark.results.verdicts import Verdicts, pack_verdicts, unpack_common
+
+R = TypeVar("R", Record, ExternalRecord, AnyRecord)
 
 IMAGES_BYTES = 2**32  # of a file
 MAX_CREDIT = 100  # characters
@@ -58,7 +61,7 @@ def is_credit(text: str) -> bool:
     return not concealed(text) and text == " ".join(text.split()) and 1 <= len(text) <= MAX_CREDIT
 
 
-def challenges_to(record: Record, challenges: Sequence[Challenge]) -> list[Challenge]:
+def challenges_to(record: AnyRecord, challenges: Sequence[Challenge]) -> list[Challenge]:
     """Return the challenges to one record."""
     return [each for each in challenges if (each.protocol, each.run) == (record.protocol, record.run)]
 
@@ -101,16 +104,16 @@ def load_challenges(folder: Path) -> list[Challenge]:
     return [_load(path, folder) for path in files_below(folder / "challenges", folder, ".json")]
 
 
-def best_known_records(folder: Path) -> list[Record]:
+def best_known_records(folder: Path) -> list[AnyRecord]:
     """Read all records below `folder` with their later checks, and their best-known accuracy after all challenges.
 
     Raises:
         UserError: if a record, its later checks or a challenge cannot be read, or they do not fit together.
     """
-    return challenged(rechecked(load_records(folder), load_rechecks(folder)), load_challenges(folder))
+    return challenged(rechecked(load_all(folder), load_rechecks(folder)), load_challenges(folder))
 
 
-def challenged(records: Iterable[Record], challenges: Sequence[Challenge]) -> list[Record]:
+def challenged(records: Iterable[R], challenges: Sequence[Challenge]) -> list[R]:
     """Return the records with their best-known accuracy after all challenges.
 
     Raises:
@@ -136,7 +139,7 @@ def unchallenged(evaluation: EvaluationPart) -> Verdicts:
     return unpack_common(texts, evaluation.n_images)
 
 
-def _applied(record: Record, challenges: Sequence[Challenge]) -> Record:
+def _applied(record: R, challenges: Sequence[Challenge]) -> R:
     if not challenges:
         return record
     evaluation = record.evaluation

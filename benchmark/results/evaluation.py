@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from benchmark.results.bounds import MAX_ITEMS
 from benchmark.results.fields import ExactSize, Integer, Name, Positive, Quantity, Sha256, Share, Text
-from benchmark.results.parts import DatasetPart, Part
+from benchmark.results.parts import Part, TestDataPart
 from benchmark.results.protocol import Protocol
 from benchmark.results.verdicts import Verdict, Verdicts, unpack_common, unpack_verdicts
 
@@ -122,7 +122,7 @@ class EvaluationPart(Part):
     # None: PGD ran on the protocol's images only; then it is not written.
     wide: WidePart | None = Field(default=None, exclude_if=not_)
 
-    def protocol(self, dataset: DatasetPart) -> str:
+    def protocol(self, dataset: TestDataPart) -> str:
         """Return the protocol id of this evaluation on a data set."""
         pgd, attack = self.pgd, self.autoattack
         return Protocol(

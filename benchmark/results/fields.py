@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -28,6 +29,14 @@ def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     return value
 
 
+def is_plain_url(text: str) -> str:
+    """Return an https address without user name or port, as it is; raise ValueError for any other."""
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.fragment:
+        raise ValueError("the address must be https://host/path, without user name, port or fragment")
+    return text
+
+
 # Bounded, because pages show the digits.
 Integer = Annotated[int, Field(strict=True, ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
@@ -42,3 +51,8 @@ Utc = Annotated[str, AfterValidator(_is_utc)]  # ISO 8601
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]  # a sentence or more
 Settings = Annotated[dict[str, JsonValue], AfterValidator(_are_settings)]
+Url = Annotated[str, Field(max_length=200, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]  # to fetch
+# To show on pages: without any character that means something in one of their formats.
+Link = Annotated[
+    str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~%+,=@/?&-]*)?$"), AfterValidator(is_plain_url)
+]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from benchmark.results.external import AnyRecord
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.record import Record
 
 
-def violations(record: Record) -> list[str]:
+def violations(record: AnyRecord) -> list[str]:
     """Return the reasons, as sentences, for which a valid record may not be ranked; empty if it may."""
     evaluation = record.evaluation
     pgd, auto = evaluation.pgd.accuracy, evaluation.autoattack.accuracy
@@ -22,12 +23,12 @@ def violations(record: Record) -> list[str]:
         reasons.append(f"AutoAttack accuracy {auto:.4f} exceeds PGD accuracy {pgd:.4f}: the weaker attack did more")
     if (version := evaluation.autoattack.version) != (asked := autoattack_version(record.dataset.num_classes)):
         reasons.append(f"AutoAttack version is {version}, the protocol asks for {asked}")
-    if record.training.frozen_parts_unchanged is False:
+    if isinstance(record, Record) and record.training.frozen_parts_unchanged is False:
         reasons.append("parameters that the method declares frozen have changed")
     return [*reasons, *doubts(record)]
 
 
-def doubts(record: Record) -> list[str]:
+def doubts(record: AnyRecord) -> list[str]:
     """Return the reasons for which attacks may have overstated the network: its failed checks of gradient health.
 
     Its accuracies are then only upper bounds, so a row that is more robust than these is better.

@@ -32,17 +32,24 @@ class Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class DatasetPart(Part):
-    """The data: name with variant, image counts per split and hashes of what was trained and tested on."""
+class TestDataPart(Part):
+    """The test data: name with variant, shape and number of the images, and the hash of images and labels."""
+
+    __test__ = False  # not a test, although its name begins like one
 
     name: Name
     num_classes: Positive
     image_shape: tuple[Positive, Positive, Positive]  # channels, height, width
+    test_images: Positive
+    test_sha256: Sha256
+
+
+class DatasetPart(TestDataPart):
+    """The data of a training done here: with image counts per split and the hash of what was trained on."""
+
     train_images: Count
     validation_images: Count
-    test_images: Positive
     train_sha256: Sha256
-    test_sha256: Sha256
 
 
 class ArchitecturePart(Part):
@@ -99,11 +106,16 @@ class CompressionPart(Part):
         return self
 
 
-class ArtifactPart(Part):
+class FilePart(Part):
     """The file that holds the network. The accuracies are those of the network read back from it."""
 
     sha256: Sha256
     size_bytes: Positive
+
+
+class ArtifactPart(FilePart):
+    """A file in the compressed format."""
+
     statistics: Literal["float32", "float16"]  # how batch-norm statistics and parameters are stored
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Literal, Self
+from typing import Literal, Self, TypeVar
 
 from pydantic import ValidationError, model_validator
 
@@ -18,12 +18,15 @@ from benchmark.files.plain import files_below, refuse_links
 from benchmark.results.bounds import check_characters
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.evaluation import OPPONENT, OPPONENT_CHECKS, CheckPart, EvaluationPart
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.fields import Name, Quantity, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.store import load_placed, record_path, write_model
 from benchmark.results.verdicts import Verdicts, unpack_verdicts
+
+R = TypeVar("R", Record, ExternalRecord, AnyRecord)
 
 CHECKS_FOLDER = "checks"  # below a folder of results
 
@@ -94,12 +97,12 @@ def load_rechecks(folder: Path) -> list[Rechecked]:
     return [load_placed(path, folder, Rechecked, place, remedy=remedy)[0] for path in paths]
 
 
-def rechecks_of(record: Record, rechecks: Sequence[Rechecked]) -> list[Rechecked]:
+def rechecks_of(record: AnyRecord, rechecks: Sequence[Rechecked]) -> list[Rechecked]:
     """Return the later checks of one record, at most one."""
     return [each for each in rechecks if (each.protocol, each.run) == (record.protocol, record.run)]
 
 
-def rechecked(records: Iterable[Record], rechecks: Sequence[Rechecked]) -> list[Record]:
+def rechecked(records: Iterable[R], rechecks: Sequence[Rechecked]) -> list[R]:
     """Return the records, with their later checks and the verdicts of these applied.
 
     Raises:
@@ -121,7 +124,7 @@ def rechecked(records: Iterable[Record], rechecks: Sequence[Rechecked]) -> list[
     return applied
 
 
-def wrong_record(record: Record, checks: Rechecked) -> str:
+def wrong_record(record: AnyRecord, checks: Rechecked) -> str:
     """Return why checks do not belong to the record of their protocol and run; empty if they do."""
     if checks.artifact_sha256 != record.artifact.sha256:
         return "they were measured on another artifact"
@@ -130,8 +133,9 @@ def wrong_record(record: Record, checks: Rechecked) -> str:
     return "the record already contains these checks" if record.evaluation.opposed else ""
 
 
-def _applied(record: Record, checks: Rechecked) -> Record:
-    evaluation, reason = record.evaluation, wrong_record(record, checks)
+def _applied(record: R, checks: Rechecked) -> R:
+    evaluation: EvaluationPart = record.evaluation
+    reason = wrong_record(record, checks)
     verdicts = {**evaluation.verdicts, **checks.verdicts}
     if not reason:
         best_known = int((evaluation.right("robust") & checks.right).sum()) / evaluation.n_images

@@ -5,7 +5,7 @@ Accuracies, densities and ratios are fractions in [0, 1], durations are seconds,
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -33,6 +33,8 @@ class Record(Part):
             each other (budget, density, counts, verdicts, protocol id).
     """
 
+    ending: ClassVar[str] = ".safetensors"  # of its artifact's name
+
     schema_version: Literal[3]
     protocol_version: Literal[1]
     run: Name  # readable name, its parts separated by "/"
@@ -51,6 +53,11 @@ class Record(Part):
     evaluation: EvaluationPart
     weights_sha256: Sha256
     provenance: ProvenancePart
+
+    @property
+    def started(self) -> str:
+        """When it was measured, ISO 8601 in UTC."""
+        return self.provenance.started
 
     @model_validator(mode="after")
     def _text_fits(self) -> Self:

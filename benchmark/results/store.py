@@ -1,4 +1,7 @@
-"""Records on disk: folder/records/<protocol>/<run>.json, one file per record, written whole or not at all."""
+"""Records on disk: folder/records/<protocol>/<run>.json, one file per record, written whole or not at all.
+
+Those of networks that were trained elsewhere are in folder/external/<protocol>/<run>.json.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from benchmark.errors import UserError
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import files_below, open_below, read_below, refuse_links
 from benchmark.files.writing import replacing
+from benchmark.results.external import FOLDER, AnyRecord, ExternalRecord
 from benchmark.results.record import Record
 
 M = TypeVar("M", bound=BaseModel)
@@ -34,8 +38,23 @@ def record_path(folder: Path, protocol: str, run: str) -> Path:
     Raises:
         UserError: if a name could lead outside the folder or be mistaken for another run, or the path is a link.
     """
+    return _path(folder, "records", protocol, run)
+
+
+def external_path(folder: Path, protocol: str, run: str) -> Path:
+    """Return the path of the record of a network that was trained elsewhere; raises like `record_path`."""
+    return _path(folder, FOLDER, protocol, run)
+
+
+def _path(folder: Path, kind: str, protocol: str, run: str) -> Path:
     name = f"{_file_name('run', run.split('/'))}.json"
-    return refuse_links(folder / "records" / _file_name("protocol", [protocol]) / name, folder)
+    return refuse_links(folder / kind / _file_name("protocol", [protocol]) / name, folder)
+
+
+def path_of(folder: Path, record: AnyRecord) -> Path:
+    """Return the path of a record below `folder`; raises like `record_path`."""
+    kind = FOLDER if isinstance(record, ExternalRecord) else "records"
+    return _path(folder, kind, record.protocol, record.run)
 
 
 def _file_name(what: str, parts: list[str]) -> str:
@@ -48,16 +67,16 @@ def _file_name(what: str, parts: list[str]) -> str:
     return "__".join(parts)
 
 
-def artifact_path(folder: Path, run: str) -> Path:
-    """Return the path of the packed network of `run`: folder/artifacts/<run, "/" written as "__">.safetensors.
+def artifact_path(folder: Path, run: str, ending: str = Record.ending) -> Path:
+    """Return the path of the network of `run`: folder/artifacts/<run, "/" written as "__"> and the ending.
 
     Raises:
         UserError: if the name could lead outside the folder or be mistaken for another run, or the path is a link.
     """
-    return refuse_links(folder / "artifacts" / f"{_file_name('run', run.split('/'))}.safetensors", folder)
+    return refuse_links(folder / "artifacts" / f"{_file_name('run', run.split('/'))}{ending}", folder)
 
 
-def artifact_problem(folder: Path, record: Record) -> str:
+def artifact_problem(folder: Path, record: AnyRecord) -> str:
     """Return why the artifact below `folder` is not the file that was measured; empty if it is, or is absent.
 
     An absent artifact is no problem: large ones may be kept elsewhere, and the hash identifies the right file.
@@ -65,7 +84,7 @@ def artifact_problem(folder: Path, record: Record) -> str:
     Raises:
         UserError: if it is a link or not a plain file.
     """
-    file = open_below(artifact_path(folder, record.run), folder, ARTIFACT_BYTES)
+    file = open_below(artifact_path(folder, record.run, record.ending), folder, ARTIFACT_BYTES)
     if file is None:
         return ""
     with file:
@@ -123,6 +142,11 @@ def load_records(folder: Path) -> list[Record]:
     return [record for record, _ in load_hashed_records(folder)]
 
 
+def load_all(folder: Path) -> list[AnyRecord]:
+    """Read all records below `folder`, those of networks trained elsewhere last; raises like `load_records`."""
+    return [*load_records(folder), *(record for record, _ in load_hashed_external(folder))]
+
+
 def load_record(folder: Path, protocol: str, run: str) -> Record:
     """Read the record of a run under a protocol.
 
@@ -141,6 +165,17 @@ def load_hashed_records(folder: Path) -> list[tuple[Record, str]]:
         UserError: if a file is not a valid record or does not lie where its content says.
     """
     records = [_load(path, folder) for path in files_below(folder / "records", folder, ".json")]
+    return sorted(records, key=lambda pair: (pair[0].protocol, pair[0].run))
+
+
+def load_hashed_external(folder: Path) -> list[tuple[ExternalRecord, str]]:
+    """Read all records of networks trained elsewhere like `load_hashed_records`."""
+    records = []
+    for path in files_below(folder / FOLDER, folder, ".json"):
+        record, content = load_placed(
+            path, folder, ExternalRecord, lambda each: path_of(folder, each), remedy="submit the network again"
+        )
+        records.append((record, _digest(content)))
     return sorted(records, key=lambda pair: (pair[0].protocol, pair[0].run))
 
 
@@ -199,4 +234,8 @@ def _load(path: Path, folder: Path) -> tuple[Record, str]:
     record, content = load_placed(
         path, folder, Record, lambda each: record_path(folder, each.protocol, each.run), remedy="repeat the run"
     )
-    return record, hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()
+    return record, _digest(content)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

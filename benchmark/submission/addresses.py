@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmark.errors import UserError
-from benchmark.submission.schema import is_plain_url
+from benchmark.results.fields import is_plain_url
 
 MAX_URL = 4096  # characters; signed addresses, to which a host redirects, have a thousand
 _UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is routed: not the translations of IPv4 (NAT64, mapped)

@@ -19,7 +19,7 @@ import torch
 
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.errors import UserError
-from benchmark.leaderboard.board.rows import setting_of
+from benchmark.leaderboard.board.setting import setting_of
 from benchmark.networks.resnet import convolutions
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.record import Record

@@ -26,6 +26,7 @@ from benchmark.leaderboard.formats import options_text, percent
 from benchmark.results.evaluation import wide_parts
 from benchmark.results.invariants import doubts
 from benchmark.results.parts import Part
+from benchmark.results.external import AnyRecord
 from benchmark.results.record import Record
 from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair_seeds
 
@@ -70,8 +71,8 @@ class Answer:
     """A claim's rows, their paired test, and what it shows; without rows, why there are none."""
 
     claim: Claim
-    a: tuple[Record, ...] = ()  # one per seed
-    b: tuple[Record, ...] = ()
+    a: tuple[AnyRecord, ...] = ()  # one per seed
+    b: tuple[AnyRecord, ...] = ()
     held: tuple[Verdicts, Verdicts] = ((), ())  # of a and b: by seed, whether each image is correct by the measure
     test: PairedTest | None = None
     adjusted: float | None = None  # p-value by Holm's correction over all claims of the board
@@ -111,9 +112,9 @@ class Answer:
         return "yes" if a_leads else "no"
 
 
-def row_name(record: Record) -> str:
+def row_name(record: AnyRecord) -> str:
     """Return the name of a row: its cell, and the options that the cell's name lacks."""
-    options = options_text(record.method.options)
+    options = options_text(record.method.options) if isinstance(record, Record) else ""
     return cell_of(record) + (f", {options}" if options else "")
 
 
@@ -183,7 +184,7 @@ def _answer(claim: Claim, board: Board | None) -> Answer:
     return Answer(claim, tuple(a), tuple(b), (held[:seeds], held[seeds:]), test)
 
 
-def _held(records: Sequence[Record], claim: Claim) -> Verdicts:
+def _held(records: Sequence[AnyRecord], claim: Claim) -> Verdicts:
     if claim.measure == "robust":
         return tuple(record.evaluation.right("robust") for record in records)
     return tuple(part.right("pgd") for part in wide_parts(record.evaluation for record in records))

@@ -14,6 +14,8 @@ from benchmark.leaderboard.board.find import cell_of
 from benchmark.leaderboard.formats import amount, percent, printable, short
 from benchmark.results.evaluation import wide_parts
 from benchmark.results.invariants import violations
+from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.results.record import Record
 from benchmark.results.record import Record
 from benchmark.results.statistics import (
     SIGNIFICANCE,
@@ -27,7 +29,7 @@ from benchmark.results.verdicts import Verdicts
 
 WIDTH = 118
 LISTED = 20  # images of each side that are listed
-_MEASURES: tuple[tuple[str, Callable[[Record], Verdicts]], ...] = (
+_MEASURES: tuple[tuple[str, Callable[[AnyRecord], Verdicts]], ...] = (
     ("clean", lambda record: record.evaluation.right("clean")),
     ("PGD", lambda record: record.evaluation.right("pgd")),
     ("AutoAttack", lambda record: record.evaluation.right("autoattack")),
@@ -36,7 +38,7 @@ _MEASURES: tuple[tuple[str, Callable[[Record], Verdicts]], ...] = (
 _COLUMNS = (7, 16, 7, 16, 7, 16, 8)
 
 
-def compare_text(a: list[Record], b: list[Record]) -> str:
+def compare_text(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     """Compare two rows image by image, in lines of at most 118 characters; the last sentence is the conclusion.
 
     Args:
@@ -60,13 +62,13 @@ def compare_text(a: list[Record], b: list[Record]) -> str:
     return "\n\n".join([*blocks, _wrapped(_conclusion(test, _robust(a), _robust(b)))]) + "\n"
 
 
-def _names(a: list[Record], b: list[Record]) -> str:
+def _names(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     lines = [f"{side}: {cell_of(row[0])}, {_seeds(row)}" for side, row in (("A", a), ("B", b))]
     lines.append(f"Protocol: {a[0].protocol}, {a[0].evaluation.n_images} test images, the same for both")
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def _notes(a: list[Record], b: list[Record]) -> list[str]:
+def _notes(a: list[AnyRecord], b: list[AnyRecord]) -> list[str]:
     """Return what a reader must know before the numbers; usually nothing."""
     lines = [
         f"The board refuses {side}, seed {record.seed}: {'; '.join(reasons)}."
@@ -83,7 +85,7 @@ def _notes(a: list[Record], b: list[Record]) -> list[str]:
             f"The opponent's attacks were run on {one} and not on {other}, whose robust accuracy is without them: "
             "`python -m benchmark recheck` runs them."
         )
-    if len({record.dataset.train_sha256 for record in (*a, *b)}) > 1:
+    if len({record.dataset.train_sha256 for record in (*a, *b) if isinstance(record, Record)}) > 1:
         lines.append("The rows were trained on different images or labels: a board ranks one of them only.")
     if len(a) != len(b):
         few = min(len(a), len(b))
@@ -93,7 +95,7 @@ def _notes(a: list[Record], b: list[Record]) -> list[str]:
     return ["\n".join(_wrapped(line) for line in lines)] if lines else []
 
 
-def _accuracies(a: list[Record], b: list[Record]) -> str:
+def _accuracies(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     lines = [_line("% correct", ["A", "95% interval", "B", "95% interval", "A - B", "95% interval", "p"])]
     for name, verdicts in _MEASURES:
         rows = [verdicts(record) for record in a], [verdicts(record) for record in b]
@@ -110,7 +112,7 @@ def _accuracies(a: list[Record], b: list[Record]) -> str:
     return "\n".join([*lines, _wrapped(legend)])
 
 
-def _images(a: list[Record], b: list[Record], test: PairedTest) -> str:
+def _images(a: list[AnyRecord], b: list[AnyRecord], test: PairedTest) -> str:
     unit = "images" if len(a) == 1 else f"pairs of image and seed ({len(a)} x {a[0].evaluation.n_images})"
     lines = [f"Robust {unit}: both {test.both}, only A {test.only_a}, only B {test.only_b}, neither {test.neither}."]
     robust_a, robust_b = (np.stack(_robust(row)) for row in (a, b))
@@ -122,7 +124,7 @@ def _images(a: list[Record], b: list[Record], test: PairedTest) -> str:
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def wide_text(a: Sequence[Record], b: Sequence[Record]) -> str:
+def wide_text(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> str:
     """Return the test for PGD on more images than the protocol's of as many seeds of either row, as one paragraph.
 
     Empty if a record has no such verdicts, or they are of other images.
@@ -139,12 +141,12 @@ def wide_text(a: Sequence[Record], b: Sequence[Record]) -> str:
     return f"PGD on {parts[0].n_images:,} images, percent correct: {', '.join(accuracies)}. {conclusion}"
 
 
-def _costs(a: list[Record], b: list[Record]) -> str:
-    cells: list[tuple[str, Callable[[list[Record]], str]]] = [
+def _costs(a: list[AnyRecord], b: list[AnyRecord]) -> str:
+    cells: list[tuple[str, Callable[[list[AnyRecord]], str]]] = [
         ("preset", lambda row: row[0].preset),
         ("size", _size),
-        ("density", lambda row: short(mean(record.compression.density for record in row))),
-        ("training passes", lambda row: amount(mean(record.training.passes for record in row))),
+        ("density", lambda row: short(mean(_density(record) for record in row))),
+        ("training passes", _passes),
     ]
     if len(a) > 1:
         cells.append(("robust by seed", _by_seed))
@@ -152,15 +154,15 @@ def _costs(a: list[Record], b: list[Record]) -> str:
     return "\n".join(printable(line)[:WIDTH].rstrip() for line in lines)
 
 
-def _size(row: list[Record]) -> str:
+def _size(row: list[AnyRecord]) -> str:
     return f"{round(mean(record.artifact.size_bytes for record in row)):,} bytes"
 
 
-def _robust(row: list[Record]) -> list[Verdicts]:
+def _robust(row: list[AnyRecord]) -> list[Verdicts]:
     return [record.evaluation.right("robust") for record in row]
 
 
-def _by_seed(row: list[Record]) -> str:
+def _by_seed(row: list[AnyRecord]) -> str:
     return ", ".join(percent(record.evaluation.best_known_accuracy) for record in row)
 
 
@@ -232,7 +234,18 @@ def _some(indices: list[int]) -> str:
     return ", ".join(str(index) for index in indices[:LISTED]) + more
 
 
-def _seeds(row: list[Record]) -> str:
+def _density(record: AnyRecord) -> float:
+    return record.graph.density if isinstance(record, ExternalRecord) else record.compression.density
+
+
+def _passes(row: list[AnyRecord]) -> str:
+    passes = [record.training.passes for record in row if isinstance(record, Record)]
+    return amount(mean(passes)) if passes else "unknown, trained elsewhere"
+
+
+def _seeds(row: list[AnyRecord]) -> str:
+    if row[0].seed is None:
+        return "seed unknown"
     return f"seed{'s' if len(row) > 1 else ''} {', '.join(str(record.seed) for record in row)}"
 
 

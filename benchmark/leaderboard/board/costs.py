@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.record import Record
 
 FLOAT_BYTES = 4  # of a float32
@@ -19,14 +20,14 @@ class Costs:
     entropy_bound_bytes: int  # what an ideal coder would need
     dense_bytes: int  # all parameters in float32
     bits_per_weight: float  # bits of the file over prunable weights
-    statistics: str  # type in which the file holds the batch-norm statistics
+    statistics: str | None  # type in which the file holds the batch-norm statistics; None: in an ONNX file
     density: float  # kept over prunable weights
     density_all: float  # kept weights and everything that is not pruned, over all parameters
     dense_macs: int
     sparse_macs: int
     bit_operations: int
-    passes: float  # images sent forward and backward in training
-    train_seconds: float
+    passes: float | None  # images sent forward and backward in training; None: it was trained elsewhere
+    train_seconds: float | None  # likewise
     latency_1: float | None  # seconds of a forward run in the dense runtime, batch 1; None: not measured
     latency_64: float | None  # likewise, batch 64
     device: str
@@ -42,8 +43,36 @@ def mean(values: Iterable[float]) -> float:
     return values[0] if values.count(values[0]) == len(values) else statistics.mean(values)
 
 
-def costs_of(group: Sequence[Record]) -> Costs:
+def costs_of(group: Sequence[AnyRecord]) -> Costs:
     """Return the costs of records that share a row; device and threads are those of the first."""
+    own = [record for record in group if isinstance(record, Record)]
+    external = [record for record in group if isinstance(record, ExternalRecord)]
+    return _costs_elsewhere(external[0]) if external else _costs_here(own)
+
+
+def _costs_elsewhere(record: ExternalRecord) -> Costs:
+    graph, size = record.graph, record.artifact.size_bytes
+    return Costs(
+        size_bytes=size,
+        entropy_bound_bytes=graph.entropy_bound_bytes,
+        dense_bytes=FLOAT_BYTES * graph.all_parameters,
+        bits_per_weight=8 * size / graph.prunable_weights,
+        statistics=None,
+        density=graph.density,
+        density_all=graph.density_all,
+        dense_macs=graph.dense_macs,
+        sparse_macs=graph.sparse_macs,
+        bit_operations=graph.bit_operations,
+        passes=None,
+        train_seconds=None,
+        latency_1=None,
+        latency_64=None,
+        device=record.measured.device,
+        threads=record.measured.threads,
+    )
+
+
+def _costs_here(group: Sequence[Record]) -> Costs:
     first = group[0]
     return Costs(
         size_bytes=round(mean(record.artifact.size_bytes for record in group)),

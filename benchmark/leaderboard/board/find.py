@@ -5,17 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from benchmark.errors import UserError, suggestion
-from benchmark.leaderboard.board.rows import setting_of
+from benchmark.leaderboard.board.setting import setting_of
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.record import Record
-from benchmark.results.store import check_folder, load_records
+from benchmark.results.store import check_folder, load_all
+
+R = TypeVar("R", Record, ExternalRecord, AnyRecord)
 
 CANDIDATES = 5  # at most so many are listed when a name means several rows
 _HASH = re.compile(r"[0-9a-f]{4,12}")
 
 
-def find_records(records: Sequence[Record], name: str) -> list[Record]:
+def find_records(records: Sequence[R], name: str) -> list[R]:
     """Return the records that a name refers to, all of one row, in the order of protocols and seeds.
 
     Args:
@@ -28,8 +32,8 @@ def find_records(records: Sequence[Record], name: str) -> list[Record]:
         UserError: if no record has the name, or records of several rows have it.
     """
     named = {id(record): record for part in name.split(",") for record in _matches(records, part.strip())}
-    rows: dict[tuple[str, str], list[Record]] = {}
-    for record in sorted(named.values(), key=lambda record: (record.protocol, record.seed, record.run)):
+    rows: dict[tuple[str, str], list[R]] = {}
+    for record in sorted(named.values(), key=lambda record: (record.protocol, record.seed or 0, record.run)):
         rows.setdefault((record.protocol, setting_of(record)), []).append(record)
     cells = {cell_of(record) for record in named.values()}
     if len(cells) > 1 or len({protocol for protocol, _ in rows}) < len(rows):
@@ -40,7 +44,7 @@ def find_records(records: Sequence[Record], name: str) -> list[Record]:
     return [record for row in rows.values() for record in row]
 
 
-def of_protocol(records: Sequence[Record], protocol: str) -> list[Record]:
+def of_protocol(records: Sequence[R], protocol: str) -> list[R]:
     """Return the records of one protocol.
 
     Raises:
@@ -56,8 +60,8 @@ def of_protocol(records: Sequence[Record], protocol: str) -> list[Record]:
 
 
 def find_pair(
-    records: Sequence[Record], a: str, b: str, *, protocol: str | None = None
-) -> tuple[list[Record], list[Record]]:
+    records: Sequence[R], a: str, b: str, *, protocol: str | None = None
+) -> tuple[list[R], list[R]]:
     """Return the records of two rows of one protocol.
 
     Args:
@@ -87,14 +91,14 @@ def find_pair(
     return rows
 
 
-def is_known(records: Sequence[Record], name: str) -> bool:
+def is_known(records: Sequence[R], name: str) -> bool:
     """Return whether every part of a name, see `find_records`, is that of a record."""
     return all(_records_named(records, part.strip()) for part in name.split(","))
 
 
-def _records_named(records: Sequence[Record], name: str) -> list[Record]:
+def _records_named(records: Sequence[R], name: str) -> list[R]:
     """Return the records that have the name in the strictest sense in which any has it; none if it is unknown."""
-    senses: list[Callable[[Record], bool]] = [
+    senses: list[Callable[[R], bool]] = [
         lambda record: record.run == name,
         lambda record: _HASH.fullmatch(name) is not None and record.run_hash.startswith(name),
         lambda record: cell_of(record) == name,
@@ -106,7 +110,7 @@ def _records_named(records: Sequence[Record], name: str) -> list[Record]:
     return []
 
 
-def _matches(records: Sequence[Record], name: str) -> list[Record]:
+def _matches(records: Sequence[R], name: str) -> list[R]:
     """Return the records that have the name.
 
     Raises:
@@ -122,39 +126,46 @@ def _matches(records: Sequence[Record], name: str) -> list[Record]:
     )
 
 
-def _protocols(records: Sequence[Record], name: str) -> set[str]:
+def _protocols(records: Sequence[R], name: str) -> set[str]:
     return {record.protocol for part in name.split(",") for record in _matches(records, part.strip())}
 
 
-def _ambiguous(name: str, rows: Iterable[list[Record]]) -> str:
+def _ambiguous(name: str, rows: Iterable[list[R]]) -> str:
     cells = dict.fromkeys(
-        f"{cell_of(row[0])} ({','.join(record.run_hash[:6] for record in row)}; {row[0].training.epochs} epochs)"
-        for row in rows
+        f"{cell_of(row[0])} ({','.join(record.run_hash[:6] for record in row)}; {_trained(row[0])})" for row in rows
     )
     listed = ", ".join(list(cells)[:CANDIDATES])
     more = f" and {len(cells) - CANDIDATES} more" if len(cells) > CANDIDATES else ""
     return f"{name!r} means {len(cells)} rows, give the cell or the hashes of one: {listed}{more}."
 
 
+def _named_seed(record: AnyRecord) -> str:
+    return "" if record.seed is None else f"seed {record.seed}, "
+
+
+def _trained(record: AnyRecord) -> str:
+    return "trained elsewhere" if isinstance(record, ExternalRecord) else f"{record.training.epochs} epochs"
+
+
 def _listed(names: set[str]) -> str:
     return " and ".join(sorted(names))
 
 
-def cell_of(record: Record) -> str:
+def cell_of(record: AnyRecord) -> str:
     """Return a run's name without its seed and hash."""
     return record.run.rpartition("/")[0]
 
 
-def find_record(folder: Path, name: str, protocol: str | None) -> Record:
+def find_record(folder: Path, name: str, protocol: str | None) -> AnyRecord:
     """Return the record below `folder` that a name refers to, see `find_records`.
 
     Raises:
         UserError: if there is none, or several seeds or protocols have it.
     """
     check_folder(folder)
-    records = load_records(folder)
+    records = load_all(folder)
     named = find_records(records if protocol is None else of_protocol(records, protocol), name)
     if len(named) > 1:
-        listed = ", ".join(f"{record.run_hash[:6]} (seed {record.seed}, {record.protocol})" for record in named[:5])
+        listed = ", ".join(f"{record.run_hash[:6]} ({_named_seed(record)}{record.protocol})" for record in named[:5])
         raise UserError(f"{name!r} means {len(named)} records, give the hash of one, or --protocol: {listed}")
     return named[0]

@@ -9,8 +9,10 @@ from pathlib import Path
 from benchmark.leaderboard.board.reference import ABLATIONS, TABLES, has_reported, load_reported
 from benchmark.leaderboard.board.tables import Board, boards
 from benchmark.results.challenges import load_challenges
+from benchmark.results.citations import load_citations
+from benchmark.results.external import AnyRecord
 from benchmark.results.rechecks import load_rechecks
-from benchmark.results.store import artifact_problem, load_hashed_records
+from benchmark.results.store import artifact_problem, load_hashed_external, load_hashed_records
 
 
 @dataclass(frozen=True)
@@ -23,12 +25,12 @@ class Results:
 
 
 def load_results(folder: Path) -> Results:
-    """Read records, artifacts' hashes, later checks, challenges and published numbers below a folder.
+    """Read records, artifacts' hashes, later checks, challenges, citations and published numbers below a folder.
 
     Raises:
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
-    hashed = load_hashed_records(folder)
+    hashed: list[tuple[AnyRecord, str]] = [*load_hashed_records(folder), *load_hashed_external(folder)]
     records = [record for record, _ in hashed]
     reference = folder / "reference"
     published = {
@@ -41,5 +43,6 @@ def load_results(folder: Path) -> Results:
         challenges=load_challenges(folder),
         rechecks=load_rechecks(folder),
         damaged={record.run: problem for record in records if (problem := artifact_problem(folder, record))},
+        citations=load_citations(folder, {record.run for record in records}),
     )
     return Results(by_protocol, {(record.protocol, record.run): digest for record, digest in hashed}, bool(published))

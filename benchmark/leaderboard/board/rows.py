@@ -7,16 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from statistics import stdev
-from typing import Literal
-
-from pydantic import JsonValue
+from typing import Any, Literal
 
 from benchmark.leaderboard.board.classes import SizeClass, size_class
 from benchmark.leaderboard.board.costs import Costs, costs_of, mean
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.reproduction import Comparison, compared
+from benchmark.leaderboard.board.setting import options_of
 from benchmark.leaderboard.formats import HINT, options_text, short
+from benchmark.results.citations import Citation
 from benchmark.results.evaluation import HEALTH_ORDER, OPPONENT_CHECKS, wide_parts, worst_verdict
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
 
@@ -69,15 +70,15 @@ class Row:
     size_class: SizeClass
     preset: str
     method: str
-    target: str
+    target: str | None
     options: str  # settings of the method that are not its defaults, the run it began with, reduced precision; as JSON
     weights: Literal["fp", "binary"]
-    last_norm: bool
+    last_norm: bool | None  # this and the next five: None for a network that was trained elsewhere
     architecture: str
-    width: float
-    keep_ratio: float
-    allocation: float | Literal["global"]
-    objective: str
+    width: float | None
+    keep_ratio: float | None
+    allocation: float | Literal["global"] | None
+    objective: str | None
     clean: Stat
     pgd: Stat
     autoattack: Stat
@@ -88,22 +89,34 @@ class Row:
     doubts: tuple[str, ...]  # reasons of the checks that are suspect
     opponent: Mapping[str, Answer]  # by check, see OPPONENT_CHECKS
     costs: Costs
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  # empty where it is unknown
     runs: tuple[str, ...]
-    records: tuple[Record, ...]  # one per seed, in the order of the seeds, with accepted challenges applied
+    records: tuple[AnyRecord, ...]  # one per seed, in the order of the seeds, with accepted challenges applied
     reported: ReportedRow | None  # the published result that the row reproduces
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
+    citation: Citation | None = None  # of its network, from a file beside the record
+    superseded_by: str | None = None  # run of a newer version, which is ranked in its place
+
+    @property
+    def own(self) -> tuple[Record, ...]:
+        """The records of networks that were trained here; of a row all or none."""
+        return tuple(record for record in self.records if isinstance(record, Record))
+
+    @property
+    def external(self) -> ExternalRecord | None:
+        """The record of a network that was trained elsewhere; None for a row that was trained here."""
+        return next((record for record in self.records if isinstance(record, ExternalRecord)), None)
 
     @cached_property  # a bootstrap, which many columns ask for
     def against_reported(self) -> Comparison | None:
         """AutoAttack's accuracy beside the published one; None if the row reproduces none."""
-        return compared(self.reported, self.records, "autoattack")
+        return compared(self.reported, self.own, "autoattack")
 
     @cached_property
     def clean_against_reported(self) -> Comparison | None:
         """The same for the clean accuracy, which not every published result has."""
-        return compared(self.reported, self.records, "clean")
+        return compared(self.reported, self.own, "clean")
 
     @property
     def options_text(self) -> str:
@@ -116,64 +129,13 @@ def _spelled(options: str) -> str:
     return options_text(json.loads(options))
 
 
-def setting_of(record: Record) -> str:
-    """Return everything that was chosen for a run except its seed; runs with equal settings share a row."""
-    chosen = record.model_dump(
-        mode="json",
-        include={
-            "preset": True,
-            "dataset": True,
-            "architecture": True,
-            "method": {"name", "options", "objective"},
-            "compression": {"weights", "keep_ratio", "allocation", "budget"},
-            "training": {"epochs", "batch_size"},
-            "evaluation": {"autoattack": {"package", "package_version", "seed", "batch_size"}},
-        },
-    )
-    # The resolved experiment holds what the parts above do not, such as the attack inside training. Of the method
-    # only the hash of a user's own file counts: a built-in method stays the same when a comment in it changes.
-    covered = {"seed", "suite", "method", "evaluation", "first_phase"}
-    config = {key: value for key, value in record.provenance.config.items() if key not in covered}
-    method = record.provenance.config.get("method")
-    config["source"] = method.get("source_sha256") if isinstance(method, dict) else None
-    config["first_phase"] = _first_phase(record)
-    return json.dumps([chosen, config], sort_keys=True)
-
-
-def _first_phase(record: Record) -> str | None:
-    """Return the cell of the run that the method began with, the same for every seed; None if it began with none."""
-    first_phase = record.training.first_phase
-    return None if first_phase is None else first_phase.run.rpartition("/")[0]
-
-
-def _options(record: Record) -> str:
-    options = dict(record.method.options)
-    if cell := _first_phase(record):
-        options["first_phase"] = "/".join(cell.split("/")[-2:])  # the data and the network are the row's own
-    if (precision := _precision(record)) != "fp32":
-        options["training_precision"] = precision
-    return json.dumps(options, sort_keys=True)
-
-
-def _precision(record: Record) -> str:
-    """Return the number format of training, float32 unless the run declared another."""
-    return str(training_setting(record, "precision", "fp32"))
-
-
-def training_setting(record: Record, name: str, default: JsonValue = None) -> JsonValue:
-    """Return a setting of training from the record's resolved experiment, or `default`; its type is not checked."""
-    training = record.provenance.config.get("training")
-    return training.get(name, default) if isinstance(training, dict) else default
-
-
-def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
+def make_row(group: Sequence[AnyRecord], reasons: tuple[str, ...]) -> Row:
     """Return the row, not ranked yet, of records that differ in their seeds only, in the order of the seeds.
 
     `reasons`: why it is refused; empty if it may be ranked.
     """
     first = group[0]
     costs = costs_of(group)
-    robust = _stat([record.evaluation.best_known_accuracy for record in group])
     return Row(
         id=first.run_hash[:ID_DIGITS],
         rank=None,
@@ -181,32 +143,23 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
         fronts=(),
         size_class=size_class(costs.size_bytes),
         preset=first.preset,
-        method=first.method.name,
-        target=first.method.target,
-        options=_options(first),
-        weights=first.compression.weights,
-        last_norm=first.architecture.last_norm,
-        architecture=first.architecture.name,
-        width=first.architecture.width,
-        keep_ratio=first.compression.keep_ratio,
-        allocation=first.compression.allocation,
-        objective=first.method.objective,
+        **_setting(first),
         clean=_stat([record.evaluation.clean_accuracy for record in group]),
         pgd=_stat([record.evaluation.pgd.accuracy for record in group]),
         autoattack=_stat([record.evaluation.autoattack.accuracy for record in group]),
-        robust=robust,
+        robust=_stat([record.evaluation.best_known_accuracy for record in group]),
         interval=accuracy_interval([record.evaluation.right("robust") for record in group]),
         wide=_wide(group),
         health=max((record.evaluation.health_verdict for record in group), key=HEALTH_ORDER.index),
         doubts=tuple(
-            f"{check.name}, seed {record.seed}: {check.reason}"
+            check.name + (f": {check.reason}" if record.seed is None else f", seed {record.seed}: {check.reason}")
             for record in group
             for check in record.evaluation.health
             if check.verdict == "suspect"
         ),
         opponent=answers_of(group),
         costs=costs,
-        seeds=tuple(record.seed for record in group),
+        seeds=tuple(record.seed for record in group if record.seed is not None),
         runs=tuple(record.run for record in group),
         records=tuple(group),
         reported=None,
@@ -215,12 +168,34 @@ def make_row(group: list[Record], reasons: tuple[str, ...]) -> Row:
     )
 
 
-def answers_of(group: Sequence[Record]) -> dict[str, Answer]:
+def _setting(record: AnyRecord) -> dict[str, Any]:
+    """Return the fields of a row that say how its networks were made."""
+    if isinstance(record, ExternalRecord):
+        unknown = dict.fromkeys(("target", "last_norm", "width", "keep_ratio", "allocation", "objective"))
+        origin = record.origin
+        stated = {"method": origin.method, "architecture": origin.architecture, "weights": record.graph.weights}
+        return {**unknown, **stated, "options": "{}"}
+    compression, network = record.compression, record.architecture
+    return {
+        "method": record.method.name,
+        "target": record.method.target,
+        "options": options_of(record),
+        "weights": compression.weights,
+        "last_norm": network.last_norm,
+        "architecture": network.name,
+        "width": network.width,
+        "keep_ratio": compression.keep_ratio,
+        "allocation": compression.allocation,
+        "objective": record.method.objective,
+    }
+
+
+def answers_of(group: Sequence[AnyRecord]) -> dict[str, Answer]:
     """Return the results of the later checks for records that differ in their seeds only."""
     return {name: _answer_of(group, name) for name in OPPONENT_CHECKS}
 
 
-def _answer_of(group: Sequence[Record], name: str) -> Answer:
+def _answer_of(group: Sequence[AnyRecord], name: str) -> Answer:
     checks = [check for record in group for check in record.evaluation.health if check.name == name]
     if len(checks) < len(group):
         return Answer("not checked", None)
@@ -230,7 +205,7 @@ def _answer_of(group: Sequence[Record], name: str) -> Answer:
     return Answer(verdict, mean(values) if len(values) == len(group) else None, hint=name == HINT)
 
 
-def _wide(group: list[Record]) -> Wide | None:
+def _wide(group: Sequence[AnyRecord]) -> Wide | None:
     parts = wide_parts(record.evaluation for record in group)
     if not parts:
         return None

@@ -35,7 +35,7 @@ def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState
         board: the board.
         digests: SHA-256 of each record's file, by protocol and run, for all records of the board at least.
     """
-    rows = [*board.rows, *board.refused]
+    rows = board.every_row
     records = {run: digests[board.protocol, run] for row in rows for run in row.runs}
     content = {
         "protocol": board.protocol,
@@ -44,7 +44,7 @@ def state_of(board: Board, digests: Mapping[tuple[str, str], str]) -> BoardState
     }
     if board.rechecks:  # a board without later checks keeps the digest it had before there were any
         content["checks"] = sorted(rechecked.model_dump_json() for rechecked in board.rechecks)
-    started = [record.provenance.started for row in rows for record in row.records]
+    started = [record.started for row in rows for record in row.records]
     started += [rechecked.machine.started for rechecked in board.rechecks]
     dates = [datetime.fromisoformat(text).date() for text in started] + [each.date for each in board.challenges]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

@@ -7,22 +7,27 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from benchmark.leaderboard.board.classes import SIZE_CLASSES, SizeClass, pareto_front
+from benchmark.leaderboard.board.classes import SIZE_CLASSES, SizeClass
+from benchmark.leaderboard.board.ranking import ranked_rows, unique_ids
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.reproduction import reported_of
-from benchmark.leaderboard.board.rows import Front, Row, Stat, make_row, setting_of
+from benchmark.leaderboard.board.rows import Row, make_row
+from benchmark.leaderboard.board.setting import setting_of
+from benchmark.leaderboard.board.superseding import successors, superseding_problem
 from benchmark.results.challenges import Challenge, challenged
+from benchmark.results.citations import Citation
+from benchmark.results.external import PRESET as EXTERNAL
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.invariants import doubts, violations
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.rechecks import Rechecked, rechecked
 from benchmark.results.record import Record
-from benchmark.results.statistics import tie_groups
 
-D = TypeVar("D", tuple[str, int], tuple[str, int, str])
+D = TypeVar("D", str, tuple[str, int])
 
 # The order of a board's sections. Rows of different presets are never ranked against each other; within a preset each
 # size class has a ranking of its own.
-PRESETS = ("paper", "short", "own", "smoke")
+PRESETS = ("paper", "short", "own", "smoke", EXTERNAL)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,17 @@ class Board:
     footnotes: tuple[str, ...]
     challenges: tuple[Challenge, ...] = ()
     rechecks: tuple[Rechecked, ...] = ()  # later checks of records that do not have them themselves
+    superseded: tuple[Row, ...] = ()  # rows in whose place a newer version is ranked
+
+    @property
+    def every_row(self) -> tuple[Row, ...]:
+        """All rows that have a page: ranked, refused and superseded ones."""
+        return (*self.rows, *self.refused, *self.superseded)
+
+    @property
+    def has_external(self) -> bool:
+        """Whether a network of a row was trained elsewhere."""
+        return any(row.external for row in self.every_row)
 
     @property
     def doubtful(self) -> tuple[Row, ...]:
@@ -62,13 +78,14 @@ class Board:
 
 
 def boards(
-    records: Iterable[Record],
+    records: Iterable[AnyRecord],
     reported: Sequence[ReportedRow] = (),
     *,
     ablations: Sequence[ReportedRow] = (),
     challenges: Sequence[Challenge] = (),
     rechecks: Sequence[Rechecked] = (),
     damaged: Mapping[str, str] | None = None,
+    citations: Mapping[str, Citation] | None = None,
 ) -> dict[str, Board]:
     """Build one board for each protocol of `records`.
 
@@ -79,6 +96,7 @@ def boards(
         challenges: adversarial images that lower the best-known accuracy of single records.
         rechecks: later checks of single records.
         damaged: what is wrong with an artifact, by run; such a row is refused.
+        citations: what to cite for a row, by run.
 
     Raises:
         UserError: if a challenge or later checks are to another artifact than their record's.
@@ -86,14 +104,14 @@ def boards(
     Returns:
         Boards by protocol id, in alphabetical order.
     """
-    by_protocol: dict[str, list[Record]] = {}
+    by_protocol: dict[str, list[AnyRecord]] = {}
     best_known = challenged(rechecked(records, rechecks), challenges)
     for record in sorted(best_known, key=lambda record: (record.protocol, record.run)):
         by_protocol.setdefault(record.protocol, []).append(record)
     bare = {protocol: _board(group, reported, ablations, damaged or {}) for protocol, group in by_protocol.items()}
     return {
         protocol: replace(
-            board,
+            _cited(board, citations or {}),
             challenges=tuple(each for each in challenges if each.protocol == protocol),
             rechecks=tuple(each for each in rechecks if each.protocol == protocol),
         )
@@ -101,44 +119,61 @@ def boards(
     }
 
 
+def _cited(board: Board, citations: Mapping[str, Citation]) -> Board:
+    """Return a board of which each row has what to cite for it."""
+
+    def cited(rows: Sequence[Row]) -> tuple[Row, ...]:
+        return tuple(
+            replace(row, citation=next((citations[run] for run in row.runs if run in citations), None)) for row in rows
+        )
+
+    return replace(
+        board, rows=cited(board.rows), refused=cited(board.refused), superseded=cited(board.superseded)
+    )
+
+
 def _board(
-    records: list[Record],
+    records: list[AnyRecord],
     reported: Sequence[ReportedRow],
     ablations: Sequence[ReportedRow],
     damaged: Mapping[str, str],
 ) -> Board:
-    groups: dict[str, list[Record]] = {}
+    groups: dict[str, list[AnyRecord]] = {}
     refused: list[Row] = []
     data = _commonest_data(records)
     for record in records:
         group = groups.setdefault(setting_of(record), [])
-        reasons = violations(record)
-        if _data_of(record)[:2] != data[:2]:
-            reasons.append("the test data differ from those of the other records of this board")
-        elif _data_of(record) != data:
-            reasons.append("the training data differ from those of the other records of this board")
+        reasons = violations(record) + _other_data(record, data)
         if record.run in damaged:
             reasons.append(damaged[record.run])
         if twin := next((other for other in group if other.seed == record.seed), None):
             reasons.append(f"same setting and seed as {twin.run}")
+        if problem := superseding_problem(record, records):
+            reasons.append(problem)
         if reasons:
             refused.append(make_row([record], tuple(reasons)))
         else:
             group.append(record)
+    newer = successors(records, {run: row for row in refused for run in row.runs})
+    superseded = [
+        replace(make_row(group, ()), superseded_by=newer[group[0].run])
+        for group in groups.values()
+        if group and group[0].run in newer
+    ]
     footnotes: dict[str, int] = {}  # numbers from 1
     rows: list[Row] = []
     for preset in PRESETS:
         settings = [
-            sorted(group, key=lambda record: record.seed)
+            sorted(group, key=lambda record: record.seed or 0)
             for group in groups.values()
-            if group and group[0].preset == preset
+            if group and group[0].preset == preset and group[0].run not in newer
         ]
-        for row, group in _ranked(settings):
-            deviations = group[0].method.deviations
+        for row in ranked_rows(settings):
+            deviations = row.own[0].method.deviations if row.own else []
             notes = tuple(sorted({footnotes.setdefault(text, len(footnotes) + 1) for text in deviations}))
-            rows.append(replace(row, footnotes=notes, reported=reported_of(group, (*reported, *ablations))))
+            rows.append(replace(row, footnotes=notes, reported=reported_of(row.own, (*reported, *ablations))))
     first = records[0]
-    ids = _unique_ids([*rows, *refused])
+    ids = unique_ids([*rows, *refused, *superseded])
     return Board(
         protocol=first.protocol,
         dataset=first.dataset.name,
@@ -151,6 +186,7 @@ def _board(
         autoattack=autoattack_version(data[1]),
         rows=tuple(replace(row, id=ids[row.runs]) for row in rows),
         refused=tuple(replace(row, id=ids[row.runs]) for row in refused),
+        superseded=tuple(replace(row, id=ids[row.runs]) for row in superseded),
         reported=tuple(
             row for row in reported if (row.dataset, row.epsilon) == (first.dataset.name, first.evaluation.epsilon)
         ),
@@ -158,75 +194,37 @@ def _board(
     )
 
 
-def _commonest_data(records: list[Record]) -> tuple[str, int, str]:
-    """Return the data that most records were tested on and, among these, trained on; see `_data_of`.
+def _other_data(record: AnyRecord, data: tuple[str, int, str]) -> list[str]:
+    """Return the reason against a record of other data than a board's; what was trained on elsewhere is unknown."""
+    if _test_data_of(record) != data[:2]:
+        return ["the test data differ from those of the other records of this board"]
+    if isinstance(record, Record) and record.dataset.train_sha256 != data[2]:
+        return ["the training data differ from those of the other records of this board"]
+    return []
 
-    On a tie those of the oldest record win: a newcomer pushes no row off a board.
+
+def _commonest_data(records: list[AnyRecord]) -> tuple[str, int, str]:
+    """Return the data that most records were tested on and, among these, trained on: hash, classes, hash.
+
+    Records of networks trained here decide, if there are any. On a tie those of the oldest record win: a newcomer
+    pushes no row off a board.
     """
-    oldest_first = sorted(records, key=lambda record: (record.provenance.training.started, record.run))
-    test = _commonest([_data_of(record)[:2] for record in oldest_first])
-    return _commonest([_data_of(record) for record in oldest_first if _data_of(record)[:2] == test])
+    own = sorted(
+        (record for record in records if isinstance(record, Record)),
+        key=lambda record: (record.provenance.training.started, record.run),
+    )
+    if not own:
+        oldest_first = sorted(records, key=lambda record: (record.started, record.run))
+        return (*_commonest([_test_data_of(record) for record in oldest_first]), "")
+    test = _commonest([_test_data_of(record) for record in own])
+    trained = _commonest([record.dataset.train_sha256 for record in own if _test_data_of(record) == test])
+    return (*test, trained)
 
 
 def _commonest(data: list[D]) -> D:
     return Counter(data).most_common(1)[0][0]  # the first of those that are equally common
 
 
-def _data_of(record: Record) -> tuple[str, int, str]:
-    """Return the hash of the test data, their classes, and the hash of the training data."""
-    return record.dataset.test_sha256, record.dataset.num_classes, record.dataset.train_sha256
-
-
-def _unique_ids(rows: Sequence[Row]) -> dict[tuple[str, ...], str]:
-    """Return a name for each row, by its runs, that no other row of the board has: a link leads to one row.
-
-    The hash of the first run, shortened; in full for rows whose shortened hashes are the same. Refused rows give way to
-    ranked ones, so that copying the hash of another's run does not change the name of that row.
-    """
-    ids: dict[tuple[str, ...], str] = {}
-    used: Counter[str] = Counter()
-    for refused in (False, True):
-        members = sorted((row for row in rows if bool(row.reasons) == refused), key=lambda row: row.runs)
-        hashes: dict[str, set[str]] = {}
-        for row in members:
-            hashes.setdefault(row.id, set()).add(row.records[0].run_hash)
-        taken = set(used)
-        for row in members:
-            short = len(hashes[row.id]) == 1 and row.id not in taken
-            name = row.id if short else row.records[0].run_hash
-            used[name] += 1
-            ids[row.runs] = name if used[name] == 1 else f"{name}-{used[name]}"
-    return ids
-
-
-def _ranked(groups: list[list[Record]]) -> list[tuple[Row, list[Record]]]:
-    """Rank one preset's settings by robust accuracy within their size classes; equal rows share a rank.
-
-    Adds tie groups and Pareto fronts over all classes. Returns each row with its records.
-    """
-    unranked = [(make_row(group, ()), group) for group in groups]
-    unranked.sort(key=lambda pair: (-_score(pair[0].robust), -_score(pair[0].clean), pair[0].method, pair[0].runs))
-    fronts = _fronts([row for row, _ in unranked])
-    ranked = []
-    for size_class in SIZE_CLASSES:
-        members = [(row, group) for row, group in unranked if row.size_class == size_class]
-        scores = [_score(row.robust) for row, _ in members]
-        ties = tie_groups([[record.evaluation.right("robust") for record in group] for _, group in members])
-        for (row, group), tie in zip(members, ties, strict=True):
-            rank = scores.index(_score(row.robust)) + 1
-            ranked.append((replace(row, rank=rank, tie=tie, fronts=fronts[row.runs]), group))
-    return ranked
-
-
-def _fronts(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Front, ...]]:
-    """Return the Pareto fronts that each row is on, by its runs."""
-    scores = [_score(row.robust) for row in rows]
-    by_size = pareto_front([row.costs.size_bytes for row in rows], scores)
-    by_passes = pareto_front([row.costs.passes for row in rows], scores)
-    fronts: list[tuple[Front, list[bool]]] = [("size", by_size), ("passes", by_passes)]
-    return {row.runs: tuple(name for name, on in fronts if on[place]) for place, row in enumerate(rows)}
-
-
-def _score(stat: Stat) -> float:
-    # Means of different numbers of seeds may differ in their last bit; that is still a tie.
-    return round(stat.mean, 12)
+def _test_data_of(record: AnyRecord) -> tuple[str, int]:
+    """Return the hash of the test data and their classes."""
+    return record.dataset.test_sha256, record.dataset.num_classes

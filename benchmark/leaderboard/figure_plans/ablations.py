@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.leaderboard.board.reference import PAPERS_METHOD
-from benchmark.leaderboard.board.rows import Row, setting_of
+from benchmark.leaderboard.board.rows import Row
+from benchmark.leaderboard.board.setting import setting_of
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.figure_plans.data import interval_text
 from benchmark.results.evaluation import wide_parts

@@ -7,8 +7,9 @@ from itertools import groupby
 from statistics import mean
 
 from benchmark.leaderboard.board.reference import ReportedRow
-from benchmark.leaderboard.board.rows import Front, Row, training_setting
-from benchmark.leaderboard.board.tables import PRESETS, Board
+from benchmark.leaderboard.board.rows import Front, Row
+from benchmark.leaderboard.board.setting import training_setting
+from benchmark.leaderboard.board.tables import EXTERNAL, PRESETS, Board
 from benchmark.leaderboard.figure_plans.ablations import with_doubtful
 from benchmark.leaderboard.figure_plans.data import (
     BARRED,
@@ -58,12 +59,15 @@ def plan_figures(
             if len(rows) < 2:
                 skipped.append(f"{where}: no figures of a single row, they compare at least two")
                 continue
-            plans += [front_plan(board, preset, rows, cost) for cost in _COSTS]
+            costs: list[Front] = ["size"] if preset == EXTERNAL else ["size", "passes"]
+            plans += [front_plan(board, preset, rows, cost) for cost in costs]
             curves = security_plan(board, preset, rows, evaluated)
             if isinstance(curves, str):
                 skipped.append(f"{where}: no security curves, {curves}")
             else:
                 plans.append(curves)
+            if preset == EXTERNAL:
+                continue  # the rest is about training
             ablated = with_doubtful(board, preset, rows)
             for ablations_here, reasons in (rate_plans(board, preset, ablated), option_plans(board, preset, ablated)):
                 plans += ablations_here
@@ -85,7 +89,7 @@ def front_plan(board: Board, preset: str, rows: Sequence[Row], cost: Front) -> P
             row.id,
             row.method,
             row.weights,
-            float(row.costs.size_bytes if cost == "size" else row.costs.passes),
+            float(_cost(cost, row)),
             row.robust.mean,
             *row.interval,
             cost in row.fronts,
@@ -115,8 +119,12 @@ def _name(row: Row) -> str:
     return f"{row_label(row)}, {setting_text(row)}"
 
 
+def _cost(cost: Front, row: Row) -> float:
+    return row.costs.size_bytes if cost == "size" else row.costs.passes or 0
+
+
 def _cost_text(cost: Front, row: Row) -> str:
-    return amount(row.costs.size_bytes, "B") if cost == "size" else f"{amount(row.costs.passes)} passes"
+    return amount(_cost(cost, row), "B") if cost == "size" else f"{amount(_cost(cost, row))} passes"
 
 
 def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:
@@ -139,7 +147,7 @@ def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:
             f"{which}. Accuracy of the network as exported after each epoch, without attack and under the PGD of the "
             "model selection, mean over the seeds; shades are the phases of training, triangles the epochs whose "
             f"networks were chosen. {place_text(board, preset)}. "
-            f"{min(_validated(row.records[0]) for row in shown):,} validation images."
+            f"{min(_validated(row.own[0]) for row in shown):,} validation images."
         ),
         protocol=board.protocol,
         run=None,
@@ -149,7 +157,7 @@ def training_plan(board: Board, preset: str, rows: Sequence[Row]) -> Plan:
 
 
 def _chosen(row: Row) -> float:
-    return mean(record.training.validation_robust_accuracy for record in row.records)
+    return mean(record.training.validation_robust_accuracy for record in row.own)
 
 
 def _validated(record: Record) -> int:
@@ -160,7 +168,7 @@ def _validated(record: Record) -> int:
 
 
 def _panel(row: Row) -> TrainingPanel:
-    histories = [record.training.history for record in row.records]
+    histories = [record.training.history for record in row.own]
     epochs = sorted(set.intersection(*({line.epoch for line in history} for history in histories)))
     lines = [[line for line in history if line.epoch in epochs] for history in histories]
     phases = []
@@ -175,5 +183,5 @@ def _panel(row: Row) -> TrainingPanel:
         epochs=tuple(epochs),
         robust=tuple(mean(line.validation_robust_accuracy for line in each) for each in zip(*lines, strict=True)),
         clean=tuple(mean(line.validation_clean_accuracy for line in each) for each in zip(*lines, strict=True)),
-        selected=tuple(record.training.selected_epoch for record in row.records),
+        selected=tuple(record.training.selected_epoch for record in row.own),
     )

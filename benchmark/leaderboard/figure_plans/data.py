@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.leaderboard.board.rows import Front, Row
-from benchmark.leaderboard.board.tables import Board
+from benchmark.leaderboard.board.tables import EXTERNAL, Board
 from benchmark.leaderboard.formats import allocation, percent, printable, short
 
 BARRED = 40  # points at most that all have an interval in a figure of a front; of more only those on the front
@@ -192,7 +192,7 @@ def precision(weights: str) -> str:
 def row_label(row: Row) -> str:
     """Return a row's name in a figure: method, precision, ratio and p as far as it has them, and its id."""
     parts = [f"{printable(row.method)[:24]} {row.weights}"]
-    if row.keep_ratio < 1:
+    if row.keep_ratio is not None and row.keep_ratio < 1:
         parts.append(f"keep {short(row.keep_ratio)}")
         parts.append(f"p {allocation(row.keep_ratio, row.allocation)}")
     return f"{', '.join(parts)} ({row.id})"
@@ -200,6 +200,8 @@ def row_label(row: Row) -> str:
 
 def setting_text(row: Row) -> str:
     """Return what rows of one label may also differ in: the objective, and whether there is a last batch norm."""
+    if row.objective is None:
+        return f"trained elsewhere, {printable(row.architecture)[:24]}"
     return f"{printable(row.objective)[:16]}, {'LBN' if row.last_norm else 'no LBN'}"
 
 
@@ -210,7 +212,7 @@ def interval_text(robust: float, low: float, high: float) -> str:
 
 def intervals_caption(n_images: int, rows: Sequence[Row]) -> str:
     """Return how many images the numbers are from and which intervals are shown."""
-    if all(len(row.seeds) == 1 for row in rows):
+    if all(len(row.records) == 1 for row in rows):
         kind = "Wilson's"
     elif all(len(row.seeds) > 1 for row in rows):
         kind = "by bootstrap over seeds and images"
@@ -221,7 +223,8 @@ def intervals_caption(n_images: int, rows: Sequence[Row]) -> str:
 
 def place_text(board: Board, preset: str) -> str:
     """Return where the numbers of a figure come from."""
-    return f"{board.dataset}, epsilon {board.epsilon}, {preset} preset"
+    group = "trained elsewhere" if preset == EXTERNAL else f"{preset} preset"
+    return f"{board.dataset}, epsilon {board.epsilon}, {group}"
 
 
 def _rounded(value: Any) -> Any:

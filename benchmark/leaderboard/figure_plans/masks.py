@@ -28,12 +28,12 @@ def mask_plans(board: Board) -> tuple[list[Plan], list[str]]:
         The plans, and a sentence for each network that has no legible layers.
     """
     best: dict[tuple[str, str], Row] = {}
-    for row in sorted(board.rows, key=lambda row: (PRESETS.index(row.preset), row.keep_ratio, -row.robust.mean)):
-        if row.costs.density < 1:
+    for row in sorted(board.rows, key=lambda row: (PRESETS.index(row.preset), row.keep_ratio or 1, -row.robust.mean)):
+        if row.own and row.costs.density < 1:
             best.setdefault((row.method, row.weights), row)
     plans, skipped = [], []
     for (method, weights), row in sorted(best.items()):
-        record = row.records[0]
+        record = row.own[0]
         pair = legible_pair(record.compression.layers)
         if pair is None:
             skipped.append(

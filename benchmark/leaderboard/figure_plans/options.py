@@ -9,7 +9,8 @@ from itertools import groupby
 from typing import Any
 
 from benchmark.leaderboard.board.reference import PAPERS_METHOD, PAPERS_OPTIONS
-from benchmark.leaderboard.board.rows import Row, setting_of
+from benchmark.leaderboard.board.rows import Row
+from benchmark.leaderboard.board.setting import setting_of
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.figure_plans.ablations import alike_groups, measure_of, norm_text
 from benchmark.leaderboard.figure_plans.data import (
@@ -104,7 +105,7 @@ def _figures(rows: Sequence[Row], option: _Option) -> list[tuple[str, list[tuple
     """Return the rows of each figure with their values, those of most rows first, and a short name of each."""
     figures = []
     for key, group in alike_groups(rows, lambda row: _without(row, option.names)):
-        valued = [(row, option.value({**PAPERS_OPTIONS, **row.records[0].method.options})) for row in group]
+        valued = [(row, option.value({**PAPERS_OPTIONS, **row.own[0].method.options})) for row in group]
         placed = [(row, value) for row, value in valued if value is not None]
         tried = [{value for row, value in placed if row.last_norm is norm} for norm in (True, False)]
         # One value with LBN and another without it would show two effects as one.
@@ -135,8 +136,9 @@ def _plan(board: Board, preset: str, key: str, option: _Option, placed: Sequence
         points = tuple(OptionPoint(values.index(value), *measure.of(row)) for row, value in members)
         series.append(OptionSeries(last_norm, points))
     others = {name: value for name, value in json.loads(first.options).items() if name not in option.names}
-    pruned = f"keep {short(first.keep_ratio)}, p {allocation(first.keep_ratio, first.allocation)}"
-    kind = [precision(first.weights), architecture(first.architecture, first.width), pruned]
+    network, kept = first.own[0].architecture, first.own[0].compression
+    pruned = f"keep {short(kept.keep_ratio)}, p {allocation(kept.keep_ratio, kept.allocation)}"
+    kind = [precision(first.weights), architecture(network.name, network.width), pruned]
     kind += [f"objective {first.objective}", *(f"{name}={value}" for name, value in others.items())]
     place = place_text(board, preset)
     return Plan(
@@ -150,7 +152,7 @@ def _plan(board: Board, preset: str, key: str, option: _Option, placed: Sequence
         protocol=board.protocol,
         run=None,
         numbers=tuple(
-            (f"{_line(value)}, {norm_text(row.last_norm)} ({row.id})", measure.text(row)) for row, value in placed
+            (f"{_line(value)}, {norm_text(row.own[0].architecture.last_norm)} ({row.id})", measure.text(row)) for row, value in placed
         ),
         data=OptionData(
             option=" and ".join(option.names),

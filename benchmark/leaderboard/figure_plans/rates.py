@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from benchmark.leaderboard.board.reference import PAPERS_METHOD, ReportedRow
-from benchmark.leaderboard.board.rows import Row, setting_of
+from benchmark.leaderboard.board.rows import Row
+from benchmark.leaderboard.board.setting import setting_of
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.figure_plans.ablations import alike_groups, measure_of, norm_text
 from benchmark.leaderboard.figure_plans.data import (
@@ -32,7 +33,7 @@ def rate_plans(board: Board, preset: str, rows: Sequence[Row]) -> tuple[list[Pla
     """
     plans = [
         _rate_plan(board, preset, key, group)
-        for key, group in alike_groups((row for row in rows if row.keep_ratio < 1), _without_rate)
+        for key, group in alike_groups((row for row in rows if row.own and row.own[0].compression.keep_ratio < 1), _without_rate)
         if len({row.keep_ratio for row in group}) > 1
     ]
     return plans, [] if plans else [f"no pruning rates, no {PAPERS_METHOD} rows differ in their keep ratio alone"]
@@ -46,16 +47,21 @@ def _without_rate(row: Row) -> str:
     return json.dumps([chosen, rest], sort_keys=True)
 
 
+def _kept(row: Row) -> float:
+    return row.own[0].compression.keep_ratio
+
+
 def _rate_plan(board: Board, preset: str, key: str, group: Sequence[Row]) -> Plan:
     first = group[0]
+    trained = first.own[0].architecture
     measure = measure_of(board, group)
-    ordered = sorted(group, key=lambda row: (str(row.allocation), row.keep_ratio))
+    ordered = sorted(group, key=lambda row: (str(row.allocation), _kept(row)))
     series = []
     for p, members in groupby(ordered, key=lambda row: row.allocation):
-        points = tuple(RatePoint(row.keep_ratio, *measure.of(row)) for row in members)
+        points = tuple(RatePoint(_kept(row), *measure.of(row)) for row in members)
         series.append(RateSeries(allocation(0, p), points))
-    norm = norm_text(first.last_norm)
-    network = f"{architecture(first.architecture, first.width)} {norm}"
+    norm = norm_text(trained.last_norm)
+    network = f"{architecture(trained.name, trained.width)} {norm}"
     options = f", {first.options_text}" if first.options_text else ""
     kind = f"{precision(first.weights)}, {network}, objective {first.objective}{options}"
     place = place_text(board, preset)

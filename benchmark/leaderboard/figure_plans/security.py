@@ -48,7 +48,7 @@ def security_plan(board: Board, preset: str, rows: Sequence[Row], evaluated: Seq
                 (radius, mean(points[place][1] for _, points in alike)) for place, radius in enumerate(radii)
             )
             area = mean(result.curve_area or 0.0 for result, _ in alike)
-            seeds = f"{len(alike)} of {len(row.seeds)} seeds" if len(row.seeds) > 1 else "1 seed"
+            seeds = f"{len(alike)} of {len(row.seeds)} seeds" if len(row.records) > 1 else "1 seed"
             line = SecurityLine(row_label(row), row.method, row.weights, points)
             lines.append((line, f"mean over the radii {percent(area)}%, {seeds}"))
     if len(lines) < 2:

@@ -42,7 +42,7 @@ def to_bibtex(state: BoardState) -> str:
             howpublished="Software",
         ),
     ]
-    methods, objectives = {row.method for row in board.rows}, {row.objective for row in board.rows}
+    methods, objectives = {row.method for row in board.rows}, {row.objective for row in board.rows if row.objective}
     cited = {*_ALWAYS, *(_METHODS.get(name) for name in methods), *(_OBJECTIVES.get(name) for name in objectives)}
     entries += [entry for key, entry in _papers().items() if key in cited]
     return "\n\n".join([BIBTEX_MARKER, *entries]) + "\n"

@@ -136,7 +136,7 @@ class _Measured:
             self._rows.get(_place(reported), ()),
             key=lambda pair: (-len(pair[1].seeds), len(pair[0]), pair[0], pair[1].id),
         )
-        against = compared(reported, reproducing[0][1].records, measure) if reproducing else None
+        against = compared(reported, reproducing[0][1].own, measure) if reproducing else None
         if against is None:
             return PaperCell(published, None, None, 0, None, None)
         protocol, row = reproducing[0]

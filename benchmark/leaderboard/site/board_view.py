@@ -155,7 +155,7 @@ class BoardView:
 
     def _line(self, row: Row) -> dict[str, object]:
         network = architecture(row.architecture, row.width)
-        words = [row.method, network, row.weights, row.objective, clipped(row.options_text), *row.runs]
+        words = [row.method, network, row.weights, row.objective or "trained elsewhere", clipped(row.options_text), *row.runs]
         return {
             "values": [_rounded(_sorted_by(column, row, self.board)) for column in self.columns],
             "strategy": strategy(row),

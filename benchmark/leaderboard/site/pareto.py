@@ -76,4 +76,4 @@ def _plain(value: float, unit: str) -> str:
 
 
 def _cost(row: Row, front: Front) -> float:
-    return row.costs.size_bytes if front == "size" else row.costs.passes
+    return row.costs.size_bytes if front == "size" else row.costs.passes or 0
