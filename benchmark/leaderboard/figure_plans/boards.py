@@ -9,7 +9,7 @@ from statistics import mean
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.rows import Front, Row
 from benchmark.leaderboard.board.setting import training_setting
-from benchmark.leaderboard.board.tables import EXTERNAL, PRESETS, Board
+from benchmark.leaderboard.board.tables import PRESETS, Board
 from benchmark.leaderboard.figure_plans.ablations import with_doubtful
 from benchmark.leaderboard.figure_plans.data import (
     BARRED,
@@ -31,6 +31,7 @@ from benchmark.leaderboard.figure_plans.rates import rate_plans, reported_plan
 from benchmark.leaderboard.figure_plans.security import security_plan
 from benchmark.leaderboard.formats import amount, percent
 from benchmark.results.evaluated import Evaluated
+from benchmark.results.external import PRESET as EXTERNAL
 from benchmark.results.record import Record
 
 PANELS = 8  # training curves at most

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmark.leaderboard.board.rows import Front, Row
-from benchmark.leaderboard.board.tables import EXTERNAL, Board
+from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import allocation, percent, printable, short
+from benchmark.results.external import PRESET as EXTERNAL
 
 BARRED = 40  # points at most that all have an interval in a figure of a front; of more only those on the front
 _DIGITS = 9  # decimals of a number in the hashed data; another machine changes only later ones

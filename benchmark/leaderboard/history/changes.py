@@ -18,7 +18,7 @@ LISTED = 10  # rows that a reason names
 
 
 class _Seed(BaseModel, frozen=True):
-    seed: int
+    seed: int | None  # None: the network was trained elsewhere
     run: str
     record_sha256: str
     leaky_bpda_verdict: str = "not checked"  # pages from before the opponent's checks lack it
@@ -35,24 +35,27 @@ class _Challenge(BaseModel, frozen=True):
 class PageRow(BaseModel, frozen=True):
     """A row of a JSON page, as far as the changelog reads it."""
 
-    kind: Literal["measured", "refused"]
+    kind: Literal["measured", "refused", "superseded"]
     id: str
     method: str
     weights: str
-    objective: str
-    keep_ratio: float
+    objective: str | None  # this and the next two: None for a network that was trained elsewhere
+    keep_ratio: float | None
     allocation: float | str | None
     preset: str
     size_class: str
-    rank: int | None  # None: refused
+    rank: int | None  # None: refused or superseded
     robust: float = Field(validation_alias=AliasChoices(AliasPath("robust", "mean"), "robust"))  # a pair in format 1
     reasons: tuple[str, ...]
+    superseded_by: str | None = None
     seeds: tuple[_Seed, ...]
     challenges: tuple[_Challenge, ...] = ()  # to any of its runs; from lines of their own
 
     @property
     def title(self) -> str:
         """The id and the setting in words."""
+        if self.keep_ratio is None:
+            return f"{self.id} ({self.method}, {self.weights}, trained elsewhere)"
         p = "" if self.keep_ratio == 1 else f", p {self.allocation}"
         return f"{self.id} ({self.method}, {self.weights}, {self.objective}, keep {short(self.keep_ratio)}{p})"
 
@@ -119,6 +122,8 @@ def changes(before: Sequence[PageRow], after: Sequence[PageRow]) -> list[str]:
 
 
 def _added(row: PageRow) -> str:
+    if row.superseded_by is not None:
+        return f"Added {row.title}, superseded by {row.superseded_by}"
     if row.rank is None:
         return f"Refused {row.title}: {'; '.join(row.reasons)}"
     return f"Added {row.title}: robust {percent(row.robust)}, rank {row.rank} of {row.ranking}"
@@ -142,7 +147,9 @@ def _own_changes(row: PageRow, olds: Sequence[PageRow]) -> list[str]:
     challenges = dict.fromkeys(each for old in olds for each in old.challenges)
     texts += [f"challenge by {each.credit} of {each.date}" for each in row.challenges if each not in challenges]
     texts += [f"challenge by {each.credit} withdrawn" for each in challenges if each not in row.challenges]
-    if row.rank is None and all(old.rank is not None for old in olds):
+    if row.superseded_by is not None:
+        texts += [] if any(old.superseded_by for old in olds) else [f"superseded by {row.superseded_by}"]
+    elif row.rank is None and all(old.rank is not None for old in olds):
         texts.append(f"refused, {'; '.join(row.reasons)}")
     elif row.rank is not None and any(old.rank is None for old in olds):
         texts.append("no longer refused")
@@ -197,7 +204,9 @@ def _above(names: Mapping[PageRow, str]) -> Callable[[PageRow], set[str]]:
 
 
 def _seeds(seeds: Iterable[_Seed]) -> str:
-    numbers = sorted({seed.seed for seed in seeds})
+    numbers = sorted({seed.seed for seed in seeds if seed.seed is not None})
+    if not numbers:
+        return "its network"
     return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 

@@ -6,6 +6,7 @@ import re
 from functools import cache
 from pathlib import Path
 
+from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.state import BoardState
 from benchmark.leaderboard.formats import GENERATED, tex
 
@@ -45,6 +46,7 @@ def to_bibtex(state: BoardState) -> str:
     methods, objectives = {row.method for row in board.rows}, {row.objective for row in board.rows if row.objective}
     cited = {*_ALWAYS, *(_METHODS.get(name) for name in methods), *(_OBJECTIVES.get(name) for name in objectives)}
     entries += [entry for key, entry in _papers().items() if key in cited]
+    entries += [_publication(row) for row in board.rows if row.citation is not None]
     return "\n\n".join([BIBTEX_MARKER, *entries]) + "\n"
 
 
@@ -53,6 +55,21 @@ def _papers() -> dict[str, str]:
     """Return the entries of papers.bib by key, in its order."""
     entries = _PAPERS.read_text(encoding="utf-8").strip().split("\n\n")[1:]  # a comment comes first
     return {entry.partition("{")[2].partition(",")[0]: entry for entry in entries}
+
+
+def _publication(row: Row) -> str:
+    """Return the entry of the publication about a row's network, from the file beside its record."""
+    citation = row.citation
+    assert citation is not None
+    fields = {
+        "author": " and ".join(f"{{{tex(name)}}}" for name in citation.authors),
+        "title": f"{{{tex(citation.title)}}}",
+        "year": str(citation.year),
+        **({} if citation.venue is None else {"howpublished": tex(citation.venue)}),
+        **({} if citation.link is None else {"url": citation.link.replace("%", r"\%")}),
+        "note": f"row {row.id}",
+    }
+    return _entry(f"row:{row.id}", **fields)
 
 
 def _entry(key: str, **fields: str) -> str:

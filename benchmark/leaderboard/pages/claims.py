@@ -14,6 +14,7 @@ from benchmark.leaderboard.pages.columns import title
 from benchmark.leaderboard.pages.markdown_text import link, render, table
 from benchmark.leaderboard.paper.ranking import FEWEST, PaperRanking
 from benchmark.results.invariants import doubts
+from benchmark.results.external import AnyRecord
 from benchmark.results.record import Record
 
 _HEADER = ("question", "answer", "measured", "A", "B", "A - B", "95% interval", "p", "corrected p", "seeds", "images")
@@ -63,8 +64,9 @@ def _pair(answer: Answer) -> Markup:
     return table(("", "row", "robust by seed", *titles), [_row("A", answer.a), _row("B", answer.b)])
 
 
-def _row(side: str, row: Sequence[Record]) -> list[str]:
+def _row(side: str, row: Sequence[AnyRecord]) -> list[str]:
     first = row[0]
+    trained = [record.training for record in row if isinstance(record, Record)]
     return [
         side,
         link(row_name(first), row_page(first.protocol, first.run_hash[:6])),
@@ -72,12 +74,12 @@ def _row(side: str, row: Sequence[Record]) -> list[str]:
         percent(mean(record.evaluation.clean_accuracy for record in row)),
         percent(mean(record.evaluation.pgd.accuracy for record in row)),
         amount(mean(record.artifact.size_bytes for record in row), "B"),
-        amount(mean(record.training.passes for record in row)),
-        measured_time(mean(record.training.seconds for record in row)),
+        amount(mean(each.passes for each in trained)) if trained else "-",
+        measured_time(mean(each.seconds for each in trained)) if trained else "-",
     ]
 
 
-def _seed(record: Record) -> str:
+def _seed(record: AnyRecord) -> str:
     return percent(record.evaluation.best_known_accuracy) + (" (off the board)" if doubts(record) else "")
 
 

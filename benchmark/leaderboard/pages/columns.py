@@ -61,12 +61,20 @@ def _device(row: Row) -> str:
 
 
 def _kind(line: Line, board: Board) -> Value:
-    return "reported" if isinstance(line, ReportedRow) else "refused" if line.reasons else "measured"
+    if isinstance(line, ReportedRow):
+        return "reported"
+    return "superseded" if line.superseded_by else "refused" if line.reasons else "measured"
+
+
+def _trained(row: Row) -> Value:
+    return "here" if row.external is None else "elsewhere"
 
 
 def _note(line: Line, board: Board) -> Value:
     if isinstance(line, ReportedRow):
         return line.note
+    if line.superseded_by:
+        return f"superseded by {line.superseded_by}"
     return "; ".join(line.reasons) or " ".join(board.footnotes[number - 1] for number in line.footnotes)
 
 
@@ -138,6 +146,9 @@ COLUMNS: tuple[Column, ...] = (
     Column("keep_ratio", "keep ratio", both("keep_ratio"), SETTING, float, short),
     Column("allocation", "p", both("allocation"), SETTING, object, show=_p, align="right"),
     Column("objective", "objective", both("objective"), SETTING),
+    Column("trained", "trained", of_row(_trained), DATA | RANKING | LATEX | README | COSTS | MORE_IMAGES),
+    Column("authors", "authors", of("origin.authors", part="external"), DATA | COSTS, tuple),
+    Column("licence", "licence", of("origin.licence", part="external"), DATA | COSTS),
     _data("options", of_row(lambda row: json.loads(row.options)), dict),
     *_accuracy("clean", "clean", PUBLISHED, reported="clean"),
     *_accuracy("pgd", "PGD", DATA | WIDEST | TERMINAL),
@@ -172,7 +183,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("latency_64", "latency, batch 64", of("costs.latency_64"), DATA | COSTS, float, measured_time),
     Column("device", "device", of("costs.device"), DATA | COSTS, show=_device),
     _data("threads", of("costs.threads"), int),
-    Column("n_seeds", "seeds", of_row(lambda row: len(row.seeds)), SETTING & ~REPORTED, int),
+    Column("n_seeds", "seeds", of_row(lambda row: len(row.records)), SETTING & ~REPORTED, int),
     _data("seeds", of("seeds"), tuple, CSV | FRAME),
     _data("n_images", of_row(lambda row: row.records[0].evaluation.n_images), int),
     _data("runs", of("runs"), tuple),
@@ -183,13 +194,17 @@ COLUMNS: tuple[Column, ...] = (
     *_wide("clean", "clean, more images"),
     *_wide("pgd", "PGD, more images"),
 )
+EXTERNAL_KEYS = ("trained", "authors", "licence")  # columns of boards with a network that was trained elsewhere
+WIDE = "wide_"  # how the keys of columns on more images begin
 BY_KEY = {column.key: column for column in COLUMNS}
 
 
 def columns_of(table: Table, board: Board) -> list[Column]:
-    """Return the columns of a table in their order; those of accuracies on more images only if a row has them."""
-    wide = table is FRAME or any(row.wide for row in (*board.rows, *board.refused))
-    chosen = [column for column in COLUMNS if column.tables & table and (wide or not column.key.startswith("wide_"))]
+    """Return the columns of a table in their order; those that only some boards have only if a row has them."""
+    left_out = [] if table is FRAME or board.has_external else list(EXTERNAL_KEYS)
+    if table is not FRAME and not any(row.wide for row in board.every_row):
+        left_out += [column.key for column in COLUMNS if column.key.startswith(WIDE)]
+    chosen = [column for column in COLUMNS if column.tables & table and column.key not in left_out]
     if table in (LATEX, README):
         chosen.sort(key=lambda column: column.key != "size_class")  # the lines are grouped by it
     return chosen

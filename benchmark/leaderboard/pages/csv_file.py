@@ -7,12 +7,16 @@ import json
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import csv_cell
 from benchmark.leaderboard.pages.column import Line, Table, Value
-from benchmark.leaderboard.pages.columns import COLUMNS, columns_of
+from benchmark.leaderboard.pages.columns import COLUMNS, EXTERNAL_KEYS, WIDE, columns_of
 
 CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, also those of earlier versions
 _KEYS = [column.key for column in COLUMNS if column.tables & Table.CSV]
-# The first line of a page, with and without accuracies on more images.
-CSV_HEADERS = (",".join(_KEYS), ",".join(key for key in _KEYS if not key.startswith("wide_")))
+# The first line of a page, with and without the columns that only some boards have.
+CSV_HEADERS = tuple(
+    ",".join(key for key in _KEYS if (more_images or not key.startswith(WIDE)) and (elsewhere or key not in EXTERNAL_KEYS))
+    for more_images in (True, False)
+    for elsewhere in (True, False)
+)
 
 
 def to_csv(board: Board) -> str:
@@ -20,7 +24,7 @@ def to_csv(board: Board) -> str:
     from pandas import DataFrame
 
     columns = columns_of(Table.CSV, board)
-    lines: list[Line] = [*board.rows, *board.reported, *board.refused]
+    lines: list[Line] = [*board.rows, *board.reported, *board.refused, *board.superseded]
     # As text: a column of numbers with gaps would become one of floats.
     cells = {column.key: [_text(column.value(line, board)) for line in lines] for column in columns}
     return DataFrame(cells, dtype=object).to_csv(index=False, lineterminator="\n")

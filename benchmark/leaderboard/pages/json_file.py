@@ -16,7 +16,7 @@ from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import GENERATED
 from benchmark.leaderboard.pages.column import Table
 from benchmark.leaderboard.pages.columns import columns_of
-from benchmark.results.record import Record
+from benchmark.results.external import AnyRecord
 
 FORMAT = 2  # changes when a reader of these files would have to
 
@@ -49,6 +49,7 @@ def to_json(state: BoardState) -> str:
     lists = {
         "rows": [values(row) for row in board.rows],
         "refused": [values(row) for row in board.refused],
+        **({"superseded": [values(row) for row in board.superseded]} if board.superseded else {}),
         "reported": [_published(row, board) for row in board.reported],
         "challenges": [{"kind": "challenge", **each.model_dump(mode="json")} for each in board.challenges],
     }
@@ -72,10 +73,13 @@ def _further(row: Row, state: BoardState) -> dict[str, Any]:
         "deviations": row.footnotes,
         "reasons": row.reasons,
         "seeds": [_seed(record, state.records[record.run]) for record in row.records],
+        **({} if row.external is None else {"origin": row.external.origin.model_dump(mode="json")}),
+        **({} if row.superseded_by is None else {"superseded_by": row.superseded_by}),
+        **({} if row.citation is None else {"citation": row.citation.model_dump(mode="json")}),
     }
 
 
-def _seed(record: Record, digest: str) -> dict[str, Any]:
+def _seed(record: AnyRecord, digest: str) -> dict[str, Any]:
     evaluation = record.evaluation
     answers = answers_of([record])
     return {

@@ -13,6 +13,7 @@ from benchmark.leaderboard.formats import PRESET_NOTES, PRESET_TITLES, markdown,
 from benchmark.leaderboard.pages.column import Column, Line, Table
 from benchmark.leaderboard.pages.columns import columns_of
 from benchmark.leaderboard.pages.markdown_text import link, render, table
+from benchmark.results.external import PRESET as EXTERNAL
 
 _FORMATS = (("CSV", "csv"), ("JSON", "json"), ("LaTeX", "tex"), ("BibTeX", "bib"))
 
@@ -37,6 +38,7 @@ def to_markdown(board: Board) -> str:
         ),
         challenges=table(("run", "images broken", "credit", "date"), challenges),
         reported=_rows(Table.REPORTED, board.reported, board),
+        superseded=_superseded(board),
         refused=table(("run", "reason"), [(row.runs[0], "; ".join(row.reasons)) for row in board.refused]),
         test_images=TEST_IMAGES,
         preset_titles=PRESET_TITLES,
@@ -51,15 +53,31 @@ def index_page(boards: Sequence[Board], *, paper: bool = False) -> str:
         boards: all boards.
         paper: whether there are pages of the paper's tables.
     """
-    header = ("board", "data set", "epsilon", "images", *(f"{preset} rows" for preset in PRESETS), "refused")
-    return render("boards.md", boards=table(header, [_index_line(board) for board in boards]), paper=paper)
+    presets = [preset for preset in PRESETS if preset != EXTERNAL or any(board.has_external for board in boards)]
+    header = ("board", "data set", "epsilon", "images", *(f"{preset} rows" for preset in presets), "refused")
+    return render("boards.md", boards=table(header, [_index_line(board, presets) for board in boards]), paper=paper)
 
 
-def _index_line(board: Board) -> list[object]:
+def _index_line(board: Board, presets: Sequence[str]) -> list[object]:
     formats = ", ".join(link(name, f"{board.protocol}.{ending}") for name, ending in _FORMATS)
     links = Markup(f"{link(board.protocol, f'{board.protocol}.md')} ({formats})")
-    counts = [len(board.section(preset)) for preset in PRESETS]
+    counts = [len(board.section(preset)) for preset in presets]
     return [links, board.dataset, board.epsilon, board.n_images, *counts, len(board.refused)]
+
+
+def _superseded(board: Board) -> Markup:
+    """Return a table of the rows in whose place a newer version is ranked; empty without any."""
+    ids = {run: row.id for row in board.every_row for run in row.runs}
+    lines = [
+        (
+            link(row.id, row_page(board.protocol, row.id)),
+            row.method,
+            percent(row.robust.mean),
+            link(ids[row.superseded_by or ""], row_page(board.protocol, ids[row.superseded_by or ""])),
+        )
+        for row in board.superseded
+    ]
+    return table(("id", "method", "robust", "superseded by"), lines)
 
 
 def _rows(kind: Table, lines: Sequence[Line], board: Board) -> Markup:

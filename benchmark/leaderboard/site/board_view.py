@@ -17,6 +17,7 @@ from benchmark.leaderboard.pages.columns import BY_KEY, COLUMNS
 from benchmark.leaderboard.site.links import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.results.evaluation import HEALTH_ORDER
+from benchmark.results.external import PRESET as EXTERNAL
 
 _MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions of them
 VERDICTS = (*HEALTH_ORDER, "not run", "not checked")  # in the order in which a column sorts them
@@ -74,11 +75,12 @@ class BoardView:
     """A board with everything that its page and the index need."""
 
     def __init__(self, board: Board) -> None:
-        rows = (*board.rows, *board.refused)
         self.board = board
-        self.entries = [Entry(row, row.id, row_path(board.protocol, row.id)) for row in rows]
+        self.entries = [Entry(row, row.id, row_path(board.protocol, row.id)) for row in board.every_row]
         self.ranked = self.entries[: len(board.rows)]
-        self.refused = self.entries[len(board.rows) :]
+        self.refused = [entry for entry in self.entries if entry.row.reasons]
+        self.superseded = [entry for entry in self.entries if entry.row.superseded_by]
+        self.by_run = {run: entry for entry in self.entries for run in entry.row.runs}
         last = len(SITE_COLUMNS) if any(row.reported for row in board.rows) else -len(_LAST)
         self.columns = SITE_COLUMNS[:last]
 
@@ -114,14 +116,14 @@ class BoardView:
             entries = [entry for entry in self.ranked if entry.row.preset == preset]
             if entries:
                 rows, names = [entry.row for entry in entries], [entry.anchor for entry in entries]
-                fronts: tuple[Front, ...] = ("size", "passes")
+                fronts: tuple[Front, ...] = ("size",) if preset == EXTERNAL else ("size", "passes")
                 plots.append(Plots(preset, tuple((front, pareto_plot(rows, names, front)) for front in fronts)))
         return plots
 
     def choices(self) -> dict[str, list[tuple[str, str]]]:
         """Return the values that each list of the filters offers, as the script knows them and in words."""
         rows = [entry.row for entry in self.ranked]
-        strategies = sorted({strategy(row) for row in rows})
+        strategies = sorted({strategy(row) for row in rows if row.own})
         exponents = [name for name in strategies if name not in ("dense", "global")]
         offered = [(name, name) for name in strategies if name in ("dense", "global")]
         offered += [("p", "any p")] if exponents else []
@@ -130,7 +132,7 @@ class BoardView:
         return {
             "method": [(name, name) for name in sorted({row.method for row in rows})],
             "weights": [(name, name) for name in sorted({row.weights for row in rows})],
-            "last_norm": [(name, name) for name in sorted({plain(row.last_norm) for row in rows}, reverse=True)],
+            "last_norm": [(name, name) for name in sorted({plain(row.last_norm) for row in rows if row.own}, reverse=True)],
             "strategy": offered + [(name, f"p = {name}") for name in exponents],
             "preset": [(name, PRESET_TITLES[name]) for name in PRESETS if name in presets],
             "class": [(each.name, each.title) for each in SIZE_CLASSES if each in classes],
@@ -173,7 +175,9 @@ def interval_bar(row: Row, scale: float) -> Markup:
 
 
 def strategy(row: Row) -> str:
-    """Return how the layers' budgets were chosen: "dense", "global" or the exponent p."""
+    """Return how the layers' budgets were chosen: "dense", "global" or the exponent p; empty where it is unknown."""
+    if not row.own:
+        return ""
     text = allocation(row.keep_ratio, row.allocation)
     return "dense" if text == "-" else text
 
@@ -189,8 +193,8 @@ def _sorted_by(column: Column, row: Row, board: Board) -> Any:
         return answer.value if answer.hint else VERDICTS.index(answer.verdict)
     if column.key == "allocation":
         chosen = strategy(row)
-        return None if chosen == "dense" else _GLOBAL if chosen == "global" else float(chosen)
-    if column.key in ("last_norm", "architecture"):
+        return None if chosen in ("dense", "") else _GLOBAL if chosen == "global" else float(chosen)
+    if column.key == "architecture" or (column.key == "last_norm" and row.own):
         return column.text(row, board)
     return column.value(row, board)
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 from benchmark.errors import UserError
 from benchmark.leaderboard.board.rows import ID_DIGITS, Row
 from benchmark.leaderboard.board.tables import Board
+from benchmark.results.external import FOLDER, AnyRecord, ExternalRecord
 from benchmark.results.rechecks import CHECKS_FOLDER
 
 _PROTOCOL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._=+-]*")
@@ -46,7 +47,7 @@ def later_ids(board: Board) -> Iterator[tuple[str, Row]]:
 
     Which seed is a row's first may change as seeds come and go: a link with the id of any of them leads on.
     """
-    taken = {row.id for row in (*board.rows, *board.refused)}
+    taken = {row.id for row in board.every_row}
     for row in board.rows:
         for name in run_ids(row)[1:]:
             if name not in taken:
@@ -54,14 +55,15 @@ def later_ids(board: Board) -> Iterator[tuple[str, Row]]:
                 yield name, row
 
 
-def artifact_link(run: str) -> str:
-    """Return the link from a row's page to the packed network of a run."""
-    return f"../../../artifacts/{_file(run)}.safetensors"
+def artifact_link(record: AnyRecord) -> str:
+    """Return the link from a row's page to the network of a record."""
+    return f"../../../artifacts/{_file(record.run)}{record.ending}"
 
 
-def record_link(protocol: str, run: str) -> str:
-    """Return the link from a row's page to the record of a run."""
-    return f"../../../records/{checked(protocol)}/{_file(run)}.json"
+def record_link(record: AnyRecord) -> str:
+    """Return the link from a row's page to a record."""
+    folder = FOLDER if isinstance(record, ExternalRecord) else "records"
+    return f"../../../{folder}/{checked(record.protocol)}/{_file(record.run)}.json"
 
 
 def checks_link(protocol: str, run: str) -> str:
@@ -81,7 +83,7 @@ class Places:
         self._by_id: dict[tuple[str, str], str] = {}
         self._by_run: dict[tuple[str, str], str] = {}
         for board in boards:
-            for row in (*board.rows, *board.refused):
+            for row in board.every_row:
                 path = row_path(board.protocol, row.id)
                 self._by_id.setdefault((board.protocol, row.id), path)
                 for run in row.runs:

@@ -124,6 +124,7 @@ def _row_pages(view: BoardView, figures: Sequence[Figure]) -> Iterator[tuple[str
                 figures=pictures,
                 neighbour=beside.get(entry.anchor),
                 later_checks=later_checks,
+                by_run=view.by_run,
             ),
         )
 

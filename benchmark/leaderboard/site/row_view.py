@@ -13,7 +13,7 @@ from benchmark.leaderboard.site.board_view import BoardView, Entry
 from benchmark.leaderboard.site.labels import ATTACK_WORDS
 from benchmark.leaderboard.site.links import run_ids
 from benchmark.results.evaluation import OPPONENT
-from benchmark.results.record import Record
+from benchmark.results.external import AnyRecord
 
 
 def settings(config: Mapping[str, JsonValue]) -> Markup:
@@ -21,7 +21,7 @@ def settings(config: Mapping[str, JsonValue]) -> Markup:
     return escape("\n".join(_lines(config, "")))
 
 
-def counts(record: Record) -> list[tuple[str, int, float]]:
+def counts(record: AnyRecord) -> list[tuple[str, int, float]]:
     """Return for each attack, in words, how many images are classified correctly under it, and their share."""
     evaluation = record.evaluation
     shares = {
@@ -34,7 +34,7 @@ def counts(record: Record) -> list[tuple[str, int, float]]:
     return [(ATTACK_WORDS[name], round(share * evaluation.n_images), share) for name, share in shares.items()]
 
 
-def broken_by_opponent(record: Record) -> int:
+def broken_by_opponent(record: AnyRecord) -> int:
     """Return how many images the opponent's attacks broke; 0 where they were not run."""
     evaluation = record.evaluation
     return int((~evaluation.right(OPPONENT)).sum()) if evaluation.opposed else 0
