@@ -100,7 +100,7 @@ def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
     bits = float(FLOAT_BITS * _other_values(network))
     for conv in convolutions(network).values():
         size, kept = conv.weight.numel(), int(conv.weight.count_nonzero())
-        bits += _log2_binomial(size, kept)
+        bits += log2_binomial(size, kept)
         bits += kept + FLOAT_BITS * nonzero_levels(conv) if binary else FLOAT_BITS * kept
     return bits
 
@@ -120,5 +120,6 @@ def _other_values(network: nn.Module) -> int:
     )
 
 
-def _log2_binomial(n: int, k: int) -> float:
+def log2_binomial(n: int, k: int) -> float:
+    """Return the bits that say which k of n places are chosen."""
     return (math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)) / math.log(2)
