@@ -19,9 +19,7 @@ _BUILDERS: dict[str, Builder] = {
 NAMES = tuple(_BUILDERS)
 
 
-def build(
-    name: str, num_classes: int, *, channels: int = 3, state: Mapping[str, Tensor] | None = None
-) -> nn.Module:
+def build(name: str, num_classes: int, *, channels: int = 3, state: Mapping[str, Tensor] | None = None) -> nn.Module:
     """Return a randomly initialised network.
 
     Args:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 
 from torch import Tensor, nn
 
-from benchmark.errors import UserError
+from benchmark.foreign.torchvision_package import import_torchvision
 
 _PREFIX = "torchvision-"
 _MODELS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152", "wide_resnet50_2", "wide_resnet101_2")
@@ -20,13 +19,7 @@ def build(name: str, num_classes: int, channels: int, state: Mapping[str, Tensor
     Raises:
         UserError: if torchvision is not installed.
     """
-    try:
-        models = importlib.import_module("torchvision.models")
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"the architecture {name} needs the package {error.name}, which is not installed; "
-            "run: pip install -e '.[onnx]'"
-        ) from None
+    models = import_torchvision("torchvision.models", purpose=f"the architecture {name}")
     network: nn.Module = models.get_model(name.removeprefix(_PREFIX), weights=None, num_classes=num_classes)
     if state and "bn1.weight" not in state:
         _drop_scale_and_shift(network)
