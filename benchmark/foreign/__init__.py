@@ -1,1 +1,1 @@
-"""Networks of other people from files: ONNX, TorchScript, `torch.export` programs and state dicts."""
+"""Networks that were not trained here: files of other frameworks, public architectures, public checkpoints."""

@@ -7,10 +7,6 @@ in the file, which would otherwise reach generated Python code, are replaced fir
 from __future__ import annotations
 
 import importlib
-import sys
-import types
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +15,7 @@ from torch import Tensor, nn
 from benchmark.errors import UserError
 from benchmark.evaluation.measurable import cause_of
 from benchmark.foreign.onnx_rewriting import readable, with_any_batch
+from benchmark.foreign.torchvision_package import import_torchvision
 
 if TYPE_CHECKING:
     import onnx
@@ -228,29 +225,5 @@ def _padded(images: Tensor, count: int) -> Tensor:
 
 
 def _onnx2torch() -> Any:
-    """Import onnx2torch, also beside a torchvision that does not fit the installed torch.
-
-    onnx2torch takes two operators of object detection from torchvision. Its builds for CUDA, which pip installs by
-    default, cannot be imported beside torch's CPU build; the operators are then left out.
-    """
-    if "onnx2torch" in sys.modules:
-        return sys.modules["onnx2torch"]
-    try:
-        importlib.import_module("torchvision")
-    except Exception:  # ImportError, or RuntimeError from its registration of operators
-        with _without_torchvision():
-            return needed("onnx2torch")
+    import_torchvision("torchvision", purpose="reading an ONNX file")  # onnx2torch takes two operators from it
     return needed("onnx2torch")
-
-
-@contextmanager
-def _without_torchvision() -> Iterator[None]:
-    package, operators = types.ModuleType("torchvision"), types.ModuleType("torchvision.ops")
-    package.ops, operators.roi_align = operators, None  # type: ignore[attr-defined]
-    before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "torchvision"}
-    sys.modules |= {"torchvision": package, "torchvision.ops": operators}
-    try:
-        yield
-    finally:
-        del sys.modules["torchvision"], sys.modules["torchvision.ops"]
-        sys.modules |= before

@@ -35,8 +35,10 @@ def readable(proto: onnx.ModelProto, is_supported: Callable[[str, int], bool]) -
     """
     from onnx.inliner import inline_local_functions
 
-    proto = inline_local_functions(proto) if proto.functions else type(proto).FromString(proto.SerializeToString())
-    _refuse(proto)
+    copy = _copy(proto)
+    if copy.functions:
+        copy = inline_local_functions(copy)
+    _refuse(copy)
     proto = _with_supported_operators(proto, is_supported)
     _constants_to_initializers(proto.graph)
     proto = _with_explicit_padding(proto)
@@ -51,7 +53,7 @@ def with_any_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
     from onnx import numpy_helper
     from onnx.shape_inference import infer_shapes
 
-    copy = type(proto).FromString(proto.SerializeToString())
+    copy = _copy(proto)
     lengths = _shapes(infer_shapes(copy))
     weights = {tensor.name: tensor for tensor in copy.graph.initializer}
     for number, node in enumerate(copy.graph.node):
@@ -63,6 +65,12 @@ def with_any_batch(proto: onnx.ModelProto, batch: int) -> onnx.ModelProto:
             name = f"shape_of_any_batch_{number}"
             copy.graph.initializer.append(numpy_helper.from_array(shape, name))
             node.input[1] = name
+    return copy
+
+
+def _copy(proto: onnx.ModelProto) -> onnx.ModelProto:
+    copy = type(proto)()
+    copy.CopyFrom(proto)
     return copy
 
 
@@ -106,7 +114,7 @@ def _with_supported_operators(proto: onnx.ModelProto, is_supported: Callable[[st
             problem = problem or f" ({cause_of(error)})"
             continue
         if not (left := unsupported(converted)):
-            return converted  # type: ignore[no-any-return]
+            return converted
         missing = left
     raise UserError(
         f"the ONNX file uses {_listed(missing)}, which onnx2torch cannot read{problem}; export the network with other "
