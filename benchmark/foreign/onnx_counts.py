@@ -132,18 +132,17 @@ def _count(
         if node.op_type not in _PRODUCTS:
             continue
         outputs = math.prod(shapes[node.output[0]]) // batch
-        weight = next((name for name in (node.input[1], node.input[0]) if name in roots), None)
-        if weight is None:
+        place = next((place for place in (1, 0) if node.input[place] in roots), None)
+        if place is None:
             count.other_macs += outputs * shapes[node.input[0]][-1]
             continue
-        values = stored[roots[weight]]
-        # Each output is a sum over all weights of its channel; `channels` outputs share a position.
-        shape = shapes[weight]
-        channels = shape[0] if node.op_type == "Conv" else shapes[node.output[0]][-1]
-        if roots[weight] not in count.layers:
+        root, shape = roots[node.input[place]], shapes[node.output[0]]
+        # Each output is a sum over the weights of its channel, so that `channels` outputs use every weight once.
+        channels = shape[1] if node.op_type == "Conv" else shape[-1] if place or len(shape) < 2 else shape[-2]
+        if root not in count.layers:
             used[node.op_type] += 1
-            count.layers[roots[weight]] = _Layer(f"{node.op_type.lower()}{used[node.op_type]}", values)
-        count.layers[roots[weight]].uses += max(outputs // max(channels, 1), 1)
+            count.layers[root] = _Layer(f"{node.op_type.lower()}{used[node.op_type]}", stored[root])
+        count.layers[root].uses += max(outputs // max(channels, 1), 1)
     return count
 
 

@@ -117,6 +117,11 @@ class ExternalRecord(Part):
         """When it was measured, ISO 8601 in UTC."""
         return self.measured.started
 
+    @property
+    def threads(self) -> int:
+        """Threads of the measurement, on which float sums depend."""
+        return self.measured.threads
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         check_characters(self)

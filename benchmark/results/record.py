@@ -59,6 +59,11 @@ class Record(Part):
         """When it was measured, ISO 8601 in UTC."""
         return self.provenance.started
 
+    @property
+    def threads(self) -> int:
+        """Threads of the measurement, on which float sums depend."""
+        return self.provenance.threads
+
     @model_validator(mode="after")
     def _text_fits(self) -> Self:
         check_characters(self)

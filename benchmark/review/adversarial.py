@@ -19,8 +19,9 @@ from benchmark.evaluation.accuracy import as_float_images, frozen_eval, misclass
 from benchmark.evaluation.autoattack import BALL_TOLERANCE
 from benchmark.files.kinds import kind_of_content
 from benchmark.files.plain import kind_of
+from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.results.challenges import IMAGES_BYTES
-from benchmark.results.record import Record
+from benchmark.results.external import AnyRecord
 
 BATCH_SIZE = 256
 
@@ -33,7 +34,7 @@ class Tried(NamedTuple):
     wrong: Tensor  # (K,) bool, misclassified
 
 
-def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -> Tried:
+def try_images(file: Path, record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images) -> Tried:
     """Read adversarial images of a record's test images and classify them with its network.
 
     Args:
@@ -60,7 +61,7 @@ def try_images(file: Path, record: Record, artifact: Artifact, images: Images) -
     return try_content(content, str(file), record, artifact, images)
 
 
-def try_content(content: bytes, name: str, record: Record, artifact: Artifact, images: Images) -> Tried:
+def try_content(content: bytes, name: str, record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images) -> Tried:
     """Classify adversarial images from the bytes of a file; `name` is for messages, the rest as for `try_images`."""
     adversarial, index = _read(content, name, images)
     _check_allowed(adversarial, as_float_images(images.images[index]), float(Fraction(record.evaluation.epsilon)))

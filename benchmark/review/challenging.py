@@ -22,9 +22,9 @@ from benchmark.results.challenges import (
     unchallenged,
 )
 from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
-from benchmark.results.record import Record
+from benchmark.results.external import AnyRecord
 from benchmark.review.adversarial import try_images
-from benchmark.review.sources import artifact_of, test_data_of
+from benchmark.review.sources import stored_artifact, test_data_of
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class ChallengeOutcome:
     path: Path | None  # of the stored challenge; None if nothing is new
 
 
-def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir: Path | None) -> ChallengeOutcome:
+def challenge(record: AnyRecord, file: Path, folder: Path, *, credit: str, data_dir: Path | None) -> ChallengeOutcome:
     """Check adversarial images against a record's artifact in float32 and store those that break something new.
 
     Args:
@@ -55,7 +55,7 @@ def challenge(record: Record, file: Path, folder: Path, *, credit: str, data_dir
     credit = " ".join(credit.split())
     if not is_credit(credit):
         raise UserError(f"--credit takes a printable name of 1 to {MAX_CREDIT} characters, got {credit!r}")
-    artifact = artifact_of(record, folder)
+    artifact = stored_artifact(record, folder)
     data = test_data_of(record, data_dir, record.evaluation.n_images)
     adversarial, index, wrong = try_images(file, record, artifact, data.test)
     with_checks = rechecked([record], rechecks_of(record, load_rechecks(folder)))

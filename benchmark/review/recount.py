@@ -5,7 +5,9 @@ from __future__ import annotations
 from benchmark.artifact.measure import measure_export
 from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact
+from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.networks.resnet import convolutions
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.record import Record
 from benchmark.runtime.hashing import tensors_sha256
 
@@ -35,6 +37,31 @@ def recount(record: Record, artifact: Artifact) -> list[str]:
         "bit-operations": (record.cost.bit_operations, counted.bit_operations),
         "hash of the weights": (record.weights_sha256, tensors_sha256(network.state_dict())),
     }
+    return _differing(pairs)
+
+
+def recount_external(record: ExternalRecord, artifact: OnnxArtifact) -> list[str]:
+    """Return one sentence for every count of a record that its ONNX file contradicts; empty if all agree."""
+    claimed, counted = record.graph.model_dump(), artifact.graph.model_dump()
+    pairs: dict[str, tuple[object, object]] = {name: (claimed[name], counted[name]) for name in claimed}
+    pairs |= {
+        "file size": (record.artifact.size_bytes, artifact.size_bytes),
+        "image shape": (record.dataset.image_shape, artifact.image_shape),
+        "hash of the weights": (record.weights_sha256, artifact.weights_sha256),
+    }
+    return _differing(pairs)
+
+
+def recount_any(record: AnyRecord, artifact: Artifact | OnnxArtifact) -> list[str]:
+    """Return what `recount` or `recount_external` does, by the kind of the record."""
+    if isinstance(record, ExternalRecord):
+        assert isinstance(artifact, OnnxArtifact), "that of the record"
+        return recount_external(record, artifact)
+    assert isinstance(artifact, Artifact), "that of the record"
+    return recount(record, artifact)
+
+
+def _differing(pairs: dict[str, tuple[object, object]]) -> list[str]:
     return [
         f"{what}: the record says {claimed}, the artifact has {counted_value}"
         for what, (claimed, counted_value) in pairs.items()

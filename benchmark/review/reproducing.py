@@ -13,14 +13,15 @@ from benchmark.artifact.unpack import Artifact
 from benchmark.errors import UserError
 from benchmark.evaluation.evaluate import evaluate
 from benchmark.files.text import terminal_line
+from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.results.agreement import Agreement, agreement, headline_reason
 from benchmark.results.challenges import challenges_to, images_path, load_challenges
+from benchmark.results.external import AnyRecord
 from benchmark.results.protocol import Protocol
 from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
-from benchmark.results.record import Record
 from benchmark.review.adversarial import try_images
-from benchmark.review.recount import recount
-from benchmark.review.sources import artifact_of, test_data_of
+from benchmark.review.recount import recount_any
+from benchmark.review.sources import stored_artifact, test_data_of
 from benchmark.runtime.devices import choose_device
 
 JOURNALS = Path("runs", "reproduce")  # in the folder the command is run in
@@ -31,7 +32,7 @@ QUICK_IMAGES = 200  # the first of the protocol's fixed order
 class Reproduction:
     """What was measured again, beside the record."""
 
-    record: Record
+    record: AnyRecord
     n: int
     agreements: tuple[Agreement, ...]
     reasons: tuple[str, ...]  # why the record is not consistent with it; empty if it is
@@ -43,7 +44,7 @@ class Reproduction:
 
 
 def reproduce(
-    record: Record, folder: Path, *, quick: bool, data_dir: Path | None, device: str, say: Callable[[str], None]
+    record: AnyRecord, folder: Path, *, quick: bool, data_dir: Path | None, device: str, say: Callable[[str], None]
 ) -> Reproduction:
     """Measure a record's artifact again with its protocol, on all its images or on the first 200.
 
@@ -56,11 +57,11 @@ def reproduce(
     protocol = Protocol.parse(record.protocol)
     n = min(protocol.images, QUICK_IMAGES) if quick else protocol.images
     (with_checks,) = rechecked([record], rechecks_of(record, load_rechecks(folder)))
-    artifact = artifact_of(record, folder)
-    reasons = recount(record, artifact)
+    artifact = stored_artifact(record, folder)
+    reasons = recount_any(record, artifact)
     data = test_data_of(record, data_dir, n)
     reasons += _failed_challenges(record, artifact, folder, data_dir)
-    torch.set_num_threads(record.provenance.threads)
+    torch.set_num_threads(record.threads)
     # Not below `folder`, which may belong to somebody else: whoever can write to a journal can forge verdicts.
     journal = JOURNALS / f"{record.artifact.sha256[:12]}-{protocol.id}-{n}"
     measured = evaluate(
@@ -88,7 +89,7 @@ def reproduce(
     return Reproduction(record, n, agreements, tuple(reasons))
 
 
-def _failed_challenges(record: Record, artifact: Artifact, folder: Path, data_dir: Path | None) -> list[str]:
+def _failed_challenges(record: AnyRecord, artifact: Artifact | OnnxArtifact, folder: Path, data_dir: Path | None) -> list[str]:
     """Try every stored challenge of the record again and return why one fails; empty if all succeed."""
     reasons = []
     stored = challenges_to(record, load_challenges(folder))

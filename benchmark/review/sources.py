@@ -11,7 +11,9 @@ from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
+from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact
 from benchmark.results.evaluated import MachinePart
+from benchmark.results.external import AnyRecord
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
@@ -29,11 +31,25 @@ def artifact_of(record: Record, folder: Path) -> Artifact:
         raise UserError(f"{record.run} has no artifact at {path}; fetch the file there, its sha256 is in the record")
     artifact = read_artifact(path)
     if artifact.sha256 != record.artifact.sha256:
-        raise UserError(
-            f"{path} has sha256 {artifact.sha256[:12]}…, the record was measured on {record.artifact.sha256[:12]}…; "
-            "fetch the record's file"
-        )
+        raise UserError(_other_file(path, artifact.sha256, record.artifact.sha256))
     return artifact
+
+
+def stored_artifact(record: AnyRecord, folder: Path) -> Artifact | OnnxArtifact:
+    """Read the artifact of a record of any kind; raises like `artifact_of`."""
+    if isinstance(record, Record):
+        return artifact_of(record, folder)
+    path = artifact_path(folder, record.run, record.ending)
+    artifact = read_onnx_artifact(path)
+    if artifact.sha256 != record.artifact.sha256:
+        raise UserError(_other_file(path, artifact.sha256, record.artifact.sha256))
+    return artifact
+
+
+def _other_file(path: Path, present: str, measured: str) -> str:
+    return (
+        f"{path} has sha256 {present[:12]}…, the record was measured on {measured[:12]}…; fetch the record's file"
+    )
 
 
 def pass_threads(artifact: Artifact, images: int, most: int) -> int:
@@ -59,7 +75,7 @@ def measured_here(device: torch.device, started: datetime, seconds: float) -> Ma
     )
 
 
-def test_data_of(record: Record, data_dir: Path | None, images: int) -> TestData:
+def test_data_of(record: AnyRecord, data_dir: Path | None, images: int) -> TestData:
     """Load the first test images of a record's protocol.
 
     Raises:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 from benchmark.files.plain import read_below
-from benchmark.results.store import artifact_path, record_path, write_atomic
+from benchmark.results.citations import citation_path
+from benchmark.results.store import artifact_path, path_of, write_atomic
+from benchmark.submission.external.reading import ExternalParts
 from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.verifying import Outcome
 
@@ -21,12 +23,13 @@ def accept_submission(outcome: Outcome, board: Path) -> list[Path]:
     """
     if not outcome.accepted or outcome.parts is None:
         raise UserError("only an accepted submission can be copied to the board")
-    record = outcome.parts.record
-    # The record last: it makes the row.
-    places = [
-        (artifact_path(board, record.run), outcome.parts.artifact),
-        (record_path(board, record.protocol, record.run), outcome.parts.record_bytes),
+    record, parts = outcome.parts.record, outcome.parts
+    places: list[tuple[Path, bytes | None]] = [
+        (artifact_path(board, record.run, record.ending), parts.network if isinstance(parts, ExternalParts) else parts.artifact)
     ]
+    if isinstance(parts, ExternalParts):
+        places.append((citation_path(board, record.run), parts.citation))
+    places.append((path_of(board, record), parts.record_bytes))  # last: it makes the row
     wanted = [(path, content) for path, content in places if content is not None]
     for path, content in wanted:
         present = read_below(path, board, LIMITS[ARTIFACT])

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.evaluation import CASCADE, VERDICTS, EvaluationPart
-from benchmark.results.record import Record
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.verdicts import Verdicts, unpack_common
 
 
@@ -22,9 +22,9 @@ class Claim:
     torch: str  # version
 
     @classmethod
-    def of_record(cls, record: Record) -> Claim:
+    def of_record(cls, record: AnyRecord) -> Claim:
         """Return what a record claims."""
-        machine = record.provenance
+        machine = record.measured if isinstance(record, ExternalRecord) else record.provenance
         return cls(record.evaluation, record.dataset.num_classes, machine.threads, machine.device, machine.torch)
 
     @classmethod

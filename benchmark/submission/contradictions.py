@@ -17,6 +17,8 @@ from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.files.places import CONFIGS
 from benchmark.networks.resnet import NetworkPlan, prunable_sizes
 from benchmark.results.evaluation import OPPONENT, VERDICTS, EvaluationPart
+from benchmark.results.external import AnyRecord
+from benchmark.results.parts import TestDataPart
 from benchmark.results.record import Record
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.training_claims import check_training, differing
@@ -63,21 +65,31 @@ def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> l
         *_budget(record, experiment),
         *_method(record, experiment),
         *_preset(record, experiment),
-        *_times(record, now),
-        *_health(record),
+        *time_contradictions(record, now),
+        *health_contradictions(record.evaluation),
     ]
 
 
 def _limits(record: Record) -> list[str]:
-    channels, height, width = record.dataset.image_shape
+    return limits_exceeded(
+        record.dataset,
+        {
+            "threads": (record.provenance.threads, MAX_THREADS),
+            "provenance.seconds": (record.provenance.seconds, MAX_SECONDS),
+            "training.seconds": (record.training.seconds, MAX_SECONDS),
+            "autoattack.seconds": (record.evaluation.autoattack.seconds, MAX_SECONDS),
+        },
+    )
+
+
+def limits_exceeded(dataset: TestDataPart, others: dict[str, tuple[float, float]]) -> list[str]:
+    """Return which numbers of a record are too large to compute with: those of its data, and pairs (value, limit)."""
+    channels, height, width = dataset.image_shape
     limits = {
-        "num_classes": (record.dataset.num_classes, MAX_CLASSES),
+        "num_classes": (dataset.num_classes, MAX_CLASSES),
         "image_shape": (max(height, width), MAX_SIDE),
         "channels": (channels, MAX_CHANNELS),
-        "threads": (record.provenance.threads, MAX_THREADS),
-        "provenance.seconds": (record.provenance.seconds, MAX_SECONDS),
-        "training.seconds": (record.training.seconds, MAX_SECONDS),
-        "autoattack.seconds": (record.evaluation.autoattack.seconds, MAX_SECONDS),
+        **others,
     }
     return [
         f"{what} is {value:,}, at most {limit:,} is plausible"
@@ -179,18 +191,18 @@ def _preset(record: Record, experiment: Experiment) -> list[str]:
     return [] if experiment.run in runs else [f"preset: it says paper, but {experiment.suite} has no such experiment"]
 
 
-def _times(record: Record, now: datetime) -> list[str]:
-    started = datetime.fromisoformat(record.provenance.started)
-    if started.isoformat(timespec="seconds") != record.provenance.started:
-        return [f"started: {record.provenance.started!a} is not written as 2026-01-31T12:00:00+00:00"]
+def time_contradictions(record: AnyRecord, now: datetime) -> list[str]:
+    """Return why a record cannot have been made when it says."""
+    started = datetime.fromisoformat(record.started)
+    if started.isoformat(timespec="seconds") != record.started:
+        return [f"started: {record.started!a} is not written as 2026-01-31T12:00:00+00:00"]
     if not EARLIEST <= started <= now + CLOCK_SLACK:
-        return [f"started: {record.provenance.started} is before {EARLIEST.date()} or in the future"]
+        return [f"started: {record.started} is before {EARLIEST.date()} or in the future"]
     return []
 
 
-def _health(record: Record) -> list[str]:
+def health_contradictions(evaluation: EvaluationPart) -> list[str]:
     """Compare the one check of gradient health that follows from the verdicts alone, and the range of the shares."""
-    evaluation = record.evaluation
     stated = {check.name: check for check in evaluation.health}
     white = evaluation.right("clean") & evaluation.right("pgd") & evaluation.right("fab-t")
     check = black_box_of(int((white & ~evaluation.right("square")).sum()), int(white.sum()))

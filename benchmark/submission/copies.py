@@ -10,18 +10,20 @@ a change of the order of channels, differ on 6.5% of the images or more between 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.errors import UserError
 from benchmark.leaderboard.board.setting import setting_of
 from benchmark.networks.resnet import convolutions
 from benchmark.results.evaluation import VERDICTS
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 
@@ -35,7 +37,7 @@ _SAME_TRAINING = ("suite", "evaluation", "artifact")
 def copied(
     record: Record,
     artifact: Artifact,
-    board: Iterable[Record],
+    board: Iterable[AnyRecord],
     folder: Path,
     read: Callable[[Path], Artifact] = read_artifact,
 ) -> list[str]:
@@ -54,6 +56,10 @@ def copied(
             return [f"{record.run} is already on the board"]
         if (other.protocol, other.seed, setting_of(other)) == (record.protocol, record.seed, setting_of(record)):
             return [f"it has the setting and seed of {other.run}; a board shows one record of each"]
+        if isinstance(other, ExternalRecord):
+            if reason := equal_verdicts(record, other):
+                reasons.append(f"it is a copy of {other.run}: {reason}")
+            continue
         if other.run == record.run or _training(other) == _training(record):
             continue
         if reason := _likeness_reason(record, artifact, other, folder, read):
@@ -67,10 +73,15 @@ def likeness(first: Artifact, second: Artifact) -> float:
     Weighted by the number of kept weights less one: a filter of a single weight has no meaningful direction. Batch
     norm cancels the length of a filter, so rescaling does not hide a copy.
     """
+    weights = ([conv.weight for conv in convolutions(each.network).values()] for each in (first, second))
+    return likeness_of_weights(*weights)
+
+
+def likeness_of_weights(first: Sequence[Tensor], second: Sequence[Tensor]) -> float:
+    """Return the mean cosine of filters, see `likeness`; weights have the same shapes, filters along the first axis."""
     total = weight = 0.0
-    pairs = zip(convolutions(first.network).values(), convolutions(second.network).values(), strict=True)
-    for one, other in pairs:
-        a, b = one.weight.flatten(1).double(), other.weight.flatten(1).double()
+    for one, other in zip(first, second, strict=True):
+        a, b = one.flatten(1).double(), other.flatten(1).double()
         counts = (((a != 0) | (b != 0)).sum(1) - 1).clamp(min=0)
         cosine = torch.nn.functional.cosine_similarity(a, b, dim=1, eps=1e-30)
         total += float((counts * cosine).sum())
@@ -90,8 +101,8 @@ def _likeness_reason(
         return "the artifact is the same file"
     if other.weights_sha256 == record.weights_sha256:
         return "the weights are the same"
-    if (share := _differing_bits(record, other)) < BITS_DIFFER:
-        return f"{share:.1%} of the verdicts differ; between honest rows several percent do"
+    if reason := equal_verdicts(record, other):
+        return reason
     if _shape(other) != _shape(record):
         return ""
     try:
@@ -108,7 +119,13 @@ def _likeness_reason(
     )
 
 
-def _differing_bits(record: Record, other: Record) -> float:
+def equal_verdicts(record: AnyRecord, other: AnyRecord) -> str:
+    """Return what two records have in common if hardly any verdict differs; empty if enough do."""
+    share = _differing_bits(record, other)
+    return f"{share:.1%} of the verdicts differ; between honest rows several percent do" if share < BITS_DIFFER else ""
+
+
+def _differing_bits(record: AnyRecord, other: AnyRecord) -> float:
     """Return the share of verdict bits that differ; 1 where the two cannot be compared, or too little was broken."""
     if other.protocol != record.protocol or other.dataset.test_sha256 != record.dataset.test_sha256:
         return 1.0

@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.files.plain import kind_of, read_plain
+from benchmark.results.citations import CITATION_BYTES
 from benchmark.results.store import RECORD_BYTES
 
 SUBMISSION, RECORD = "submission.json", "record.json"
 ARTIFACT, ADVERSARIAL = "artifact.safetensors", "adversarial.safetensors"
+NETWORK, CITATION = "network.onnx", "citation.yaml"  # of a network that was trained elsewhere
 METHOD_FOLDER = "method"
-LIMITS = {SUBMISSION: 2**16, RECORD: RECORD_BYTES, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27}  # bytes
+LIMITS = {
+    **{SUBMISSION: 2**16, RECORD: RECORD_BYTES, ARTIFACT: 500_000_000, ADVERSARIAL: 2**27},
+    **{NETWORK: 500_000_000, CITATION: CITATION_BYTES},
+}  # bytes
 SOURCE_LIMIT = 2**18  # bytes of a method's file
 MAX_ENTRIES = 32  # of a folder; an honest one has five
 

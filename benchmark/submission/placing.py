@@ -10,11 +10,11 @@ from benchmark.errors import UserError
 from benchmark.files.text import terminal_line
 from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import Board, boards
-from benchmark.leaderboard.formats import amount, percent
+from benchmark.leaderboard.formats import PRESET_TITLES, amount, percent
 from benchmark.results.challenges import load_challenges
+from benchmark.results.external import AnyRecord
 from benchmark.results.rechecks import load_rechecks
-from benchmark.results.record import Record
-from benchmark.results.store import load_records
+from benchmark.results.store import load_all
 
 
 @dataclass(frozen=True)
@@ -48,30 +48,36 @@ def check_board(folder: Path) -> None:
     )
 
 
-def place(record: Record, folder: Path) -> Placement:
+def place(record: AnyRecord, folder: Path) -> Placement:
     """Return the row of a record on its board below `folder`, among all rows there.
 
     Raises:
         UserError: if a record, its later checks or a challenge below `folder` cannot be read.
     """
     own = record.protocol, record.run
-    others = [each for each in load_records(folder) if (each.protocol, each.run) != own]
+    others = [each for each in load_all(folder) if (each.protocol, each.run) != own]
     challenges = [each for each in load_challenges(folder) if (each.protocol, each.run) != own]
     rechecks = [each for each in load_rechecks(folder) if (each.protocol, each.run) != own]
     board = boards([*others, record], challenges=challenges, rechecks=rechecks)[record.protocol]
-    row = next(row for row in [*board.rows, *board.refused] if record.run in row.runs)
+    row = next(row for row in board.every_row if record.run in row.runs)
     rivals = sum((each.preset, each.size_class) == (row.preset, row.size_class) for each in board.rows)
     return Placement(board, row, rivals)
+
+
+def _seeds(row: Row) -> str:
+    return f"seeds {', '.join(map(str, row.seeds))}" if row.seeds else "trained elsewhere"
 
 
 def placement_text(placement: Placement) -> str:
     """Return what `submit` prints: row, rank, tie group, size class and fronts, or why it would be refused."""
     row = placement.row
     lines = [
-        f"board      {placement.board.protocol}, {row.preset} preset",
+        f"board      {placement.board.protocol}, {PRESET_TITLES[row.preset].lower()}"
+        if row.external
+        else f"board      {placement.board.protocol}, {row.preset} preset",
         f"row        {row.id} {row.method} {row.weights}, {amount(row.costs.size_bytes, 'B')}, clean "
         f"{percent(row.clean.mean)}, robust {percent(row.robust.mean)} "
-        f"(95%: {percent(row.interval[0])} to {percent(row.interval[1])}), seeds {', '.join(map(str, row.seeds))}",
+        f"(95%: {percent(row.interval[0])} to {percent(row.interval[1])}), {_seeds(row)}",
     ]
     if row.reasons:
         return "\n".join(map(terminal_line, [*lines, *(f"refused    {reason}" for reason in row.reasons)]))

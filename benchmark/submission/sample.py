@@ -26,9 +26,10 @@ from benchmark.evaluation.autoattack import autoattack
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.fast import ComputeBatch
 from benchmark.evaluation.opponent.attacks import HARD_LABEL, LEAKY, opponent_attacks, stages_of
+from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.results.evaluation import VERDICTS
 from benchmark.results.protocol import Protocol
-from benchmark.results.record import Record
+from benchmark.results.external import AnyRecord
 from benchmark.review.adversarial import try_content
 from benchmark.runtime.seeding import generator_for
 from benchmark.submission.files import ADVERSARIAL
@@ -46,13 +47,13 @@ class Sample:
     content: bytes | None  # of the file; None if the record counts no image as broken by an attack
 
 
-def sample_seed(record: Record) -> str:
+def sample_seed(record: AnyRecord) -> str:
     """Return the 64 hex digits that decide the order of the candidates."""
     verdicts = [f"{name} {record.evaluation.verdicts[name]}" for name in VERDICTS]
     return hashlib.sha256("\n".join([record.artifact.sha256, record.protocol, *verdicts]).encode()).hexdigest()
 
 
-def candidates(record: Record) -> list[int]:
+def candidates(record: AnyRecord) -> list[int]:
     """Return the positions of the images that an attack broke, in the order in which the sample takes them."""
     seed = sample_seed(record)
     broken = record.evaluation.right("clean") & ~record.evaluation.right("robust")
@@ -60,7 +61,7 @@ def candidates(record: Record) -> list[int]:
     return sorted(places, key=lambda place: hashlib.sha256(f"{seed}:{place}".encode()).digest())
 
 
-def make_sample(record: Record, artifact: Artifact, images: Images, say: Callable[[str], None]) -> Sample:
+def make_sample(record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images, say: Callable[[str], None]) -> Sample:
     """Attack the candidates until the sample is full.
 
     Raises:
@@ -91,7 +92,7 @@ def make_sample(record: Record, artifact: Artifact, images: Images, say: Callabl
     return Sample(claim, content)
 
 
-def attacked(record: Record, artifact: Artifact, images: Images, say: Callable[[str], None]) -> dict[int, Tensor]:
+def attacked(record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images, say: Callable[[str], None]) -> dict[int, Tensor]:
     """Return an adversarial image (C, H, W) for every image that an attack breaks, by position.
 
     Each attack meets what those before it left: PGD, then the opponent's attacks if the record has them, and at the end
@@ -132,7 +133,7 @@ def _left(images: Images, adversarial: Collection[int]) -> Tensor:
     return torch.tensor([place for place in range(len(images)) if place not in adversarial], dtype=torch.int64)
 
 
-def _pgd_images(record: Record, artifact: Artifact, images: Images) -> dict[int, Tensor]:
+def _pgd_images(record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images) -> dict[int, Tensor]:
     """Run the protocol's PGD and keep, for every image, the first point that is misclassified."""
     protocol = Protocol.parse(record.protocol)
     epsilon, step_size = float(Fraction(protocol.epsilon)), float(Fraction(protocol.pgd_step))
@@ -152,7 +153,11 @@ def _pgd_images(record: Record, artifact: Artifact, images: Images) -> dict[int,
 
 
 def check_sample(
-    record: Record, claim: SampleClaim, content: bytes | None, artifact: Artifact, images: Images
+    record: AnyRecord,
+    claim: SampleClaim,
+    content: bytes | None,
+    artifact: Artifact | OnnxArtifact,
+    images: Images,
 ) -> list[str]:
     """Return why a sample is not the one that the rule demands, or breaks too few images; empty if it is right."""
     if claim.seed != sample_seed(record):

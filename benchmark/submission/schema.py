@@ -57,6 +57,25 @@ class Labels(Part):
     package: Package | None
 
 
+class ExternalSubmission(Part):
+    """One record of a network that was trained elsewhere, with everything needed to check it."""
+
+    schema_version: Literal[1]
+    kind: Literal["external"]
+    run: str
+    protocol: str
+    record_sha256: Sha256
+    artifact: ArtifactClaim  # the ONNX file
+    sample: SampleClaim
+    citation_sha256: Sha256 | None  # of the file that says what to cite; None without one
+
+    @model_validator(mode="after")
+    def _sample_agrees(self) -> Self:
+        if (self.sample.sha256 is None) != (self.sample.count == 0):
+            raise ValueError("sample.sha256 must be given if and only if there are images")
+        return self
+
+
 class Submission(Part):
     """One record with everything needed to check it."""
 

@@ -17,7 +17,10 @@ from benchmark.submission.source_text import source_reason
 from methods import BUILT_IN
 
 # These may be prose; everything else is a name, a number or a hash.
-_PROSE = ("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "checks", "credit")
+_PROSE = (
+    *("provenance.command", "method.deviations", "evaluation.health", "evaluation.notes", "checks", "credit"),
+    *("origin.authors", "origin.credit", "origin.conversion", "citation.title", "citation.authors", "citation.venue"),
+)
 _OPAQUE = ("evaluation.verdicts", "evaluation.wide.verdicts", "verdicts")  # base64 of any length, checked by the schema
 _MARKUP = re.compile(r"<\s*[a-z!/?]|&#|&[a-z]{2,8};|javascript:|data:text|\]\(", re.IGNORECASE)
 
@@ -30,6 +33,9 @@ _NAMES = {
     "dataset.name": _WORD,
     "architecture.name": "|".join(SHAPES),
     "method.objective": r"[a-z_]{1,20}",
+    "graph.layers.name": r"(conv|gemm|matmul)[1-9]\d{0,5}",
+    "graph.operators": r"[A-Za-z]{1,40}",
+    "measured.torch": r"\d{1,2}(\.\d{1,4}){1,3}[A-Za-z0-9.+-]{0,40}",
     "compression.layers.name": r"[A-Za-z0-9_.]{1,100}",
     "training.phases.name": r"[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,59}",
     "training.history.phase": r"[A-Za-z0-9][A-Za-z0-9 ._/+-]{0,59}",

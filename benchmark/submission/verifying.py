@@ -15,15 +15,18 @@ from benchmark.artifact.unpack import Artifact
 from benchmark.data.load import TestData
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
+from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.results.challenges import best_known_records
 from benchmark.results.invariants import violations
-from benchmark.results.store import load_records
+from benchmark.results.store import load_all
 from benchmark.review.sources import test_data_of
 from benchmark.submission.artifact import check_artifact, find_artifact
 from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import check_numbers, experiment_of
 from benchmark.submission.copies import copied
-from benchmark.submission.files import read_files
+from benchmark.submission.external.reading import ExternalParts, is_external
+from benchmark.submission.external.verifying import external_parts, measure_external
+from benchmark.submission.files import Files, read_files
 from benchmark.submission.measuring import use_threads_of
 from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.reading import Parts, read_models, read_parts
@@ -51,8 +54,7 @@ class Outcome:
     """The outcome of a submission."""
 
     reasons: tuple[str, ...]  # why it is refused; empty if it is accepted
-    parts: Parts | None
-    artifact: Artifact | None
+    parts: Parts | ExternalParts | None
     placement: Placement | None
 
     @property
@@ -71,15 +73,19 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
         raise UserError(f"there is no folder {request.folder}; give the folder that `submit` wrote")
     check_board(request.board)
     report = Report(say)
-    parts: Parts | None = None
-    artifact: Artifact | None = None
+    parts: Parts | ExternalParts | None = None
     placement: Placement | None = None
     missing: UserError | None = None
     best_known_records(request.board)  # raises: a broken board is not the submission's fault
     try:
-        parts = _parts(request.folder, report)
-        experiment = _numbers(parts, report)
-        artifact = _artifact(parts, experiment, request, report)
+        files = _files(request.folder, report)
+        artifact: Artifact | OnnxArtifact
+        if is_external(files):
+            on_board = load_all(request.board)
+            parts, artifact = external_parts(files, request.artifact, on_board, request.board, report)
+        else:
+            parts = _parts(files, report)
+            artifact = _artifact(parts, _numbers(parts, report), request, report)
         evaluation = parts.record.evaluation
         try:
             data = test_data_of(parts.record, request.data_dir, (evaluation.wide or evaluation).n_images)
@@ -87,7 +93,12 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
             missing = error
             raise Refused from None
         report.note("data", [], f"{len(data.test)} test images of {data.info.name}, the record's")
-        _measure(parts, artifact, data, request, report)
+        if isinstance(parts, ExternalParts):
+            assert isinstance(artifact, OnnxArtifact), "see above"
+            measure_external(parts.record, artifact, data, Effort(request.seconds, request.draw), report, parts)
+        else:
+            assert isinstance(artifact, Artifact), "see above"
+            _measure(parts, artifact, data, request, report)
         placement = place(parts.record, request.board)
         report.note("place", list(placement.reasons), "it would be ranked")
     except Refused:
@@ -96,11 +107,11 @@ def verify(request: VerifyRequest, say: Callable[[str], None]) -> Outcome:
         report.note("verify", [f"a check broke off: {error}" if isinstance(error, UserError) else broken_off(error)])
     if missing is not None:
         raise missing
-    return Outcome(tuple(report.reasons), parts, artifact, placement)
+    return Outcome(tuple(report.reasons), parts, placement)
 
 
-def _parts(folder: Path, report: Report) -> Parts:
-    """Read the files and their content; every reason against one of them ends the checks."""
+def _files(folder: Path, report: Report) -> Files:
+    """Read the files; every reason against one of them ends the checks."""
     if folder.is_symlink():
         report.note("files", ["the folder is a symbolic link"])
         raise Refused
@@ -108,6 +119,11 @@ def _parts(folder: Path, report: Report) -> Parts:
     total = sum(map(len, files.contents.values()))
     report.note("files", list(files.reasons), f"{len(files.contents)} plain files, {total:,} bytes")
     report.stop_if_refused()
+    return files
+
+
+def _parts(files: Files, report: Report) -> Parts:
+    """Read the content of the files; every reason against it ends the checks."""
     models, reasons = read_models(files)
     report.note("schema", reasons, "valid and in canonical form")
     if models is None:
@@ -144,7 +160,7 @@ def _artifact(parts: Parts, experiment: Experiment, request: VerifyRequest, repo
             f"{artifact.size_bytes:,} bytes, {parts.record.compression.kept_weights:,} weights kept, as the record says"
         )
         report.note("artifact", reasons, note)
-        board = load_records(request.board)
+        board = load_all(request.board)
         report.note(
             "copies",
             copied(parts.record, artifact, board, request.board),

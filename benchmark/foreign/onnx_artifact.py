@@ -1,0 +1,103 @@
+"""The network of a row that was trained elsewhere: an ONNX file that keeps the rules, read and counted."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.errors import UserError
+from benchmark.files.plain import read_plain
+from benchmark.foreign.onnx_bounds import MAX_BYTES, checked_graph
+from benchmark.foreign.onnx_counts import count_graph, layer_weights
+from benchmark.foreign.onnx_network import needed, network_from_onnx
+from benchmark.results.external import GraphPart
+
+RUNTIME_IMAGES = 64  # images at most on which ONNX Runtime is compared
+RUNTIME_MARGIN = 1e-3  # of the logits' spread
+
+
+@dataclass(frozen=True)
+class OnnxArtifact:
+    """A network from an ONNX file, with its counts."""
+
+    network: nn.Module  # in eval mode; maps (B, C, H, W) float32 images to (B, classes) logits
+    content: bytes
+    graph: GraphPart
+    weights_sha256: str
+    layers: tuple[Tensor, ...]  # weights, in the order of the graph
+    image_shape: tuple[int, int, int]  # channels, height, width
+    sha256: str
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of the file."""
+        return len(self.content)
+
+
+def onnx_artifact(content: bytes) -> OnnxArtifact:
+    """Check, count and read an ONNX file; nothing but its operators is executed.
+
+    Raises:
+        UserError: if it breaks a rule of `onnx_bounds`, or cannot be read.
+    """
+    model = checked_graph(content)
+    counted = count_graph(model)
+    layers = tuple(layer_weights(model))
+    network = network_from_onnx(content)
+    sides = tuple(side or 0 for side in network.input_shape[1:])
+    if len(sides) != 3:
+        raise UserError(f"the ONNX file takes images of {len(sides)} axes; channels, height and width are needed")
+    return OnnxArtifact(
+        network=network,
+        content=content,
+        graph=counted.part,
+        weights_sha256=counted.weights_sha256,
+        layers=layers,
+        image_shape=sides,
+        sha256=hashlib.sha256(content).hexdigest(),
+    )
+
+
+def read_onnx_artifact(path: Path) -> OnnxArtifact:
+    """Read the ONNX file of a row.
+
+    Raises:
+        UserError: if it is no plain file of at most 500 MB, breaks a rule, or cannot be read.
+    """
+    content = read_plain(path, MAX_BYTES)
+    if content is None:
+        raise UserError(f"{path} is not a plain file of at most {MAX_BYTES:,} bytes; fetch the ONNX file of the row")
+    try:
+        return onnx_artifact(content)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def runtime_problem(artifact: OnnxArtifact, images: Tensor) -> str:
+    """Return why ONNX Runtime computes another network than the one that is attacked; empty if it does not.
+
+    Args:
+        artifact: the file.
+        images: (B, C, H, W) float32.
+    """
+    session = needed("onnxruntime").InferenceSession(artifact.content, providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    fixed = given.shape[0] if isinstance(given.shape[0], int) else None
+    images = images[:RUNTIME_IMAGES]
+    with torch.no_grad():
+        expected = artifact.network(images)
+    for number, part in enumerate(images.split(fixed or len(images))):
+        padded = torch.cat([part, part[-1:].expand((fixed or len(part)) - len(part), -1, -1, -1)])
+        (logits,) = session.run(None, {given.name: padded.numpy()})
+        here = expected[number * (fixed or 0) :][: len(part)]
+        there = torch.from_numpy(logits)[: len(part)]
+        if there.shape != here.shape:
+            return f"ONNX Runtime gives logits of shape {tuple(there.shape)}, not {tuple(here.shape)}"
+        spread = (here.amax(1) - here.amin(1)).clamp(min=1e-30)
+        if not bool(((here - there).abs().amax(1) / spread <= RUNTIME_MARGIN).all()):  # also where one is not a number
+            return "ONNX Runtime computes other logits for the test images than the network that is attacked"
+    return ""

@@ -1,0 +1,1 @@
+"""Submissions of networks that were trained elsewhere: submit, verify and accept one."""

@@ -1,0 +1,149 @@
+"""`verify` of a network that was trained elsewhere: the same ladder of checks, with the graph in place of an experiment."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from torch import nn
+
+from benchmark.data.load import TestData
+from benchmark.errors import UserError
+from benchmark.evaluation.accuracy import as_float_images
+from benchmark.evaluation.measurable import measurable
+from benchmark.files.plain import read_plain
+from benchmark.foreign.onnx_artifact import OnnxArtifact, onnx_artifact, runtime_problem
+from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.submission.claim import Claim
+from benchmark.submission.download import download
+from benchmark.submission.external.checking import (
+    copied_elsewhere,
+    external_contradictions,
+    graph_contradictions,
+    superseding_reasons,
+)
+from benchmark.submission.external.reading import ExternalParts, read_external
+from benchmark.submission.files import LIMITS, NETWORK, Files
+from benchmark.submission.measuring import use_threads_of
+from benchmark.submission.remeasure import Effort, check_attacks, check_clean_images
+from benchmark.submission.report import Refused, Report
+from benchmark.submission.sample import check_sample
+from benchmark.submission.schema import ArtifactClaim
+
+
+def external_parts(
+    files: Files, at_hand: Path | None, board: list[AnyRecord], folder: Path, report: Report
+) -> tuple[ExternalParts, OnnxArtifact]:
+    """Check everything that needs no test images.
+
+    Args:
+        files: of the submission.
+        at_hand: local copy of a network for which the submission gives an address.
+        board: all records of the board.
+        folder: of the board.
+        report: receives the outcome.
+
+    Raises:
+        Refused: if there is a reason against it.
+    """
+    parts = read_external(files, report)
+    record = parts.record
+    numbers = external_contradictions(record, now=datetime.now(UTC), ranked=True) + superseding_reasons(record, board)
+    report.note("numbers", numbers, "the record agrees with itself and with the clock")
+    report.stop_if_refused()
+    artifact = check_network(record, lambda: _content(parts, at_hand), report)
+    reasons = copied_elsewhere(record, artifact, board, folder)
+    report.note("copies", reasons, f"compared with {len(board)} records on the board")
+    report.stop_if_refused()
+    if record.supersedes is not None:
+        report.say(f"note     it supersedes {record.supersedes}: accept it only if those who submitted that ask for it")
+    return parts, artifact
+
+
+def check_network(record: ExternalRecord, content: Callable[[], bytes], report: Report) -> OnnxArtifact:
+    """Read the ONNX file of a record under the rules for strangers, count it, and compare the counts.
+
+    Raises:
+        Refused: if it breaks a rule, or is not the one that was measured.
+    """
+    try:
+        present = content()
+        _check_file(present, record)
+        artifact = onnx_artifact(present)
+    except UserError as error:
+        report.note("graph", [str(error)])
+        raise Refused from None
+    note = f"{artifact.size_bytes:,} bytes, {artifact.graph.nodes} nodes, {artifact.graph.all_parameters:,} parameters"
+    report.note("graph", graph_contradictions(record, artifact), f"{note}, as the record says")
+    report.stop_if_refused()
+    return artifact
+
+
+def measure_external(
+    record: ExternalRecord,
+    artifact: OnnxArtifact,
+    data: TestData,
+    effort: Effort,
+    report: Report,
+    parts: ExternalParts | None = None,
+) -> None:
+    """Run the network: ONNX Runtime's logits, clean images, the sample, gradient health, and the attacks.
+
+    Args:
+        record: what is to be confirmed.
+        artifact: its network.
+        data: the test images that it was measured on.
+        effort: how much to attack again.
+        report: receives the outcome.
+        parts: of the submission, with its sample; None for a row on the board, which has none.
+
+    Raises:
+        Refused: if a check fails.
+    """
+    claim = Claim.of_record(record)
+    use_threads_of(claim)
+    images = data.test
+    batch = as_float_images(images.images[: claim.batch_size])
+    problem = runtime_problem(artifact, batch)
+    report.note("runtime", [problem] if problem else [], "ONNX Runtime gives the same logits")
+    report.stop_if_refused()
+    with measurable(artifact.network, batch, data.info.num_classes, lambda note: None) as network:
+        check_clean_images(claim, network, images, report)
+        if parts is not None:
+            attacked = images.first(record.evaluation.n_images)
+            held = _with(artifact, network)
+            reasons = check_sample(record, parts.submission.sample, parts.adversarial, held, attacked)
+            count = parts.submission.sample.count
+            report.note("sample", reasons, f"{count} adversarial images in the ball, all misclassified")
+        report.stop_if_refused()
+        check_attacks(claim, network, images, effort, report)
+
+
+def _with(artifact: OnnxArtifact, network: nn.Module) -> OnnxArtifact:
+    """Return an artifact whose network is the one that is ready to be measured."""
+    return OnnxArtifact(**{**vars(artifact), "network": network})
+
+
+def _content(parts: ExternalParts, at_hand: Path | None) -> bytes:
+    """Return the ONNX file: from the folder, a local file or its address."""
+    claim: ArtifactClaim = parts.submission.artifact
+    if claim.size_bytes > LIMITS[NETWORK]:
+        raise UserError(f"it has {claim.size_bytes:,} bytes, at most {LIMITS[NETWORK]:,} are allowed")
+    if parts.network is not None:
+        return parts.network
+    if at_hand is not None:
+        content = read_plain(at_hand, claim.size_bytes)
+        if content is None:
+            raise UserError(f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes")
+        return content
+    assert claim.url is not None, "without an address the file is in the folder"
+    return download(claim.url, claim.size_bytes)
+
+
+def _check_file(content: bytes, record: ExternalRecord) -> None:
+    if len(content) != record.artifact.size_bytes:
+        raise UserError(f"the record says {record.artifact.size_bytes:,} bytes, the file has {len(content):,}")
+    if hashlib.sha256(content).hexdigest() != record.artifact.sha256:
+        raise UserError("the file is not the one that was measured: its sha256 differs")
