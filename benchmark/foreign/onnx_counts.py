@@ -175,7 +175,9 @@ def _shapes(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], int]:
     for node in inferred.graph.node:
         for name in filter(None, node.output):
             if name not in shapes:
-                raise UserError(f"the shape of an output of a {node.op_type} in the ONNX file cannot be told beforehand")
+                raise UserError(
+                    f"the shape of an output of a {node.op_type} in the ONNX file cannot be told beforehand"
+                )
             if (size := math.prod(shapes[name])) > MAX_ACTIVATION:
                 raise UserError(
                     f"a {node.op_type} in the ONNX file gives {size:,} numbers, at most {MAX_ACTIVATION:,} are allowed"

@@ -132,7 +132,9 @@ class _Walk:
             raise UserError(f"the ONNX file is damaged: a field of a {kind} has another type than ONNX gives it")
         limit = {"text": MAX_TEXT, "short": MAX_ATTRIBUTE, "numbers": 4 * MAX_ATTRIBUTE, "integers": 8 * MAX_ATTRIBUTE}
         if size > limit.get(held, size):
-            raise UserError(f"the ONNX file holds a {'text' if held in ('text', 'short') else 'list'} of {size:,} bytes")
+            raise UserError(
+                f"the ONNX file holds a {'text' if held in ('text', 'short') else 'list'} of {size:,} bytes"
+            )
         if held in ("numbers", "integers", "short", "text", "data") and field.wire != _BYTES:
             self._count("number")  # each of a list that is not packed is a field of its own
         if held == "place" and field.integer != 0:
@@ -141,7 +143,9 @@ class _Walk:
     def _tensor(self, axes: list[int], type_of: int, raw: int, data: int) -> None:
         """Compare the numbers that a tensor declares with the bytes that it has, and count them."""
         if type_of not in _SIZES:
-            raise UserError(f"the ONNX file holds a tensor of type {type_of}; float32, int32, int64 and bool are allowed")
+            raise UserError(
+                f"the ONNX file holds a tensor of type {type_of}; float32, int32, int64 and bool are allowed"
+            )
         if len(axes) > MAX_AXES or any(not 0 <= length <= MAX_NUMBERS for length in axes):
             raise UserError(f"the ONNX file declares a tensor with axes of {str(axes)[:100]}")
         count = 1

@@ -21,11 +21,11 @@ from benchmark.errors import UserError
 from benchmark.files.plain import files_below, read_below, refuse_links
 from benchmark.files.text import concealed
 from benchmark.results.evaluation import CHALLENGED, OPPONENT, EvaluationPart
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.fields import Count, Sha256
 from benchmark.results.parts import Part
 from benchmark.results.rechecks import load_rechecks, rechecked
 from benchmark.results.record import Record
-from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.store import load_all, load_placed, record_path, write_atomic, write_model
 from benchmark.results.verdicts import Verdicts, pack_verdicts, unpack_common
 

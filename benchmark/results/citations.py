@@ -40,7 +40,9 @@ class Citation(Part):
     """A publication about the network of a row."""
 
     title: Line
-    authors: Annotated[list[Annotated[AuthorName, AfterValidator(_one_line)]], Field(min_length=1, max_length=MAX_AUTHORS)]
+    authors: Annotated[
+        list[Annotated[AuthorName, AfterValidator(_one_line)]], Field(min_length=1, max_length=MAX_AUTHORS)
+    ]
     year: Annotated[int, Field(strict=True, ge=1950, le=2100)]
     venue: Line | None = None
     link: Link | None = None

@@ -54,5 +54,7 @@ Settings = Annotated[dict[str, JsonValue], AfterValidator(_are_settings)]
 Url = Annotated[str, Field(max_length=200, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]  # to fetch
 # To show on pages: without any character that means something in one of their formats.
 Link = Annotated[
-    str, Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~%+,=@/?&-]*)?$"), AfterValidator(is_plain_url)
+    str,
+    Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~%+,=@/?&-]*)?$"),
+    AfterValidator(is_plain_url),
 ]

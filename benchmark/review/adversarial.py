@@ -61,7 +61,9 @@ def try_images(file: Path, record: AnyRecord, artifact: Artifact | OnnxArtifact,
     return try_content(content, str(file), record, artifact, images)
 
 
-def try_content(content: bytes, name: str, record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images) -> Tried:
+def try_content(
+    content: bytes, name: str, record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images
+) -> Tried:
     """Classify adversarial images from the bytes of a file; `name` is for messages, the rest as for `try_images`."""
     adversarial, index = _read(content, name, images)
     _check_allowed(adversarial, as_float_images(images.images[index]), float(Fraction(record.evaluation.epsilon)))

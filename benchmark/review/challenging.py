@@ -21,8 +21,8 @@ from benchmark.results.challenges import (
     save_challenge,
     unchallenged,
 )
-from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.results.external import AnyRecord
+from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.review.adversarial import try_images
 from benchmark.review.sources import stored_artifact, test_data_of
 

@@ -89,7 +89,9 @@ def reproduce(
     return Reproduction(record, n, agreements, tuple(reasons))
 
 
-def _failed_challenges(record: AnyRecord, artifact: Artifact | OnnxArtifact, folder: Path, data_dir: Path | None) -> list[str]:
+def _failed_challenges(
+    record: AnyRecord, artifact: Artifact | OnnxArtifact, folder: Path, data_dir: Path | None
+) -> list[str]:
     """Try every stored challenge of the record again and return why one fails; empty if all succeed."""
     reasons = []
     stored = challenges_to(record, load_challenges(folder))

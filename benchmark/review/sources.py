@@ -47,9 +47,7 @@ def stored_artifact(record: AnyRecord, folder: Path) -> Artifact | OnnxArtifact:
 
 
 def _other_file(path: Path, present: str, measured: str) -> str:
-    return (
-        f"{path} has sha256 {present[:12]}…, the record was measured on {measured[:12]}…; fetch the record's file"
-    )
+    return f"{path} has sha256 {present[:12]}…, the record was measured on {measured[:12]}…; fetch the record's file"
 
 
 def pass_threads(artifact: Artifact, images: int, most: int) -> int:

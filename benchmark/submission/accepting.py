@@ -25,7 +25,10 @@ def accept_submission(outcome: Outcome, board: Path) -> list[Path]:
         raise UserError("only an accepted submission can be copied to the board")
     record, parts = outcome.parts.record, outcome.parts
     places: list[tuple[Path, bytes | None]] = [
-        (artifact_path(board, record.run, record.ending), parts.network if isinstance(parts, ExternalParts) else parts.artifact)
+        (
+            artifact_path(board, record.run, record.ending),
+            parts.network if isinstance(parts, ExternalParts) else parts.artifact,
+        )
     ]
     if isinstance(parts, ExternalParts):
         places.append((citation_path(board, record.run), parts.citation))

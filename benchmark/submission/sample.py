@@ -28,8 +28,8 @@ from benchmark.evaluation.fast import ComputeBatch
 from benchmark.evaluation.opponent.attacks import HARD_LABEL, LEAKY, opponent_attacks, stages_of
 from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.results.evaluation import VERDICTS
-from benchmark.results.protocol import Protocol
 from benchmark.results.external import AnyRecord
+from benchmark.results.protocol import Protocol
 from benchmark.review.adversarial import try_content
 from benchmark.runtime.seeding import generator_for
 from benchmark.submission.files import ADVERSARIAL
@@ -61,7 +61,9 @@ def candidates(record: AnyRecord) -> list[int]:
     return sorted(places, key=lambda place: hashlib.sha256(f"{seed}:{place}".encode()).digest())
 
 
-def make_sample(record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images, say: Callable[[str], None]) -> Sample:
+def make_sample(
+    record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images, say: Callable[[str], None]
+) -> Sample:
     """Attack the candidates until the sample is full.
 
     Raises:
@@ -92,7 +94,9 @@ def make_sample(record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Im
     return Sample(claim, content)
 
 
-def attacked(record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images, say: Callable[[str], None]) -> dict[int, Tensor]:
+def attacked(
+    record: AnyRecord, artifact: Artifact | OnnxArtifact, images: Images, say: Callable[[str], None]
+) -> dict[int, Tensor]:
     """Return an adversarial image (C, H, W) for every image that an attack breaks, by position.
 
     Each attack meets what those before it left: PGD, then the opponent's attacks if the record has them, and at the end

@@ -54,7 +54,7 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
     Raises:
         UserError: for a mistake in the request, a missing artifact or data other than the record's.
     """
-    _check_empty(request.to)
+    check_empty(request.to)
     check_board(request.board)
     _check_options(request)
     if wrong := record_texts(record):
@@ -103,7 +103,8 @@ def _check_options(request: SubmitRequest) -> None:
         raise UserError(f"--credit {wrong}; give a plain name")
 
 
-def _check_empty(folder: Path) -> None:
+def check_empty(folder: Path) -> None:
+    """Raise UserError unless a folder is new or empty and can be made."""
     if folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir()))):
         raise UserError(f"--to {folder} already exists; name a new or empty folder")
     above = next(place for place in folder.absolute().parents if place.exists())

@@ -24,9 +24,9 @@ from benchmark.leaderboard.board.find import cell_of, find_pair, is_known
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import options_text, percent
 from benchmark.results.evaluation import wide_parts
+from benchmark.results.external import AnyRecord
 from benchmark.results.invariants import doubts
 from benchmark.results.parts import Part
-from benchmark.results.external import AnyRecord
 from benchmark.results.record import Record
 from benchmark.results.statistics import SIGNIFICANCE, PairedTest, mcnemar, pair_seeds
 

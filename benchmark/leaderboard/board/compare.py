@@ -13,9 +13,8 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.board.find import cell_of
 from benchmark.leaderboard.formats import amount, percent, printable, short
 from benchmark.results.evaluation import wide_parts
-from benchmark.results.invariants import violations
 from benchmark.results.external import AnyRecord, ExternalRecord
-from benchmark.results.record import Record
+from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.statistics import (
     SIGNIFICANCE,

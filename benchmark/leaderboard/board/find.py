@@ -59,9 +59,7 @@ def of_protocol(records: Sequence[R], protocol: str) -> list[R]:
     return [record for record in records if record.protocol == protocol]
 
 
-def find_pair(
-    records: Sequence[R], a: str, b: str, *, protocol: str | None = None
-) -> tuple[list[R], list[R]]:
+def find_pair(records: Sequence[R], a: str, b: str, *, protocol: str | None = None) -> tuple[list[R], list[R]]:
     """Return the records of two rows of one protocol.
 
     Args:

@@ -67,7 +67,7 @@ def find_reported(experiment: Experiment, rows: Sequence[ReportedRow]) -> Report
 def reported_of(group: Sequence[Record], rows: Sequence[ReportedRow]) -> ReportedRow | None:
     """Return the published result that every record of a row reproduces, or None; see `find_reported`."""
     reported = [_reported_of_record(record, rows) for record in group]
-    return reported[0] if all(each is not None and each is reported[0] for each in reported) else None
+    return reported[0] if reported and all(each is not None and each is reported[0] for each in reported) else None
 
 
 def compared(

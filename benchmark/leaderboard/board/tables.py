@@ -17,7 +17,7 @@ from benchmark.leaderboard.board.superseding import successors, superseding_prob
 from benchmark.results.challenges import Challenge, challenged
 from benchmark.results.citations import Citation
 from benchmark.results.external import PRESET as EXTERNAL
-from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.results.external import AnyRecord
 from benchmark.results.invariants import doubts, violations
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.rechecks import Rechecked, rechecked
@@ -127,9 +127,7 @@ def _cited(board: Board, citations: Mapping[str, Citation]) -> Board:
             replace(row, citation=next((citations[run] for run in row.runs if run in citations), None)) for row in rows
         )
 
-    return replace(
-        board, rows=cited(board.rows), refused=cited(board.refused), superseded=cited(board.superseded)
-    )
+    return replace(board, rows=cited(board.rows), refused=cited(board.refused), superseded=cited(board.superseded))
 
 
 def _board(

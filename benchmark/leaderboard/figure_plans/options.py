@@ -152,7 +152,8 @@ def _plan(board: Board, preset: str, key: str, option: _Option, placed: Sequence
         protocol=board.protocol,
         run=None,
         numbers=tuple(
-            (f"{_line(value)}, {norm_text(row.own[0].architecture.last_norm)} ({row.id})", measure.text(row)) for row, value in placed
+            (f"{_line(value)}, {norm_text(row.own[0].architecture.last_norm)} ({row.id})", measure.text(row))
+            for row, value in placed
         ),
         data=OptionData(
             option=" and ".join(option.names),

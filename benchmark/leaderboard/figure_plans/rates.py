@@ -33,7 +33,9 @@ def rate_plans(board: Board, preset: str, rows: Sequence[Row]) -> tuple[list[Pla
     """
     plans = [
         _rate_plan(board, preset, key, group)
-        for key, group in alike_groups((row for row in rows if row.own and row.own[0].compression.keep_ratio < 1), _without_rate)
+        for key, group in alike_groups(
+            (row for row in rows if row.own and row.own[0].compression.keep_ratio < 1), _without_rate
+        )
         if len({row.keep_ratio for row in group}) > 1
     ]
     return plans, [] if plans else [f"no pruning rates, no {PAPERS_METHOD} rows differ in their keep ratio alone"]

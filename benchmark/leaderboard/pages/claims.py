@@ -13,8 +13,8 @@ from benchmark.leaderboard.formats import amount, measured_time, percent, points
 from benchmark.leaderboard.pages.columns import title
 from benchmark.leaderboard.pages.markdown_text import link, render, table
 from benchmark.leaderboard.paper.ranking import FEWEST, PaperRanking
-from benchmark.results.invariants import doubts
 from benchmark.results.external import AnyRecord
+from benchmark.results.invariants import doubts
 from benchmark.results.record import Record
 
 _HEADER = ("question", "answer", "measured", "A", "B", "A - B", "95% interval", "p", "corrected p", "seeds", "images")

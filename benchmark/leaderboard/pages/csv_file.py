@@ -13,7 +13,9 @@ CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, al
 _KEYS = [column.key for column in COLUMNS if column.tables & Table.CSV]
 # The first line of a page, with and without the columns that only some boards have.
 CSV_HEADERS = tuple(
-    ",".join(key for key in _KEYS if (more_images or not key.startswith(WIDE)) and (elsewhere or key not in EXTERNAL_KEYS))
+    ",".join(
+        key for key in _KEYS if (more_images or not key.startswith(WIDE)) and (elsewhere or key not in EXTERNAL_KEYS)
+    )
     for more_images in (True, False)
     for elsewhere in (True, False)
 )

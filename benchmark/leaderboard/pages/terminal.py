@@ -28,7 +28,9 @@ def to_terminal(board: Board) -> str:
         about.append("*: the opponent's attacks were not run. The board's page has the other columns.")
         blocks.append(_wrapped(" ".join(about)))
     if board.superseded:
-        blocks.append("\n".join(_wrapped(f"superseded by {row.superseded_by}: {row.runs[0]}") for row in board.superseded))
+        blocks.append(
+            "\n".join(_wrapped(f"superseded by {row.superseded_by}: {row.runs[0]}") for row in board.superseded)
+        )
     if board.refused:
         reasons = [_wrapped(f"refused: {row.runs[0]}: {'; '.join(row.reasons)}") for row in board.refused]
         blocks.append("\n".join(reasons))

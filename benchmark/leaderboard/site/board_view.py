@@ -132,7 +132,9 @@ class BoardView:
         return {
             "method": [(name, name) for name in sorted({row.method for row in rows})],
             "weights": [(name, name) for name in sorted({row.weights for row in rows})],
-            "last_norm": [(name, name) for name in sorted({plain(row.last_norm) for row in rows if row.own}, reverse=True)],
+            "last_norm": [
+                (name, name) for name in sorted({plain(row.last_norm) for row in rows if row.own}, reverse=True)
+            ],
             "strategy": offered + [(name, f"p = {name}") for name in exponents],
             "preset": [(name, PRESET_TITLES[name]) for name in PRESETS if name in presets],
             "class": [(each.name, each.title) for each in SIZE_CLASSES if each in classes],
@@ -157,7 +159,14 @@ class BoardView:
 
     def _line(self, row: Row) -> dict[str, object]:
         network = architecture(row.architecture, row.width)
-        words = [row.method, network, row.weights, row.objective or "trained elsewhere", clipped(row.options_text), *row.runs]
+        words = [
+            row.method,
+            network,
+            row.weights,
+            row.objective or "trained elsewhere",
+            clipped(row.options_text),
+            *row.runs,
+        ]
         return {
             "values": [_rounded(_sorted_by(column, row, self.board)) for column in self.columns],
             "strategy": strategy(row),

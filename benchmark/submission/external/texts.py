@@ -16,7 +16,9 @@ def external_texts(record: ExternalRecord, submission: ExternalSubmission | None
     origin = record.origin
     reasons = part_texts(record) + ([] if submission is None else part_texts(submission))
     for what, names in (("authors", origin.authors), ("credit", [origin.credit])):
-        reasons += [f"origin.{what}: {ascii(name)[:80]} is not a printable name" for name in names if not is_credit(name)]
+        reasons += [
+            f"origin.{what}: {ascii(name)[:80]} is not a printable name" for name in names if not is_credit(name)
+        ]
     if origin.method in BUILT_IN:
         reasons.append(
             f"origin.method: {origin.method} is the name of a built-in method, whose networks are trained here; write "

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-
-from torch import nn
 
 from benchmark.data.load import TestData
 from benchmark.errors import UserError
@@ -105,6 +104,10 @@ def measure_external(
     claim = Claim.of_record(record)
     use_threads_of(claim)
     images = data.test
+    stated = (record.dataset.num_classes, record.dataset.image_shape)
+    if stated != (present := (data.info.num_classes, tuple(images.images.shape[1:]))):
+        report.note("data", [f"the record says {stated} classes and image shape, the data set has {present}"])
+        raise Refused
     batch = as_float_images(images.images[: claim.batch_size])
     problem = runtime_problem(artifact, batch)
     report.note("runtime", [problem] if problem else [], "ONNX Runtime gives the same logits")
@@ -113,17 +116,12 @@ def measure_external(
         check_clean_images(claim, network, images, report)
         if parts is not None:
             attacked = images.first(record.evaluation.n_images)
-            held = _with(artifact, network)
+            held = replace(artifact, network=network)
             reasons = check_sample(record, parts.submission.sample, parts.adversarial, held, attacked)
             count = parts.submission.sample.count
             report.note("sample", reasons, f"{count} adversarial images in the ball, all misclassified")
         report.stop_if_refused()
         check_attacks(claim, network, images, effort, report)
-
-
-def _with(artifact: OnnxArtifact, network: nn.Module) -> OnnxArtifact:
-    """Return an artifact whose network is the one that is ready to be measured."""
-    return OnnxArtifact(**{**vars(artifact), "network": network})
 
 
 def _content(parts: ExternalParts, at_hand: Path | None) -> bytes:
