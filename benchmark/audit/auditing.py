@@ -16,16 +16,17 @@ from pathlib import Path
 from benchmark.audit.challenged import audit_challenge
 from benchmark.audit.changes import History
 from benchmark.audit.evaluations import audit_evaluation
+from benchmark.audit.external import audit_citation, audit_record
 from benchmark.audit.journal import Journal
 from benchmark.audit.pages import audit_pages
 from benchmark.audit.rechecked import audit_checks
-from benchmark.audit.rows import audit_row
 from benchmark.audit.sorting import Item, Sorted, everything, of_rows, since
 from benchmark.audit.sources import Sources
 from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
+from benchmark.results.external import FOLDER, AnyRecord, ExternalRecord
 from benchmark.results.record import Record
-from benchmark.results.store import check_folder, record_path
+from benchmark.results.store import check_folder, path_of
 from benchmark.runtime.progress import duration
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
@@ -33,10 +34,11 @@ from benchmark.submission.remeasure import Effort
 from benchmark.submission.report import Refused, Report, broken_off
 
 CHECKS: dict[str, Callable[[Path, Sources, Report], None]] = {
-    "record": audit_row,
+    "record": audit_record,
     "evaluation": audit_evaluation,
     "challenge": audit_challenge,
     "check": audit_checks,
+    "citation": audit_citation,
 }
 
 
@@ -102,7 +104,8 @@ def audit_text(outcome: AuditOutcome) -> str:
     """Return the last lines of an audit: what was checked, and what was refused or not checked."""
     if not outcome.changed:
         return "nothing on the board changed"
-    checked = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in outcome.counts.items())
+    counts = {kind: count for kind, count in outcome.counts.items() if count or kind != "citation"}
+    checked = ", ".join(f"{count} {kind}{'' if count == 1 else 's'}" for kind, count in counts.items())
     lines = [f"{checked}: {'all pass' if outcome.passed else 'see below'}"]
     lines += [f"refused: {reason}" for reason in outcome.reasons]
     lines += [f"not checked: {reason}" for reason in outcome.unchecked]
@@ -137,13 +140,15 @@ def _audit_item(item: Item, sources: Sources, report: Report) -> None:
         report.note("audit", [str(error) if isinstance(error, UserError) else broken_off(error)])
 
 
-def _valid_records(board: Path) -> dict[Path, Record]:
+def _valid_records(board: Path) -> dict[Path, AnyRecord]:
     """Return the readable records of a board by file; each of the others is refused when it is checked."""
-    records = {}
-    for path in sorted(Path(folder, name) for folder, _, names in os.walk(board / "records") for name in names):
-        content = read_plain(path, LIMITS[RECORD])
-        record = None if content is None else read_model(Record, path.name, content)[0]
-        with suppress(UserError):  # its run cannot be a file name
-            if record is not None and path == record_path(board, record.protocol, record.run):
-                records[path] = record
+    records: dict[Path, AnyRecord] = {}
+    kinds: dict[str, type[AnyRecord]] = {"records": Record, FOLDER: ExternalRecord}
+    for kind, model in kinds.items():
+        for path in sorted(Path(folder, name) for folder, _, names in os.walk(board / kind) for name in names):
+            content = read_plain(path, LIMITS[RECORD])
+            record = None if content is None else read_model(model, path.name, content)[0]
+            with suppress(UserError):  # its run cannot be a file name
+                if record is not None and path == path_of(board, record):
+                    records[path] = record
     return records

@@ -11,6 +11,7 @@ from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.files.plain import read_plain
+from benchmark.foreign.onnx_artifact import read_onnx_artifact
 from benchmark.results.challenges import (
     Challenge,
     challenge_path,
@@ -20,7 +21,8 @@ from benchmark.results.challenges import (
     unchallenged,
     wrong_images,
 )
-from benchmark.results.store import artifact_path, record_path
+from benchmark.results.record import Record
+from benchmark.results.store import artifact_path
 from benchmark.review.adversarial import try_content
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.sample import MAX_HEADER
@@ -44,11 +46,11 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     report.note("texts", ([f"credit: {refusal}"] if refusal else []) + late, "a plain name and a date")
     check_place(path, lambda: challenge_path(sources.board, challenge), report)
     images_file = images_path(sources.board, challenge)
-    record = sources.records.get(record_path(sources.board, challenge.protocol, challenge.run))
+    record = sources.record_of(challenge.protocol, challenge.run)
     if record is None:
         report.note("record", [f"{challenge.run} has no valid record under {challenge.protocol}"])
         raise Refused
-    began = datetime.fromisoformat(record.provenance.started).date()
+    began = datetime.fromisoformat(record.started).date()
     report.note("date", [] if began <= challenge.date else [f"{challenge.date} is before the record's run, {began}"])
     report.stop_if_refused()
     size = len(challenge.broken) * 8 * (math.prod(record.dataset.image_shape) + 1) + MAX_HEADER
@@ -63,7 +65,8 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     report.stop_if_refused()
     assert images is not None, "otherwise there is a reason"
     try:
-        artifact = read_artifact(artifact_path(sources.board, record.run))
+        path = artifact_path(sources.board, record.run, record.ending)
+        artifact = read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
     except UserError as error:
         report.leave("artifact", str(error))
         raise Refused from None
@@ -71,7 +74,8 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
         report.note("artifact", ["the record, the challenge and the file in artifacts/ have different hashes"])
         raise Refused
     data = sources.test_data(record.dataset.name, record.evaluation.n_images, record.dataset.test_sha256, report)
-    prepare(artifact.network, "cpu")
+    if isinstance(record, Record):
+        prepare(artifact.network, "cpu")
     try:
         tried = try_content(images, images_file.name, record, artifact, data.test)
     except UserError as error:

@@ -6,17 +6,18 @@ import re
 from typing import Literal
 
 Place = (
-    Literal["record", "artifact", "challenge", "evaluation", "check"]
+    Literal["record", "artifact", "challenge", "evaluation", "check", "citation"]
     | Literal["submission", "published", "figure", "prose", "page"]
 )
 
 _NAME = r"[A-Za-z0-9][A-Za-z0-9._=+-]*"
 _PLACES: tuple[tuple[str, Place], ...] = (
-    (rf"records/{_NAME}/{_NAME}\.json", "record"),
-    (rf"artifacts/{_NAME}\.safetensors", "artifact"),
+    (rf"(records|external)/{_NAME}/{_NAME}\.json", "record"),
+    (rf"artifacts/{_NAME}\.(safetensors|onnx)", "artifact"),
     (rf"challenges/{_NAME}/{_NAME}/{_NAME}\.(json|safetensors)", "challenge"),
     (rf"evaluations/{_NAME}\.json", "evaluation"),
     (rf"checks/{_NAME}/{_NAME}\.json", "check"),
+    (rf"citations/{_NAME}\.yaml", "citation"),
     (rf"submissions/{_NAME}/(method/)?{_NAME}", "submission"),
     (rf"reference/{_NAME}|claims\.yaml", "published"),
     (rf"site/figures/{_NAME}\.(png|svg|json)", "figure"),

@@ -13,18 +13,20 @@ from benchmark.audit.changes import Change, History
 from benchmark.audit.places import place_of
 from benchmark.files.plain import read_plain
 from benchmark.leaderboard.board.find import find_records
+from benchmark.results.citations import citation_path
+from benchmark.results.external import FOLDER, AnyRecord, ExternalRecord
 from benchmark.results.rechecks import rechecked_path
 from benchmark.results.record import Record
-from benchmark.results.store import record_path
+from benchmark.results.store import external_path, path_of, record_path
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
-from benchmark.submission.schema import Submission
+from benchmark.submission.schema import ExternalSubmission, Submission
 
 _NOT_PLAIN = "it is a link, an executable or another repository; boards hold plain files"
 _FOREIGN = "it does not belong to a board"
 _NO_RECORD = "the artifact belongs to no valid record"
 _LASTING = ("record", "artifact", "challenge", "evaluation", "check")
-ItemKind = Literal["record", "evaluation", "challenge", "check"]
+ItemKind = Literal["record", "evaluation", "challenge", "check", "citation"]
 
 
 @dataclass(frozen=True)
@@ -64,15 +66,15 @@ class Sorted:
             self.items.append(item)
 
 
-def everything(board: Path, records: Mapping[Path, Record]) -> Sorted:
+def everything(board: Path, records: Mapping[Path, AnyRecord]) -> Sorted:
     """Return all records, evaluations, challenges and checks of a board; files that do not belong there are refused."""
     work = Sorted()
-    owned = {f"artifacts/{path.stem}.safetensors" for path in records}
+    owned = {f"artifacts/{path.stem}{record.ending}" for path, record in records.items()}
     for path in _files(board, work):
         name = path.relative_to(board).as_posix()
         place = place_of(name)
-        if place in ("record", "evaluation", "challenge", "check"):
-            work.add(place, path.with_suffix(".json"), board)
+        if place in ("record", "evaluation", "challenge", "check", "citation"):
+            work.add(place, _item_path(place, path), board)
         elif place == "artifact" and name not in owned:
             work.refused.append((_printable(name), _NO_RECORD))
         elif place is None:
@@ -95,7 +97,7 @@ def _files(board: Path, work: Sorted) -> Iterator[Path]:
                 work.refused.append((_printable(path.relative_to(board).as_posix()), _NOT_PLAIN))
 
 
-def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -> Sorted:
+def of_rows(names: Sequence[str], records: Mapping[Path, AnyRecord], board: Path) -> Sorted:
     """Return the records of the rows that a user named, with the challenges to them and their later checks.
 
     Raises:
@@ -104,17 +106,19 @@ def of_rows(names: Sequence[str], records: Mapping[Path, Record], board: Path) -
     work = Sorted()
     for name in names:
         for record in find_records(list(records.values()), name):
-            path = record_path(board, record.protocol, record.run)
+            path = path_of(board, record)
             work.add("record", path, board)
             for challenge in sorted((board / "challenges" / record.protocol / path.stem).glob("*.json")):
                 work.add("challenge", challenge, board)
             checks = rechecked_path(board, record.protocol, record.run)
             if checks.exists():
                 work.add("check", checks, board)
+            if (citation := citation_path(board, record.run)).exists():
+                work.add("citation", citation, board)
     return work
 
 
-def since(history: History, records: Mapping[Path, Record]) -> Sorted:
+def since(history: History, records: Mapping[Path, AnyRecord]) -> Sorted:
     """Return what changed on a board since a commit.
 
     Raises:
@@ -133,11 +137,13 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
             work.refused.append((name, _NOT_PLAIN))
         elif place == "submission":
             removed |= _submission(work, change)
-        elif place in ("record", "evaluation", "challenge", "check"):
+        elif place == "citation" and change.gone:
+            continue  # it may be corrected, and withdrawn
+        elif place in ("record", "evaluation", "challenge", "check", "citation"):
             if change.gone:
                 work.refused.append((name, f"the {place} was removed; what is on a board must stay"))
                 continue
-            work.add(place, (board / change.name).with_suffix(".json"), board)
+            work.add(place, _item_path(place, board / change.name), board)
         elif place == "artifact":
             _artifact(work, change, name, records, board)
         elif place == "published":
@@ -157,8 +163,9 @@ def since(history: History, records: Mapping[Path, Record]) -> Sorted:
     return work
 
 
-def _artifact(work: Sorted, change: Change, name: str, records: Mapping[Path, Record], board: Path) -> None:
-    owners = [path for path in records if path.stem == Path(change.name).stem]
+def _artifact(work: Sorted, change: Change, name: str, records: Mapping[Path, AnyRecord], board: Path) -> None:
+    changed = Path(change.name)
+    owners = [path for path, record in records.items() if f"{path.stem}{record.ending}" == changed.name]
     for owner in owners:
         work.add("record", owner, board)
     if change.gone:
@@ -180,20 +187,29 @@ def _submission(work: Sorted, change: Change) -> set[str]:
 def _removed_submission(work: Sorted, folder: str, history: History) -> None:
     """Refuse the removal of a pending submission unless its record is on the board, byte for byte."""
     content = history.content(f"{folder}/{RECORD}")
-    submission = read_model(Submission, folder, history.content(f"{folder}/submission.json") or b"")[0]
+    described = history.content(f"{folder}/submission.json") or b""
+    external = read_model(ExternalSubmission, folder, described)[0]
+    submission = external or read_model(Submission, folder, described)[0]
     if content is None or submission is None:
         work.unchecked.append(
             (_printable(folder), "it was removed and was not a complete submission; review it by hand")
         )
         return
-    accepted = read_plain(record_path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
+    path = record_path if external is None else external_path
+    accepted = read_plain(path(history.board, submission.protocol, submission.run), LIMITS[RECORD])
     if accepted != content:
         work.refused.append((_printable(folder), "the submission was removed although its record is not on the board"))
 
 
 def _artifact_beside(path: Path) -> Path:
     """Return the path of the artifact for the file of a record or of its later checks."""
-    return path.parents[2] / "artifacts" / f"{path.stem}.safetensors"
+    ending = ExternalRecord.ending if path.parents[1].name == FOLDER else Record.ending
+    return path.parents[2] / "artifacts" / f"{path.stem}{ending}"
+
+
+def _item_path(kind: ItemKind, path: Path) -> Path:
+    """Return the file that an item is about: that of a challenge's images is its JSON."""
+    return path if kind == "citation" else path.with_suffix(".json")
 
 
 def _printable(name: str) -> str:

@@ -17,8 +17,9 @@ from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
 from benchmark.results.challenges import Challenge, load_challenges
+from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.rechecks import Rechecked, load_rechecks
-from benchmark.results.record import Record
+from benchmark.results.store import external_path, record_path
 from benchmark.submission.files import LIMITS, RECORD
 from benchmark.submission.reading import read_model
 from benchmark.submission.remeasure import Effort
@@ -41,7 +42,7 @@ class Sources:
     """
 
     board: Path
-    records: Mapping[Path, Record]
+    records: Mapping[Path, AnyRecord]
     audited: frozenset[Path]
     data_dir: Path | None
     effort: Effort
@@ -109,9 +110,21 @@ class Sources:
         """
         return load_challenges(self.board)
 
-    def older(self, path: Path) -> list[Record]:
+    def older(self, path: Path) -> list[AnyRecord]:
         """Return the records that a record may be a copy of: those not checked now, and those checked before it."""
-        return [record for place, record in self.records.items() if place not in self.audited or place < path]
+
+        def order(place: Path) -> tuple[bool, Path]:
+            # A network that was trained here cannot be a copy of one from elsewhere that is checked with it.
+            return isinstance(self.records.get(place), ExternalRecord), place
+
+        return [
+            record for place, record in self.records.items() if place not in self.audited or order(place) < order(path)
+        ]
+
+    def record_of(self, protocol: str, run: str) -> AnyRecord | None:
+        """Return the valid record of a run under a protocol; None without one."""
+        paths = (record_path(self.board, protocol, run), external_path(self.board, protocol, run))
+        return next((self.records[path] for path in paths if path in self.records), None)
 
     def _refuse_other_images(self, name: str, sha256: str, report: Report) -> None:
         """Refuse images other than those of most records: a board compares verdicts image by image."""

@@ -71,7 +71,7 @@ def _refusals(model: onnx.ModelProto) -> Iterator[str]:
     """Yield why a parsed model is refused; each of these may rely on those before it."""
     domains = {entry.domain: entry.version for entry in model.opset_import}
     if others := sorted(name for name in domains if name not in STANDARD):
-        yield f"the ONNX file imports operators of {ascii(others[0])[:60]}; only those of the standard domain are allowed"
+        yield f"the ONNX file imports operators of {ascii(others[0])[:60]}, which are not of the standard domain"
     opset = max(domains.values(), default=0)
     if len(domains) != 1 or opset not in OPSETS:
         yield f"the ONNX file uses version {opset} of the operator set; {OPSETS[0]} to {OPSETS[-1]} are allowed"

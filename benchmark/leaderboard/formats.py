@@ -31,8 +31,7 @@ PRESET_NOTES = {
     "short": "fewer epochs; not comparable with the paper preset",
     "own": "schedules of their own; not comparable with the paper preset",
     "smoke": "shows that the code runs and says nothing about the methods",
-    "external": "networks of others, attacked and measured here like all rows; what they were trained on, and for how "
-    "long, is not known here, so that they are ranked apart",
+    "external": "networks of others; on what they were trained, and for how long, was not seen here",
 }
 CLIP = 400  # characters that a board's page shows of a row's options, or of why it is refused
 

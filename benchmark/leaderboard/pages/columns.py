@@ -70,6 +70,10 @@ def _trained(row: Row) -> Value:
     return "here" if row.external is None else "elsewhere"
 
 
+def _authors(row: Row) -> Value:
+    return None if row.external is None else "; ".join(row.external.origin.authors)
+
+
 def _note(line: Line, board: Board) -> Value:
     if isinstance(line, ReportedRow):
         return line.note
@@ -147,7 +151,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("allocation", "p", both("allocation"), SETTING, object, show=_p, align="right"),
     Column("objective", "objective", both("objective"), SETTING),
     Column("trained", "trained", of_row(_trained), DATA | RANKING | LATEX | README | COSTS | MORE_IMAGES),
-    Column("authors", "authors", of("origin.authors", part="external"), DATA | COSTS, tuple),
+    Column("authors", "authors", of_row(_authors), DATA | COSTS),
     Column("licence", "licence", of("origin.licence", part="external"), DATA | COSTS),
     _data("options", of_row(lambda row: json.loads(row.options)), dict),
     *_accuracy("clean", "clean", PUBLISHED, reported="clean"),

@@ -1,4 +1,4 @@
-"""What the record of a network trained elsewhere states more than once must agree: with its graph and with the clock."""
+"""What the record of a network trained elsewhere says must agree: with itself, its graph, the clock and the board."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`verify` of a network that was trained elsewhere: the same ladder of checks, with the graph in place of an experiment."""
+"""`verify` of a network that was trained elsewhere: the usual checks, with the graph in place of an experiment."""
 
 from __future__ import annotations
 

@@ -73,9 +73,8 @@ def submit_external(request: ExternalRequest, say: Callable[[str], None]) -> Pla
     data = _data(request, evaluated)
     record = _record(request, evaluated, artifact, data)
     _check_record(request, record, artifact)
-    say(
-        f"network    {artifact.size_bytes:,} bytes, {artifact.graph.all_parameters:,} parameters, sha256 {artifact.sha256}"
-    )
+    parameters = f"{artifact.graph.all_parameters:,} parameters"
+    say(f"network    {artifact.size_bytes:,} bytes, {parameters}, sha256 {artifact.sha256}")
     sample = _sample(record, artifact, data, say)
     with writing(request.to), temporary_folder(request.to.parent) as temporary:
         folder = temporary / "submission"
@@ -90,8 +89,8 @@ def submit_external(request: ExternalRequest, say: Callable[[str], None]) -> Pla
 def _check_evaluation(request: ExternalRequest, evaluated: Evaluated, artifact: OnnxArtifact) -> None:
     if evaluated.artifact.sha256 != artifact.sha256:
         raise UserError(
-            f"{request.evaluation} is about a file with sha256 {evaluated.artifact.sha256[:12]}…, {request.network} has "
-            f"{artifact.sha256[:12]}…; evaluate this file"
+            f"{request.evaluation} is about a file with sha256 {evaluated.artifact.sha256[:12]}…, {request.network} "
+            f"has {artifact.sha256[:12]}…; evaluate this file"
         )
     if evaluated.shard is not None:
         raise UserError(f"{request.evaluation} is a shard; join all of them by `merge`, and submit the result")
@@ -199,8 +198,8 @@ def _sample(record: ExternalRecord, artifact: OnnxArtifact, data: TestData, say:
         claimed = torch.from_numpy(record.evaluation.right("clean").copy())[: len(batch)]
         if wrong := int((right != claimed).sum()):
             raise UserError(
-                f"the evaluation has other verdicts for {wrong} of {len(batch)} clean images than the file alone gives; "
-                "it must be evaluated without options such as --mean, --std and --nhwc: put these into the graph"
+                f"the evaluation has other verdicts for {wrong} of {len(batch)} clean images than the file alone "
+                "gives; evaluate it without options such as --mean, --std and --nhwc: put these into the graph"
             )
         return make_sample(record, held, data.test, say)
 
