@@ -60,8 +60,8 @@ def dataset_of(given: str | None, settings: Settings, layout: Layout) -> str:
     told = dataset_name(settings, layout.dataset)
     if given is not None and told is not None and given != told:
         raise UserError(
-            f"--dataset {given} contradicts {settings.named}, where {layout.dataset} is {told}: it is the data set that "
-            "the network was trained for; leave --dataset out here, and give it to `evaluate`"
+            f"--dataset {given} contradicts {settings.named}, where {layout.dataset} is {told}: it is the data set "
+            "that the network was trained for; leave --dataset out here, and give it to `evaluate`"
         )
     if given is None and told is None:
         raise UserError(

@@ -193,8 +193,8 @@ def write_imported(imported: Imported, request: ImportRequest, path: Path) -> st
         what was written, with its article.
 
     Raises:
-        UserError: if the path's suffix is the other kind's, the file would replace the checkpoint, or the network cannot
-            be written.
+        UserError: if the path's suffix is the other kind's, the file would replace the checkpoint, or the network
+            cannot be written.
     """
     kind, suffix = ("an ONNX file", ".onnx") if imported.plan is None else ("an artifact", ".safetensors")
     if path.suffix != suffix:

@@ -27,8 +27,8 @@ class Kept:
 def pruned_count(density: float, size: int) -> int:
     """Return how many of `size` scores the sorted masks of hidden-networks and its descendants set to zero.
 
-    They truncate (1 - k) * size, computed in Python's floats: 1 - 0.9 is just below 0.1, so that of 10 weights at k = 0.9
-    none is pruned.
+    They truncate (1 - k) * size, computed in Python's floats: 1 - 0.9 is just below 0.1, so that of 10 weights at
+    k = 0.9 none is pruned.
 
     >>> pruned_count(0.9, 10), pruned_count(0.8, 10)
     (0, 1)

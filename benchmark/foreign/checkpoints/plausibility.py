@@ -38,15 +38,16 @@ def check_normalisation(network: nn.Module, statistics: Statistics, facts: Datas
     if pair is None:
         return
     weight, norm = pair
-    assert norm.running_mean is not None and norm.running_var is not None
-    if not norm.running_mean.any():
+    running_mean, running_var = norm.running_mean, norm.running_var
+    assert running_mean is not None and running_var is not None
+    if not running_mean.any():
         return  # never trained
     data = torch.tensor(facts.mean)
 
     def distance(candidate: Statistics) -> float:
         mean, std = (torch.tensor(values).expand(len(data)) for values in candidate)
         expected = weight.sum((2, 3)) @ ((data - mean) / std)
-        deviations: Tensor = (norm.running_mean - expected).square() / (norm.running_var + norm.eps)
+        deviations: Tensor = (running_mean - expected).square() / (running_var + norm.eps)
         return float(deviations.mean())
 
     own = distance(statistics)

@@ -49,7 +49,7 @@ def fold(checkpoint: Checkpoint, settings: Settings) -> Folded:
 
 
 def _check_density(folded: Folded, settings: Settings) -> None:
-    """The masks decide; a density that was given must be theirs."""
+    """Refuse a density other than that of the masks, which decide."""
     given, density = settings.number("density"), folded.density
     assert density is not None
     if given is not None:
