@@ -16,6 +16,7 @@ from benchmark.data.load import ImageInfo
 from benchmark.errors import UserError
 from benchmark.evaluation.measurable import cause_of
 from benchmark.files import kinds
+from benchmark.foreign.checkpoints.opening import open_checkpoint
 from benchmark.foreign.exported_program import network_from_exported
 from benchmark.foreign.factories import known_architectures, network_of_state
 from benchmark.foreign.file_network import FileNetwork, Shape, shown_shape
@@ -23,7 +24,6 @@ from benchmark.foreign.onnx_content import self_contained
 from benchmark.foreign.onnx_network import network_from_onnx
 from benchmark.foreign.onnx_runtime import check_against_runtime
 from benchmark.foreign.preprocessing import Reading, check_channels, preprocessed
-from benchmark.foreign.state_dicts import read_state_dict
 from benchmark.results.foreign import ForeignKind, ForeignPart, network_name
 from benchmark.results.parts import ArtifactPart
 
@@ -146,7 +146,8 @@ def open_network(path: Path, reading: Reading, info: ImageInfo, examples: Tensor
     try:
         return _opened(path, kind, reading, info, examples)
     except UserError as error:
-        raise UserError(f"{path}: {error}") from None
+        message = str(error)
+        raise UserError(message if message.startswith(str(path)) else f"{path}: {message}") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}): check its name and its permissions.") from None
 
@@ -157,7 +158,7 @@ def _opened(path: Path, kind: str, reading: Reading, info: ImageInfo, examples: 
     if (kind == "state dict") != (reading.arch is not None):
         raise UserError(_arch_mistake(kind))
     if kind == "state dict":
-        state = read_state_dict(content, safetensors=kinds.is_safetensors(content))
+        state = open_checkpoint(path).state
         assert reading.arch is not None
         network, arch_sha256 = network_of_state(
             state, reading.arch, num_classes=info.num_classes, channels=info.channels
