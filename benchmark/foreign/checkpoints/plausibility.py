@@ -56,8 +56,8 @@ def check_normalisation(network: nn.Module, statistics: Statistics, facts: Datas
     if own > DOUBTFUL and others[best] * BETTER < own:
         raise UserError(
             f"the normalisation by mean {_text(statistics[0])} and std {_text(statistics[1])} cannot be the "
-            f"checkpoint's: the running means of its first batch norm are those of images {best}; give that one by "
-            "--mean and --std"
+            f"checkpoint's: with the first convolution's weights, its first batch norm has the running means of images "
+            f"{best}; give that one by --mean and --std, or another k if the masks are not the checkpoint's"
         )
 
 
