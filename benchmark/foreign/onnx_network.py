@@ -9,11 +9,11 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from benchmark.errors import UserError
 from benchmark.evaluation.measurable import cause_of
+from benchmark.foreign.file_network import FileNetwork, Shape, shown_shape, takes_any_batch
 from benchmark.foreign.onnx_rewriting import readable, with_any_batch
 from benchmark.foreign.torchvision_package import import_torchvision
 
@@ -21,42 +21,9 @@ if TYPE_CHECKING:
     import onnx
 
 EXTRA = "pip install -e '.[onnx]'"
-CLOSE = 1e-4  # for logits up to 1 in magnitude: an image alone and among others, which rounds differently
-DISTINCT = 10 * CLOSE  # outputs of different images closer than this show nothing
 
 
-class OnnxNetwork(nn.Module):
-    """A network read from an ONNX file.
-
-    Attributes:
-        graph: the operators of the file.
-        input_shape: shape of a batch as the file declares it; None for an axis of any length.
-        output_shape: the same for the logits; None if the file does not say.
-        batch: images that the graph takes at once; other batches are split and padded. None for any number.
-    """
-
-    def __init__(
-        self,
-        graph: nn.Module,
-        input_shape: tuple[int | None, ...],
-        output_shape: tuple[int | None, ...] | None,
-        batch: int | None,
-    ) -> None:
-        super().__init__()
-        self.graph, self.input_shape, self.output_shape, self.batch = graph, input_shape, output_shape, batch
-
-    input_shape: tuple[int | None, ...]
-    output_shape: tuple[int | None, ...] | None
-    batch: int | None
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Map any number of images, (B, C, H, W) or as the file declares them, to (B, classes) logits."""
-        if self.batch is None:
-            return self.graph(images)  # type: ignore[no-any-return]
-        return torch.cat([self.graph(_padded(part, self.batch))[: len(part)] for part in images.split(self.batch)])
-
-
-def network_from_onnx(content: bytes) -> OnnxNetwork:
+def network_from_onnx(content: bytes) -> FileNetwork:
     """Return the network of an ONNX file, in eval mode and without gradients for its weights.
 
     It maps float32 images, (B, C, H, W) unless the file declares another order, to (B, classes) logits, whatever number
@@ -73,7 +40,7 @@ def network_from_onnx(content: bytes) -> OnnxNetwork:
     proto = parsed(content)
     input_shape, output_shape = _interface(proto)
     graph, batch = _converted(readable(proto, is_supported), input_shape)
-    network = OnnxNetwork(graph, input_shape, output_shape, batch)
+    network = FileNetwork(graph, input_shape, output_shape, batch)
     return network.requires_grad_(False).eval()
 
 
@@ -124,7 +91,7 @@ def is_supported(operator: str, opset: int) -> bool:
     return True
 
 
-def _interface(proto: onnx.ModelProto) -> tuple[tuple[int | None, ...], tuple[int | None, ...] | None]:
+def _interface(proto: onnx.ModelProto) -> tuple[Shape, Shape | None]:
     """Return the declared shapes of input and output of a model with one of each, or raise UserError."""
     weights = {
         tensor.name for tensor in (*proto.graph.initializer, *(s.values for s in proto.graph.sparse_initializer))
@@ -154,7 +121,7 @@ def _interface(proto: onnx.ModelProto) -> tuple[tuple[int | None, ...], tuple[in
     return shape, _shape(proto.graph.output[0])
 
 
-def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
+def _shape(value: onnx.ValueInfoProto) -> Shape | None:
     kind = value.type.tensor_type
     if not kind.HasField("shape"):
         return None
@@ -163,27 +130,13 @@ def _shape(value: onnx.ValueInfoProto) -> tuple[int | None, ...] | None:
     )
 
 
-def shown_shape(shape: tuple[int | None, ...]) -> str:
-    """Return a declared shape for messages, with "any" for an axis of any length."""
-    return f"({', '.join('any' if axis is None else str(axis) for axis in shape)})"
-
-
-def _converted(proto: onnx.ModelProto, shape: tuple[int | None, ...]) -> tuple[nn.Module, int | None]:
-    """Return the graph as a module, and the number of images that it takes at once; None for any.
-
-    A graph exported for a fixed number of images often holds that number in a few places only, or in none. It then
-    takes any number, which is much faster; whether it gives every image the same logits is tried on a few.
-    """
-    graph, declared = _module(proto), shape[0]
-    if declared is None:
+def _converted(proto: onnx.ModelProto, shape: Shape) -> tuple[nn.Module, int | None]:
+    """Return the graph as a module, and the number of images that it takes at once; None for any."""
+    graph = _module(proto)
+    if shape[0] is None or takes_any_batch(graph, graph, shape):
         return graph, None
-    sides = [side for side in shape[1:] if side is not None]
-    if len(sides) == 3:
-        probes = _probes(sides)
-        for general in (graph, _module(with_any_batch(proto, declared))):
-            if _same_alone(general, graph, declared, probes):
-                return general, None
-    return graph, declared
+    general = _module(with_any_batch(proto, shape[0]))
+    return (general, None) if takes_any_batch(general, graph, shape) else (graph, shape[0])
 
 
 def _module(proto: onnx.ModelProto) -> nn.Module:
@@ -195,33 +148,6 @@ def _module(proto: onnx.ModelProto) -> nn.Module:
             f"the ONNX file cannot be read by onnx2torch ({cause_of(error)}); simplify it, for example by "
             "onnxscript.optimizer.optimize, or save the network in another format"
         ) from None
-
-
-@torch.no_grad()
-def _same_alone(general: nn.Module, graph: nn.Module, declared: int, probes: Tensor) -> bool:
-    """Return whether a graph gives several images together the same logits as the file's own graph gives each alone."""
-    try:
-        alone = torch.cat([graph(_padded(probe[None], declared))[:1] for probe in probes])
-        together = general(probes)
-    except Exception:  # another number of images than the graph takes
-        return False
-    if together.shape != alone.shape or len(alone) != len(probes):
-        return False
-    scale = max(1.0, float(alone.abs().max()))
-    distinct = float(torch.pdist(alone.float(), torch.inf).min()) > DISTINCT * scale
-    return distinct and float((together - alone).abs().max()) <= CLOSE * scale
-
-
-def _probes(sides: list[int]) -> Tensor:
-    """Return different images, (4, *sides), more than one of them a flat one: an average over them is none of them."""
-    generator = torch.Generator().manual_seed(0)
-    noise = torch.rand(2, *sides, generator=generator)
-    return torch.stack([noise[0], torch.zeros(sides), noise[1] ** 3, torch.ones(sides)])
-
-
-def _padded(images: Tensor, count: int) -> Tensor:
-    missing = count - len(images)
-    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
 
 
 def _onnx2torch() -> Any:

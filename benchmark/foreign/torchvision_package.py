@@ -1,8 +1,9 @@
 """Imports torchvision, also where its build does not match torch's.
 
-The package index has one build of torchvision for Linux, which is linked against torch with CUDA. Beside the CPU build of
-torch its compiled operators do not load, and `import torchvision` fails because it describes them without asking whether
-they exist. The networks here use none of these operators; declaring the described ones lets the import succeed.
+The package index has one build of torchvision for Linux, which is linked against torch with CUDA. Beside the CPU
+build of torch its compiled operators do not load, and `import torchvision` fails because it describes them without
+asking whether they exist. The networks here use none of these operators; declaring the described ones lets the import
+succeed.
 """
 
 from __future__ import annotations

@@ -40,8 +40,8 @@ class PreActBlock(nn.Module):
         """Map (B, in, H, W) to (B, width, H / stride, W / stride)."""
         activated = F.relu(self.bn1(x))
         shortcut = self.shortcut(x if self.raw_shortcut else activated)
-        residual: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated))))
-        return residual + shortcut
+        out: Tensor = self.conv2(F.relu(self.bn2(self.conv1(activated)))) + shortcut
+        return out
 
 
 class PreActResNet(nn.Module):

@@ -1,4 +1,4 @@
-"""VGG16 with batch norm for CIFAR, as HYDRA and HARP define it: `features` and a `classifier` of three linear layers."""
+"""VGG16 with batch norm for CIFAR as in HYDRA and HARP: `features`, and a `classifier` of three linear layers."""
 
 from __future__ import annotations
 
