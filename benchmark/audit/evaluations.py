@@ -14,13 +14,16 @@ from benchmark.data.load import Images
 from benchmark.errors import UserError
 from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED
+from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.protocol import Protocol
+from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import CLOCK_SLACK, EARLIEST, MAX_THREADS, opponent_contradictions
+from benchmark.submission.external.verifying import measure_again as measure_onnx_again
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import part_texts
 
@@ -38,7 +41,11 @@ def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
     artifact = _artifact(evaluated, sources, report)
     protocol = Protocol.parse(evaluated.protocol)
     data = sources.test_data(protocol.dataset, protocol.images, evaluated.test_sha256, report)
-    measure_again(Claim.of_evaluated(evaluated, data.info.num_classes), artifact, data.test, sources, report)
+    claim = Claim.of_evaluated(evaluated, data.info.num_classes)
+    if isinstance(artifact, OnnxArtifact):
+        measure_onnx_again(claim, artifact, data, sources.effort, report)
+    else:
+        measure_again(claim, artifact, data.test, sources, report)
     if evaluated.curve is not None:
         report.note("curve", *_check_curve(evaluated, artifact, data.test, sources))
 
@@ -74,24 +81,33 @@ def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     return reasons
 
 
-def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifact:
+def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifact | OnnxArtifact:
     named = (record for record in sources.records.values() if record.artifact.sha256 == evaluated.artifact.sha256)
     record = next(named, None)
     if record is None:
         report.note("artifact", [f"no record here has an artifact with sha256 {evaluated.artifact.sha256}"])
         raise Refused
+    artifact: Artifact | OnnxArtifact
     try:
-        artifact = read_artifact(artifact_path(sources.board, record.run))
+        path = artifact_path(sources.board, record.run, record.ending)
+        artifact = read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
     except UserError as error:
         report.leave("artifact", str(error))
         raise Refused from None
-    same = artifact.part == evaluated.artifact
+    stated = evaluated.artifact
+    same = (artifact.sha256, artifact.size_bytes) == (stated.sha256, stated.size_bytes)
+    if isinstance(artifact, Artifact):
+        same = artifact.part == stated and evaluated.foreign is None
+    elif evaluated.foreign is None or evaluated.foreign.options or evaluated.foreign.kind != "onnx":
+        report.note("options", ["it was measured with options, or as a file of another kind, unlike the row"])
     report.note("artifact", [] if same else ["the file is not the one that was measured"], f"that of {record.run}")
     report.stop_if_refused()
     return artifact
 
 
-def _check_curve(evaluated: Evaluated, artifact: Artifact, images: Images, sources: Sources) -> tuple[list[str], str]:
+def _check_curve(
+    evaluated: Evaluated, artifact: Artifact | OnnxArtifact, images: Images, sources: Sources
+) -> tuple[list[str], str]:
     """Measure a curve again up to a randomly drawn radius that fits the time."""
     from scipy.stats import binom  # here, because it takes a second to import
 

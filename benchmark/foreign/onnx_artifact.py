@@ -6,25 +6,25 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
+from benchmark.foreign.file_network import FileNetwork
 from benchmark.foreign.onnx_bounds import MAX_BYTES, checked_graph
 from benchmark.foreign.onnx_counts import count_graph, layer_weights
-from benchmark.foreign.onnx_network import needed, network_from_onnx
+from benchmark.foreign.onnx_network import network_from_onnx
+from benchmark.foreign.onnx_runtime import check_against_runtime
 from benchmark.results.external import GraphPart
 
 RUNTIME_IMAGES = 64  # images at most on which ONNX Runtime is compared
-RUNTIME_MARGIN = 1e-3  # of the logits' spread
 
 
 @dataclass(frozen=True)
 class OnnxArtifact:
     """A network from an ONNX file, with its counts."""
 
-    network: nn.Module  # in eval mode; maps (B, C, H, W) float32 images to (B, classes) logits
+    network: FileNetwork  # in eval mode; maps (B, C, H, W) float32 images to (B, classes) logits
     content: bytes
     graph: GraphPart
     weights_sha256: str
@@ -78,26 +78,13 @@ def read_onnx_artifact(path: Path) -> OnnxArtifact:
 
 
 def runtime_problem(artifact: OnnxArtifact, images: Tensor) -> str:
-    """Return why ONNX Runtime computes another network than the one that is attacked; empty if it does not.
+    """Return why ONNX Runtime does not compute the network that is attacked; empty if it does.
 
     Args:
         artifact: the file.
         images: (B, C, H, W) float32.
     """
-    session = needed("onnxruntime").InferenceSession(artifact.content, providers=["CPUExecutionProvider"])
-    (given,) = session.get_inputs()
-    fixed = given.shape[0] if isinstance(given.shape[0], int) else None
-    images = images[:RUNTIME_IMAGES]
-    with torch.no_grad():
-        expected = artifact.network(images)
-    for number, part in enumerate(images.split(fixed or len(images))):
-        padded = torch.cat([part, part[-1:].expand((fixed or len(part)) - len(part), -1, -1, -1)])
-        (logits,) = session.run(None, {given.name: padded.numpy()})
-        here = expected[number * (fixed or 0) :][: len(part)]
-        there = torch.from_numpy(logits)[: len(part)]
-        if there.shape != here.shape:
-            return f"ONNX Runtime gives logits of shape {tuple(there.shape)}, not {tuple(here.shape)}"
-        spread = (here.amax(1) - here.amin(1)).clamp(min=1e-30)
-        if not bool(((here - there).abs().amax(1) / spread <= RUNTIME_MARGIN).all()):  # also where one is not a number
-            return "ONNX Runtime computes other logits for the test images than the network that is attacked"
-    return ""
+    try:
+        return check_against_runtime(artifact.network, artifact.content, images[:RUNTIME_IMAGES]) or ""
+    except UserError as error:
+        return str(error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -112,16 +111,26 @@ def measure_external(
     problem = runtime_problem(artifact, batch)
     report.note("runtime", [problem] if problem else [], "ONNX Runtime gives the same logits")
     report.stop_if_refused()
-    with measurable(artifact.network, batch, data.info.num_classes, lambda note: None) as network:
-        check_clean_images(claim, network, images, report)
-        if parts is not None:
-            attacked = images.first(record.evaluation.n_images)
-            held = replace(artifact, network=network)
-            reasons = check_sample(record, parts.submission.sample, parts.adversarial, held, attacked)
-            count = parts.submission.sample.count
-            report.note("sample", reasons, f"{count} adversarial images in the ball, all misclassified")
+    if parts is not None:
+        claimed, attacked = parts.submission.sample, images.first(record.evaluation.n_images)
+        reasons = check_sample(record, claimed, parts.adversarial, artifact, attacked)
+        report.note("sample", reasons, f"{claimed.count} adversarial images in the ball, all misclassified")
         report.stop_if_refused()
-        check_attacks(claim, network, images, effort, report)
+    measure_again(claim, artifact, data, effort, report)
+
+
+def measure_again(claim: Claim, artifact: OnnxArtifact, data: TestData, effort: Effort, report: Report) -> None:
+    """Check a claim's clean verdicts, gradient health and attacks on the network of an ONNX file.
+
+    Raises:
+        Refused: if a check fails.
+    """
+    use_threads_of(claim)
+    batch = as_float_images(data.test.images[: claim.batch_size])
+    with measurable(artifact.network, batch, data.info.num_classes, lambda note: None) as network:
+        check_clean_images(claim, network, data.test, report)
+        report.stop_if_refused()
+        check_attacks(claim, network, data.test, effort, report)
 
 
 def _content(parts: ExternalParts, at_hand: Path | None) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.evaluation.measurable import measurable
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import read_plain
 from benchmark.files.writing import temporary_folder, writing
@@ -91,6 +90,11 @@ def _check_evaluation(request: ExternalRequest, evaluated: Evaluated, artifact: 
         raise UserError(
             f"{request.evaluation} is about a file with sha256 {evaluated.artifact.sha256[:12]}…, {request.network} "
             f"has {artifact.sha256[:12]}…; evaluate this file"
+        )
+    if evaluated.foreign is not None and evaluated.foreign.options:
+        raise UserError(
+            f"{request.evaluation} was measured with options ({evaluated.foreign}), which the file alone does not say; "
+            "put them into the graph, and evaluate it without"
         )
     if evaluated.shard is not None:
         raise UserError(f"{request.evaluation} is a shard; join all of them by `merge`, and submit the result")
@@ -191,17 +195,15 @@ def _sample(record: ExternalRecord, artifact: OnnxArtifact, data: TestData, say:
     batch = as_float_images(data.test.images[: record.evaluation.autoattack.batch_size])
     if problem := runtime_problem(artifact, batch):
         raise UserError(f"the network cannot be submitted: {problem}; export it with other operators")
-    with measurable(artifact.network, batch, data.info.num_classes, lambda note: None) as network:
-        held = replace(artifact, network=network)
-        with torch.no_grad():
-            right = network(batch).argmax(1) == data.test.labels[: len(batch)]
-        claimed = torch.from_numpy(record.evaluation.right("clean").copy())[: len(batch)]
-        if wrong := int((right != claimed).sum()):
-            raise UserError(
-                f"the evaluation has other verdicts for {wrong} of {len(batch)} clean images than the file alone "
-                "gives; evaluate it without options such as --mean, --std and --nhwc: put these into the graph"
-            )
-        return make_sample(record, held, data.test, say)
+    with torch.no_grad():
+        right = artifact.network(batch).argmax(1) == data.test.labels[: len(batch)]
+    claimed = torch.from_numpy(record.evaluation.right("clean").copy())[: len(batch)]
+    if wrong := int((right != claimed).sum()):
+        raise UserError(
+            f"the evaluation has other verdicts for {wrong} of {len(batch)} clean images than the file gives here; "
+            "evaluate it again on this machine"
+        )
+    return make_sample(record, artifact, data.test, say)
 
 
 def _sha256(path: Path) -> str:
