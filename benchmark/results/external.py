@@ -118,6 +118,11 @@ class ExternalRecord(Part):
         return self.measured.started
 
     @property
+    def density(self) -> float:
+        """Weights kept over prunable weights."""
+        return self.graph.density
+
+    @property
     def threads(self) -> int:
         """Threads of the measurement, on which float sums depend."""
         return self.measured.threads

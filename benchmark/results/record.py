@@ -60,6 +60,11 @@ class Record(Part):
         return self.provenance.started
 
     @property
+    def density(self) -> float:
+        """Weights kept over prunable weights."""
+        return self.compression.density
+
+    @property
     def threads(self) -> int:
         """Threads of the measurement, on which float sums depend."""
         return self.provenance.threads

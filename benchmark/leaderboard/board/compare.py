@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.board.find import cell_of
 from benchmark.leaderboard.formats import amount, percent, printable, short
 from benchmark.results.evaluation import wide_parts
-from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.results.external import AnyRecord
 from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.statistics import (
@@ -144,7 +144,7 @@ def _costs(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     cells: list[tuple[str, Callable[[list[AnyRecord]], str]]] = [
         ("preset", lambda row: row[0].preset),
         ("size", _size),
-        ("density", lambda row: short(mean(_density(record) for record in row))),
+        ("density", lambda row: short(mean(record.density for record in row))),
         ("training passes", _passes),
     ]
     if len(a) > 1:
@@ -233,19 +233,14 @@ def _some(indices: list[int]) -> str:
     return ", ".join(str(index) for index in indices[:LISTED]) + more
 
 
-def _density(record: AnyRecord) -> float:
-    return record.graph.density if isinstance(record, ExternalRecord) else record.compression.density
-
-
 def _passes(row: list[AnyRecord]) -> str:
     passes = [record.training.passes for record in row if isinstance(record, Record)]
     return amount(mean(passes)) if passes else "unknown, trained elsewhere"
 
 
 def _seeds(row: list[AnyRecord]) -> str:
-    if row[0].seed is None:
-        return "seed unknown"
-    return f"seed{'s' if len(row) > 1 else ''} {', '.join(str(record.seed) for record in row)}"
+    names = ("unknown" if record.seed is None else str(record.seed) for record in row)
+    return f"seed{'s' if len(row) > 1 else ''} {', '.join(names)}"
 
 
 def _wrapped(text: str) -> str:
