@@ -12,7 +12,7 @@ from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import Board, boards
 from benchmark.leaderboard.formats import PRESET_TITLES, amount, percent
 from benchmark.results.challenges import load_challenges
-from benchmark.results.external import AnyRecord
+from benchmark.results.external import FOLDER, AnyRecord
 from benchmark.results.rechecks import load_rechecks
 from benchmark.results.store import load_all
 
@@ -37,7 +37,8 @@ def check_board(folder: Path) -> None:
     Raises:
         UserError: if there is no such folder, or it holds something else.
     """
-    if (folder / "records").is_dir() or (folder.is_dir() and not any(folder.iterdir())):
+    holds_rows = any((folder / kind).is_dir() for kind in ("records", FOLDER))
+    if holds_rows or (folder.is_dir() and not any(folder.iterdir())):
         return
     above = [path for path in folder.parents if (path / "records").is_dir()]  # as of leaderboards/records
     beside = {path.parent.name: path.parent for path in folder.parent.glob("*/records")}

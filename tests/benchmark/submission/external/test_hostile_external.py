@@ -45,9 +45,7 @@ def _branch(model):
         [],
         [helper.make_tensor_value_info("chosen", TensorProto.FLOAT, None)],
     )
-    model.graph.node.insert(
-        0, helper.make_node("If", ["condition"], ["unused"], then_branch=body, else_branch=body)
-    )
+    model.graph.node.insert(0, helper.make_node("If", ["condition"], ["unused"], then_branch=body, else_branch=body))
 
 
 def _external_data(model):
