@@ -165,7 +165,7 @@ def test_the_same_setting_and_seed_counts_once(make_record):
 def test_presets_are_ranked_apart_with_the_paper_first(make_record):
     counts = {"smoke": 48, "own": 47, "short": 46, "paper": 45}
     board = only_board([make_record(preset=name, right=(80, 50, count)) for name, count in counts.items()])
-    assert [(row.preset, row.rank) for row in board.rows] == [(preset, 1) for preset in PRESETS]
+    assert [(row.preset, row.rank) for row in board.rows] == [(preset, 1) for preset in PRESETS[:-1]]
     assert [row.preset for row in board.section("paper")] == ["paper"]
 
 
@@ -282,7 +282,7 @@ def test_the_order_of_the_records_does_not_matter(make_record):
         )
         for name in ("at", "hydra", "atmc")
         for seed in range(3)
-        for preset in PRESETS
+        for preset in PRESETS[:-1]  # the last is for networks trained elsewhere
     ]
     expected = boards(records)
     for trial in range(5):

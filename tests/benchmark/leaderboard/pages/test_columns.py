@@ -13,7 +13,7 @@ from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.formats import tex
 from benchmark.leaderboard.pages.column import Table
-from benchmark.leaderboard.pages.columns import BY_KEY, COLUMNS, columns_of
+from benchmark.leaderboard.pages.columns import BY_KEY, COLUMNS, EXTERNAL_KEYS, columns_of
 from benchmark.leaderboard.pages.csv_file import to_csv
 from benchmark.leaderboard.pages.json_file import to_json
 from benchmark.leaderboard.pages.latex import to_latex
@@ -118,7 +118,7 @@ CASES = [
     pytest.param(table, column, id=f"{table.name}-{column.key}")
     for table in (Table.RANKING, Table.COSTS, Table.README, Table.LATEX, Table.SITE)
     for column in COLUMNS
-    if column.tables & table and column.key not in ("reported", "difference")
+    if column.tables & table and column.key not in ("reported", "difference", *EXTERNAL_KEYS)
 ]
 
 
