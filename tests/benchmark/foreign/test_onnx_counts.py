@@ -17,7 +17,7 @@ def graph_of(nodes, stored, batch="batch"):
         nodes,
         "network",
         [helper.make_tensor_value_info("images", TensorProto.FLOAT, [batch, 2, 4, 4])],
-        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["images", "classes"])],
         [numpy_helper.from_array(np.asarray(value), name) for name, value in stored.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
