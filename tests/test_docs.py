@@ -8,8 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import nbformat
 import pytest
 import typer
 from nbclient import NotebookClient
+from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.artifact.measure import measure_export
@@ -130,30 +129,26 @@ def test_the_deviations_of_the_page_become_footnotes(package):
 
 
 @pytest.mark.slow
-def test_the_package_of_the_page_is_listed_checked_and_gets_its_row(package, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(package)])}
-    suite = tmp_path / "tiny.yaml"
+def test_the_package_of_the_page_is_listed_checked_and_gets_its_row(package, tmp_path, monkeypatch):
+    """The package is on the path of this process and of the workers."""
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(package)]))
+    suite, out = tmp_path / "tiny.yaml", tmp_path / "out"
     suite.write_text(SUITE)
 
     def command(*arguments):
-        finished = subprocess.run(
-            [sys.executable, "-m", "benchmark", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return finished.stdout
+        finished = CliRunner().invoke(app, arguments)
+        assert finished.exit_code == 0, finished.output
+        return finished.output
 
     listed = command("list")
     checked = command("check", "gradual_pruning")
-    printed = command("run", "tiny.yaml", "--methods", "gradual_pruning", "--out", "out")
+    printed = command("run", str(suite), "--methods", "gradual_pruning", "--out", str(out))
 
     assert re.search(r"gradual_pruning +Gradual magnitude pruning: the smallest weights go in steps", listed)
     assert "FAIL" not in checked and "checks passed on 6 targets, 2 refused" in checked
     assert all(re.search(rf"^pass .*\b{rule.name}\b", checked, flags=re.MULTILINE) for rule in RULES)
-    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "records").rglob("*.json"))
+    (record,) = (json.loads(path.read_text()) for path in (out / "records").rglob("*.json"))
     assert record["method"]["target"] == "gradual_pruning:GradualPruning"
     assert record["compression"]["kept_weights"] <= record["compression"]["budget"]
     assert "gradual_pruning" in printed
