@@ -57,9 +57,9 @@ evaluation: {{images: 8, pgd: {{steps: 25}}}}
 """
 
 
-def run_command(*arguments: object) -> Result:
-    """Run `python -m benchmark ...` in this process, with short attacks."""
-    with short_attacks():
+def run_command(*arguments: object, rays: bool = True) -> Result:
+    """Run `python -m benchmark ...` in this process, with short attacks; RayS may be left as it is."""
+    with short_attacks(rays=rays):
         return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
