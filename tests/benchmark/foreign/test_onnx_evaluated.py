@@ -77,8 +77,7 @@ def test_a_file_of_another_framework_is_attacked(elsewhere, short, command, righ
     assert note.startswith("the network returns numbers from 0 to 1 only, which weaken gradient attacks")
 
 
-@pytest.mark.parametrize("dynamo", [True, False])
-@pytest.mark.parametrize("batch", ["one", "any"])
+@pytest.mark.parametrize(("dynamo", "batch"), [(True, "one"), (False, "any")])
 def test_a_fresh_export_prints_its_autoattack_accuracy(dynamo, batch, cnn, short, command, right_in_a_loop, tmp_path):
     path = tmp_path / "net.onnx"
     free = {"dynamic_shapes": ({0: torch.export.Dim("batch")},)} if dynamo else {"dynamic_axes": {"images": {0: "n"}}}
