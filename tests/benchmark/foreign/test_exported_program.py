@@ -123,7 +123,7 @@ def test_what_torch_would_execute_is_refused(member, change, message, archive, t
 def test_the_size_that_is_refused_would_be_executed_by_torch(archive, tmp_path, hostile):
     """Else the check would guard nothing."""
     content = changed(archive, "model.json", lambda document: first_size(document).update(expr_str=hostile))
-    with pytest.raises(Exception, match=".*"):
+    with pytest.raises(Exception):  # noqa: B017 - whatever torch makes of the result
         torch.export.load(io.BytesIO(content))
     assert (tmp_path / "trap").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 
 import numpy as np
@@ -180,11 +181,15 @@ def test_a_damaged_file_is_one_sentence():
 def test_no_name_of_the_file_is_executed(tmp_path):
     trap = tmp_path / "trap"
     touch = f'getattr(getattr(__import__("pathlib"), "Path")("{trap}"), "touch")()'
-    proto = model([node("Relu", ["x"], ["a"], name=f'r"), {touch}, getattr(self, "r'), *HEAD], WEIGHTS)
-
+    name = f'training"), {touch}, getattr(self, "training'
+    proto = model([node("Relu", ["x"], ["a"], name=name), *HEAD], WEIGHTS)
     network_from_onnx(proto.SerializeToString())(torch.rand(IMAGES))
-
     assert not trap.exists()
+
+    converter = importlib.import_module("onnx2torch")  # which alone would execute it, else this test proves nothing
+    with pytest.raises(TypeError):
+        converter.convert(proto)(torch.rand(IMAGES))
+    assert trap.exists()
 
 
 def test_a_graph_that_is_misread_is_found_out():
