@@ -134,10 +134,18 @@ def test_a_graph_has_the_logits_of_onnx_runtime_for_any_number_of_images(name):
 
 
 def external(weights):
+    """Say that all weights of a model lie in another file."""
     for tensor in weights.graph.initializer:
         onnx.external_data_helper.set_external_data(tensor, location="other.bin")
         tensor.data_location = TensorProto.EXTERNAL
     return weights
+
+
+def elsewhere():
+    tensor = numpy_helper.from_array(np.ones(1, np.float32))
+    onnx.external_data_helper.set_external_data(tensor, location="other.bin")
+    tensor.data_location = TensorProto.EXTERNAL
+    return tensor
 
 
 REFUSED = {
@@ -162,6 +170,12 @@ REFUSED = {
         "was exported in training mode",
     ),
     "weights elsewhere": (external(model(HEAD[1:], WEIGHTS)), "has its weights in another file"),
+    "a constant elsewhere": (
+        model(
+            [helper.make_node("Constant", [], ["k"], value=elsewhere()), node("Mul", ["x", "k"], ["a"]), *HEAD], WEIGHTS
+        ),
+        "has its weights in another file",
+    ),
     "an invalid graph": (model([node("Relu", ["nothing"], ["y"])]), "the ONNX file is not valid"),
 }
 
