@@ -51,6 +51,7 @@ LAYERS = (
     "benchmark.evaluation.evaluate",
     "benchmark.evaluation.further_images",
     "benchmark.artifact",
+    "benchmark.foreign",
     "benchmark.training",
     "benchmark.launch",
     "benchmark.leaderboard.formats",

@@ -1,0 +1,1 @@
+"""Networks that were not trained here: files of other frameworks, public architectures, public checkpoints."""

@@ -1,0 +1,1 @@
+"""Checkpoints of public repositories, folded into plain networks: one module per layout."""
