@@ -27,7 +27,7 @@ def import_(
         str,
         typer.Option(
             "--from",
-            help="Who wrote it: robustbinarysubnet, hydra, harp, hidden-networks, torch-prune or torchvision.",
+            help="Who wrote it: robustbinarysubnet|hydra|harp|hidden-networks|torch-prune|torchvision.",
             show_default=False,
         ),
     ],
