@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.evaluation.evaluate import evaluate as evaluate
+    from benchmark.foreign.evaluating import evaluate as evaluate
     from benchmark.leaderboard.pages.frames import board as board
     from benchmark.leaderboard.pages.frames import boards as boards
 
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _check_methods()
     if name == "evaluate":
-        from benchmark.evaluation.evaluate import evaluate
+        from benchmark.foreign.evaluating import evaluate
 
         return evaluate
     from benchmark.leaderboard.pages import frames

@@ -16,7 +16,13 @@ from benchmark.cli.paths import PATH
 @app.command()
 def evaluate(
     path: Annotated[
-        Path, typer.Argument(help="An artifact: a file in artifacts/ of an output folder.", show_default=False, **PATH)
+        Path,
+        typer.Argument(
+            help="A network: an artifact (a file in artifacts/ of an output folder), ONNX, TorchScript, a program of "
+            "torch.export, or a state dict (see --arch).",
+            show_default=False,
+            **PATH,
+        ),
     ],
     protocol: Annotated[
         str | None,
@@ -26,7 +32,8 @@ def evaluate(
         ),
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option(help="Data set. Default: that of the artifact.", show_default=False)
+        str | None,
+        typer.Option(help="Data set. Default: that of the artifact; other files need it.", show_default=False),
     ] = None,
     epsilon: Annotated[
         str | None, typer.Option(help="Radius, such as 8/255. Default: that of the data set.", show_default=False)
@@ -48,31 +55,62 @@ def evaluate(
     parent: Annotated[
         Path | None,
         typer.Option(
-            help="Artifact of the dense parent; its adversarial images are tried too.", show_default=False, **PATH
+            help="File of the dense parent; its adversarial images are tried too.", show_default=False, **PATH
         ),
     ] = None,
     provisional: Annotated[
         bool,
         typer.Option("--provisional", help="Print an upper bound from clean, PGD and two APGD attacks; write nothing."),
     ] = False,
+    arch: Annotated[
+        str | None,
+        typer.Option(
+            help="Architecture of a state dict: a name, package.module:factory or path/to/file.py:factory.",
+            show_default=False,
+        ),
+    ] = None,
+    mean: Annotated[
+        str | None,
+        typer.Option(
+            help="Subtracted from pixels in [0, 1] before the network, such as 0.49,0.48,0.45.", show_default=False
+        ),
+    ] = None,
+    std: Annotated[
+        str | None, typer.Option(help="What these are then divided by, such as 0.25,0.24,0.26.", show_default=False)
+    ] = None,
+    nhwc: Annotated[bool, typer.Option("--nhwc", help="The network takes images with the channels last.")] = False,
 ) -> None:
-    """Measure the accuracy and robustness of an artifact.
+    """Measure the accuracy and robustness of a network from a file.
 
     Clean, PGD and AutoAttack accuracy, and gradient checks. If stopped, run the same command again to resume.
     """
-    from benchmark.review.evaluating import EvaluateRequest, evaluate_artifact
+    from benchmark.foreign.preprocessing import typed_reading
+    from benchmark.review.evaluating import evaluate_file
     from benchmark.review.provisional import evaluate_provisionally
+    from benchmark.review.tasks import EvaluateRequest
     from benchmark.review.text import evaluated_text
 
     request = EvaluateRequest(
-        path, protocol, dataset, epsilon, images, data_dir, out, device, batch_size, shard, curve, parent
+        path,
+        protocol,
+        dataset,
+        epsilon,
+        images,
+        data_dir,
+        out,
+        device,
+        batch_size,
+        shard,
+        curve,
+        parent,
+        typed_reading(arch, mean, std, nhwc=nhwc),
     )
     if provisional:
         with stoppable():
             echo_text(f"\n{evaluate_provisionally(request, echo_line)}\n")
         return
     with stoppable():
-        evaluated, file = evaluate_artifact(request, echo_line)
+        evaluated, file = evaluate_file(request, echo_line)
     echo_text(f"\n{evaluated_text(evaluated)}\n")
     echo_line(f"written to {file}")
 
@@ -86,12 +124,14 @@ def merge(
     Writes the result for all images next to the first file.
     """
     from benchmark.results.evaluated import load_evaluated, merge
+    from benchmark.results.foreign import network_name
     from benchmark.results.store import write_model
     from benchmark.review.text import evaluated_text
 
     evaluated = merge([load_evaluated(path) for path in files])
     shards = evaluated.evaluation.autoattack.shards
-    file = files[0].with_name(f"{evaluated.artifact.sha256[:12]}__{evaluated.protocol}__merged-{shards}.json")
+    name = network_name(evaluated.artifact.sha256, evaluated.foreign)
+    file = files[0].with_name(f"{name}__{evaluated.protocol}__merged-{shards}.json")
     write_model(file, evaluated)
     echo_text(f"{evaluated_text(evaluated)}\n")
     echo_line(f"written to {file}")

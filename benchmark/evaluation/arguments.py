@@ -45,6 +45,11 @@ def checked_network(network: object, name: str = "module") -> Callable[[Tensor],
         raise UserError(
             f"{name} is the class {network.__name__}, not a network; pass an instance: {network.__name__}()"
         )
+    if type(network).__module__.partition(".")[0] in ("onnxruntime", "onnx"):
+        raise UserError(
+            f"{name} is an ONNX {type(network).__name__}, through which no gradient flows to the images, so it cannot "
+            "be attacked; pass the path of the .onnx file, which is rebuilt from torch's operators"
+        )
     if not callable(network):
         raise UserError(f"{name} is of type {type(network).__name__}; {NETWORK}")
     return network

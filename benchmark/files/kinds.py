@@ -10,7 +10,12 @@ from typing import IO, NamedTuple
 
 EVALUATE = "and call benchmark.evaluate(network, dataset, protocol)"
 ONNX_NETWORK = "an ONNX network"
-ONNX = f"load it in Python, for example by onnx2torch.convert, {EVALUATE}"
+TORCHSCRIPT = "a TorchScript network"
+EXPORTED = "a torch.export program"
+CHECKPOINT = "a PyTorch checkpoint, as torch.save writes around a pickle"
+OLD_CHECKPOINT = "a pickle of an old PyTorch version"
+MEASURE = "`evaluate FILE --dataset NAME` measures it"
+MEASURE_WEIGHTS = "`evaluate FILE --dataset NAME --arch ARCHITECTURE` measures it if it holds a state dict alone"
 UNPICKLE = f"build the network in Python, load its weights, only from files you trust, {EVALUATE}"
 WEIGHTS = f"build the network in Python, load these weights {EVALUATE}"
 UNPACK = "unpack it first"
@@ -19,10 +24,7 @@ ADVERSARIAL = "a file of adversarial images"
 
 # First bytes that identify a file type. Pickles of protocols 0 and 1 have none.
 _BEGINNINGS = (
-    *(
-        (b"\x80" + bytes([version]) + b"\x8a\nl\xfc\x9cF\xf9", "a pickle of an old PyTorch version")
-        for version in range(2, 6)
-    ),
+    *((b"\x80" + bytes([version]) + b"\x8a\nl\xfc\x9cF\xf9", OLD_CHECKPOINT) for version in range(2, 6)),
     *((b"\x80" + bytes([version]), "a pickle") for version in range(2, 6)),
     (b"PK\x03\x04", "a zip archive, as torch.save writes around a pickle"),
     (b"PK\x05\x06", "a zip archive"),
@@ -43,7 +45,7 @@ _BEGINNINGS = (
     (b"version https://git-lfs", "a Git LFS pointer"),
 )
 _ACTIONS = {
-    "a pickle of an old PyTorch version": UNPICKLE,
+    OLD_CHECKPOINT: MEASURE_WEIGHTS,
     "a pickle": UNPICKLE,
     "an HDF5 file": f"build the network in PyTorch with the weights from this file {EVALUATE}",
     "a Git LFS pointer": "fetch the file itself by `git lfs pull`",
@@ -63,7 +65,7 @@ class Kind(NamedTuple):
 
 def kind_of_beginning(beginning: bytes) -> Kind | None:
     """Return the type of a file from its first bytes, up to `BEGINNING` of them; None if they do not identify it."""
-    if beginning[8:9] == b"{":  # safetensors: JSON after an 8-byte length, which may look like another type
+    if is_safetensors(beginning):  # its length may look like another type
         return None
     for magic, name in _BEGINNINGS:
         if beginning.startswith(magic):
@@ -73,6 +75,11 @@ def kind_of_beginning(beginning: bytes) -> Kind | None:
     if beginning[4:8] == b"TFL3":
         return Kind("a TensorFlow Lite network", f"build the network in PyTorch {EVALUATE}")
     return None
+
+
+def is_safetensors(beginning: bytes) -> bool:
+    """Return whether a file's first bytes are those of a safetensors file: JSON after its length in eight bytes."""
+    return beginning[8:9] == b"{"
 
 
 def kind_of_content(path: Path) -> Kind | None:
@@ -87,7 +94,7 @@ def kind_of_content(path: Path) -> Kind | None:
         beginning = file.read(BEGINNING)
         if not beginning:
             return Kind("an empty file", "fetch or write it again")
-        if beginning[8:9] == b"{":
+        if is_safetensors(beginning):
             return _safetensors_kind(file, size)
         if beginning.startswith(b"PK\x03\x04"):
             return _zip_kind(file)
@@ -99,7 +106,7 @@ def kind_of_content(path: Path) -> Kind | None:
         if text.startswith((b"<!doctype html", b"<html")):
             return Kind("a web page", "fetch the file itself: a server sent this page instead of it")
         if _is_onnx(file, size):
-            return Kind(ONNX_NETWORK, ONNX)
+            return Kind(ONNX_NETWORK, MEASURE)
     return Kind("a text file", "give another file") if _is_text(beginning) else None
 
 
@@ -111,11 +118,11 @@ def _zip_kind(file: IO[bytes]) -> Kind:
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
         return Kind("a damaged zip archive", "fetch or write it again")
     if any(name.startswith("code/") for name in names) and "constants.pkl" in names:
-        return Kind("a TorchScript network", f"load it in Python by torch.jit.load {EVALUATE}")
+        return Kind(TORCHSCRIPT, MEASURE)
     if "archive_format" in names or "serialized_exported_program.json" in names:
-        return Kind("a torch.export program", f"load it in Python by torch.export.load(file).module() {EVALUATE}")
+        return Kind(EXPORTED, MEASURE)
     if "data.pkl" in names:
-        return Kind("a PyTorch checkpoint, as torch.save writes around a pickle", UNPICKLE)
+        return Kind(CHECKPOINT, MEASURE_WEIGHTS)
     if names and all(name.endswith(".npy") for name in names):
         return Kind("a numpy archive of arrays", WEIGHTS)
     return Kind("a zip archive", UNPACK)
@@ -138,7 +145,7 @@ def _safetensors_kind(file: IO[bytes], size: int) -> Kind | None:
     ends = [tensor["data_offsets"][1] for name, tensor in header.items() if name != "__metadata__"]
     if 8 + length + max(ends, default=0) > size:
         return Kind("a truncated safetensors file", "fetch or write it again")
-    return Kind(f"a safetensors file of {tensors} tensors without a network", WEIGHTS, safetensors=True)
+    return Kind(f"a safetensors file of {tensors} tensors without a network", MEASURE_WEIGHTS, safetensors=True)
 
 
 def _json_kind(file: IO[bytes]) -> Kind:

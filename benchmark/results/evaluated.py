@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import not_
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
@@ -16,6 +17,7 @@ from benchmark.files.plain import kind_of
 from benchmark.results.bounds import MAX_LINES, check_characters
 from benchmark.results.evaluation import CASCADE, HEALTH_ORDER, OPPONENT, VERDICTS, CheckPart, EvaluationPart
 from benchmark.results.fields import Name, Positive, Quantity, Sha256, Share, Utc
+from benchmark.results.foreign import ForeignPart
 from benchmark.results.parts import ArtifactPart, Part
 from benchmark.results.protocol import Protocol
 from benchmark.results.verdicts import Verdicts, pack_verdicts
@@ -57,6 +59,8 @@ class Evaluated(Part):
     curve: Annotated[list[CurvePart], Field(max_length=MAX_LINES)] | None
     curve_area: Share | None  # area under the curve over the range of epsilon
     machine: MachinePart
+    # How the network's file was read, where `artifact` is a file of another kind; not written for an artifact.
+    foreign: ForeignPart | None = Field(default=None, exclude_if=not_)
 
     @model_validator(mode="after")
     def _fits_protocol(self) -> Self:
@@ -150,6 +154,7 @@ def _identity(a: Evaluated, b: Evaluated) -> list[tuple[str, object, object]]:
 
     return [
         ("the artifact", a.artifact.sha256, b.artifact.sha256),
+        ("how the network's file was read", a.foreign, b.foreign),
         ("the protocol", a.protocol, b.protocol),
         ("the test images", a.test_sha256, b.test_sha256),
         ("AutoAttack's settings", attack(a), attack(b)),

@@ -11,13 +11,13 @@ from collections.abc import Callable
 from torch import Tensor
 
 from benchmark.errors import UserError
-from benchmark.evaluation.accuracy import clean_verdicts, prepare
+from benchmark.evaluation.accuracy import clean_verdicts
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.fast import ComputeBatch
 from benchmark.evaluation.protocol_attacks import protocol_attacks
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.statistics import wilson
-from benchmark.review.evaluating import EvaluateRequest, load_task
+from benchmark.review.tasks import EvaluateRequest, attackable, load_task
 
 QUICK = CASCADE[:2]  # a fifth of the cost, and nearly all that AutoAttack breaks
 WARNING = (
@@ -35,21 +35,21 @@ def evaluate_provisionally(request: EvaluateRequest, say: Callable[[str], None])
     if request.curve or request.parent:
         raise UserError("--provisional measures neither a curve nor against a parent; leave --curve and --parent out")
     task = load_task(request)
-    network, images = prepare(task.artifact.network, task.device), task.part.test.to(task.device)
     compute = ComputeBatch(say)
-    clean = clean_verdicts(network, images, batch_size=request.batch_size, compute=compute)
-    pgd, attacked = protocol_attacks(
-        network,
-        images,
-        task.protocol,
-        classes=task.part.info.num_classes,
-        pgd_seed=PGD_SEED,
-        batch_size=request.batch_size,
-        compute=compute,
-        journal=task.journal,
-        report=say,
-        attacks=QUICK,
-    )
+    with attackable(task, request.batch_size, say) as (network, images):
+        clean = clean_verdicts(network, images, batch_size=request.batch_size, compute=compute)
+        pgd, attacked = protocol_attacks(
+            network,
+            images,
+            task.protocol,
+            classes=task.part.info.num_classes,
+            pgd_seed=PGD_SEED,
+            batch_size=request.batch_size,
+            compute=compute,
+            journal=task.journal,
+            report=say,
+            attacks=QUICK,
+        )
     rows = {"clean": clean, f"pgd-{task.protocol.pgd_steps}": pgd, "at most": clean & pgd & attacked.verdicts}
     return "\n".join([*(_line(name, right) for name, right in rows.items()), WARNING])
 

@@ -16,8 +16,10 @@ def evaluated_text(evaluated: Evaluated) -> str:
     """Return the table of accuracies, the checks of gradient health and the security curve of an evaluation."""
     evaluation, n = evaluated.evaluation, evaluated.evaluation.n_images
     which = f", shard {evaluated.shard.index} of {evaluated.shard.count}" if evaluated.shard else ""
+    what = "artifact" if evaluated.foreign is None else "network"
     lines = [
-        f"artifact   {evaluated.artifact.size_bytes:,} bytes, sha256 {evaluated.artifact.sha256}",
+        f"{what:<11}{evaluated.artifact.size_bytes:,} bytes, sha256 {evaluated.artifact.sha256}",
+        *([] if evaluated.foreign is None else [f"read as    {evaluated.foreign}"]),
         f"protocol   {evaluated.protocol}{which}",
         "",
         f"{'attack':<14}{'correct':>10}{'accuracy':>10}   95% interval (Wilson)",

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from benchmark.errors import UserError
+from benchmark.files.kinds import BEGINNING, is_safetensors
 from benchmark.files.text import terminal_line
 
 STATE_DICTS = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put the network
@@ -59,7 +60,9 @@ def open_checkpoint(path: Path, *, wrappers: tuple[str, ...] = ()) -> Checkpoint
 def _load(path: Path) -> Any:
     if not path.is_file():
         raise UserError(f"{path} is not a file; give the path of a checkpoint")
-    if path.suffix == ".safetensors":
+    with path.open("rb") as file:
+        beginning = file.read(BEGINNING)
+    if is_safetensors(beginning):
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 

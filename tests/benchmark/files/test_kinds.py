@@ -79,21 +79,25 @@ def some_record():
 
 
 KINDS = {
-    "ONNX": (onnx_network, "an ONNX network", "onnx2torch"),
+    "ONNX": (onnx_network, "an ONNX network", "`evaluate FILE --dataset NAME` measures it"),
     "TorchScript": (
         lambda: written(lambda file: torch.jit.save(torch.jit.trace(network(), torch.zeros(1, 3, 2, 2)), file)),
         "a TorchScript network",
-        "torch.jit.load",
+        "`evaluate FILE --dataset NAME` measures it",
     ),
-    "exported": (exported_program, "a torch.export program", "torch.export.load"),
+    "exported": (exported_program, "a torch.export program", "`evaluate FILE --dataset NAME` measures it"),
     "checkpoint": (
         lambda: written(lambda file: torch.save(network().state_dict(), file)),
         "a PyTorch checkpoint",
-        "benchmark.evaluate",
+        "--arch ARCHITECTURE` measures it",
     ),
-    "old checkpoint": (old_checkpoint, "a pickle of an old PyTorch version", "benchmark.evaluate"),
+    "old checkpoint": (old_checkpoint, "a pickle of an old PyTorch version", "--arch ARCHITECTURE"),
     "pickle": (lambda: pickle.dumps({}), "a pickle", "only from files you trust"),
-    "safetensors": (lambda: save_tensors(network().state_dict()), "a safetensors file of 2 tensors", "build the netw"),
+    "safetensors": (
+        lambda: save_tensors(network().state_dict()),
+        "a safetensors file of 2 tensors",
+        "--arch ARCHITECTURE",
+    ),
     "adversarial images": (lambda: save_tensors({"x_adv": torch.zeros(1)}), "a file of adversarial", "`challenge`"),
     "npz": (lambda: written(lambda file: np.savez(file, weight=np.zeros(3))), "a numpy archive", "benchmark.evaluate"),
     "npy": (lambda: written(lambda file: np.save(file, np.zeros(3))), "a numpy file", "give another file"),
