@@ -2,31 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from argparse import Namespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 from torch import nn
-
-from benchmark.__main__ import main
+from torch.nn.utils import prune
 
 onnxruntime = pytest.importorskip("onnxruntime")
-
-
-@pytest.fixture
-def command(tmp_path, monkeypatch, capsys):
-    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        return end.value.code, *capsys.readouterr()
-
-    return run
 
 
 def test_other_networks_become_onnx_files_with_the_normalisation_inside(command, tmp_path, colours, settled, tiny_wide):
@@ -74,6 +58,27 @@ def test_an_artifact_can_be_exported_and_measured_like_any_other(command, small,
     code, out, _ = command("evaluate", "small.safetensors", "--provisional", "--images", "8")
 
     assert code == 0 and "clean" in out
+
+
+FACTORY = """
+from torch import nn
+
+def network(num_classes):
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, num_classes))
+"""
+
+
+def test_a_network_of_one_s_own_is_imported_through_a_function(imports, save_run, tmp_path, digits, agrees):
+    (tmp_path / "mine.py").write_text(FACTORY, encoding="utf-8")
+    original = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 10)).eval()
+    prune.l1_unstructured(original[3], "weight", amount=0.75)
+
+    imported = imports(
+        save_run(original.state_dict()), "torch-prune", arch=f"{tmp_path}/mine.py:network", mean=(0.0,), std=(1.0,)
+    )
+
+    agrees(imported, original, *digits)
+    assert imported.plan is None and imported.density == 0.25
 
 
 @pytest.mark.parametrize(
