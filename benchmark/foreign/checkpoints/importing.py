@@ -98,7 +98,9 @@ class Imported:
         masked = "no masks" if self.density is None else f"{100 * self.density:.4g}% of the masked layers' weights kept"
         return [
             f"{self.arch} for {self.dataset} ({height}x{width}), {masked}; {source}",
-            f"images in [0, 1] are normalised inside: mean {mean}, std {std}",
+            "images in [0, 1] are taken as they are"
+            if _is_identity(self.normalisation)
+            else f"images in [0, 1] are normalised inside: mean {mean}, std {std}",
             *(f"note: {note}" for note in self.notes),
         ]
 
@@ -184,9 +186,14 @@ def _network(
         load_strictly(network, {**state, MEAN: own[MEAN], STD: own[STD]}, name=arch)
         return network.requires_grad_(False).eval(), plan
     network, _ = network_of_state(state, arch, num_classes=classes, channels=len(mean))
-    if set(mean) != {0.0} or set(std) != {1.0}:
+    if not _is_identity(statistics):
         network = nn.Sequential(Normalize(mean, std), network)
     return network.requires_grad_(False).eval(), None
+
+
+def _is_identity(statistics: Statistics) -> bool:
+    mean, std = statistics
+    return set(mean) == {0.0} and set(std) == {1.0}
 
 
 def write_imported(imported: Imported, request: ImportRequest, path: Path) -> str:
