@@ -70,6 +70,8 @@ LAYERS = (
     "benchmark.review",
     "benchmark.submission",
     "benchmark.audit",
+    "benchmark.api",
+    "benchmark.hub",
     "benchmark.cli",
     "benchmark.__main__",
     "benchmark",
