@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
 from benchmark.api.fetching import fetched_artifact
-from benchmark.api.places import board_folder, checked_path, checked_protocol_id, row_record
+from benchmark.api.places import board_folder, checked_path, checked_protocol_id, row_name, row_record
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
-from benchmark.leaderboard.board.find import of_protocol
+from benchmark.leaderboard.board.find import find_records, of_protocol
 from benchmark.networks.loaded import LoadedModel
 from benchmark.results.addresses import load_address
 from benchmark.results.record import Record
@@ -34,7 +35,8 @@ def load_model(
             that fits one row only; or the path of an artifact, a Path or text that ends in ".safetensors".
         board: folder of results that holds records/; None for the project's own or, for the path of an artifact, the
             folder that it is in.
-        protocol: id of the board whose record to take, if the row is on several.
+        protocol: id of the board whose record to take, where the same network is on several; None for the one with
+            the most test images.
 
     Returns:
         A module in eval mode on float32 images in [0, 1], on the CPU, with the attributes `record` and `classes`. The
@@ -48,9 +50,24 @@ def load_model(
         artifact, record = _of_file(checked_path(row, "row"), board, protocol)
     else:
         folder = board_folder(board)
-        record = row_record(row, folder, protocol)
+        record = _record_of(row_name(row, "row"), folder, protocol)
         artifact = row_artifact(record, folder)
     return LoadedModel(artifact.network, record, class_names(artifact.dataset, artifact.plan.num_classes))
+
+
+def _record_of(name: str, folder: Path, protocol: str | None) -> Record:
+    records = load_records(folder)
+    named = find_records(records if protocol is None else of_protocol(records, protocol), name)
+    return _widest(named) if _is_one_network(named) else row_record(name, folder, protocol)  # which says why not
+
+
+def _is_one_network(records: Sequence[Record]) -> bool:
+    return len({(record.run, record.artifact.sha256) for record in records}) == 1
+
+
+def _widest(records: Sequence[Record]) -> Record:
+    """Return the record with the most test images, of several of one network."""
+    return max(records, key=lambda record: (record.evaluation.n_images, record.protocol))
 
 
 def row_artifact(record: Record, folder: Path) -> Artifact:
@@ -90,9 +107,5 @@ def _of_file(path: Path, board: object, protocol: str | None) -> tuple[Artifact,
             raise UserError(f"no record in {folder} is about {path}, sha256 {artifact.sha256[:12]}…; leave board out")
     if not records:
         return artifact, None
-    if protocol is not None:
-        records = of_protocol(records, protocol)
-    if len(records) > 1:
-        listed = ", ".join(f"{record.run} on {record.protocol}" for record in records)
-        raise UserError(f"{path} has {len(records)} records, choose one by protocol: {listed}")
-    return check_artifact(artifact, records[0], path), records[0]
+    record = _widest(records if protocol is None else of_protocol(records, protocol))
+    return check_artifact(artifact, record, path), record

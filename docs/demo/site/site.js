@@ -17,7 +17,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     themeSwitch(document.getElementById("theme"));
     // The documentation is beside the boards where they are published, not in a folder of results.
-    if (location.protocol === "file:") document.getElementById("docs")?.remove();
+    if (location.protocol === "file:") document.querySelectorAll("a.docs").forEach((link) => link.replaceWith(link.dataset.name ?? link.textContent));
     document.querySelectorAll(".cmd").forEach(copyButton);
     const data = document.getElementById("data");
     if (data) board(JSON.parse(data.textContent));
@@ -95,8 +95,8 @@
     });
 
     function bytes(text) {
-      const found = /^\s*(\d+\.?\d*|\.\d+)\s*([kmg]?)b?\s*$/i.exec(text);
-      return found ? Number(found[1]) * { "": 1, k: 1e3, m: 1e6, g: 1e9 }[found[2].toLowerCase()] : NaN;
+      const match = /^\s*(\d+\.?\d*|\.\d+)\s*([kmg]?)b?\s*$/i.exec(text);
+      return match ? Number(match[1]) * { "": 1, k: 1e3, m: 1e6, g: 1e9 }[match[2].toLowerCase()] : NaN;
     }
 
     // A number in a field; what cannot be read limits nothing, and its field says so.
@@ -116,7 +116,7 @@
       const most = limit("most", Number, Infinity);
       const seeds = limit("n_seeds", Number, 0);
       const equal = ["method", "weights", "last_norm"].filter((name) => chosen[name] !== "").map((name) => [at[name], chosen[name]]);
-      return ({ values, group, strategy, words: told }) =>
+      return ({ values, group, strategy, words: searchable }) =>
         equal.every(([place, value]) => values[place] === value)
         && (chosen.preset === "" || groups[group].preset === chosen.preset)
         && (chosen.class === "" || groups[group].class === chosen.class)
@@ -125,15 +125,15 @@
         && values[at.size_bytes] <= size
         && values[at.density] >= least && values[at.density] <= most
         && values[at.n_seeds] >= seeds
-        && words.every((word) => told.includes(word));
+        && words.every((word) => searchable.includes(word));
     }
 
     // Unknown values stay last in both directions; equals keep the order of the ranking.
-    function sorted(found) {
+    function sorted(matching) {
       const { key, down } = sort;
       const sign = down ? -1 : 1;
       const place = at[key];
-      return [...found].sort((a, b) => {
+      return [...matching].sort((a, b) => {
         if (key === "rank" && a.group !== b.group) return a.group - b.group;
         const [left, right] = [a.values[place], b.values[place]];
         if (left === null || right === null) return (left === null) - (right === null) || a.place - b.place;

@@ -135,22 +135,22 @@ def test_a_mistake_ends_in_one_sentence(demo, row, options, reason):
     assert reason in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_a_run_on_two_boards_needs_the_protocol(demo):
+def test_of_a_network_on_two_boards_the_record_of_most_images_is_taken_unless_a_protocol_is_given(demo):
     (path,) = (demo / "records").glob("*/*__at__*.json")
     fields = json.loads(path.read_text(encoding="utf-8"))
     fields["evaluation"]["pgd"]["steps"] = 7
-    other = fields["protocol"] = fields["protocol"].replace("pgd20", "pgd7")
+    first, other = fields["protocol"], fields["protocol"].replace("pgd20", "pgd7")
+    fields["protocol"] = other
     place = demo / "records" / other / path.name
     place.parent.mkdir()
     place.write_text(json.dumps(fields), encoding="utf-8")
     artifact = demo / "artifacts" / f"{path.stem}.safetensors"
 
-    with pytest.raises(UserError, match="means 2 records, give the hash of one, or its protocol"):
-        benchmark.load_model("at/fp", board=demo)
-    with pytest.raises(UserError, match="has 2 records, choose one by protocol"):
-        benchmark.load_model(artifact)
-    assert benchmark.load_model("at/fp", board=demo, protocol=other).record.protocol == other
-    assert benchmark.load_model(artifact, protocol=other).record.protocol == other
+    for row, folder in (("at/fp", demo), (artifact, None)):
+        assert benchmark.load_model(row, board=folder).record.protocol == other  # as many images: the last by name
+        for protocol in (first, other):
+            assert benchmark.load_model(row, board=folder, protocol=protocol).record.protocol == protocol
+    assert benchmark.load_model("4e0c80").record.evaluation.n_images == 1024  # also on a board of 256
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
@@ -71,6 +72,7 @@ def test_submit_tells_row_and_rank_beside_the_rows_there(run, rows, full_board, 
 
 def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_result, tmp_path):
     to, url = tmp_path / "s", "https://example.org/a.safetensors"
+    board = shutil.copytree(board, tmp_path / "board")  # the row goes onto it
 
     made = run("submit", "/at/", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", "--url", url)
     at_hand = honest_result / "artifact.safetensors"
