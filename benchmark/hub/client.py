@@ -109,7 +109,8 @@ def download(api: HfApi, repo: str, revision: str, name: str, limit: int) -> tup
         UserError: if it is larger, encoded or too slow.
     """
     from huggingface_hub import get_session, hf_hub_url
-    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+    from huggingface_hub.utils._headers import build_hf_headers
+    from huggingface_hub.utils._http import hf_raise_for_status
 
     url = hf_hub_url(repo, name, revision=revision, endpoint=api.endpoint)
     headers = build_hf_headers() | {"Accept-Encoding": "identity"}

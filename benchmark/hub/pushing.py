@@ -90,7 +90,7 @@ def push(
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Draw no progress bars, and hide warnings of huggingface_hub about its own calls."""
-    from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
+    from huggingface_hub.utils.tqdm import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 
     drawn = not are_progress_bars_disabled()
     if drawn:
