@@ -71,6 +71,8 @@ LAYERS = (
     "benchmark.review",
     "benchmark.submission",
     "benchmark.audit",
+    "benchmark.api",
+    "benchmark.hub",
     "benchmark.cli",
     "benchmark.__main__",
     "benchmark",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue
 
@@ -20,6 +21,14 @@ def _is_exact(text: str) -> str:
 def _is_utc(text: str) -> str:
     if datetime.fromisoformat(text).utcoffset() != timedelta(0):
         raise ValueError(f"{text!r} is not a time in UTC")
+    return text
+
+
+def is_plain_url(text: str) -> str:
+    """Return an https address without user name or port, as it is; raise ValueError for any other."""
+    parts = urlsplit(text)
+    if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.fragment:
+        raise ValueError("the address must be https://host/path, without user name, port or fragment")
     return text
 
 
@@ -41,4 +50,5 @@ ExactSize = Annotated[str, AfterValidator(_is_exact)]
 Utc = Annotated[str, AfterValidator(_is_utc)]  # ISO 8601
 Name = Annotated[str, Field(max_length=MAX_NAME)]
 Text = Annotated[str, Field(max_length=MAX_TEXT)]  # a sentence or more
+Url = Annotated[str, Field(max_length=200, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]
 Settings = Annotated[dict[str, JsonValue], AfterValidator(_are_settings)]

@@ -27,7 +27,15 @@ def artifact_of(record: Record, folder: Path) -> Artifact:
     path = artifact_path(folder, record.run)
     if not path.exists():
         raise UserError(f"{record.run} has no artifact at {path}; fetch the file there, its sha256 is in the record")
-    artifact = read_artifact(path)
+    return check_artifact(read_artifact(path), record, path)
+
+
+def check_artifact(artifact: Artifact, record: Record, path: Path) -> Artifact:
+    """Return an artifact that was read from a path.
+
+    Raises:
+        UserError: if it is not the file of the record.
+    """
     if artifact.sha256 != record.artifact.sha256:
         raise UserError(
             f"{path} has sha256 {artifact.sha256[:12]}…, the record was measured on {record.artifact.sha256[:12]}…; "

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from benchmark.errors import UserError
-from benchmark.submission.schema import is_plain_url
+from benchmark.results.fields import is_plain_url
 
 MAX_URL = 4096  # characters; signed addresses, to which a host redirects, have a thousand
 _UNICAST = ipaddress.ip_network("2000::/3")  # all of IPv6 that is routed: not the translations of IPv4 (NAT64, mapped)
@@ -59,7 +59,7 @@ def check_public(url: str, endpoints: Sequence[Endpoint]) -> None:
         UserError: naming the URL, never the private address.
     """
     if not endpoints or not all(is_public(str(endpoint.address[0])) for endpoint in endpoints):
-        raise UserError(f"{url[:100]!a} is not on a public host; give --artifact FILE")
+        raise UserError(f"{url[:100]!a} is not on a public host")
 
 
 def is_public(address: str) -> bool:

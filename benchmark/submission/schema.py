@@ -3,24 +3,15 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.results.challenges import is_credit
-from benchmark.results.fields import Count, Positive, Sha256
+from benchmark.results.fields import Count, Positive, Sha256, Url
 from benchmark.results.parts import Part
 
 SAMPLE_SIZE = 64  # adversarial images, at most
 Kind = Literal["method", "result"]
-
-
-def is_plain_url(text: str) -> str:
-    """Return an https address without user name or port, as it is; raise ValueError for any other."""
-    parts = urlsplit(text)
-    if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.fragment:
-        raise ValueError("the address must be https://host/path, without user name, port or fragment")
-    return text
 
 
 def _credit(text: str) -> str:
@@ -29,7 +20,6 @@ def _credit(text: str) -> str:
     return text
 
 
-Url = Annotated[str, Field(max_length=200, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]
 SourceName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]{0,59}\.py$")]
 Credit = Annotated[str, AfterValidator(_credit)]
 Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]{0,98}[A-Za-z0-9])?$")]
