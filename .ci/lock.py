@@ -53,9 +53,7 @@ def resolve(output: Path, builds: str, *arguments: str) -> dict[str, str]:
     entries = re.split(r"\n(?=\S)", output.read_text(encoding="utf-8").strip())
     names = [entry.split("==")[0] for entry in entries]
     if several := sorted({name for name in names if names.count(name) > 1}):
-        raise SystemExit(
-            f"error: {', '.join(several)}: several versions; take the entries out of the list and try again"
-        )
+        raise SystemExit(f"error: {', '.join(several)}: several versions; take them out of the list and try again")
     return dict(zip(names, entries, strict=True))
 
 

@@ -1,33 +1,48 @@
 """How methods are compared, from data to boards.
 
-`benchmark.evaluate` measures any network by the rules of the boards. `benchmark.boards` and `benchmark.board` return
-the boards as pandas DataFrames.
+`load_model` returns the network of a row, `evaluate` measures any network by the rules of the boards, `boards` and
+`board` return the boards as pandas DataFrames. `plan`, `run`, `compare` and `reproduce` are the commands of these
+names, `push` and `pull` exchange rows with the Hugging Face Hub.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmark.api.loading import load_model as load_model
+    from benchmark.api.planning import plan as plan
+    from benchmark.api.rows import compare as compare
+    from benchmark.api.rows import reproduce as reproduce
+    from benchmark.api.running import run as run
     from benchmark.foreign.evaluating import evaluate as evaluate
+    from benchmark.hub.pulling import pull as pull
+    from benchmark.hub.pushing import push as push
     from benchmark.leaderboard.pages.frames import board as board
     from benchmark.leaderboard.pages.frames import boards as boards
 
-__all__ = ["board", "boards", "evaluate"]
+_MODULES = {
+    "board": "benchmark.leaderboard.pages.frames",
+    "boards": "benchmark.leaderboard.pages.frames",
+    "compare": "benchmark.api.rows",
+    "evaluate": "benchmark.foreign.evaluating",
+    "load_model": "benchmark.api.loading",
+    "plan": "benchmark.api.planning",
+    "pull": "benchmark.hub.pulling",
+    "push": "benchmark.hub.pushing",
+    "reproduce": "benchmark.api.rows",
+    "run": "benchmark.api.running",
+}
+__all__ = ["board", "boards", "compare", "evaluate", "load_model", "plan", "pull", "push", "reproduce", "run"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what is asked for: torch and pandas take seconds, `--help` must not."""
-    if name not in __all__:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     _check_methods()
-    if name == "evaluate":
-        from benchmark.foreign.evaluating import evaluate
-
-        return evaluate
-    from benchmark.leaderboard.pages import frames
-
-    return getattr(frames, name)
+    return getattr(import_module(_MODULES[name]), name)
 
 
 def __dir__() -> list[str]:

@@ -47,6 +47,7 @@ import typer
 
 from benchmark.cli import bench as bench  # each of these registers its commands
 from benchmark.cli import figures as figures
+from benchmark.cli import hub as hub
 from benchmark.cli import importing as importing
 from benchmark.cli import review as review
 from benchmark.cli import submission as submission

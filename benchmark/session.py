@@ -1,4 +1,4 @@
-"""The commands `plan` and `run`, from the user's request to finished records."""
+"""`plan` and `run`, from the user's request to finished records."""
 
 from __future__ import annotations
 
@@ -14,8 +14,7 @@ from benchmark.files.places import CONFIGS
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
-from benchmark.leaderboard.board.loading import load_results
-from benchmark.leaderboard.render import check_place, to_terminal, write_pages
+from benchmark.leaderboard.render import check_place, write_pages
 from benchmark.planning.states import Planned, plan
 from benchmark.planning.text import remarks
 from benchmark.results.bounds import MAX_TEXT
@@ -40,6 +39,14 @@ class Request:
     overrides: tuple[str, ...]
     data_dir: Path | None
     out: Path
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `run_suite` did."""
+
+    planned: tuple[Planned, ...]  # with the states from before the run
+    failed: tuple[str, ...]  # runs
 
 
 def resolve_request(request: Request) -> tuple[list[Experiment], dict[str, ResolvedMethod]]:
@@ -68,10 +75,8 @@ def plan_suite(request: Request, local: LocalData | None = None) -> list[Planned
     return plan(experiments, methods, request.out, local or LocalData(request.data_dir))
 
 
-def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[[str], None]) -> bool:
-    """Run what is missing, write the pages and print the boards; return whether anything failed.
-
-    A run that is refused because of a record of other data counts as failed.
+def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[[str], None]) -> Outcome:
+    """Run what is missing and write the pages.
 
     Raises:
         UserError: for any mistake in the request or the data, before anything runs, and if every experiment is refused.
@@ -116,8 +121,7 @@ def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[
             ]
             failed = run_local(orders, server, jobs=jobs, say=say)
     write_pages(request.out)
-    _print_boards(request.out, {item.experiment.run for item in planned}, say)
-    return bool(failed) or any(item.other_data for item in planned)
+    return Outcome(tuple(planned), tuple(order.experiment.run for order in failed))
 
 
 def _acceptable(planned: list[Planned]) -> list[Planned]:
@@ -216,15 +220,6 @@ def _preset(request: Request, suite: Suite) -> PresetName | None:
 def _check_data(experiment: Experiment, local: LocalData) -> None:
     """Check the data before anything starts, so that a mistake in them is reported once."""
     experiment.evaluation.wide_images(local.check(experiment.dataset))
-
-
-def _print_boards(out: Path, runs: set[str], say: Callable[[str], None]) -> None:
-    for protocol, board in load_results(out).boards.items():
-        if any(runs.intersection(row.runs) for row in (*board.rows, *board.refused)):
-            say("")
-            for line in to_terminal(board).rstrip().split("\n"):
-                say(line)
-            say(f"pages: {out / f'{protocol}.md'} and, to sort and search, {out / 'site' / f'{protocol}.html'}")
 
 
 def _command(request: Request, device: str, jobs: int | None) -> str:

@@ -71,6 +71,8 @@ LAYERS = (
     "benchmark.review",
     "benchmark.submission",
     "benchmark.audit",
+    "benchmark.api",
+    "benchmark.hub",
     "benchmark.cli",
     "benchmark.__main__",
     "benchmark",
@@ -78,7 +80,11 @@ LAYERS = (
 # Folders with one door, their `__init__`: nobody else imports what lies behind it.
 DOORS = ("benchmark.evaluation.fast",)
 # Tables of published names: the only places of `benchmark` where a method's name is written down.
-PUBLISHED_NAMES = ("benchmark.leaderboard.board.reference", "benchmark.leaderboard.pages.bibtex")
+PUBLISHED_NAMES = (
+    "benchmark.foreign.checkpoints.hydra",  # a repository's layout bears the repository's name
+    "benchmark.leaderboard.board.reference",
+    "benchmark.leaderboard.pages.bibtex",
+)
 
 
 @dataclass

@@ -8,8 +8,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
@@ -17,6 +15,7 @@ import nbformat
 import pytest
 import typer
 from nbclient import NotebookClient
+from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.artifact.measure import measure_export
@@ -30,7 +29,7 @@ from methods.base import Target
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS, DEMO = ROOT / "docs", ROOT / "docs" / "demo"
-TOUR = DOCS / "tour.ipynb"
+TOUR, COMPARING = DOCS / "tour.ipynb", DOCS / "load_and_compare.ipynb"
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
     for path in (*ROOT.glob("*.md"), *DOCS.glob("*.md"), DEMO / "README.md")
@@ -130,30 +129,26 @@ def test_the_deviations_of_the_page_become_footnotes(package):
 
 
 @pytest.mark.slow
-def test_the_package_of_the_page_is_listed_checked_and_gets_its_row(package, tmp_path):
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(package)])}
-    suite = tmp_path / "tiny.yaml"
+def test_the_package_of_the_page_is_listed_checked_and_gets_its_row(package, tmp_path, monkeypatch):
+    """The package is on the path of this process and of the workers."""
+    monkeypatch.syspath_prepend(str(package))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), str(package)]))
+    suite, out = tmp_path / "tiny.yaml", tmp_path / "out"
     suite.write_text(SUITE)
 
     def command(*arguments):
-        finished = subprocess.run(
-            [sys.executable, "-m", "benchmark", *arguments],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-        )
-        assert finished.returncode == 0, finished.stdout + finished.stderr
-        return finished.stdout
+        finished = CliRunner().invoke(app, arguments)
+        assert finished.exit_code == 0, finished.output
+        return finished.output
 
     listed = command("list")
     checked = command("check", "gradual_pruning")
-    printed = command("run", "tiny.yaml", "--methods", "gradual_pruning", "--out", "out")
+    printed = command("run", str(suite), "--methods", "gradual_pruning", "--out", str(out))
 
     assert re.search(r"gradual_pruning +Gradual magnitude pruning: the smallest weights go in steps", listed)
     assert "FAIL" not in checked and "checks passed on 6 targets, 2 refused" in checked
     assert all(re.search(rf"^pass .*\b{rule.name}\b", checked, flags=re.MULTILINE) for rule in RULES)
-    (record,) = (json.loads(path.read_text()) for path in (tmp_path / "out" / "records").rglob("*.json"))
+    (record,) = (json.loads(path.read_text()) for path in (out / "records").rglob("*.json"))
     assert record["method"]["target"] == "gradual_pruning:GradualPruning"
     assert record["compression"]["kept_weights"] <= record["compression"]["budget"]
     assert "gradual_pruning" in printed
@@ -194,7 +189,7 @@ def test_the_readme_is_short_and_leads_to_every_page():
     in_the_root = {f"{path.stem.lower()}.md" for path in ROOT.glob("*.md")}
 
     assert len(PAGES["README.md"].splitlines()) <= 200
-    assert linked == {path.name for path in (*DOCS.glob("*.md"), TOUR)} - {"index.md"} - in_the_root
+    assert linked == {path.name for path in (*DOCS.glob("*.md"), *DOCS.glob("*.ipynb"))} - {"index.md"} - in_the_root
 
 
 def test_the_demonstration_board_agrees_with_its_records_and_is_printed_as_the_page_shows_it():
@@ -205,20 +200,43 @@ def test_the_demonstration_board_agrees_with_its_records_and_is_printed_as_the_p
     assert shown == to_terminal(board)
 
 
-@pytest.mark.slow
-def test_the_notebook_runs(tmp_path, monkeypatch):
-    """In another folder: it writes nothing into the repository, and needs nothing of it but the demonstration board."""
-    shutil.copytree(DEMO, tmp_path / "demo")
+def execute(path, folder, monkeypatch):
+    """Run a notebook in another folder, with nothing of the repository but the demonstration board; return its cells.
+
+    It writes nothing into the repository.
+    """
+    shutil.copytree(DEMO, folder / "demo")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    notebook = nbformat.read(TOUR, as_version=4)
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}).execute()
+    return notebook.cells
 
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(tmp_path)}}).execute()
 
-    shown = {kind for cell in notebook.cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
+@pytest.mark.slow
+def test_the_tour_runs(tmp_path, monkeypatch):
+    cells = execute(TOUR, tmp_path, monkeypatch)
+
+    shown = {kind for cell in cells for output in cell.get("outputs", []) for kind in output.get("data", {})}
     assert {"text/html", "image/png"} <= shown  # tables and figures
 
 
-def test_the_notebook_is_committed_without_outputs():
-    cells = json.loads(TOUR.read_text(encoding="utf-8"))["cells"]
+def test_the_notebook_loads_a_row_attacks_it_and_compares_it_with_a_foreign_network(tmp_path, monkeypatch):
+    cells = execute(COMPARING, tmp_path, monkeypatch)
+
+    outputs = [output for cell in cells for output in cell.get("outputs", [])]
+    answers = [output["data"]["text/plain"] for output in outputs if "data" in output]
+    verdicts_agree, attacked = answers[1], ast.literal_eval(answers[2])
+    assert verdicts_agree == "True"
+    assert attacked["0/255"] > attacked["64/255"]
+    clean, autoattack, health = ast.literal_eval(answers[3])
+    assert 0.5 < clean <= 1 and autoattack < clean and health in ("pass", "suspect", "fail")
+    printed = "".join(output["text"] for output in outputs if output.get("name") == "stdout")
+    assert re.search(r"robust for the row only: \d+, for mine only: \d+, p = ", printed)
+    assert "exact McNemar p = " in printed
+
+
+@pytest.mark.parametrize("path", [TOUR, COMPARING], ids=lambda path: path.stem)
+def test_a_notebook_is_committed_without_outputs(path):
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
 
     assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []

@@ -67,10 +67,10 @@ def encode(masks: Sequence[Bits]) -> bytes:
         for start in range((len(mask) - 1) // lanes * lanes, -1, -lanes):
             bits = mask[start : start + lanes]
             active = states[: len(bits)]
-            full = np.flatnonzero(active >= np.where(bits, full_one, full_zero))
+            full = (active >= np.where(bits, full_one, full_zero)).nonzero()[0]
             words.append(active[full].astype("<u4"))
             active[full] >>= _WORD
-            ones = np.flatnonzero(bits)
+            ones = bits.nonzero()[0]
             taken = active[ones]
             active += active // zero * one
             active[ones] = taken + (taken // one + np.uint64(1)) * zero
@@ -132,7 +132,7 @@ def _decode_mask(
         active *= np.where(bits, one, zero)
         active += slot
         active[bits] -= zero
-        empty = np.flatnonzero(active < low)
+        empty = (active < low).nonzero()[0]
         if position + len(empty) > len(words):
             raise BadStream("it ends too early")
         active[empty] = (active[empty] << _WORD) | words[position : position + len(empty)]

@@ -7,16 +7,20 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from torch import nn
+
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.audit.rows import measure_again
 from benchmark.audit.sources import Sources, read_file
-from benchmark.data.load import Images
+from benchmark.data.load import ImageInfo, Images
 from benchmark.errors import UserError
 from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED
 from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact
+from benchmark.foreign.preprocessing import Reading, check_channels, checked_normalisation, preprocessed
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
+from benchmark.results.foreign import network_name
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
@@ -42,17 +46,19 @@ def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
     protocol = Protocol.parse(evaluated.protocol)
     data = sources.test_data(protocol.dataset, protocol.images, evaluated.test_sha256, report)
     claim = Claim.of_evaluated(evaluated, data.info.num_classes)
+    network: nn.Module = artifact.network
     if isinstance(artifact, OnnxArtifact):
-        measure_onnx_again(claim, artifact, data, sources.effort, report)
+        network = _as_it_was_read(evaluated, artifact, data.info, report)
+        measure_onnx_again(claim, network, data, sources.effort, report)
     else:
         measure_again(claim, artifact, data.test, sources, report)
     if evaluated.curve is not None:
-        report.note("curve", *_check_curve(evaluated, artifact, data.test, sources))
+        report.note("curve", *_check_curve(evaluated, network, data.test, sources))
 
 
 def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     reasons, evaluation = [], evaluated.evaluation
-    stem = f"{evaluated.artifact.sha256[:12]}__{re.escape(evaluated.protocol)}"
+    stem = f"{network_name(evaluated.artifact.sha256, evaluated.foreign)}__{re.escape(evaluated.protocol)}"
     batch = "" if (size := evaluation.autoattack.batch_size) == DEFAULT_BATCH_SIZE else f"__batch-{size}"
     if not re.fullmatch(rf"{stem}({batch}(__parent-[0-9a-f]{{12}})?|__merged-\d+)\.json", path.name):
         reasons.append(f"the file is not named after its artifact, protocol and batch size: {stem}{batch}.json")
@@ -98,27 +104,44 @@ def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifac
     same = (artifact.sha256, artifact.size_bytes) == (stated.sha256, stated.size_bytes)
     if isinstance(artifact, Artifact):
         same = artifact.part == stated and evaluated.foreign is None
-    elif evaluated.foreign is None or evaluated.foreign.options or evaluated.foreign.kind != "onnx":
-        report.note("options", ["it was measured with options, or as a file of another kind, unlike the row"])
+    else:
+        same &= evaluated.foreign is not None and evaluated.foreign.kind == "onnx"
     report.note("artifact", [] if same else ["the file is not the one that was measured"], f"that of {record.run}")
     report.stop_if_refused()
     return artifact
 
 
-def _check_curve(
-    evaluated: Evaluated, artifact: Artifact | OnnxArtifact, images: Images, sources: Sources
-) -> tuple[list[str], str]:
+def _as_it_was_read(evaluated: Evaluated, artifact: OnnxArtifact, info: ImageInfo, report: Report) -> nn.Module:
+    """Return the network of an ONNX file behind the normalisation and the order of axes that it was measured with.
+
+    Raises:
+        Refused: if an ONNX file for these images cannot be read in this way.
+    """
+    foreign = evaluated.foreign
+    assert foreign is not None, "see `_artifact`"
+    try:
+        reading = Reading(None, *checked_normalisation(foreign.mean, foreign.std), foreign.nhwc)
+        check_channels(reading, info.channels, info.name)
+        if foreign.arch is not None or foreign.arch_sha256 is not None:
+            raise UserError("an ONNX file holds its network itself, and has no arch")
+    except UserError as error:
+        report.note("options", [str(error)])
+        raise Refused from None
+    return preprocessed(artifact.network, reading)
+
+
+def _check_curve(evaluated: Evaluated, network: nn.Module, images: Images, sources: Sources) -> tuple[list[str], str]:
     """Measure a curve again up to a randomly drawn radius that fits the time."""
     from scipy.stats import binom  # here, because it takes a second to import
 
     assert evaluated.curve is not None
     claim, points = Claim.of_evaluated(evaluated, 0), evaluated.curve
-    seconds = pass_time(artifact.network, images, claim.batch_size)(len(images))
+    seconds = pass_time(network, images, claim.batch_size)(len(images))
     radius_passes = 2 * (claim.evaluation.pgd.steps + 1)
     fitting = 1 + int(sources.effort.seconds / (radius_passes * seconds))
     last = random.Random(f"curve {sources.effort.draw}").randint(2, max(2, min(fitting, len(points))))
     measured = security_curve(
-        artifact.network,
+        network,
         images,
         epsilons=[point.epsilon for point in points[:last]],
         steps=claim.evaluation.pgd.steps,

@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 Place = (
-    Literal["record", "artifact", "challenge", "evaluation", "check", "citation"]
+    Literal["record", "artifact", "address", "challenge", "evaluation", "check", "citation"]
     | Literal["submission", "published", "figure", "prose", "page"]
 )
 
@@ -14,6 +14,7 @@ _NAME = r"[A-Za-z0-9][A-Za-z0-9._=+-]*"
 _PLACES: tuple[tuple[str, Place], ...] = (
     (rf"(records|external)/{_NAME}/{_NAME}\.json", "record"),
     (rf"artifacts/{_NAME}\.(safetensors|onnx)", "artifact"),
+    (rf"artifacts/{_NAME}\.json", "address"),
     (rf"challenges/{_NAME}/{_NAME}/{_NAME}\.(json|safetensors)", "challenge"),
     (rf"evaluations/{_NAME}\.json", "evaluation"),
     (rf"checks/{_NAME}/{_NAME}\.json", "check"),

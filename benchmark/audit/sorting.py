@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
@@ -13,18 +13,20 @@ from benchmark.audit.changes import Change, History
 from benchmark.audit.places import place_of
 from benchmark.files.plain import read_plain
 from benchmark.leaderboard.board.find import find_records
+from benchmark.results.addresses import ArtifactAddress
 from benchmark.results.citations import citation_path
 from benchmark.results.external import FOLDER, AnyRecord, ExternalRecord
 from benchmark.results.rechecks import rechecked_path
 from benchmark.results.record import Record
 from benchmark.results.store import external_path, path_of, record_path
-from benchmark.submission.files import LIMITS, RECORD
+from benchmark.submission.files import LIMITS, RECORD, SUBMISSION
 from benchmark.submission.reading import read_model
 from benchmark.submission.schema import ExternalSubmission, Submission
 
 _NOT_PLAIN = "it is a link, an executable or another repository; boards hold plain files"
 _FOREIGN = "it does not belong to a board"
 _NO_RECORD = "the artifact belongs to no valid record"
+_NO_ROW = "the address of an artifact belongs to no valid record"
 _LASTING = ("record", "artifact", "challenge", "evaluation", "check")
 ItemKind = Literal["record", "evaluation", "challenge", "check", "citation"]
 
@@ -69,6 +71,7 @@ class Sorted:
 def everything(board: Path, records: Mapping[Path, AnyRecord]) -> Sorted:
     """Return all records, evaluations, challenges and checks of a board; files that do not belong there are refused."""
     work = Sorted()
+    runs = {path.stem for path in records}
     owned = {f"artifacts/{path.stem}{record.ending}" for path, record in records.items()}
     for path in _files(board, work):
         name = path.relative_to(board).as_posix()
@@ -77,6 +80,8 @@ def everything(board: Path, records: Mapping[Path, AnyRecord]) -> Sorted:
             work.add(place, _item_path(place, path), board)
         elif place == "artifact" and name not in owned:
             work.refused.append((_printable(name), _NO_RECORD))
+        elif place == "address":
+            _address(work, path, board, runs)
         elif place is None:
             work.refused.append((_printable(name), _FOREIGN))
     return work
@@ -146,6 +151,11 @@ def since(history: History, records: Mapping[Path, AnyRecord]) -> Sorted:
             work.add(place, _item_path(place, board / change.name), board)
         elif place == "artifact":
             _artifact(work, change, name, records, board)
+        elif place == "address":
+            if change.gone:
+                work.unchecked.append((name, "the address of an artifact was removed; review whether it is elsewhere"))
+            else:
+                _address(work, board / change.name, board, {path.stem for path in records})
         elif place == "published":
             work.unchecked.append(
                 (name, "published numbers and questions are for people to review, with their sources")
@@ -172,6 +182,13 @@ def _artifact(work: Sorted, change: Change, name: str, records: Mapping[Path, An
         work.refused.append((name, "the artifact was removed; what is on a board must stay"))
     elif not owners:
         work.refused.append((name, _NO_RECORD))
+
+
+def _address(work: Sorted, path: Path, board: Path, runs: Set[str]) -> None:
+    """Refuse an address that is not valid or belongs to no record; what lies there must have the record's hash."""
+    reasons = [_NO_ROW] if path.stem not in runs else []
+    reasons = reasons or read_model(ArtifactAddress, path.name, read_plain(path, LIMITS[SUBMISSION]) or b"")[1]
+    work.refused += [(_printable(path.relative_to(board).as_posix()), reason) for reason in reasons]
 
 
 def _submission(work: Sorted, change: Change) -> set[str]:

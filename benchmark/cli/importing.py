@@ -27,7 +27,7 @@ def import_(
         str,
         typer.Option(
             "--from",
-            help="Who wrote it: robustbinarysubnet, hydra, harp, hidden-networks, torch-prune or torchvision.",
+            help="Who wrote it: robustbinarysubnet|hydra|harp|hidden-networks|torch-prune|torchvision.",
             show_default=False,
         ),
     ],
@@ -49,7 +49,12 @@ def import_(
         ),
     ] = None,
     arch: Annotated[
-        str | None, typer.Option(help="Architecture. Default: the checkpoint's own.", show_default=False)
+        str | None,
+        typer.Option(
+            help="Architecture, or path/to/file.py:function or package.module:function that builds the plain network; "
+            "the file or module is imported, which runs its code. Default: the checkpoint's own.",
+            show_default=False,
+        ),
     ] = None,
     k: Annotated[
         float | None,

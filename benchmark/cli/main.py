@@ -56,12 +56,25 @@ def run(
     Trains, compresses and attacks every experiment that is not done yet. If stopped, run the same
     command again to resume.
     """
-    from benchmark.session import Request, run_suite
+    from benchmark.api.running import run
 
-    request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
     with stoppable():
-        failed = run_suite(request, device=device, jobs=jobs, say=echo_line)
-    if failed:
+        result = run(
+            suite,
+            methods=methods,
+            dataset=dataset,
+            preset=preset,
+            seeds=seeds,
+            settings=overrides,
+            data_dir=data_dir,
+            out=out,
+            device=device,
+            jobs=jobs,
+            report=echo_line,
+        )
+    if result.text:
+        echo_text(f"{result.text}\n")
+    if not result.ok:
         raise typer.Exit(1)
 
 
@@ -80,13 +93,19 @@ def plan(
 
     Prints the state, the cost and the reported number of each experiment.
     """
-    from benchmark.planning.measured import load_measurement
-    from benchmark.planning.text import plan_lines
-    from benchmark.session import Request, plan_suite
+    from benchmark.api.planning import plan
 
-    request = Request(suite, methods, dataset, preset, seeds, tuple(overrides or ()), data_dir, out)
-    for line in plan_lines(plan_suite(request), load_measurement(out)):
-        echo_line(line)
+    planned = plan(
+        suite,
+        methods=methods,
+        dataset=dataset,
+        preset=preset,
+        seeds=seeds,
+        settings=overrides,
+        data_dir=data_dir,
+        out=out,
+    )
+    echo_text(f"{planned.text}\n")
 
 
 @app.command()
@@ -189,13 +208,11 @@ def compare(
 
     Prints confidence intervals, an exact paired test and its conclusion in one sentence.
     """
-    from benchmark.leaderboard.board.compare import compare_text
-    from benchmark.leaderboard.board.find import find_pair
-    from benchmark.results.challenges import best_known_records
+    from benchmark.api.rows import compare
     from benchmark.results.store import check_folder
 
     check_folder(out)
-    echo_text(compare_text(*find_pair(best_known_records(out), a, b, protocol=protocol)))
+    echo_text(compare(a, b, board=out, protocol=protocol).text)
 
 
 @contextmanager

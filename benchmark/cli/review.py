@@ -170,13 +170,15 @@ def reproduce(
 
     Evaluates the row's artifact and reports whether the record is consistent with the result.
     """
-    from benchmark.leaderboard.board.find import find_record
-    from benchmark.review.reproducing import reproduce, reproduction_text
+    from benchmark.api.rows import reproduce
+    from benchmark.results.store import check_folder
 
-    record = find_record(out, row, protocol)
+    check_folder(out)
     with stoppable():
-        reproduction = reproduce(record, out, quick=quick, data_dir=data_dir, device=device, say=echo_line)
-    echo_text(f"\n{reproduction_text(reproduction)}\n")
+        reproduction = reproduce(
+            row, board=out, protocol=protocol, quick=quick, data_dir=data_dir, device=device, report=echo_line
+        )
+    echo_text(f"\n{reproduction.text}\n")
     if not reproduction.consistent:
         raise typer.Exit(1)
 

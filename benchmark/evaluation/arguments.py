@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from benchmark.data.load import ImageInfo, Images, TestData, load_test
 from benchmark.errors import UserError
+from benchmark.networks.loaded import LoadedModel
 from benchmark.results.protocol import Protocol, autoattack_version
 
 ROUNDING = 1e-3  # of a grey level: 8-bit images divided by 255 in float32 are whole levels up to 2e-5
@@ -28,6 +29,8 @@ def checked_network(network: object, name: str = "module") -> Callable[[Tensor],
     Raises:
         UserError: for other things that people pass: a state dict, a path, a class, an optimizer.
     """
+    if isinstance(network, LoadedModel):
+        return network.network
     if isinstance(network, torch.export.ExportedProgram):
         return network.module()
     if isinstance(network, Mapping) and not isinstance(network, nn.Module):

@@ -102,20 +102,28 @@ def _check_archive(content: bytes) -> None:
 
 
 def _members(content: bytes) -> dict[str, bytes]:
-    """Return the texts of an archive, and the names of its other members, below its only top folder."""
+    """Return the texts of an archive, and the names of its other members, below its only top folder.
+
+    Raises:
+        ValueError: if it is no such archive, or if zipfile and torch read it differently.
+    """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         names = archive.namelist()
         if len(set(names)) < len(names):
             raise ValueError("two members of one name")
-        top = names[0].partition("/")[0] + "/" if any(name.endswith("/" + _NEW) for name in names) else ""
-        if not all(name.startswith(top) for name in names):
-            raise ValueError("several folders")
+        top = next((name.removesuffix(_NEW) for name in names if name.endswith(f"/{_NEW}")), "")
+        if not all(name.startswith(top) for name in names) or not (top or _OLD in names):
+            raise ValueError("it lacks the members of such an archive")
         members = {name.removeprefix(top): archive.read(name) if name.endswith(".json") else b"" for name in names}
-    if top:  # read as torch reads it, which must not see another file than zipfile
+    try:
         reader = torch._C.PyTorchFileReader(io.BytesIO(content))
-        for name, member in members.items():
-            if name.endswith(".json") and reader.get_record(name) != member:
-                raise ValueError(f"{name} is ambiguous")
+    except RuntimeError:  # the older format is read by zipfile alone
+        if top:
+            raise
+        return members
+    texts = {name: reader.get_record(name) for name in reader.get_all_records() if name.endswith(".json")}
+    if texts != {name: member for name, member in members.items() if name.endswith(".json")}:
+        raise ValueError("it is ambiguous")
     return members
 
 

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchmark.errors import UserError
 from benchmark.files.plain import read_below
-from benchmark.foreign.onnx_network import needed
-
-if TYPE_CHECKING:
-    import onnx
+from benchmark.foreign.onnx_network import needed, tensors_of
 
 MAX_BYTES = 2**31 - 1  # what one file of the format can hold
 
@@ -20,7 +15,7 @@ MAX_BYTES = 2**31 - 1  # what one file of the format can hold
 def self_contained(content: bytes, path: Path) -> tuple[bytes, str, int]:
     """Return an ONNX file with all its weights inside, and the SHA-256 and size of what was read.
 
-    The hash is that of the file, or of the hashes of the file and of those beside it, in the order of their names.
+    The hash is that of the file, followed by the hashes of those beside it in the order of their names.
     Weights are read from plain files in the same folder only, never through links.
 
     Args:
@@ -36,7 +31,7 @@ def self_contained(content: bytes, path: Path) -> tuple[bytes, str, int]:
     except Exception:  # of the installed protobuf, whose classes differ between versions
         raise UserError("the ONNX file is damaged: it cannot be parsed; fetch or export it again") from None
     digest = hashlib.sha256(content)
-    tensors = [tensor for tensor in _tensors(proto.graph) if tensor.data_location == package.TensorProto.EXTERNAL]
+    tensors = [tensor for tensor in tensors_of(proto) if tensor.data_location == package.TensorProto.EXTERNAL]
     if not tensors:
         return content, digest.hexdigest(), len(content)
     folder, files = path.parent, dict[str, bytes]()
@@ -54,12 +49,6 @@ def self_contained(content: bytes, path: Path) -> tuple[bytes, str, int]:
     for name in sorted(files):
         digest.update(hashlib.sha256(files[name]).digest())
     return proto.SerializeToString(), digest.hexdigest(), size
-
-
-def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for node in graph.node:
-        yield from (attribute.t for attribute in node.attribute if attribute.HasField("t"))
 
 
 def _beside(name: str, folder: Path) -> bytes:

@@ -7,6 +7,7 @@ in the file, which would otherwise reach generated Python code, are replaced fir
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -56,7 +57,7 @@ def parsed(content: bytes) -> onnx.ModelProto:
         proto = package.ModelProto.FromString(content)
     except Exception:  # of the installed protobuf, whose classes differ between versions
         raise UserError("the ONNX file is damaged: it cannot be parsed; fetch or export it again") from None
-    if any(tensor.data_location == package.TensorProto.EXTERNAL for tensor in proto.graph.initializer):
+    if any(tensor.data_location == package.TensorProto.EXTERNAL for tensor in tensors_of(proto)):
         raise UserError(
             "the ONNX file has its weights in another file; write them into it, by onnx.save_model(onnx.load(path), "
             "path, save_as_external_data=False)"
@@ -66,6 +67,19 @@ def parsed(content: bytes) -> onnx.ModelProto:
     except Exception as error:  # ValidationError, and others for graphs that its parser does not expect
         raise UserError(f"the ONNX file is not valid ({cause_of(error)}); export it again") from None
     return proto  # type: ignore[no-any-return]
+
+
+def tensors_of(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Yield all tensors of a model: weights and constants, also those inside of functions and nested graphs."""
+    graphs, nodes = [proto.graph], [node for function in proto.functions for node in function.node]
+    while graphs:
+        graph = graphs.pop()
+        yield from graph.initializer
+        nodes += graph.node
+        for attribute in [attribute for node in nodes for attribute in node.attribute]:
+            yield from (*([attribute.t] if attribute.HasField("t") else []), *attribute.tensors)
+            graphs += [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
+        nodes = []
 
 
 def needed(package: str) -> Any:

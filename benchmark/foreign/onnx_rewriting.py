@@ -39,7 +39,7 @@ def readable(proto: onnx.ModelProto, is_supported: Callable[[str, int], bool]) -
     if copy.functions:
         copy = inline_local_functions(copy)
     _refuse(copy)
-    proto = _with_supported_operators(proto, is_supported)
+    proto = _with_supported_operators(copy, is_supported)
     _constants_to_initializers(proto.graph)
     proto = _with_explicit_padding(proto)
     _without_zero_lengths(proto.graph)

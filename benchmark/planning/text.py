@@ -23,7 +23,7 @@ SUSTAINED = 1e14  # FLOP/s of one current data-centre GPU in practice
 
 def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) -> Iterator[str]:
     """Yield the lines of a plan, with times if there is a measurement to predict them from."""
-    times = [_predicted(item, measured) for item in planned]
+    times = [predicted(item, measured) for item in planned]
     for item, time in zip(planned, times, strict=True):
         yield f"{item.state:<8}{item.experiment.run}"
         if options := options_text(item.experiment.method.options):
@@ -89,7 +89,8 @@ def _remeasured_text(record: Record, *, only_further: bool) -> str:
     return f"its network is measured and not trained: it already has a record on {record.protocol}"
 
 
-def _predicted(item: Planned, measured: Measurement | None) -> Prediction | None:
+def predicted(item: Planned, measured: Measurement | None) -> Prediction | None:
+    """Return how long an experiment will take; None if nothing was measured to predict it from, or it is refused."""
     if measured is None or item.work is None:
         return None
     return predict(item.work, measured, robust_share=_robust_share(item))
@@ -155,9 +156,9 @@ def _numbers(item: Planned, time: Prediction | None, *, timed: bool) -> str:
         reported = f"{100 * item.reported.robust:.2f} robust"
         if item.reported.clean is not None:
             reported += f", {100 * item.reported.clean:.2f} clean"
-    predicted = f"  {_mark(time):>7}" if timed else ""
+    seconds = f"  {_mark(time):>7}" if timed else ""
     return (
-        f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs{predicted}"
+        f"{epochs:>4} epochs {_amount(item.passes_per_image):>8} passes {_flops(item.flops):>8} FLOPs{seconds}"
         f"   reported: {reported}"
     )
 

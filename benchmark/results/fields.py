@@ -24,17 +24,17 @@ def _is_utc(text: str) -> str:
     return text
 
 
-def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    check_setting(value)
-    return value
-
-
 def is_plain_url(text: str) -> str:
     """Return an https address without user name or port, as it is; raise ValueError for any other."""
     parts = urlsplit(text)
     if parts.scheme != "https" or not parts.hostname or parts.netloc != parts.hostname or parts.fragment:
         raise ValueError("the address must be https://host/path, without user name, port or fragment")
     return text
+
+
+def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    check_setting(value)
+    return value
 
 
 # Bounded, because pages show the digits.

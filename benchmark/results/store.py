@@ -96,12 +96,12 @@ def artifact_problem(folder: Path, record: AnyRecord) -> str:
     return ""
 
 
-def check_folder(folder: Path) -> None:
-    """Raise UserError unless the folder of results exists and is not a folder inside one."""
+def check_folder(folder: Path, option: str = "--out") -> None:
+    """Raise UserError, naming the option, unless the folder of results exists and is not a folder inside one."""
     if not folder.is_dir():
-        raise UserError(f"there is no folder {folder}; give --out the folder that holds records/")
+        raise UserError(f"there is no folder {folder}; give {option} the folder that holds records/")
     if not (folder / "records").is_dir() and (folder.parent / "records").is_dir():
-        raise UserError(f"{folder} holds no records/; give --out the folder that does, {folder.parent}")
+        raise UserError(f"{folder} holds no records/; give {option} the folder that does, {folder.parent}")
 
 
 def make_folders(folder: Path, *names: str) -> None:
@@ -179,9 +179,14 @@ def load_hashed_external(folder: Path) -> list[tuple[ExternalRecord, str]]:
     return sorted(records, key=lambda pair: (pair[0].protocol, pair[0].run))
 
 
+def model_text(model: BaseModel) -> str:
+    """Return a model as sorted, indented JSON."""
+    return json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n"
+
+
 def write_model(path: Path, model: BaseModel) -> None:
-    """Write a model as sorted, indented JSON, whole or not at all; its folder is made if need be."""
-    write_atomic(path, json.dumps(model.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n")
+    """Write a model as `model_text` spells it, whole or not at all; its folder is made if need be."""
+    write_atomic(path, model_text(model))
 
 
 def load_placed(

@@ -24,7 +24,7 @@ from benchmark.results.challenges import (
 from benchmark.results.external import AnyRecord
 from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.review.adversarial import try_images
-from benchmark.review.sources import stored_artifact, test_data_of
+from benchmark.review.sources import artifact_of, test_data_of
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def challenge(record: AnyRecord, file: Path, folder: Path, *, credit: str, data_
     credit = " ".join(credit.split())
     if not is_credit(credit):
         raise UserError(f"--credit takes a printable name of 1 to {MAX_CREDIT} characters, got {credit!r}")
-    artifact = stored_artifact(record, folder)
+    artifact = artifact_of(record, folder)
     data = test_data_of(record, data_dir, record.evaluation.n_images)
     adversarial, index, wrong = try_images(file, record, artifact, data.test)
     with_checks = rechecked([record], rechecks_of(record, load_rechecks(folder)))

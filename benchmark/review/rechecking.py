@@ -26,6 +26,7 @@ from benchmark.files.kinds import ADVERSARIAL, kind_of_content
 from benchmark.files.plain import kind_of
 from benchmark.leaderboard.board.find import find_records, of_protocol
 from benchmark.results.evaluation import OPPONENT, VERDICTS, CheckPart
+from benchmark.results.external import ExternalRecord
 from benchmark.results.rechecks import (
     CHECKS_FOLDER,
     Rechecked,
@@ -34,7 +35,7 @@ from benchmark.results.rechecks import (
     save_rechecked,
 )
 from benchmark.results.record import Record
-from benchmark.results.store import check_folder, load_records, make_folders, write_atomic
+from benchmark.results.store import check_folder, load_all, make_folders, write_atomic
 from benchmark.results.verdicts import pack_verdicts
 from benchmark.review.sources import artifact_of, measured_here, pass_threads, test_data_of
 from benchmark.runtime.devices import choose_device
@@ -138,15 +139,18 @@ def _records(request: RecheckRequest) -> list[Record]:
         UserError: if there are none, or several although the images of one are to be kept.
     """
     check_folder(request.out)
-    records = load_records(request.out)
+    everything = load_all(request.out)
+    records = [record for record in everything if isinstance(record, Record)]
     rechecked(records, load_rechecks(request.out))  # reports stale files before hours of measuring
     if not records:
         raise UserError(f"there are no records in {request.out}; give --out a folder that holds some")
     if request.protocol is not None:
-        records = of_protocol(records, request.protocol)
+        records, everything = of_protocol(records, request.protocol), of_protocol(everything, request.protocol)
     if request.rows:
-        chosen = {id(record): record for name in request.rows for record in find_records(records, name)}
-        records = list(chosen.values())
+        chosen = {id(record): record for name in request.rows for record in find_records(everything, name)}
+        records = [record for record in chosen.values() if isinstance(record, Record)]
+        if elsewhere := [record.run for record in chosen.values() if isinstance(record, ExternalRecord)]:
+            raise UserError(f"{elsewhere[0]} was trained elsewhere, and its record contains these checks; leave it out")
     if request.keep is not None:
         if len(records) != 1 or not request.rows:
             count = f"{len(records)} match" if request.rows else "none is named"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -21,7 +21,7 @@ from benchmark.results.protocol import Protocol
 from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.review.adversarial import try_images
 from benchmark.review.recount import recount_any
-from benchmark.review.sources import stored_artifact, test_data_of
+from benchmark.review.sources import artifact_of, test_data_of
 from benchmark.runtime.devices import choose_device
 
 JOURNALS = Path("runs", "reproduce")  # in the folder the command is run in
@@ -30,20 +30,35 @@ QUICK_IMAGES = 200  # the first of the protocol's fixed order
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What was measured again, beside the record."""
+    """What was measured again, beside the record; `print` shows what the command shows.
 
-    record: AnyRecord
+    Attributes:
+        record: of the row.
+        n: images that were measured again, the first of the protocol's.
+        agreements: of the clean, PGD and AutoAttack verdicts with those of the record.
+        reasons: why the record is not consistent with the measurement, a sentence each; empty if it is.
+    """
+
+    record: AnyRecord = field(repr=False)
     n: int
     agreements: tuple[Agreement, ...]
-    reasons: tuple[str, ...]  # why the record is not consistent with it; empty if it is
+    reasons: tuple[str, ...]
 
     @property
     def consistent(self) -> bool:
         """Whether every comparison lies within its bound."""
         return not self.reasons
 
+    @property
+    def text(self) -> str:
+        """A line per attack and the conclusion, as the command prints them."""
+        return reproduction_text(self)
 
-def reproduce(
+    def __str__(self) -> str:
+        return self.text
+
+
+def reproduce_record(
     record: AnyRecord, folder: Path, *, quick: bool, data_dir: Path | None, device: str, say: Callable[[str], None]
 ) -> Reproduction:
     """Measure a record's artifact again with its protocol, on all its images or on the first 200.
@@ -57,22 +72,26 @@ def reproduce(
     protocol = Protocol.parse(record.protocol)
     n = min(protocol.images, QUICK_IMAGES) if quick else protocol.images
     (with_checks,) = rechecked([record], rechecks_of(record, load_rechecks(folder)))
-    artifact = stored_artifact(record, folder)
+    artifact = artifact_of(record, folder)
     reasons = recount_any(record, artifact)
     data = test_data_of(record, data_dir, n)
     reasons += _failed_challenges(record, artifact, folder, data_dir)
-    torch.set_num_threads(record.threads)
     # Not below `folder`, which may belong to somebody else: whoever can write to a journal can forge verdicts.
     journal = JOURNALS / f"{record.artifact.sha256[:12]}-{protocol.id}-{n}"
-    measured = evaluate(
-        artifact.network,
-        data,
-        replace(protocol, images=n),
-        device=place,
-        batch_size=record.evaluation.autoattack.batch_size,
-        journal=journal,
-        report=say,
-    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(record.threads)
+    try:
+        measured = evaluate(
+            artifact.network,
+            data,
+            replace(protocol, images=n),
+            device=place,
+            batch_size=record.evaluation.autoattack.batch_size,
+            journal=journal,
+            report=say,
+        )
+    finally:
+        torch.set_num_threads(threads)
     claimed = record.evaluation
     agreements = tuple(
         agreement(name, claimed.right(name)[:n], measured.right(name)) for name in ("clean", "pgd", "autoattack")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from pathlib import Path
+from typing import TypeVar, overload
 
 import torch
 
@@ -19,35 +20,47 @@ from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
 from benchmark.runtime.provenance import device_name
 
+A = TypeVar("A", bound=Artifact | OnnxArtifact)
 
-def artifact_of(record: Record, folder: Path) -> Artifact:
+
+@overload
+def artifact_of(record: Record, folder: Path) -> Artifact: ...
+
+
+@overload
+def artifact_of(record: AnyRecord, folder: Path) -> Artifact | OnnxArtifact: ...
+
+
+def artifact_of(record: AnyRecord, folder: Path) -> Artifact | OnnxArtifact:
     """Read the artifact that a record is about.
 
     Raises:
         UserError: if it is missing, damaged, or not the file of the record.
     """
-    path = artifact_path(folder, record.run)
+    path = artifact_path(folder, record.run, record.ending)
     if not path.exists():
         raise UserError(f"{record.run} has no artifact at {path}; fetch the file there, its sha256 is in the record")
-    artifact = read_artifact(path)
+    return artifact_at(path, record)
+
+
+def artifact_at(path: Path, record: AnyRecord) -> Artifact | OnnxArtifact:
+    """Read the artifact of a record from a file anywhere; raises like `artifact_of`."""
+    artifact = read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
+    return check_artifact(artifact, record, path)
+
+
+def check_artifact(artifact: A, record: AnyRecord, path: Path) -> A:
+    """Return an artifact that was read from a path.
+
+    Raises:
+        UserError: if it is not the file of the record.
+    """
     if artifact.sha256 != record.artifact.sha256:
-        raise UserError(_other_file(path, artifact.sha256, record.artifact.sha256))
+        raise UserError(
+            f"{path} has sha256 {artifact.sha256[:12]}…, the record was measured on {record.artifact.sha256[:12]}…; "
+            "fetch the record's file"
+        )
     return artifact
-
-
-def stored_artifact(record: AnyRecord, folder: Path) -> Artifact | OnnxArtifact:
-    """Read the artifact of a record of any kind; raises like `artifact_of`."""
-    if isinstance(record, Record):
-        return artifact_of(record, folder)
-    path = artifact_path(folder, record.run, record.ending)
-    artifact = read_onnx_artifact(path)
-    if artifact.sha256 != record.artifact.sha256:
-        raise UserError(_other_file(path, artifact.sha256, record.artifact.sha256))
-    return artifact
-
-
-def _other_file(path: Path, present: str, measured: str) -> str:
-    return f"{path} has sha256 {present[:12]}…, the record was measured on {measured[:12]}…; fetch the record's file"
 
 
 def pass_threads(artifact: Artifact, images: int, most: int) -> int:

@@ -139,9 +139,9 @@ def _result_name(
 def _data_and_protocol(request: EvaluateRequest, artifact: Artifact | None) -> tuple[TestData, Protocol]:
     """Load the images that the request names, and complete the protocol with defaults."""
     if request.protocol is not None:
-        if (request.dataset, request.epsilon, request.images) != (None, None, None):
-            raise UserError("--protocol already says data set, epsilon and images; leave the other options out")
         protocol = Protocol.parse(request.protocol)
+        if (request.epsilon, request.images) != (None, None) or request.dataset not in (None, protocol.dataset):
+            raise UserError("--protocol already says data set, epsilon and images; leave the other options out")
         data = load_test(protocol.dataset, request.data_dir, limit=protocol.images)
         check_fit(data, protocol)
         return data, protocol

@@ -59,7 +59,7 @@ def check_public(url: str, endpoints: Sequence[Endpoint]) -> None:
         UserError: naming the URL, never the private address.
     """
     if not endpoints or not all(is_public(str(endpoint.address[0])) for endpoint in endpoints):
-        raise UserError(f"{url[:100]!a} is not on a public host; give --artifact FILE")
+        raise UserError(f"{url[:100]!a} is not on a public host")
 
 
 def is_public(address: str) -> bool:

@@ -36,7 +36,10 @@ def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, 
                 return None, [f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes"]
         elif content is None:
             assert claim.url is not None, "without an address the file is in the folder"
-            content = download(claim.url, claim.size_bytes)
+            try:
+                content = download(claim.url, claim.size_bytes)
+            except UserError as error:
+                return None, [f"{error}; give --artifact FILE"]
         if len(content) != claim.size_bytes:
             return None, [f"file size: the record says {claim.size_bytes:,}, the file has {len(content):,} bytes"]
         if hashlib.sha256(content).hexdigest() != claim.sha256:

@@ -24,7 +24,6 @@ SECONDS = 300.0  # for everything together
 WAIT_SECONDS = 20.0  # for the next bytes
 MAX_REDIRECTS = 5
 _REDIRECTS = (301, 302, 303, 307, 308)
-_AT_HAND = "give --artifact FILE"
 
 
 @dataclass(frozen=True)
@@ -128,7 +127,8 @@ def download(
         network: to fetch it from.
 
     Raises:
-        UserError: if it is missing, too large, too slow or encoded, or has another kind of address.
+        UserError: if it is missing, too large, too slow or encoded, or has another kind of address; without a next
+            step, which the caller knows.
     """
     deadline = Deadline(seconds, wait)
     try:
@@ -143,14 +143,14 @@ def download(
                     url = urljoin(url, answer.headers.get("Location", ""))
             finally:
                 connection.close()
-        raise UserError(f"the address redirects more than {MAX_REDIRECTS} times; {_AT_HAND}")
+        raise UserError(f"the address redirects more than {MAX_REDIRECTS} times")
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, UserError):
             raise
         if deadline.over:
-            raise UserError(f"the download took more than {seconds:g} seconds; {_AT_HAND}") from None
+            raise UserError(f"the download took more than {seconds:g} seconds") from None
         reason = "no answer" if isinstance(error, TimeoutError) else type(error).__name__
-        raise UserError(f"the file at the address cannot be fetched ({reason}); {_AT_HAND}") from None
+        raise UserError(f"the file at the address cannot be fetched ({reason})") from None
 
 
 def _resolved(url: str, host: str, network: Network, deadline: Deadline) -> Sequence[Endpoint]:
@@ -170,7 +170,7 @@ def _resolved(url: str, host: str, network: Network, deadline: Deadline) -> Sequ
     if not answers:
         raise TimeoutError
     if not answers[0]:
-        raise UserError(f"the host of {url[:100]!a} cannot be resolved; {_AT_HAND}")
+        raise UserError(f"the host of {url[:100]!a} cannot be resolved")
     check_public(url, answers[0])
     return answers[0]
 
@@ -185,18 +185,18 @@ def _answer(connection: _Connection, url: str) -> http.client.HTTPResponse:
 def _content(answer: http.client.HTTPResponse, size: int, deadline: Deadline) -> bytes:
     """Read the file in an answer as it is: nothing is decompressed."""
     if answer.status != 200:
-        raise UserError(f"the file at the address cannot be fetched (HTTP status {answer.status}); {_AT_HAND}")
+        raise UserError(f"the file at the address cannot be fetched (HTTP status {answer.status})")
     if answer.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-        raise UserError(f"the file at the address is sent encoded, which was not requested; {_AT_HAND}")
+        raise UserError("the file at the address is sent encoded, which was not requested")
     announced = answer.length  # None: of a chunked answer, or one that ends with the connection
     if announced is not None and announced > size:
-        raise UserError(f"the file at the address has more than {size:,} bytes; {_AT_HAND}")
+        raise UserError(f"the file at the address has more than {size:,} bytes")
     content = bytearray()
     while chunk := answer.read1(CHUNK):
         content += chunk
         if len(content) > size:
-            raise UserError(f"the file at the address has more than {size:,} bytes; {_AT_HAND}")
+            raise UserError(f"the file at the address has more than {size:,} bytes")
         deadline.wait()  # buffered bytes are read without waiting for the socket
     if announced is not None and len(content) < announced:
-        raise UserError(f"the download stopped after {len(content):,} of {announced:,} bytes; {_AT_HAND}")
+        raise UserError(f"the download stopped after {len(content):,} of {announced:,} bytes")
     return bytes(content)

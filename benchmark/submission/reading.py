@@ -14,7 +14,7 @@ from benchmark.errors import UserError
 from benchmark.files.mistakes import first_mistake
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
-from benchmark.results.store import record_path
+from benchmark.results.store import model_text, record_path
 from benchmark.submission.files import ADVERSARIAL, ARTIFACT, METHOD_FOLDER, RECORD, SUBMISSION, Files
 from benchmark.submission.schema import Submission
 from benchmark.submission.strict_json import parse
@@ -72,8 +72,7 @@ def read_model(model: type[M], name: str, content: bytes) -> tuple[M | None, lis
         return None, [f"{name}: {error}"]
     except ValidationError as error:
         return None, [f"{name}: {first_mistake(error)}"]
-    text = json.dumps(parsed.model_dump(mode="json"), indent=2, sort_keys=True, allow_nan=False) + "\n"
-    if text.encode() != content:
+    if model_text(parsed).encode() != content:
         return None, [f"{name} is not written as the benchmark writes it: sorted keys, indented by two, nothing else"]
     return parsed, []
 

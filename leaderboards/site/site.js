@@ -17,7 +17,7 @@
   document.addEventListener("DOMContentLoaded", () => {
     themeSwitch(document.getElementById("theme"));
     // The documentation is beside the boards where they are published, not in a folder of results.
-    if (location.protocol === "file:") document.getElementById("docs")?.remove();
+    if (location.protocol === "file:") document.querySelectorAll("a.docs").forEach((link) => link.replaceWith(link.dataset.name ?? link.textContent));
     document.querySelectorAll(".cmd").forEach(copyButton);
     const data = document.getElementById("data");
     if (data) board(JSON.parse(data.textContent));

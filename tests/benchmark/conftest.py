@@ -1,13 +1,15 @@
-"""What every folder below has from here: a record's numbers, brought to agree with its verdicts."""
+"""What every folder below has from here: a record's numbers that agree with its verdicts, and the command line."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
+from benchmark.__main__ import main
 from benchmark.evaluation.health.attack_checks import black_box_of
 from benchmark.evaluation.opponent.checks import hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
@@ -46,3 +48,26 @@ def agree_with_verdicts(evaluation: dict[str, Any]) -> None:
 def agree() -> Agree:
     """Return what makes an evaluation's accuracies and checks follow from its verdicts."""
     return agree_with_verdicts
+
+
+@pytest.fixture
+def command_here(monkeypatch, capsys):
+    """Return a function that runs the command line in this process and returns exit code, stdout and stderr."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, command_here):
+    """Return the same with a folder of the test's own as the current one.
+
+    A command that starts workers needs a server of its own there, see KeptServers.
+    """
+    monkeypatch.chdir(tmp_path)
+    return command_here

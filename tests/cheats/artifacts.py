@@ -15,12 +15,12 @@ from methods.base import Batch, Target, WeightForm
 from tests.cheats.base import BATCH
 from tests.cheats.plateau_method import Plateaus
 
-EPOCHS = 12
+EPOCHS = 6
 WIDTHS = {"border": 0.2, "all pixels": 0.2, "sawtooth": 0.3}
 
 
 def artifact(weights: WeightForm, decoy: str) -> nn.Module:
-    """Return the network of a cheat's artifact; training takes about ten seconds."""
+    """Return the network of a cheat's artifact; training takes a few seconds."""
     data, method, target = load_training("digits", None), Plateaus(decoy=decoy), Target(1.0, weights)
     plan = NetworkPlan("resnet10", 10, data.info.mean, data.info.std, width=WIDTHS[decoy])
     (phase,) = method.phases(EPOCHS, target)

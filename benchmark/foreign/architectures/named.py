@@ -6,8 +6,13 @@ from collections.abc import Callable, Mapping
 
 from torch import Tensor, nn
 
+import benchmark.foreign.architectures.cifar_resnet as cifar_resnet
+import benchmark.foreign.architectures.preact_resnet as preact_resnet
+import benchmark.foreign.architectures.suite_resnet as suite_resnet
+import benchmark.foreign.architectures.torchvision_resnet as torchvision_resnet
+import benchmark.foreign.architectures.vgg as vgg
+import benchmark.foreign.architectures.wrn as wrn
 from benchmark.errors import UserError, suggestion
-from benchmark.foreign.architectures import cifar_resnet, preact_resnet, suite_resnet, torchvision_resnet, vgg, wrn
 
 Builder = Callable[[str, int, int, Mapping[str, Tensor]], nn.Module]
 

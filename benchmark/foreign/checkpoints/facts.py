@@ -13,6 +13,7 @@ from benchmark.errors import UserError, suggestion
 from benchmark.foreign.architectures import NAMES
 from benchmark.foreign.checkpoints.layout import Layout, Statistics, dataset_name
 from benchmark.foreign.checkpoints.settings import Settings
+from benchmark.foreign.factories import known_architectures
 
 _STEMS = ("conv1.weight", "features.0.weight")
 _CLASSIFIERS = ("fc.weight", "linear.weight", "classifier.4.weight")
@@ -22,7 +23,7 @@ def architecture_of(given: str | None, stored: str | None, settings: Settings, l
     """Return the architecture's name here.
 
     Args:
-        given: the name in the request.
+        given: the name in the request, or a function of the user's, which only its tensors can contradict.
         stored: the repository's name in the checkpoint.
         settings: the config, which may have it as `arch` or `model_type`.
         layout: knows the repository's names.
@@ -30,8 +31,10 @@ def architecture_of(given: str | None, stored: str | None, settings: Settings, l
     Raises:
         UserError: if nothing says it, or two disagree.
     """
+    if given is not None and ":" in given:
+        return given
     if given is not None and given not in NAMES:
-        raise UserError(f"--arch {given} is no architecture.{suggestion(given, NAMES)} Known: {', '.join(NAMES)}")
+        raise UserError(f"--arch {given} is no architecture.{suggestion(given, NAMES)} Known: {known_architectures()}")
     told = settings.text("arch") or settings.text("model_type")
     if stored is not None and told is not None and stored != told:
         raise UserError(
@@ -47,7 +50,7 @@ def architecture_of(given: str | None, stored: str | None, settings: Settings, l
         )
     if given is None and derived is None:
         what = "nothing says the architecture" if original is None else f"the architecture {original} has no name here"
-        raise UserError(f"{what}; give --arch, one of {', '.join(NAMES)}")
+        raise UserError(f"{what}; give --arch: {known_architectures()}")
     return given or derived or ""
 
 

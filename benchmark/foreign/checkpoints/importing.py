@@ -13,7 +13,7 @@ from benchmark.artifact.onnx_file import check_target, export_onnx
 from benchmark.artifact.pack import pack, write_artifact
 from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError
-from benchmark.foreign.architectures import build, load_strictly, suite_resnet, torchvision_resnet
+from benchmark.foreign.architectures import load_strictly, suite_resnet, torchvision_resnet
 from benchmark.foreign.checkpoints.facts import (
     architecture_of,
     channels_of,
@@ -28,6 +28,7 @@ from benchmark.foreign.checkpoints.named_layouts import get_layout
 from benchmark.foreign.checkpoints.opening import open_checkpoint
 from benchmark.foreign.checkpoints.plausibility import check_normalisation
 from benchmark.foreign.checkpoints.settings import Settings, check_names, parse_given, read_settings
+from benchmark.foreign.factories import network_of_state
 from benchmark.networks.resnet import NetworkPlan, Normalize
 
 MEAN, STD = "normalize.mean", "normalize.std"  # keys of the suite's networks
@@ -41,7 +42,8 @@ class ImportRequest:
         checkpoint: the file.
         layout: name of the layout, a value of `--from`.
         config: the run's own settings; None for a file beside the checkpoint, if there is one.
-        arch: a name of `architectures.NAMES`; None for the checkpoint's or the config's own.
+        arch: a name of `architectures.NAMES`, or a function of the user's as for `network_of_state`; None for the
+            checkpoint's or the config's own.
         density: share of kept weights; None for the config's.
         given: further settings as NAME=VALUE.
         mean: of each channel, or one for all, of pixels in [0, 1]; None for the config's.
@@ -96,7 +98,9 @@ class Imported:
         masked = "no masks" if self.density is None else f"{100 * self.density:.4g}% of the masked layers' weights kept"
         return [
             f"{self.arch} for {self.dataset} ({height}x{width}), {masked}; {source}",
-            f"images in [0, 1] are normalised inside: mean {mean}, std {std}",
+            "images in [0, 1] are taken as they are"
+            if _is_identity(self.normalisation)
+            else f"images in [0, 1] are normalised inside: mean {mean}, std {std}",
             *(f"note: {note}" for note in self.notes),
         ]
 
@@ -181,9 +185,15 @@ def _network(
         own = network.state_dict()
         load_strictly(network, {**state, MEAN: own[MEAN], STD: own[STD]}, name=arch)
         return network.requires_grad_(False).eval(), plan
-    network = build(arch, classes, channels=len(mean), state=state)
-    load_strictly(network, state, name=arch)
-    return nn.Sequential(Normalize(mean, std), network).requires_grad_(False).eval(), None
+    network, _ = network_of_state(state, arch, num_classes=classes, channels=len(mean))
+    if not _is_identity(statistics):
+        network = nn.Sequential(Normalize(mean, std), network)
+    return network.requires_grad_(False).eval(), None
+
+
+def _is_identity(statistics: Statistics) -> bool:
+    mean, std = statistics
+    return set(mean) == {0.0} and set(std) == {1.0}
 
 
 def write_imported(imported: Imported, request: ImportRequest, path: Path) -> str:

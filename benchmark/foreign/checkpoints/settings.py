@@ -115,6 +115,8 @@ def read_settings(checkpoint: Path, config: Path | None, wanted: Iterable[str]) 
         UserError: if the file cannot be read, or several files beside the checkpoint could be meant.
     """
     wanted = tuple(wanted)
+    if config is not None and not wanted:
+        raise UserError(f"--config {config}: no setting decides anything in this layout; leave the option out")
     if config is not None:
         values = _read(config)
         if not set(wanted) & values.keys():
@@ -147,11 +149,10 @@ def parse_given(text: str) -> tuple[str, object]:
 def check_names(given: Iterable[str], wanted: Iterable[str], layout: str) -> None:
     """Raise UserError for a setting that a layout does not have."""
     wanted = tuple(wanted)
+    known = ", ".join(wanted) or "none"
     for name in given:
         if name not in wanted:
-            raise UserError(
-                f"--set {name}: {layout} has no such setting.{suggestion(name, wanted)} Known: {', '.join(wanted)}"
-            )
+            raise UserError(f"--set {name}: {layout} has no such setting.{suggestion(name, wanted)} Known: {known}")
 
 
 def _equal(present: object, value: object) -> bool:

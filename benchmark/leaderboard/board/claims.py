@@ -19,7 +19,7 @@ from benchmark.errors import UserError
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import is_below
 from benchmark.files.yaml_file import read_mapping
-from benchmark.leaderboard.board.compare import seeds_overlap
+from benchmark.leaderboard.board.conclusion import seeds_overlap
 from benchmark.leaderboard.board.find import cell_of, find_pair, is_known
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import options_text, percent

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import math
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 
 import numpy as np
 
 from benchmark.errors import UserError
+from benchmark.leaderboard.board.comparison import Comparison, MeasureComparison
+from benchmark.leaderboard.board.conclusion import conclusion_of, p_text
 from benchmark.leaderboard.board.find import cell_of
 from benchmark.leaderboard.formats import amount, percent, printable, short
 from benchmark.results.evaluation import wide_parts
@@ -17,10 +18,8 @@ from benchmark.results.external import AnyRecord
 from benchmark.results.invariants import violations
 from benchmark.results.record import Record
 from benchmark.results.statistics import (
-    SIGNIFICANCE,
     PairedTest,
     accuracy_interval,
-    images_needed,
     mcnemar,
     pair_seeds,
 )
@@ -28,17 +27,12 @@ from benchmark.results.verdicts import Verdicts
 
 WIDTH = 118
 LISTED = 20  # images of each side that are listed
-_MEASURES: tuple[tuple[str, Callable[[AnyRecord], Verdicts]], ...] = (
-    ("clean", lambda record: record.evaluation.right("clean")),
-    ("PGD", lambda record: record.evaluation.right("pgd")),
-    ("AutoAttack", lambda record: record.evaluation.right("autoattack")),
-    ("robust", lambda record: record.evaluation.right("robust")),
-)
+_MEASURES = {"clean": "clean", "pgd": "PGD", "autoattack": "AutoAttack", "robust": "robust"}
 _COLUMNS = (7, 16, 7, 16, 7, 16, 8)
 
 
-def compare_text(a: list[AnyRecord], b: list[AnyRecord]) -> str:
-    """Compare two rows image by image, in lines of at most 118 characters; the last sentence is the conclusion.
+def compare_rows(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> Comparison:
+    """Compare two rows image by image; lines of the text have at most 118 characters, its end is the conclusion.
 
     Args:
         a: records of one row that differ in their seeds only.
@@ -56,21 +50,50 @@ def compare_text(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     blocks = [_names(a, b), *_notes(a, b)]
     a, b = a[:seeds], b[:seeds]
     wide = [_wrapped(text)] if (text := wide_text(a, b)) else []
-    test = mcnemar(*pair_seeds(_robust(a), _robust(b)))
-    blocks += [_accuracies(a, b), _images(a, b, test), _costs(a, b), *wide, _wrapped(_caveat(seeds))]
-    return "\n\n".join([*blocks, _wrapped(_conclusion(test, _robust(a), _robust(b)))]) + "\n"
+    measures = {name: _measure(name, a, b) for name in _MEASURES}
+    only = _only(a, b), _only(b, a)
+    test = measures["robust"].test
+    conclusion = conclusion_of(test, _robust(a), _robust(b))
+    blocks += [_accuracies(measures, seeds), _images(a, only, test), _costs(a, b), *wide, _wrapped(_caveat(seeds))]
+    return Comparison(
+        protocol=a[0].protocol,
+        a=tuple(a),
+        b=tuple(b),
+        measures=measures,
+        only_a=only[0],
+        only_b=only[1],
+        conclusion=conclusion,
+        text="\n\n".join([*blocks, _wrapped(conclusion)]) + "\n",
+    )
 
 
-def _names(a: list[AnyRecord], b: list[AnyRecord]) -> str:
+def _measure(name: str, a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> MeasureComparison:
+    rows = [[record.evaluation.right(name) for record in row] for row in (a, b)]
+    return MeasureComparison(
+        accuracy_a=_accuracy(rows[0]),
+        interval_a=accuracy_interval(rows[0]),
+        accuracy_b=_accuracy(rows[1]),
+        interval_b=accuracy_interval(rows[1]),
+        test=mcnemar(*pair_seeds(*rows)),
+    )
+
+
+def _only(row: Sequence[AnyRecord], other: Sequence[AnyRecord]) -> tuple[int, ...]:
+    """Return the positions of the images that are robust for every seed of a row and for none of the other."""
+    mine, theirs = np.stack(_robust(row)), np.stack(_robust(other))
+    return tuple(np.flatnonzero(mine.all(axis=0) & ~theirs.any(axis=0)).tolist())
+
+
+def _names(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> str:
     lines = [f"{side}: {cell_of(row[0])}, {_seeds(row)}" for side, row in (("A", a), ("B", b))]
     lines.append(f"Protocol: {a[0].protocol}, {a[0].evaluation.n_images} test images, the same for both")
     return "\n".join(_wrapped(line) for line in lines)
 
 
-def _notes(a: list[AnyRecord], b: list[AnyRecord]) -> list[str]:
+def _notes(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> list[str]:
     """Return what a reader must know before the numbers; usually nothing."""
     lines = [
-        f"The board refuses {side}, seed {record.seed}: {'; '.join(reasons)}."
+        f"The board refuses {side}, {_seeds([record])}: {'; '.join(reasons)}."
         for side, row in (("A", a), ("B", b))
         for record in row
         if (reasons := violations(record))
@@ -94,15 +117,14 @@ def _notes(a: list[AnyRecord], b: list[AnyRecord]) -> list[str]:
     return ["\n".join(_wrapped(line) for line in lines)] if lines else []
 
 
-def _accuracies(a: list[AnyRecord], b: list[AnyRecord]) -> str:
+def _accuracies(measures: Mapping[str, MeasureComparison], seeds: int) -> str:
     lines = [_line("% correct", ["A", "95% interval", "B", "95% interval", "A - B", "95% interval", "p"])]
-    for name, verdicts in _MEASURES:
-        rows = [verdicts(record) for record in a], [verdicts(record) for record in b]
-        test = mcnemar(*pair_seeds(*rows))
-        cells = [cell for row in rows for cell in (percent(_accuracy(row)), _interval(accuracy_interval(row), ""))]
-        cells += [f"{100 * test.difference:+.2f}", _interval(test.interval, "+"), p_text(test.p_value)]
-        lines.append(_line(name, cells))
-    seeds = len(a)
+    for name, title in _MEASURES.items():
+        each = measures[name]
+        cells = [percent(each.accuracy_a), _interval(each.interval_a, "")]
+        cells += [percent(each.accuracy_b), _interval(each.interval_b, "")]
+        cells += [f"{100 * each.test.difference:+.2f}", _interval(each.test.interval, "+"), p_text(each.test.p_value)]
+        lines.append(_line(title, cells))
     kind = "Wilson's" if seeds == 1 else "a bootstrap over seeds and images"
     legend = (
         "robust: correct on the clean image and under every attack. p: exact McNemar test. Intervals of A and B: "
@@ -111,13 +133,11 @@ def _accuracies(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     return "\n".join([*lines, _wrapped(legend)])
 
 
-def _images(a: list[AnyRecord], b: list[AnyRecord], test: PairedTest) -> str:
+def _images(a: Sequence[AnyRecord], only: tuple[tuple[int, ...], tuple[int, ...]], test: PairedTest) -> str:
     unit = "images" if len(a) == 1 else f"pairs of image and seed ({len(a)} x {a[0].evaluation.n_images})"
     lines = [f"Robust {unit}: both {test.both}, only A {test.only_a}, only B {test.only_b}, neither {test.neither}."]
-    robust_a, robust_b = (np.stack(_robust(row)) for row in (a, b))
-    for name, other, mine, theirs in (("A", "B", robust_a, robust_b), ("B", "A", robust_b, robust_a)):
+    for name, other, indices in (("A", "B", only[0]), ("B", "A", only[1])):
         who = f"only {name}" if len(a) == 1 else f"every seed of {name} and none of {other}"
-        indices = np.flatnonzero(mine.all(axis=0) & ~theirs.any(axis=0)).tolist()
         lines.append(f"Robust for {who}: {_some(indices)}")
     lines.append("Numbers are positions in the protocol's fixed order of test images, from 0.")
     return "\n".join(_wrapped(line) for line in lines)
@@ -136,12 +156,12 @@ def wide_text(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> str:
         f"{name} {percent(_accuracy(row))} ({_interval(accuracy_interval(row), '')})"
         for name, row in zip("AB", correct, strict=True)
     ]
-    conclusion = _conclusion(mcnemar(*pair_seeds(*correct)), *correct)
+    conclusion = conclusion_of(mcnemar(*pair_seeds(*correct)), *correct)
     return f"PGD on {parts[0].n_images:,} images, percent correct: {', '.join(accuracies)}. {conclusion}"
 
 
-def _costs(a: list[AnyRecord], b: list[AnyRecord]) -> str:
-    cells: list[tuple[str, Callable[[list[AnyRecord]], str]]] = [
+def _costs(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> str:
+    cells: list[tuple[str, Callable[[Sequence[AnyRecord]], str]]] = [
         ("preset", lambda row: row[0].preset),
         ("size", _size),
         ("density", lambda row: short(mean(record.density for record in row))),
@@ -153,15 +173,15 @@ def _costs(a: list[AnyRecord], b: list[AnyRecord]) -> str:
     return "\n".join(printable(line)[:WIDTH].rstrip() for line in lines)
 
 
-def _size(row: list[AnyRecord]) -> str:
+def _size(row: Sequence[AnyRecord]) -> str:
     return f"{round(mean(record.artifact.size_bytes for record in row)):,} bytes"
 
 
-def _robust(row: list[AnyRecord]) -> list[Verdicts]:
+def _robust(row: Sequence[AnyRecord]) -> list[Verdicts]:
     return [record.evaluation.right("robust") for record in row]
 
 
-def _by_seed(row: list[AnyRecord]) -> str:
+def _by_seed(row: Sequence[AnyRecord]) -> str:
     return ", ".join(percent(record.evaluation.best_known_accuracy) for record in row)
 
 
@@ -172,46 +192,6 @@ def _caveat(seeds: int) -> str:
         f"The test pools {seeds} seeds as if every pair of image and seed were independent. Where the seeds of one row "
         "differ as much as the rows do, it is overconfident."
     )
-
-
-def _conclusion(test: PairedTest, a: Sequence[Verdicts], b: Sequence[Verdicts]) -> str:
-    """Return in one sentence what the test of the verdicts of as many seeds of either row shows."""
-    seeds = len(a)
-    unit = "images" if seeds == 1 else "pairs of image and seed"
-    p = f"exact McNemar p = {p_text(test.p_value)}"
-    if test.p_value < SIGNIFICANCE:
-        a_leads = test.difference > 0
-        better, worse = ("A", "B") if a_leads else ("B", "A")
-        more, less = (test.only_a, test.only_b) if a_leads else (test.only_b, test.only_a)
-        doubt = f"leads, but its seeds overlap with {worse}'s" if seeds_overlap(a, b) else "is better"
-        return f"{better} {doubt}: {more} {unit} robust for {better} only, {less} for {worse} only; {p}."
-    seen = f"No real difference shown: {test.only_a} {unit} robust for A only, {test.only_b} for B only; {p}"
-    pairs = test.both + test.only_a + test.only_b + test.neither
-    needed = images_needed(test.only_a, test.only_b, pairs)
-    if needed is None:
-        return f"{seen}; both are robust on equally many."
-    images = int(float(f"{math.ceil(needed / seeds):.2g}"))  # an estimate from few images: two digits are plenty
-    return f"{seen}; about {images:,} images would be needed to show a difference of this size."
-
-
-def seeds_overlap(a: Sequence[Verdicts], b: Sequence[Verdicts]) -> bool:
-    """Return whether the best seed of the lower row reaches the worst of the other, which the pooled test ignores.
-
-    Args:
-        a: whether each image is classified correctly, seed by seed, of one row.
-        b: the same of another row, with as many seeds.
-    """
-    lower, upper = sorted(([_accuracy([bits]) for bits in row] for row in (a, b)), key=lambda row: mean(row))
-    return max(lower) >= min(upper)
-
-
-def p_text(p: float) -> str:
-    """Write a p-value: 0.31, 0.0021, 3e-6; never rounded to the limit it is compared with."""
-    if p < 0.001:
-        digits, exponent = f"{max(p, 1e-300):.0e}".split("e")
-        return f"{digits}e{int(exponent)}"
-    text = f"{p:.2g}"
-    return f"{p:.4f}" if float(text) == SIGNIFICANCE else text
 
 
 def _accuracy(row: Sequence[Verdicts]) -> float:
@@ -226,19 +206,19 @@ def _line(name: str, cells: Iterable[str]) -> str:
     return "  ".join([f"{name:<14}", *(cell.rjust(width) for cell, width in zip(cells, _COLUMNS, strict=True))])
 
 
-def _some(indices: list[int]) -> str:
+def _some(indices: Sequence[int]) -> str:
     if not indices:
         return "none"
     more = f" and {len(indices) - LISTED} more" if len(indices) > LISTED else ""
     return ", ".join(str(index) for index in indices[:LISTED]) + more
 
 
-def _passes(row: list[AnyRecord]) -> str:
+def _passes(row: Sequence[AnyRecord]) -> str:
     passes = [record.training.passes for record in row if isinstance(record, Record)]
     return amount(mean(passes)) if passes else "unknown, trained elsewhere"
 
 
-def _seeds(row: list[AnyRecord]) -> str:
+def _seeds(row: Sequence[AnyRecord]) -> str:
     names = ("unknown" if record.seed is None else str(record.seed) for record in row)
     return f"seed{'s' if len(row) > 1 else ''} {', '.join(names)}"
 

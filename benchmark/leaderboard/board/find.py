@@ -81,7 +81,7 @@ def find_pair(records: Sequence[R], a: str, b: str, *, protocol: str | None = No
             f"{b!r} has {_listed(protocols[1])}; evaluate both under one protocol."
         )
     if len(shared) > 1:
-        raise UserError(f"both rows exist under {_listed(shared)}: choose one with --protocol.")
+        raise UserError(f"both rows exist under {_listed(shared)}: choose one by its protocol.")
     records = [record for record in records if record.protocol in shared]
     rows = find_records(records, a), find_records(records, b)
     if {record.run for record in rows[0]} & {record.run for record in rows[1]}:
@@ -165,5 +165,5 @@ def find_record(folder: Path, name: str, protocol: str | None) -> AnyRecord:
     named = find_records(records if protocol is None else of_protocol(records, protocol), name)
     if len(named) > 1:
         listed = ", ".join(f"{record.run_hash[:6]} ({_named_seed(record)}{record.protocol})" for record in named[:5])
-        raise UserError(f"{name!r} means {len(named)} records, give the hash of one, or --protocol: {listed}")
+        raise UserError(f"{name!r} means {len(named)} records, give the hash of one, or its protocol: {listed}")
     return named[0]

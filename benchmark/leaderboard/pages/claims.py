@@ -8,7 +8,8 @@ from statistics import mean
 from markupsafe import Markup
 
 from benchmark.leaderboard.board.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
-from benchmark.leaderboard.board.compare import p_text, wide_text
+from benchmark.leaderboard.board.compare import wide_text
+from benchmark.leaderboard.board.conclusion import p_text
 from benchmark.leaderboard.formats import amount, measured_time, percent, points, row_page
 from benchmark.leaderboard.pages.columns import title
 from benchmark.leaderboard.pages.markdown_text import link, render, table

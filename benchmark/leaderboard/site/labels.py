@@ -23,20 +23,37 @@ ATTACK_WORDS = {
 
 SHOWN_NOTES = 8  # beside a method's name; the row's page has all
 
-COMMANDS = (
+# What people come for: title, where it leads (a page of the documentation, or a place on this page), text, code. "ROW"
+# in quotes is replaced by the id of a row that is on the page.
+TASKS = (
     (
-        "Run",
-        "Trains, compresses, packs and attacks every method, and adds rows to the board of the data set.",
-        "python -m benchmark run --methods all --dataset cifar100",
+        "Look at results",
+        "#boards",
+        "Sortable tables below, a page for every row; in Python, DataFrames.",
+        "import benchmark\nbenchmark.boards()",
+    ),
+    (
+        "Load a network",
+        "python.html",
+        'The network of any row as a PyTorch module; board="runs" for rows of your own.',
+        'import benchmark\nmodel = benchmark.load_model("ROW")',
+    ),
+    (
+        "Evaluate mine",
+        "evaluation.html",
+        "Clean, PGD and AutoAttack accuracy, and whether gradients misled the attacks.",
+        "python -m benchmark evaluate FILE",
     ),
     (
         "Add a method",
-        "One class in one file; the check reports within a minute whether it meets the contract.",
-        "python -m benchmark check path/to/file.py:Class",
+        "adding-a-method.html",
+        "One class in one file, held to the same rules as all others.",
+        "python -m benchmark check FILE.py:Class",
     ),
     (
-        "Submit a result",
-        "The first command writes a folder for a pull request; the second is what the reviewers' machine runs on it.",
-        "python -m benchmark submit ROW --out runs --to FOLDER\npython -m benchmark verify FOLDER",
+        "Submit a row",
+        "submitting.html",
+        "Writes a folder for a pull request; anyone can check it.",
+        "python -m benchmark submit ROW --out runs --to FOLDER",
     ),
 )

@@ -15,7 +15,8 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from benchmark.files.text import terminal, visible
 from benchmark.leaderboard.board.claims import KNOWN, MEASURES, UNCORRECTED, Answer, row_name
-from benchmark.leaderboard.board.compare import p_text, wide_text
+from benchmark.leaderboard.board.compare import wide_text
+from benchmark.leaderboard.board.conclusion import p_text
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.figure_plans.list import Figure
 from benchmark.leaderboard.formats import (

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from torch import nn
+
 from benchmark.data.load import TestData
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
@@ -116,10 +118,10 @@ def measure_external(
         reasons = check_sample(record, claimed, parts.adversarial, artifact, attacked)
         report.note("sample", reasons, f"{claimed.count} adversarial images in the ball, all misclassified")
         report.stop_if_refused()
-    measure_again(claim, artifact, data, effort, report)
+    measure_again(claim, artifact.network, data, effort, report)
 
 
-def measure_again(claim: Claim, artifact: OnnxArtifact, data: TestData, effort: Effort, report: Report) -> None:
+def measure_again(claim: Claim, network: nn.Module, data: TestData, effort: Effort, report: Report) -> None:
     """Check a claim's clean verdicts, gradient health and attacks on the network of an ONNX file.
 
     Raises:
@@ -127,10 +129,10 @@ def measure_again(claim: Claim, artifact: OnnxArtifact, data: TestData, effort: 
     """
     use_threads_of(claim)
     batch = as_float_images(data.test.images[: claim.batch_size])
-    with measurable(artifact.network, batch, data.info.num_classes, lambda note: None) as network:
-        check_clean_images(claim, network, data.test, report)
+    with measurable(network, batch, data.info.num_classes, lambda note: None) as measured:
+        check_clean_images(claim, measured, data.test, report)
         report.stop_if_refused()
-        check_attacks(claim, network, data.test, effort, report)
+        check_attacks(claim, measured, data.test, effort, report)
 
 
 def _content(parts: ExternalParts, at_hand: Path | None) -> bytes:
@@ -146,7 +148,10 @@ def _content(parts: ExternalParts, at_hand: Path | None) -> bytes:
             raise UserError(f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes")
         return content
     assert claim.url is not None, "without an address the file is in the folder"
-    return download(claim.url, claim.size_bytes)
+    try:
+        return download(claim.url, claim.size_bytes)
+    except UserError as error:
+        raise UserError(f"{error}; give --artifact FILE") from None
 
 
 def _check_file(content: bytes, record: ExternalRecord) -> None:

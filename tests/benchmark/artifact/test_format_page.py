@@ -26,10 +26,12 @@ def page():
     return names
 
 
-@pytest.mark.parametrize("name", SHAPES)
+KINDS = [(2, 0.1, False, "float16"), (1, 0.6, True, "float32"), (2, 1.0, False, "float32")]
+
+
 @pytest.mark.parametrize(
-    ("levels", "density", "affine", "statistics"),
-    [(2, 0.1, False, "float16"), (1, 0.6, True, "float32"), (None, 0.3, True, "float16"), (2, 1.0, False, "float32")],
+    ("name", "levels", "density", "affine", "statistics"),
+    [*((name, None, 0.3, True, "float16") for name in SHAPES), *(("resnet6", *kind) for kind in KINDS)],
 )
 def test_the_reader_of_the_page_reads_every_number(
     page, make_plan, random_network, small_pack, name, levels, density, affine, statistics

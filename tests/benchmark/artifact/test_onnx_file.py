@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import sys
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,43 +19,65 @@ from torch import nn
 from benchmark.artifact.onnx_file import check_target, export_onnx
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
-from benchmark.networks.resnet import convolutions, plain_conv
+from benchmark.networks.resnet import NetworkPlan, convolutions, plain_conv
 from methods.base import Target
 from methods.layers import CompressedConv2d, compressed_layers, refresh_masks, set_budgets, to_plain
 
+PLAN = NetworkPlan("resnet6", num_classes=10, mean=(0.5, 0.4, 0.3), std=(0.2, 0.25, 0.3), width=1 / 16)
+
+
+def trained(model):
+    """Change a network's statistics from their initial values and return it in eval mode."""
+    for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d) and module.affine):
+        nn.init.uniform_(norm.weight, 0.5, 1.5)
+        nn.init.uniform_(norm.bias, -0.5, 0.5)
+    with torch.no_grad():
+        for _ in range(10):
+            model(torch.rand(16, 3, 8, 8))
+    return model.eval().requires_grad_(False)
+
+
+def dense(**changes):
+    """Return a network with all its weights."""
+    return trained(replace(PLAN, **changes)(conv=plain_conv, norm=nn.BatchNorm2d))
+
+
+def sparse_binary(**changes):
+    """Return a network with a tenth of its weights, two levels per layer, and no affine batch norms."""
+    conv = partial(CompressedConv2d, scored=True, binary=True)
+    model = replace(PLAN, **changes)(conv=conv, norm=partial(nn.BatchNorm2d, affine=False))
+    set_budgets(model, Target(0.1, "binary", 0.5))
+    for layer in compressed_layers(model):
+        nn.init.normal_(layer.scores)
+    refresh_masks(model)
+    return to_plain(trained(model))
+
+
+KINDS = {
+    "dense lbn": (dense, {}),
+    "dense no-lbn": (dense, {"last_norm": False}),
+    "dense bottlenecks": (dense, {"name": "resnet50", "width": 1 / 32}),
+    "sparse binary lbn": (sparse_binary, {}),
+    "sparse binary no-lbn": (sparse_binary, {"last_norm": False}),
+}
+SIZE = (9, 12)  # of images: not square, and strides round odd heights up
+
 
 @pytest.fixture
-def trained():
-    """Return a function that changes a network's statistics from their initial values and sets eval mode."""
+def exported(made_once):
+    """Return a function that gives a network of a kind and its file; nobody writes into its folder."""
 
-    def train(model):
-        for norm in (module for module in model.modules() if isinstance(module, nn.BatchNorm2d)):
-            if norm.affine:
-                nn.init.uniform_(norm.weight, 0.5, 1.5)
-                nn.init.uniform_(norm.bias, -0.5, 0.5)
-        with torch.no_grad():
-            for _ in range(10):
-                model(torch.rand(16, 3, 8, 8))
-        return model.eval().requires_grad_(False)
+    def export(kind):
+        make, changes = KINDS[kind]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = make(**changes)
+        folder = made_once(
+            f"onnx {kind}", lambda folder: export_onnx(network, folder / "network.onnx", channels=3, size=SIZE)
+        )
+        return network, folder / "network.onnx"
 
-    return train
-
-
-@pytest.fixture
-def sparse_binary(make_plan, trained):
-    """Return a function that makes a network with a tenth of its weights and two levels per layer."""
-
-    def make(**changes):
-        target = Target(0.1, "binary", 0.5)
-        conv = partial(CompressedConv2d, scored=True, binary=True)
-        model = make_plan(**changes)(conv=conv, norm=partial(nn.BatchNorm2d, affine=False))
-        set_budgets(model, target)
-        for layer in compressed_layers(model):
-            nn.init.normal_(layer.scores)
-        refresh_masks(model)
-        return to_plain(trained(model))
-
-    return make
+    return export
 
 
 def run(path, images):
@@ -64,44 +87,28 @@ def run(path, images):
     return torch.from_numpy(logits)
 
 
-def assert_same_logits(path, network, *, size, counts=(1, 2, 5)):
+def assert_same_logits(path, network, *, size=SIZE, counts=(1, 2, 5)):
     for count in counts:
-        images = torch.rand(count, 3, size, size)
+        images = torch.rand(count, 3, *size)
         with torch.no_grad():
             expected = network(images)
         torch.testing.assert_close(run(path, images), expected, atol=1e-4, rtol=1e-4)
         assert expected.std() > 0.01  # constant logits would be no test
 
 
-@pytest.mark.parametrize("affine", [True, False], ids=["affine", "plain"])
-@pytest.mark.parametrize("last_norm", [True, False], ids=["lbn", "no-lbn"])
-def test_onnx_runtime_computes_the_logits_of_a_dense_network(make_plan, trained, tmp_path, affine, last_norm):
-    network = make_plan(last_norm=last_norm)(conv=plain_conv, norm=partial(nn.BatchNorm2d, affine=affine))
-    path = tmp_path / "network.onnx"
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "dense bottlenecks"])
+def test_onnx_runtime_computes_the_logits_and_the_file_has_the_exact_weights(exported, kind):
+    network, path = exported(kind)
 
-    export_onnx(trained(network), path, channels=3, size=(8, 8))
-
-    assert_same_logits(path, network, size=8)
-    assert [file.name for file in tmp_path.iterdir()] == ["network.onnx"]  # no second file with the weights
-
-
-@pytest.mark.parametrize("last_norm", [True, False], ids=["lbn", "no-lbn"])
-def test_the_file_has_the_exact_weights_of_a_sparse_binary_network(sparse_binary, tmp_path, last_norm):
-    network = sparse_binary(last_norm=last_norm)
-    path = tmp_path / "network.onnx"
-
-    export_onnx(network, path, channels=3, size=(8, 8))
-
-    assert_same_logits(path, network, size=8)
+    assert_same_logits(path, network)
     stored = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in onnx.load(path).graph.initializer}
     for name, conv in convolutions(network).items():
         assert np.array_equal(stored[f"{name}.weight"], conv.weight.numpy())
+    assert [file.name for file in path.parent.iterdir()] == ["network.onnx"]  # no second file with the weights
 
 
-def test_the_file_is_valid_names_input_and_output_and_reveals_no_paths(sparse_binary, tmp_path):
-    path = tmp_path / "network.onnx"
-
-    export_onnx(sparse_binary(), path, channels=3, size=(8, 12))
+def test_the_file_is_valid_names_input_and_output_and_reveals_no_paths(exported):
+    _, path = exported("sparse binary lbn")
 
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
@@ -109,12 +116,12 @@ def test_the_file_is_valid_names_input_and_output_and_reveals_no_paths(sparse_bi
     shapes = [
         [size.dim_param or size.dim_value for size in value.type.tensor_type.shape.dim] for value in (images, logits)
     ]
-    assert (images.name, logits.name, shapes) == ("images", "logits", [["batch", 3, 8, 12], ["batch", 10]])
+    assert (images.name, logits.name, shapes) == ("images", "logits", [["batch", 3, *SIZE], ["batch", 10]])
     assert not {"Expand", "CastLike"} & {node.op_type for node in model.graph.node}  # constants are folded
     assert b".py" not in path.read_bytes()
 
 
-def test_a_network_prepared_for_the_evaluation_is_exported_and_not_changed(sparse_binary, tmp_path, copy_of_state):
+def test_a_network_prepared_for_the_evaluation_is_exported_and_not_changed(tmp_path, copy_of_state):
     network = sparse_binary()
     prepare(network, torch.device("cpu")).train()
     before = copy_of_state(network)
@@ -123,7 +130,7 @@ def test_a_network_prepared_for_the_evaluation_is_exported_and_not_changed(spars
 
     assert network.training and network.conv1.weight.is_contiguous(memory_format=torch.channels_last)
     assert all(torch.equal(value, before[name]) for name, value in copy_of_state(network).items())
-    assert_same_logits(tmp_path / "network.onnx", network.eval(), size=8)
+    assert_same_logits(tmp_path / "network.onnx", network.eval(), size=(8, 8))
 
 
 @pytest.fixture(scope="module")
@@ -142,28 +149,19 @@ def onnx2torch():
     return importlib.import_module("onnx2torch")
 
 
-@pytest.mark.parametrize(
-    "changes",
-    [{}, {"last_norm": False}, {"name": "resnet50", "width": 1 / 32}],
-    ids=["lbn", "no-lbn", "bottlenecks"],
-)
-def test_another_reader_gets_the_same_logits_for_any_batch_size(make_plan, trained, tmp_path, onnx2torch, changes):
-    network = trained(make_plan(**changes)(conv=plain_conv, norm=nn.BatchNorm2d))
-    path = tmp_path / "network.onnx"
-
-    export_onnx(network, path, channels=3, size=(8, 8))
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind.startswith("dense")])
+def test_another_reader_gets_the_same_logits_for_any_batch_size(exported, onnx2torch, kind):
+    network, path = exported(kind)
 
     again = onnx2torch.convert(path).eval()
     for count in (1, 2, 5):
-        images = torch.rand(count, 3, 8, 8)
+        images = torch.rand(count, 3, *SIZE)
         with torch.no_grad():
             torch.testing.assert_close(again(images), network(images), atol=1e-4, rtol=1e-4)
 
 
-def test_the_file_has_only_plain_operators_of_an_old_set(sparse_binary, tmp_path):
-    path = tmp_path / "network.onnx"
-
-    export_onnx(sparse_binary(), path, channels=3, size=(9, 12))  # strides round odd heights up
+def test_the_file_has_only_plain_operators_of_an_old_set(exported):
+    _, path = exported("sparse binary lbn")
 
     model = onnx.load(path)
     layers = {"Conv", "BatchNormalization", "Relu", "Add", "GlobalAveragePool", "Flatten"}
@@ -195,9 +193,14 @@ def test_a_file_with_other_logits_is_not_written(tmp_path):
     assert path.read_bytes() == b"old" and len(list(tmp_path.iterdir())) == 1
 
 
-def test_large_logits_may_differ_in_proportion(tmp_path):
-    export_onnx(Drifting(0.002), tmp_path / "network.onnx", channels=3, size=(8, 8))
+def test_large_logits_may_differ_in_proportion_and_an_export_restores_the_logging_level(tmp_path):
+    logging.disable(logging.INFO)
+    try:
+        export_onnx(Drifting(0.002), tmp_path / "network.onnx", channels=3, size=(8, 8))
 
+        assert logging.root.manager.disable == logging.INFO
+    finally:
+        logging.disable(logging.NOTSET)
     assert (tmp_path / "network.onnx").exists()
 
 
@@ -211,30 +214,18 @@ def test_a_missing_package_is_reported_with_the_command_that_installs_it(tmp_pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_export_restores_the_logging_level(tmp_path):
-    logging.disable(logging.INFO)
-    try:
-        export_onnx(Drifting(0.0), tmp_path / "network.onnx", channels=3, size=(8, 8))
-
-        assert logging.root.manager.disable == logging.INFO
-    finally:
-        logging.disable(logging.NOTSET)
-
-
 @pytest.mark.slow
-def test_resnet34_of_the_paper_has_the_same_logits(make_plan, trained, tmp_path):
-    network = trained(make_plan(name="resnet34", width=1.0)(conv=plain_conv, norm=nn.BatchNorm2d))
+def test_resnet34_of_the_paper_has_the_same_logits(tmp_path):
+    network = dense(name="resnet34", width=1.0)
 
     export_onnx(network, tmp_path / "network.onnx", channels=3, size=(32, 32))
 
-    assert_same_logits(tmp_path / "network.onnx", network, size=32, counts=(3,))
+    assert_same_logits(tmp_path / "network.onnx", network, size=(32, 32), counts=(3,))
 
 
-def test_an_export_overwrites_only_onnx_files(make_plan, trained, tmp_path):
-    network = trained(make_plan()(conv=plain_conv, norm=nn.BatchNorm2d))
-    path = tmp_path / "network.onnx"
-    check_target(path)
-    export_onnx(network, path, channels=3, size=(8, 8))
+def test_an_export_overwrites_only_onnx_files(tmp_path, exported):
+    _, path = exported("dense lbn")
+    check_target(tmp_path / "new.onnx")
     check_target(path)
     (tmp_path / "artifact").write_bytes(save({"weight": torch.zeros(2)}))
 

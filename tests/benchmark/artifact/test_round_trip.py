@@ -60,7 +60,7 @@ def test_the_export_of_every_method_gives_the_same_logits_from_its_file(
     assert artifact.plan == plan
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     name=st.sampled_from(list(SHAPES)),
     width=st.floats(1 / 128, 1 / 16),

@@ -23,6 +23,7 @@ from benchmark.results.evaluation import CHECKS, OPPONENT, VERDICTS
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, record_path
 from benchmark.results.verdicts import pack_verdicts
+from tests.short_attacks import run_in_process, short_attacks
 
 SUITE = """
 name: small
@@ -40,22 +41,22 @@ evaluation: {images: 12, pgd: {steps: 5}}
 
 @pytest.fixture(scope="session")
 def run_command() -> Callable[..., Result]:
-    """Return what runs `python -m benchmark ...` in this process."""
+    """Return what runs `python -m benchmark ...` in this process, with short attacks."""
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+        with short_attacks():
+            return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
 
 
 @pytest.fixture(scope="session")
-def trained(run_command: Callable[..., Result], made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def trained(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with the records and artifacts of two seeds; nobody writes into it."""
 
     def train(folder: Path) -> None:
         (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
-        result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")
-        assert result.exit_code == 0, result.output
+        run_in_process(folder / "small.yaml", folder)
 
     return made_once("audited_rows", train)
 

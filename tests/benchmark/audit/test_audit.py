@@ -277,6 +277,7 @@ def test_what_was_missing_is_looked_for_again(board, monkeypatch):
     ("name", "reason"),
     [
         ("artifacts/orphan.safetensors", "the artifact belongs to no valid record"),
+        ("artifacts/orphan.json", "the address of an artifact belongs to no valid record"),
         ("evil.sh", "it does not belong to a board"),
         ("records/x/a___b.json", "schema: a___b.json: it is not JSON"),
         ("evil.html", "it does not belong to a board"),

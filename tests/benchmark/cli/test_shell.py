@@ -188,7 +188,7 @@ def test_other_packages_of_the_same_names_do_not_break_a_run(tmp_path, suite):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("raise SystemExit('somebody else')", encoding="utf-8")
 
-    process = start("run", suite, "--out", "out", cwd=tmp_path)
+    process = start("run", suite, "--out", "out", "--set", "training.epochs=1", cwd=tmp_path)
     out, err = process.communicate()
 
     assert process.returncode == 0, out + err

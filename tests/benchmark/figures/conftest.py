@@ -159,12 +159,14 @@ def fill_folder():
 
 
 @pytest.fixture(scope="session")
-def drawn_once(tmp_path_factory):
+def drawn_once(made_once):
     """Return a folder with figures of every kind; nobody writes into it."""
-    folder = tmp_path_factory.mktemp("drawn")
-    fill(folder)
-    draw_figures(folder, lambda line: None)
-    return folder
+
+    def draw(folder):
+        fill(folder)
+        draw_figures(folder, lambda line: None)
+
+    return made_once("drawn", draw)
 
 
 @pytest.fixture

@@ -60,13 +60,17 @@ def test_pictures_have_twice_the_resolution_of_700_pixels_and_no_date(drawn):
         assert not re.search(r"\b(href|src)=\"(?!#|data:)", text)
 
 
-def test_the_same_results_give_the_same_bytes_whatever_a_user_sets(drawn, fill_folder, tmp_path):
+def test_the_same_results_give_the_same_bytes_whatever_a_user_sets_or_breaks(drawn, fill_folder, tmp_path):
     again = tmp_path / "again"
     fill_folder(again)
-    before = dict(matplotlib.rcParams)
+    (again / FIGURES).mkdir(parents=True)
+    (again / FIGURES / "figures.json").write_text("{}")
+    before, lines = dict(matplotlib.rcParams), []
     with matplotlib.rc_context({"lines.linewidth": 9, "font.size": 30, "savefig.dpi": 10, "svg.hashsalt": "mine"}):
-        draw_figures(again, lambda line: None)
+        draw_figures(again, lines.append)
 
+    assert "all figures are drawn again" in lines[0]
+    assert len(load_figures(again)) == 9
     assert contents(again) == contents(drawn)
     assert dict(matplotlib.rcParams) == before
 
@@ -141,16 +145,6 @@ def test_the_command_says_why_there_is_nothing_to_draw(tmp_path, make_short):
     assert result.exit_code == 1
     assert "single row" in result.output
     assert "nothing to draw" in result.output
-
-
-def test_a_damaged_list_is_drawn_again(drawn):
-    (drawn / FIGURES / "figures.json").write_text("{}")
-    lines = []
-
-    draw_figures(drawn, lines.append)
-
-    assert len(load_figures(drawn)) == 9
-    assert "all figures are drawn again" in lines[0]
 
 
 def test_names_with_markup_and_foreign_letters_are_drawn_as_they_are(make_short):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.leaderboard.board.compare import compare_text
+from benchmark.leaderboard.board.compare import compare_rows
 from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.pages.bibtex import to_bibtex
@@ -115,7 +115,7 @@ def test_tex_is_plain_ascii(state, write):
 
 def test_pages_and_terminals_hold_no_hidden_character(board, state):
     record = board.rows[0].records
-    texts = [to_markdown(board), to_csv(board), to_json(state), to_terminal(board), compare_text(record, record)]
+    texts = [to_markdown(board), to_csv(board), to_json(state), to_terminal(board), compare_rows(record, record).text]
     for page in [*texts, *site_pages([board], [], []).values()]:
         assert page.replace("\n", "").isprintable()
         assert not re.search("[\u3164\ufe0f]", page)

@@ -17,6 +17,7 @@ from benchmark.results.evaluation import CHECKS, OPPONENT, VERDICTS
 from benchmark.results.record import Record
 from benchmark.results.store import load_records, write_model
 from benchmark.results.verdicts import pack_verdicts, unpack_common
+from tests.short_attacks import run_in_process, short_attacks
 
 SUITE = """
 name: small
@@ -35,23 +36,22 @@ Run = Callable[..., Result]
 
 @pytest.fixture(scope="session")
 def run_command() -> Run:
-    """Return what runs `python -m benchmark ...` in this process."""
+    """Return what runs `python -m benchmark ...` in this process, with short attacks."""
 
     def run(*arguments: object) -> Result:
-        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+        with short_attacks():
+            return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
     return run
 
 
 @pytest.fixture(scope="session")
-def measured(run_command: Run, made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
+def measured(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
     """Return a folder with the record and the artifact of one trained network; nobody writes into it."""
 
     def train(folder: Path) -> None:
         (folder / "small.yaml").write_text(SUITE, encoding="utf-8")
-        # Two jobs have one thread each: a second one costs more.
-        result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")
-        assert result.exit_code == 0, result.output
+        run_in_process(folder / "small.yaml", folder)
 
     return made_once("measured_row", train)
 

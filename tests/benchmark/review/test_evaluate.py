@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from benchmark.errors import UserError
 from benchmark.results.evaluated import load_evaluated
 from benchmark.results.protocol import Protocol
 from benchmark.results.store import artifact_path, write_model
+from tests.short_attacks import short_attacks
 
 ROOT = Path(__file__).resolve().parents[3]
 HARD = "200/255"  # nothing survives, so that AutoAttack is over at once
@@ -69,22 +70,39 @@ def test_a_result_on_other_test_images_is_kept_beside_the_new_one(out, record, r
     assert load_evaluated(file.with_name(f"{file.stem}__data-{'0' * 12}.json")) == other
 
 
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from benchmark.__main__ import app
+from benchmark.evaluation.progress import Progress
+from tests.short_attacks import short_attacks
+
+journal, files, forward = Path(sys.argv.pop(1)), int(sys.argv.pop(1)), Progress.forward
+
+def killed(*args):
+    forward(*args)
+    if len(list(journal.rglob("*.safetensors"))) == files:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Progress.forward = killed
+with short_attacks():
+    app()
+"""
+
+
 @pytest.mark.slow
-def test_a_command_killed_twice_inside_autoattack_leaves_one_result_with_the_same_verdicts(out, record):
-    path = artifact_path(out, record.run)
-    command = [sys.executable, "-m", "benchmark", "evaluate", str(path), "--protocol", record.protocol]
-    kills = 0
-    while kills < 2:
-        before = len(list(out.glob("evaluations/journal/**/*.safetensors")))
-        with subprocess.Popen([*command, "--out", str(out)], cwd=ROOT, stdout=subprocess.DEVNULL) as process:
-            while len(list(out.glob("evaluations/journal/**/*.safetensors"))) == before:
-                assert process.poll() is None, "it ended before it could be killed"
-                time.sleep(0.05)
-            process.kill()
+def test_a_command_killed_twice_inside_autoattack_leaves_one_result_with_the_same_verdicts(out, record, run_command):
+    journal = out / "evaluations" / "journal"
+    asked = ("evaluate", artifact_path(out, record.run), "--protocol", record.protocol, "--out", out)
+    for files in (1, 3):  # finished before each kill: the first one is in APGD, the second one in FAB
+        command = [sys.executable, "-c", KILLED, str(journal), str(files), *map(str, asked)]
+        killed = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(list(journal.rglob("*.safetensors"))) == files
         assert not list(out.glob("evaluations/*.json"))
-        kills += 1
-    finished = subprocess.run([*command, "--out", str(out)], cwd=ROOT, capture_output=True, text=True)
-    assert finished.returncode == 0, finished.stderr
+    finished = run_command(*asked)
+    assert finished.exit_code == 0, finished.output
+    assert "resumes from 3 batches" in finished.output
     (file,) = (out / "evaluations").glob("*.json")
     assert load_evaluated(file).evaluation.verdicts.items() >= record.evaluation.verdicts.items()
 
@@ -223,7 +241,8 @@ class Odd(nn.Module):
 def test_planted_cheats_fail_a_named_check(measured: Path, check, answer):
     (path,) = (measured / "artifacts").glob("*.safetensors")
     module = Odd(read_artifact(path).network, answer).eval()
-    part = evaluate(module, "digits", "digits-linf-200_255-pgd5x1-aa-standard-24")
+    with short_attacks():
+        part = evaluate(module, "digits", "digits-linf-200_255-pgd5x1-aa-standard-24")
     verdicts = {each.name: each.verdict for each in part.health}
     assert (part.health_verdict, verdicts[check]) == ("fail", "fail")
 

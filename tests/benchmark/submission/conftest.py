@@ -26,6 +26,7 @@ from benchmark.submission.sample import candidates, sample_seed
 from benchmark.submission.schema import Submission
 from benchmark.submission.verifying import Outcome, VerifyRequest, verify
 from benchmark.suite.experiment import Experiment
+from tests.short_attacks import run_in_process, short_attacks
 
 METHOD = '''"""Adversarial training under another name."""
 
@@ -56,9 +57,10 @@ evaluation: {{images: 8, pgd: {{steps: 25}}}}
 """
 
 
-def run_command(*arguments: object) -> Result:
-    """Run `python -m benchmark ...` in this process."""
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def run_command(*arguments: object, rays: bool = True) -> Result:
+    """Run `python -m benchmark ...` in this process, with short attacks; RayS may be left as it is."""
+    with short_attacks(rays=rays):
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
 
 
 @pytest.fixture(scope="session")
@@ -77,8 +79,7 @@ def rows(made_once: Callable[[str, Callable[[Path], None]], Path]) -> Path:
         # large radius, none.
         for method, epsilon in (("at", "20/255"), (f"{folder / 'mine.py'}:Mine", "64/255")):
             (folder / "small.yaml").write_text(SUITE.format(method=method, epsilon=epsilon), encoding="utf-8")
-            result = run_command("run", folder / "small.yaml", "--out", folder, "--jobs", "2")  # one thread each
-            assert result.exit_code == 0, result.output
+            run_in_process(folder / "small.yaml", folder)
 
     return made_once("submitted_rows", train)
 
@@ -113,7 +114,8 @@ def honest_method(rows: Path, board: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def accepted(honest_result: Path, board: Path) -> Outcome:
     """Return the outcome of `verify` for the honest result, in little time."""
-    outcome = verify(VerifyRequest(honest_result, board, None, None, 1, 1.0), lambda line: None)
+    with short_attacks():
+        outcome = verify(VerifyRequest(honest_result, board, None, None, 1, 1.0), lambda line: None)
     assert outcome.accepted, outcome.reasons
     return outcome
 
@@ -206,7 +208,8 @@ class Forger:
     def verify(self, *, seconds: float = 60.0, board: Path | None = None) -> Outcome:
         """Verify the folder."""
         request = VerifyRequest(self.folder, board or self.board, None, None, 1, seconds)
-        return verify(request, lambda line: None)
+        with short_attacks():
+            return verify(request, lambda line: None)
 
     def reasons(self) -> str:
         """Return why the folder is refused; fails if it is accepted."""

@@ -178,7 +178,7 @@ def dribbling_handshake(connection):
 def test_a_byte_now_and_then_does_not_outlast_the_deadline(serve, script, plain):
     network, _, _ = serve(script, plain=plain)
 
-    with pytest.raises(UserError, match=r"the download took more than 0\.4 seconds; give --artifact FILE"):
+    with pytest.raises(UserError, match=r"the download took more than 0\.4 seconds$"):
         download(URL, 100, seconds=0.4, network=network)
 
 
@@ -188,7 +188,7 @@ def test_a_server_that_says_nothing_is_left(serve, plain):
     over = threading.Event()
     network, _, _ = serve(lambda _: over.wait(30), plain=plain)
 
-    with pytest.raises(UserError, match=r"cannot be fetched \(no answer\); give --artifact FILE"):
+    with pytest.raises(UserError, match=r"cannot be fetched \(no answer\)$"):
         download(URL, 100, wait=0.2, network=network)
     over.set()
 
@@ -227,7 +227,7 @@ def test_a_reply_that_is_not_the_file_is_refused_in_a_sentence(serve, reply, pro
 
     with pytest.raises(UserError, match=problem) as caught:
         download(URL, 100, network=network)
-    assert str(caught.value).isprintable() and str(caught.value).endswith("give --artifact FILE")
+    assert str(caught.value).isprintable()
 
 
 def test_a_certificate_of_another_host_is_refused(serve):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.results.addresses import load_address
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.store import artifact_path, load_records, record_path, write_atomic
 from benchmark.submission import accepting, verifying, writing
@@ -70,11 +72,12 @@ def test_submit_tells_row_and_rank_beside_the_rows_there(run, rows, full_board, 
 
 def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_result, tmp_path):
     to, url = tmp_path / "s", "https://example.org/a.safetensors"
+    board = shutil.copytree(board, tmp_path / "board")  # the row goes onto it
 
     made = run("submit", "/at/", "--out", rows, "--to", to, "--board", board, "--credit", "A. L.", "--url", url)
     at_hand = honest_result / "artifact.safetensors"
-    result = run("verify", to, "--board", board, "--artifact", at_hand, "--seconds", 1)
     other = run("verify", to, "--board", board, "--artifact", honest_result / "record.json")
+    result = run("verify", to, "--board", board, "--artifact", at_hand, "--seconds", 1, "--accept")
 
     assert made.exit_code == 0, made.output
     assert not (to / "artifact.safetensors").exists()
@@ -84,6 +87,9 @@ def test_an_address_takes_the_place_of_the_artifact(run, rows, board, honest_res
         assert f"{name} on 1 of 1 images counted as robust, 0 broken" in result.output
     assert other.exit_code == 1
     assert "refused  artifact: " in other.output
+    (record,) = (json.loads(path.read_text()) for path in (board / "records").rglob("*.json"))
+    assert load_address(board, record["run"]) == url  # where `load_model` fetches it
+    assert not list((board / "artifacts").glob("*.safetensors"))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from benchmark.results.record import Record
 from benchmark.results.store import load_records, save_record
 from benchmark.results.verdicts import pack_verdicts, unpack_verdicts
 from benchmark.review.reproducing import Reproduction, reproduction_text
-from benchmark.submission.verifying import VerifyRequest, verify
 
 
 def widened(record, network, count=16):
@@ -59,8 +58,7 @@ def test_other_images_wrong_bits_and_an_unasked_part_are_refused(forger):
         record = json.loads(json.dumps(honest))
         change(record)
         forger.rehash(record)
-        outcome = verify(VerifyRequest(forger.folder, forger.board, None, None, 1, 1.0), lambda line: None)
-        return "\n".join(outcome.reasons)
+        return "\n".join(forger.verify(seconds=1).reasons)
 
     assert "wide: test_sha256 is 000000000000" in reasons(
         lambda record: record["evaluation"]["wide"].update(test_sha256="0" * 64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from benchmark.__main__ import main
 from benchmark.data.load import load_training
 from benchmark.errors import UserError
 from benchmark.networks.resnet import network_plan
@@ -26,7 +26,6 @@ from methods.base import Target
 from methods.hydra import Hydra
 from methods.prune_finetune import MagnitudePruning
 
-ROOT = Path(__file__).resolve().parents[3]
 CPU = torch.device("cpu")
 SUITE = """
 name: small
@@ -211,24 +210,22 @@ def test_a_network_that_does_not_fit_is_refused(tmp_path, expanded):
         load_first_phase(tmp_path, spec, data.sha256)
 
 
-def test_the_command_trains_the_first_phase_first_and_the_record_names_it(tmp_path):
+def test_the_command_trains_the_first_phase_first_and_the_record_names_it(tmp_path, monkeypatch, capsys):
     path, out = tmp_path / "suite.yaml", tmp_path / "out"
     path.write_text(SUITE, encoding="utf-8")
 
     def command(*arguments):
-        return subprocess.run(
-            [sys.executable, "-m", "benchmark", *arguments, "--out", str(out)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
+        monkeypatch.setattr(sys, "argv", ["python -m benchmark", *map(str, arguments), "--out", str(out)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return end.value.code, *capsys.readouterr()
 
-    orphan = command("run", str(path), "--methods", "hydra")
-    done = command("run", str(path))
+    code, _, mistake = command("run", path, "--methods", "hydra")
+    assert code == 2
+    assert "its first phase is that of" in mistake and len(mistake.strip().splitlines()) == 1
 
-    assert orphan.returncode == 2
-    assert "its first phase is that of" in orphan.stderr and len(orphan.stderr.strip().splitlines()) == 1
-    assert done.returncode == 0, done.stdout + done.stderr
+    code, lines, mistake = command("run", path)
+    assert code == 0, lines + mistake
     records = {
         record["method"]["name"]: record
         for record in map(json.loads, map(Path.read_text, out.rglob("records/*/*.json")))
@@ -237,4 +234,4 @@ def test_the_command_trains_the_first_phase_first_and_the_record_names_it(tmp_pa
     assert (named["run"], named["run_hash"]) == (parent["run"], parent["run_hash"])
     assert parent["training"]["first_phase"] is None
     assert records["hydra"]["training"]["passes"] > parent["training"]["passes"]
-    assert command("leaderboard", "--check").returncode == 0
+    assert command("leaderboard", "--check")[0] == 0

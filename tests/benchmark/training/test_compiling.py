@@ -26,7 +26,7 @@ def _fresh_compiler():
     torch._dynamo.config.recompile_limit = limit
 
 
-SETTINGS = ("architecture.name=resnet10", "architecture.width=0.0625", "training.attack.num_steps=2")
+SETTINGS = ("architecture.name=resnet6", "architecture.width=0.0625", "training.attack.num_steps=2")
 
 
 @pytest.fixture

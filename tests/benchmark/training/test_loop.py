@@ -49,7 +49,7 @@ def experiment(method, **changes):
         "preset": "own",
         "dataset": "digits",
         "epsilon": "32/255",
-        "architecture": ArchitectureSpec(name="resnet10", width=0.0625),
+        "architecture": ArchitectureSpec(name="resnet6", width=0.0625),
         "method": MethodSpec(name=method.name, target="x:Y"),
         "weights": "binary",
         "keep_ratio": method.own_axes.get("keep_ratio", 0.3),
@@ -126,17 +126,18 @@ def test_a_killed_and_resumed_run_ends_with_the_same_bits(tmp_path, digits, meth
     whole.mkdir()
     unkilled = train(setting, method, digits, whole, device=CPU, report=ignore)
     assert len(losses(whole)) == epochs
-    for killed_in in kills:
-        broken = tmp_path / f"killed in {killed_in}"
-        broken.mkdir()
+    broken, finished = tmp_path / "broken", 0
+    broken.mkdir()
+    for killed_in in kills:  # each session but the first resumes, and is killed later than the one before
         with pytest.raises(Stopped):  # before the checkpoint of epoch `killed_in` is written
-            train(setting, method, digits, broken, device=CPU, report=stop_after(killed_in))
-        resumed = train(setting, method, digits, broken, device=CPU, report=ignore)
+            train(setting, method, digits, broken, device=CPU, report=stop_after(killed_in - finished))
+        finished = killed_in - 1
+    resumed = train(setting, method, digits, broken, device=CPU, report=ignore)
 
-        assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
-        assert resumed.validation_robust_accuracy == unkilled.validation_robust_accuracy
-        assert resumed.selected_epoch == unkilled.selected_epoch
-        assert losses(broken) == losses(whole)
+    assert tensors_sha256(resumed.network.state_dict()) == tensors_sha256(unkilled.network.state_dict())
+    assert resumed.validation_robust_accuracy == unkilled.validation_robust_accuracy
+    assert resumed.selected_epoch == unkilled.selected_epoch
+    assert losses(broken) == losses(whole)
 
 
 @pytest.mark.parametrize("objective", ["pgd", "fast"])

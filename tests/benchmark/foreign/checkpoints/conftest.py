@@ -12,6 +12,8 @@ from torch import nn
 
 from benchmark.data.load import load_test
 from benchmark.errors import UserError
+from benchmark.foreign.architectures import build, named, wrn
+from benchmark.foreign.checkpoints import hydra
 from benchmark.foreign.checkpoints.importing import ImportRequest, import_checkpoint
 
 IMAGES = 96
@@ -135,6 +137,14 @@ def agrees():
         )
 
     return check
+
+
+@pytest.fixture
+def tiny_wide(monkeypatch):
+    """Return a wide residual network of three blocks, which HYDRA would call wrn_10_1, as an architecture here."""
+    monkeypatch.setitem(named._BUILDERS, "wrn-10-1", wrn.build)
+    monkeypatch.setitem(hydra.ARCHITECTURES, "wrn_10_1", "wrn-10-1")
+    return build("wrn-10-1", 10)
 
 
 @pytest.fixture

@@ -9,8 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmark.foreign.architectures import build
-
 K = 0.1
 RUN = {"k": K, "normalize": False, "exp_mode": "finetune", "trainer": "adv"}
 
@@ -70,8 +68,10 @@ def test_an_imported_network_gives_the_verdicts_of_the_original(original, save_r
     assert imported.density == sum(kept) / sum(sizes)
 
 
-def test_a_wide_network_with_linear_layers_and_the_stage_that_nobody_calls(save_run, imports, settled, agrees, colours):
-    original = build("wrn-28-1", 10)
+def test_a_wide_network_with_linear_layers_and_the_stage_that_nobody_calls(
+    tiny_wide, save_run, imports, settled, agrees, colours
+):
+    original = tiny_wide
     for module in list(original.modules()):
         for name, child in module.named_children():
             if isinstance(child, nn.Conv2d):
@@ -82,21 +82,20 @@ def test_a_wide_network_with_linear_layers_and_the_stage_that_nobody_calls(save_
     original.sub_block1 = copy.deepcopy(original.block1)
     settled(original, colours[0])
     state = {f"module.{key}": value for key, value in original.state_dict().items()}
-    path = save_run(state, arch="wrn_28_1", dataset="CIFAR10", **RUN)
+    path = save_run(state, arch="wrn_10_1", dataset="CIFAR10", **RUN)
     request = {"arch": None, "dataset": None, "mean": None, "std": None}
 
     imported = imports(path, "hydra", **request)
 
-    agrees(imported, original, *(part[:12] for part in colours))
-    assert (imported.arch, imported.dataset) == ("wrn-28-1", "cifar10")
+    agrees(imported, original, *colours)
+    assert (imported.arch, imported.dataset) == ("wrn-10-1", "cifar10")
     assert not any("sub_block1" in name for name, _ in imported.network.named_parameters())
 
 
-def test_an_odd_stage_that_nobody_calls_is_refused(save_run, refused):
-    network = build("wrn-28-1", 10)
-    state = network.state_dict() | {"sub_block1.layer.0.bn1.weight": torch.ones(16)}
+def test_an_odd_stage_that_nobody_calls_is_refused(tiny_wide, save_run, refused):
+    state = tiny_wide.state_dict() | {"sub_block1.layer.0.bn1.weight": torch.ones(16)}
     state |= {"conv1.popup_scores": torch.rand(16, 3, 3, 3)}
-    path = save_run(state, arch="wrn_28_1", dataset="CIFAR10", **RUN)
+    path = save_run(state, arch="wrn_10_1", dataset="CIFAR10", **RUN)
 
     sentence = refused(path, "hydra", arch=None, dataset=None, mean=None, std=None)
 

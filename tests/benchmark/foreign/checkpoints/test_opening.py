@@ -101,5 +101,6 @@ def test_what_is_no_state_dict_is_refused(tmp_path):
     assert "several state dicts (model, net)" in refusal(path)
     torch.save({"state_dict": {**STATE, "version": 3}}, path)
     assert "version of type int" in refusal(path)
-    (tmp_path / "model.safetensors").write_bytes(b"not one")
-    assert "cannot be read as safetensors" in refusal(tmp_path / "model.safetensors")
+    save_file(STATE, tmp_path / "model.safetensors")
+    path.write_bytes((tmp_path / "model.safetensors").read_bytes()[:-8])
+    assert "cannot be read as safetensors" in refusal(path)

@@ -54,6 +54,10 @@ def test_a_file_about_something_else_is_no_config(tmp_path):
     assert "holds none of k, normalize" in refusal(tmp_path / "model.pth", tmp_path / "config.yaml", WANTED)
 
 
+def test_a_config_that_is_not_there_is_refused(tmp_path):
+    assert "is not a file" in refusal(tmp_path / "model.pth", tmp_path / "config.yaml", WANTED)
+
+
 def test_two_configs_need_a_choice(tmp_path):
     for name in ("config.json", "settings.txt"):
         (tmp_path / name).write_text(text_of(name), encoding="utf-8")

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmark.leaderboard.board.compare import compare_text
+from benchmark.leaderboard.board.compare import compare_rows
 from benchmark.leaderboard.board.loading import load_results
 from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
@@ -142,8 +142,8 @@ def test_the_changelog_reports_the_checks_and_what_they_changed(make_record, mak
 def test_compare_says_where_only_one_row_met_the_attack(make_record, make_rechecked):
     a, b = make_record(), make_record(method="at")
     (checked,) = rechecked([a], [make_rechecked(a, [0])])
-    assert "The opponent's attacks were run on B and not on A" in compare_text([b], [checked])
-    assert "The opponent's attacks" not in compare_text([a], [b])
+    assert "The opponent's attacks were run on B and not on A" in compare_rows([b], [checked]).text
+    assert "The opponent's attacks" not in compare_rows([a], [b]).text
 
 
 def test_a_submission_is_placed_among_the_rows_as_they_were_checked(make_record, make_rechecked, tmp_path):

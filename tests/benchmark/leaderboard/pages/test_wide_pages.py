@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from benchmark.leaderboard.board.claims import Claim, answers
-from benchmark.leaderboard.board.compare import compare_text, p_text
+from benchmark.leaderboard.board.compare import compare_rows
+from benchmark.leaderboard.board.conclusion import p_text
 from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.pages.claims import claims_page
@@ -133,7 +134,7 @@ def test_compare_tests_pgd_on_the_further_images_too(make):
     test = mcnemar(a.evaluation.wide.right("pgd"), b.evaluation.wide.right("pgd"))
     assert (test.only_a, test.only_b) == (100, 20)
 
-    text = compare_text([a], [b])
+    text = compare_rows([a], [b]).text
 
     block = next(" ".join(block.split()) for block in text.split("\n\n") if block.startswith("PGD on"))
     assert block == (
@@ -153,7 +154,7 @@ def test_compare_pools_seeds_of_the_further_images(make):
     a = [make(held=range(200), seed=seed) for seed in (0, 1)]
     b = [make(held=range(150), seed=0, method="at"), make(held=range(201), seed=1, method="at")]
 
-    block = next(block for block in compare_text(a, b).split("\n\n") if block.startswith("PGD on"))
+    block = next(block for block in compare_rows(a, b).text.split("\n\n") if block.startswith("PGD on"))
 
     pooled = [np.concatenate([record.evaluation.wide.right("pgd") for record in row]) for row in (a, b)]
     assert (mcnemar(*pooled).only_a, mcnemar(*pooled).only_b) == (50, 1)
@@ -167,7 +168,7 @@ def test_compare_is_silent_unless_all_records_have_them_on_the_same_images(make,
     lacking = [[make_record(method="at")], [make(method="at", sha="e" * 64)]]
     lacking.append([make(method="at"), make_record(method="at", seed=1)])
 
-    assert not any("PGD on" in compare_text([make(), make(seed=1)], row) for row in lacking)
+    assert not any("PGD on" in compare_rows([make(), make(seed=1)], row).text for row in lacking)
 
 
 def test_a_question_may_be_answered_by_pgd_on_more_images(make, make_record):

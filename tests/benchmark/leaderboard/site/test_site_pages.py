@@ -13,11 +13,12 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.files.places import ROOT
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.figure_plans.list import Figure
 from benchmark.leaderboard.site.board_view import SITE_COLUMNS
-from benchmark.leaderboard.site.labels import QUICK_IMAGES
+from benchmark.leaderboard.site.labels import QUICK_IMAGES, TASKS
 from benchmark.leaderboard.site.pages import site_pages
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.leaderboard.site.row_view import counts
@@ -69,7 +70,10 @@ def test_every_link_leads_to_a_file_of_the_results_and_to_a_part_that_is_there(r
     figures = [figure("shared"), figure("of-board", protocol=PROTOCOL), figure("mask", run=records[0].run)]
     site = make_site(records, figures=figures)
     outside = {f"{PROTOCOL}.{kind}" for kind in ("md", "csv", "json", "tex", "bib")}
-    outside |= {"CHANGELOG.md", "docs/index.html"}  # the latter where both are published
+    named = {target for _, target, _, _ in TASKS if not target.startswith("#")}
+    outside |= {"CHANGELOG.md", "docs/index.html"}  # the documentation is there where both are published
+    outside |= {f"docs/{name}" for name in named}
+    assert all((ROOT / "docs" / name).with_suffix(".md").exists() for name in named)
     outside |= {f"site/figures/{each.name}.{kind}" for each in figures for kind in ("png", "svg")}
     for record in records:
         name = record.run.replace("/", "__")

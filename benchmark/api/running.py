@@ -1,0 +1,117 @@
+"""`benchmark.run`: runs the experiments of a suite and returns their records and boards."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+
+from benchmark.api.requests import Methods, Seeds, Settings, request_of
+from benchmark.errors import UserError
+from benchmark.evaluation.arguments import checked_report
+from benchmark.leaderboard.board.loading import load_results
+from benchmark.leaderboard.board.tables import Board
+from benchmark.leaderboard.render import to_terminal
+from benchmark.planning.states import is_measured
+from benchmark.results.record import Record
+from benchmark.results.store import load_records
+from benchmark.session import run_suite
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run left behind; `print` shows the boards as the command does.
+
+    Attributes:
+        out: the output folder.
+        records: of the experiments asked for, those done before included, in the order of the plan.
+        failed: names of the runs that failed; work/<run>/failed.txt below `out` has the traceback.
+        refused: why the other experiments were not run, by the name of the run.
+        other_data: names of those among them that have a record made from other data.
+        boards: by protocol, those that show one of the runs. `benchmark.board(protocol, out)` is one as a DataFrame.
+    """
+
+    out: Path
+    records: tuple[Record, ...] = field(repr=False)
+    failed: tuple[str, ...]
+    refused: Mapping[str, str]
+    other_data: tuple[str, ...]
+    boards: Mapping[str, Board] = field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing failed and no record is of other data."""
+        return not self.failed and not self.other_data
+
+    @property
+    def text(self) -> str:
+        """The boards, as the command prints them."""
+        return "\n".join(
+            f"\n{to_terminal(board).rstrip()}\n"
+            f"pages: {self.out / f'{protocol}.md'} and, to sort and search, {self.out / 'site' / f'{protocol}.html'}"
+            for protocol, board in self.boards.items()
+        )
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def run(
+    suite: str | PathLike[str] | None = None,
+    *,
+    methods: Methods | None = None,
+    dataset: str | None = None,
+    preset: str | None = None,
+    seeds: Seeds | None = None,
+    settings: Settings | None = None,
+    data_dir: str | PathLike[str] | None = None,
+    out: str | PathLike[str] = "runs",
+    device: str = "auto",
+    jobs: int | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> RunResult:
+    """Train, compress and attack every experiment of a suite that is not done yet, and write the boards' pages.
+
+    An interrupted run resumes when it is called again.
+
+    Args:
+        suite: see `benchmark.plan`, also for the next seven.
+        methods: which methods.
+        dataset: data set.
+        preset: scale.
+        seeds: training seeds.
+        settings: values that override the suite.
+        data_dir: folder with the data set's files.
+        out: folder for records, artifacts, pages and work in progress.
+        device: "auto", "cpu" or "cuda".
+        jobs: experiments in parallel; None for one per two cores, at least two, or one on a GPU.
+        report: receives progress lines, such as `print`.
+
+    Raises:
+        UserError: for any mistake in these or in the data, before anything runs, and if every experiment is refused.
+    """
+    request = request_of(suite, methods, dataset, preset, seeds, settings, data_dir, out)
+    if jobs is not None and (not isinstance(jobs, int) or isinstance(jobs, bool) or jobs < 1):
+        raise UserError(f"jobs must be a whole number from 1, or None; got {jobs!r}")
+    outcome = run_suite(request, device=device, jobs=jobs, say=checked_report(report))
+    stored = load_records(request.out)
+    records = [
+        record
+        for item in outcome.planned
+        for record in stored
+        if record.run == item.experiment.run and is_measured(record, item.experiment)
+    ]
+    runs = {item.experiment.run for item in outcome.planned}
+    return RunResult(
+        out=request.out,
+        records=tuple(records),
+        failed=outcome.failed,
+        refused={item.experiment.run: item.reason for item in outcome.planned if item.state == "refused"},
+        other_data=tuple(item.experiment.run for item in outcome.planned if item.other_data),
+        boards={
+            protocol: board
+            for protocol, board in load_results(request.out).boards.items()
+            if any(runs.intersection(row.runs) for row in (*board.rows, *board.refused))
+        },
+    )
