@@ -33,7 +33,7 @@ def request_of(
         UserError: if an argument has another type.
     """
     return Request(
-        suite=None if suite is None else str(checked_path(suite, "suite")),
+        suite=None if suite is None else suite if suite == "" else str(checked_path(suite, "suite")),
         methods=_methods(methods),
         dataset=_text(dataset, "dataset"),
         preset=_text(preset, "preset"),

@@ -25,7 +25,7 @@ EXAMPLES = 8  # test images on which an ONNX file is compared with ONNX Runtime
 
 
 def evaluate(
-    network: nn.Module | torch.export.ExportedProgram | Callable[[Tensor], Tensor] | str | PathLike[str],
+    module: nn.Module | torch.export.ExportedProgram | Callable[[Tensor], Tensor] | str | PathLike[str],
     dataset: str | TestData,
     protocol: str | Protocol,
     *,
@@ -48,7 +48,7 @@ def evaluate(
     treated differently from others, and what casts doubt on it.
 
     Args:
-        network: maps (B, C, H, W) images in [0, 1] to (B, classes) logits; normalisation belongs inside. A module, also
+        module: maps (B, C, H, W) images in [0, 1] to (B, classes) logits; normalisation belongs inside. A module, also
             scripted, traced, frozen, exported or compiled, or a function; the number of images may be fixed. Or the
             path of a file: an artifact of this project, ONNX, TorchScript, a program of `torch.export`, a state dict.
         dataset: a data set's name, or its loaded test images: uint8, or float in [0, 1] from 8 bits.
@@ -60,7 +60,7 @@ def evaluate(
         data_dir: folder with the data set's files; None for `data` in the current folder.
         device: where to run: "cpu", "cuda", "cuda:1", or "auto" for a GPU if there is one.
         batch_size: images per call of an attack; AutoAttack's random draws depend on it.
-        parent: the dense network that `network` was made from; its adversarial images are then tried on `network`.
+        parent: the dense network that `module` was made from; its adversarial images are then tried on `module`.
         journal: folder for AutoAttack's finished batches, from which a killed evaluation resumes.
         report: receives progress lines.
 
@@ -68,20 +68,20 @@ def evaluate(
         UserError: if an argument has another type, if a file cannot be read, if data set, protocol and network do not
             match, or if the network's logits are not finite somewhere within epsilon.
     """
-    module, notes, data = network, tuple[str, ...](), dataset
+    network, notes, data = module, tuple[str, ...](), dataset
     reading = Reading(arch, *checked_normalisation(mean, std), nhwc)
-    if isinstance(network, str | PathLike):
+    if isinstance(module, str | PathLike):
         data = checked_data(dataset, checked_folder(data_dir, "data_dir"), checked_protocol(protocol))
-        path = Path(os.fspath(network)).expanduser()
+        path = Path(os.fspath(module)).expanduser()
         opened = open_network(path, reading, data.info, as_float_images(data.test.images[:EXAMPLES]))
-        module, notes = opened.network, opened.notes
+        network, notes = opened.network, opened.notes
     elif not reading.is_default:
         raise UserError(
             "arch, mean, std and nhwc say how to read a file, but the network is given as an object; put its "
             "normalisation and the order of its axes into a module around it"
         )
     evaluation = evaluate_module(
-        module,  # type: ignore[arg-type]
+        network,  # type: ignore[arg-type]
         data,
         protocol,
         data_dir=data_dir,

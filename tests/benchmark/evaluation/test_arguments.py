@@ -97,7 +97,7 @@ def test_labels_of_other_ranges_types_and_shapes_are_refused(labels, sentence, v
     [
         (nn.Linear(1, 1).state_dict(), "module is a state dict or checkpoint with 'weight', 'bias', not a network"),
         ({"epoch": 1, "state_dict": {}}, "module is a state dict or checkpoint with 'epoch', 'state_dict'"),
-        ("net.pt", "module is a path, 'net.pt', not a network; load the file first"),
+        ("net.pt", "net.pt is not a file: give the path of an artifact"),
         (nn.Flatten, "module is the class Flatten, not a network; pass an instance: Flatten()"),
         (torch.optim.SGD([torch.zeros(1)]), "module is of type SGD; pass an nn.Module in eval mode, or a function"),
         (None, "module is of type NoneType; pass an nn.Module"),
