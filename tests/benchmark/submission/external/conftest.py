@@ -19,16 +19,20 @@ from typer.testing import Result
 from benchmark.data.load import load_training
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.foreign.onnx_artifact import onnx_artifact
+from benchmark.leaderboard.render import write_pages
 from benchmark.results.external import ExternalRecord, OriginElsewherePart, external_run
 from benchmark.submission.sample import sample_seed
 from benchmark.submission.verifying import Outcome, VerifyRequest, verify
 
+CITATION = "title: Engines & {networks}\nauthors: [Ada Lovelace]\nyear: 2026\nlink: https://example.org/paper\n"
 PROTOCOL = "digits-linf-64_255-pgd25x1-aa-standard-8"  # within so large a radius every image falls, at once
 AUTHORS = ("--authors", "Ada Lovelace, Charles Babbage", "--credit", "Ada Lovelace")
 ABOUT = (
     *("--method", "Plain CNN", "--architecture", "linear", "--licence", "MIT", "--link", "https://example.org/net"),
     *("--converted", "weights written into a graph by hand"),
 )
+
+MadeOnce = Callable[[str, Callable[[Path], None]], Path]
 
 
 def graph_bytes(weight: torch.Tensor, bias: torch.Tensor, scale: float | None = None) -> bytes:
@@ -79,20 +83,20 @@ def weights() -> tuple[torch.Tensor, torch.Tensor]:
 
 
 @pytest.fixture(scope="session")
-def elsewhere(
-    run: Callable[..., Result], weights: tuple[torch.Tensor, torch.Tensor], tmp_path_factory: pytest.TempPathFactory
-) -> Path:
+def elsewhere(run: Callable[..., Result], weights: tuple[torch.Tensor, torch.Tensor], made_once: MadeOnce) -> Path:
     """Return a folder with net.onnx and newer.onnx, evaluated, and an empty board in board/; nobody writes into it."""
-    folder = tmp_path_factory.mktemp("elsewhere")
-    (folder / "board").mkdir()
-    for name, content in (("net", graph_bytes(*weights)), ("newer", graph_bytes(*trained_weights(1)))):
-        file = folder / f"{name}.onnx"
-        file.write_bytes(content)
-        result = run("evaluate", file, "--protocol", PROTOCOL, "--out", folder)
-        assert result.exit_code == 0, result.output
-        (made,) = (folder / "evaluations").glob(f"{hashlib.sha256(content).hexdigest()[:12]}*.json")
-        made.rename(folder / f"{name}.json")
-    return folder
+
+    def make(folder: Path) -> None:
+        (folder / "board").mkdir()
+        for name, content in (("net", graph_bytes(*weights)), ("newer", graph_bytes(*trained_weights(1)))):
+            file = folder / f"{name}.onnx"
+            file.write_bytes(content)
+            result = run("evaluate", file, "--protocol", PROTOCOL, "--out", folder)
+            assert result.exit_code == 0, result.output
+            (made,) = (folder / "evaluations").glob(f"{hashlib.sha256(content).hexdigest()[:12]}*.json")
+            made.rename(folder / f"{name}.json")
+
+    return made_once("elsewhere", make)
 
 
 @pytest.fixture(scope="session")
@@ -108,12 +112,51 @@ def submit(run: Callable[..., Result], elsewhere: Path) -> Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
-def honest(submit: Callable[..., Result], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def honest(submit: Callable[..., Result], made_once: MadeOnce) -> Path:
     """Return the submission of the honest network; nobody writes into it."""
-    to = tmp_path_factory.mktemp("honest") / "s"
-    result = submit(to)
-    assert result.exit_code == 0, result.output
-    return to
+
+    def make(folder: Path) -> None:
+        result = submit(folder / "s")
+        assert result.exit_code == 0, result.output
+
+    return made_once("honest_external", make) / "s"
+
+
+@pytest.fixture
+def citation() -> str:
+    """Return the content of the file that the older row of `accepted` is cited by."""
+    return CITATION
+
+
+@pytest.fixture(scope="session")
+def accepted(run: Callable[..., Result], submit: Callable[..., Result], made_once: MadeOnce) -> Path:
+    """Return a board with the honest row, cited, and with the newer network in its place; nobody writes into it."""
+
+    def make(folder: Path) -> None:
+        board = folder / "board"
+        board.mkdir()
+        (folder / "cite.yaml").write_text(CITATION)
+        for name in ("net", "newer"):
+            options: list[object] = ["--cite", folder / "cite.yaml"]
+            if name == "newer":
+                old = json.loads((folder / "net" / "record.json").read_text())
+                options = ["--supersedes", old["run_hash"][:6]]
+            result = submit(folder / name, *options, network=name, board=board)
+            assert result.exit_code == 0, result.output
+            result = run("verify", folder / name, "--board", board, "--accept", "--seconds", "5")
+            assert result.exit_code == 0, result.output
+        write_pages(board)
+
+    return made_once("external_rows", make) / "board"
+
+
+@pytest.fixture
+def board(accepted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a copy of that board, which a test may change, beside an empty folder that is the current one."""
+    shutil.copytree(accepted, tmp_path / "board")
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # a stopped audit and a stopped reproduction leave their journals there
+    return tmp_path / "board"
 
 
 @dataclass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 
 import pytest
 
@@ -12,39 +11,8 @@ from benchmark.errors import UserError
 from benchmark.leaderboard.board.superseding import superseding_problem
 from benchmark.leaderboard.render import check_pages, write_pages
 from benchmark.results.external import ExternalRecord, external_run
+from benchmark.results.foreign import ForeignPart, network_name
 from benchmark.results.store import load_all
-
-CITATION = "title: Engines & {networks}\nauthors: [Ada Lovelace]\nyear: 2026\nlink: https://example.org/paper\n"
-
-
-@pytest.fixture(scope="module")
-def accepted(run, submit, elsewhere, honest, tmp_path_factory):
-    """Return a board with the honest row, cited, and with the newer network in its place; nobody writes into it."""
-    folder = tmp_path_factory.mktemp("rows")
-    board = folder / "board"
-    board.mkdir()
-    (folder / "cite.yaml").write_text(CITATION)
-    submit(folder / "first", "--cite", folder / "cite.yaml", board=board)
-    old = json.loads((folder / "first" / "record.json").read_text())
-    for name, network, options in (
-        ("first", "net", ()),
-        ("second", "newer", ("--supersedes", old["run_hash"][:6])),
-    ):
-        if options:
-            result = submit(folder / name, *options, network=network, board=board)
-            assert result.exit_code == 0, result.output
-        result = run("verify", folder / name, "--board", board, "--accept", "--seconds", "5")
-        assert result.exit_code == 0, result.output
-    write_pages(board)
-    return board
-
-
-@pytest.fixture
-def board(accepted, tmp_path):
-    """Return a copy of that board, which a test may change."""
-    shutil.copytree(accepted, tmp_path / "board")
-    return tmp_path / "board"
-
 
 def _page(board, ending):
     (page,) = board.glob(f"digits-*.{ending}")
@@ -79,11 +47,11 @@ def test_the_pages_agree_with_the_records(accepted):
     assert check_pages(accepted) == []
 
 
-def test_a_citation_is_corrected_without_touching_the_record(board):
+def test_a_citation_is_corrected_without_touching_the_record(board, citation):
     (record,) = (path for path in (board / "external").rglob("*.json") if "supersedes" in path.read_text())
     before = record.read_bytes()
     file = board / "citations" / f"{record.stem}.yaml"
-    file.write_text(CITATION.replace("2026", "2027"))
+    file.write_text(citation.replace("2026", "2027"))
     write_pages(board)
     bib = _page(board, "bib")
     assert r"{{Engines \& \{networks\}}}" in bib and "{2027}" in bib
@@ -91,23 +59,23 @@ def test_a_citation_is_corrected_without_touching_the_record(board):
 
 
 @pytest.mark.parametrize(
-    ("content", "reason"),
+    ("change", "reason"),
     [
-        (CITATION.replace("https", "javascript"), "link"),
-        (CITATION + "extra: 1\n", "extra"),
-        (CITATION.replace("2026", "'then'"), "year"),
-        ("- a list\n", "mapping"),
+        (lambda text: text.replace("https", "javascript"), "link"),
+        (lambda text: text + "extra: 1\n", "extra"),
+        (lambda text: text.replace("2026", "'then'"), "year"),
+        (lambda text: "- a list\n", "mapping"),
     ],
 )
-def test_a_citation_that_is_none_is_refused(board, content, reason):
+def test_a_citation_that_is_none_is_refused(board, citation, change, reason):
     (file,) = (board / "citations").iterdir()
-    file.write_text(content)
+    file.write_text(change(citation))
     with pytest.raises(UserError, match=reason):
         write_pages(board)
 
 
-def test_a_citation_without_a_record_is_refused(board):
-    (board / "citations" / "digits__at__seed0-abcdef.yaml").write_text(CITATION)
+def test_a_citation_without_a_record_is_refused(board, citation):
+    (board / "citations" / "digits__at__seed0-abcdef.yaml").write_text(citation)
     with pytest.raises(UserError, match="no record"):
         write_pages(board)
 
@@ -128,6 +96,12 @@ def test_a_missing_option_is_named(run, elsewhere, tmp_path):
     assert "--evaluation, --method" in str(result.exception)
 
 
+def test_accepted_rows_pass_the_audit(run, board):
+    result = run("audit", "--out", board, "--seconds", "1")
+    assert result.exit_code == 0, result.output
+    assert result.output.endswith("2 records, 0 evaluations, 0 challenges, 0 checks, 1 citation: all pass\n")
+
+
 def test_the_audit_finds_an_edited_count(run, board):
     record = next(path for path in (board / "external").rglob("*.json") if "supersedes" in path.read_text())
     fields = json.loads(record.read_text())
@@ -136,6 +110,27 @@ def test_the_audit_finds_an_edited_count(run, board):
     result = run("audit", "--out", board, fields["run_hash"][:6], "--seconds", "1")
     assert result.exit_code == 1
     assert "graph: bit_operations" in result.output
+
+
+def test_an_evaluation_with_options_is_audited_with_them(run, elsewhere, board):
+    options = ("--mean", "0.25", "--std", "0.5")
+    protocol = load_all(board)[0].protocol
+    result = run("evaluate", elsewhere / "net.onnx", "--protocol", protocol, "--out", board, *options)
+    assert result.exit_code == 0, result.output
+    (evaluation,) = (board / "evaluations").glob("*.json")
+    assert "__options-" in evaluation.name
+    assert run("audit", "--out", board, "--seconds", "1").exit_code == 0
+
+    fields = json.loads(evaluation.read_text())
+    fields["foreign"]["mean"] = [0.75]
+    evaluation.unlink()
+    named = network_name(fields["artifact"]["sha256"], ForeignPart(**fields["foreign"]))
+    for name, reason in ((evaluation.name, "is not named after"), (f"{named}__{protocol}.json", "clean")):
+        file = evaluation.with_name(name)
+        file.write_text(json.dumps(fields, indent=2, sort_keys=True) + "\n")
+        refused = run("audit", "--out", board, "--seconds", "1")
+        assert refused.exit_code == 1 and f"{name}: " in refused.output and reason in refused.output, refused.output
+        file.unlink()
 
 
 @pytest.fixture
