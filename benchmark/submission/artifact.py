@@ -14,6 +14,7 @@ from benchmark.review.recount import recount
 from benchmark.submission.download import download
 from benchmark.submission.files import ARTIFACT, LIMITS
 from benchmark.submission.reading import Parts
+from benchmark.submission.schema import ArtifactClaim
 from benchmark.submission.training_claims import differing
 from benchmark.suite.experiment import Experiment
 
@@ -26,27 +27,48 @@ def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, 
         at_hand: local copy of an artifact for which the submission only gives an address.
     """
     claim = parts.submission.artifact
-    content = parts.artifact
     try:
-        if claim.size_bytes > LIMITS[ARTIFACT]:
-            return None, [f"it has {claim.size_bytes:,} bytes, at most {LIMITS[ARTIFACT]:,} are allowed"]
-        if content is None and at_hand is not None:
-            content = read_plain(at_hand, claim.size_bytes)
-            if content is None:
-                return None, [f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes"]
-        elif content is None:
-            assert claim.url is not None, "without an address the file is in the folder"
-            try:
-                content = download(claim.url, claim.size_bytes)
-            except UserError as error:
-                return None, [f"{error}; give --artifact FILE"]
-        if len(content) != claim.size_bytes:
-            return None, [f"file size: the record says {claim.size_bytes:,}, the file has {len(content):,} bytes"]
-        if hashlib.sha256(content).hexdigest() != claim.sha256:
-            return None, ["the file is not the one that was measured: its sha256 differs"]
+        content = named_bytes(claim, parts.artifact, at_hand, LIMITS[ARTIFACT])
+        check_named(content, claim.size_bytes, claim.sha256)
         return unpack(content), []
     except UserError as error:
         return None, [str(error)]
+
+
+def named_bytes(claim: ArtifactClaim, content: bytes | None, at_hand: Path | None, limit: int) -> bytes:
+    """Return the network's file of a submission: from its folder, a local file or its address.
+
+    Args:
+        claim: what the submission says about the file.
+        content: of the file in the folder; None if there is only an address.
+        at_hand: local copy of a file for which there is only an address.
+        limit: bytes that it may have.
+
+    Raises:
+        UserError: if it is too large, or cannot be read or fetched.
+    """
+    if claim.size_bytes > limit:
+        raise UserError(f"it has {claim.size_bytes:,} bytes, at most {limit:,} are allowed")
+    if content is not None:
+        return content
+    if at_hand is not None:
+        content = read_plain(at_hand, claim.size_bytes)
+        if content is None:
+            raise UserError(f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes")
+        return content
+    assert claim.url is not None, "without an address the file is in the folder"
+    try:
+        return download(claim.url, claim.size_bytes)
+    except UserError as error:
+        raise UserError(f"{error}; give --artifact FILE") from None
+
+
+def check_named(content: bytes, size_bytes: int, sha256: str) -> None:
+    """Raise UserError unless a file has the size and the hash that a submission or a record states."""
+    if len(content) != size_bytes:
+        raise UserError(f"file size: the record says {size_bytes:,}, the file has {len(content):,} bytes")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise UserError("the file is not the one that was measured: its sha256 differs")
 
 
 def check_artifact(record: Record, experiment: Experiment, artifact: Artifact) -> list[str]:

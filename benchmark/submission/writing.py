@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,12 +69,8 @@ def submit(record: Record, request: SubmitRequest, say: Callable[[str], None]) -
     prepare(artifact.network, "cpu")
     sample = make_sample(record, artifact, data.test, say)
     content = None if request.url else artifact_path(request.out, record.run).read_bytes()
-    with writing(request.to), temporary_folder(request.to.parent) as temporary:
-        folder = temporary / "submission"
+    with filled_at_once(request.to) as folder:
         _write(folder, record, request, sample, content, source)
-        if request.to.exists():
-            request.to.rmdir()  # empty, see above
-        folder.rename(request.to)
     say(f"written    {request.to}")
     return place(record, request.board)
 
@@ -101,6 +98,24 @@ def _check_options(request: SubmitRequest) -> None:
         raise UserError(f"the submission cannot hold {first_mistake(error)}; correct that option") from None
     if wrong := text_refusal("credit", request.credit):
         raise UserError(f"--credit {wrong}; give a plain name")
+
+
+@contextmanager
+def filled_at_once(to: Path) -> Iterator[Path]:
+    """Yield the name of a folder to make and fill, which becomes `to` at the end of the block, whole or not at all.
+
+    Args:
+        to: a new folder or an empty one, see `check_empty`.
+
+    Raises:
+        UserError: if the system refuses.
+    """
+    with writing(to), temporary_folder(to.parent) as temporary:
+        folder = temporary / "submission"
+        yield folder
+        if to.exists():
+            to.rmdir()
+        folder.rename(to)
 
 
 def check_empty(folder: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,11 +12,10 @@ from benchmark.data.load import TestData
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.evaluation.measurable import measurable
-from benchmark.files.plain import read_plain
 from benchmark.foreign.onnx_artifact import OnnxArtifact, onnx_artifact, runtime_problem
 from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.submission.artifact import check_named, named_bytes
 from benchmark.submission.claim import Claim
-from benchmark.submission.download import download
 from benchmark.submission.external.checking import (
     copied_elsewhere,
     external_contradictions,
@@ -30,7 +28,6 @@ from benchmark.submission.measuring import use_threads_of
 from benchmark.submission.remeasure import Effort, check_attacks, check_clean_images
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.sample import check_sample
-from benchmark.submission.schema import ArtifactClaim
 
 
 def external_parts(
@@ -53,7 +50,8 @@ def external_parts(
     numbers = external_contradictions(record, now=datetime.now(UTC), ranked=True) + superseding_reasons(record, board)
     report.note("numbers", numbers, "the record agrees with itself and with the clock")
     report.stop_if_refused()
-    artifact = check_network(record, lambda: _content(parts, at_hand), report)
+    claim = parts.submission.artifact
+    artifact = check_network(record, lambda: named_bytes(claim, parts.network, at_hand, LIMITS[NETWORK]), report)
     reasons = copied_elsewhere(record, artifact, board, folder)
     report.note("copies", reasons, f"compared with {len(board)} records on the board")
     report.stop_if_refused()
@@ -70,7 +68,7 @@ def check_network(record: ExternalRecord, content: Callable[[], bytes], report: 
     """
     try:
         present = content()
-        _check_file(present, record)
+        check_named(present, record.artifact.size_bytes, record.artifact.sha256)
         artifact = onnx_artifact(present)
     except UserError as error:
         report.note("graph", [str(error)])
@@ -133,29 +131,3 @@ def measure_again(claim: Claim, network: nn.Module, data: TestData, effort: Effo
         check_clean_images(claim, measured, data.test, report)
         report.stop_if_refused()
         check_attacks(claim, measured, data.test, effort, report)
-
-
-def _content(parts: ExternalParts, at_hand: Path | None) -> bytes:
-    """Return the ONNX file: from the folder, a local file or its address."""
-    claim: ArtifactClaim = parts.submission.artifact
-    if claim.size_bytes > LIMITS[NETWORK]:
-        raise UserError(f"it has {claim.size_bytes:,} bytes, at most {LIMITS[NETWORK]:,} are allowed")
-    if parts.network is not None:
-        return parts.network
-    if at_hand is not None:
-        content = read_plain(at_hand, claim.size_bytes)
-        if content is None:
-            raise UserError(f"{at_hand} is not a plain file of at most {claim.size_bytes:,} bytes")
-        return content
-    assert claim.url is not None, "without an address the file is in the folder"
-    try:
-        return download(claim.url, claim.size_bytes)
-    except UserError as error:
-        raise UserError(f"{error}; give --artifact FILE") from None
-
-
-def _check_file(content: bytes, record: ExternalRecord) -> None:
-    if len(content) != record.artifact.size_bytes:
-        raise UserError(f"the record says {record.artifact.size_bytes:,} bytes, the file has {len(content):,}")
-    if hashlib.sha256(content).hexdigest() != record.artifact.sha256:
-        raise UserError("the file is not the one that was measured: its sha256 differs")

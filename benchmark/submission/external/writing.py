@@ -16,7 +16,6 @@ from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.plain import read_plain
-from benchmark.files.writing import temporary_folder, writing
 from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact, runtime_problem
 from benchmark.leaderboard.board.find import find_record
 from benchmark.results.citations import CITATION_BYTES, parse_citation
@@ -31,7 +30,7 @@ from benchmark.submission.files import ADVERSARIAL, CITATION, NETWORK, RECORD, S
 from benchmark.submission.placing import Placement, check_board, place
 from benchmark.submission.sample import Sample, make_sample
 from benchmark.submission.schema import ArtifactClaim, ExternalSubmission
-from benchmark.submission.writing import check_empty
+from benchmark.submission.writing import check_empty, filled_at_once
 
 
 @dataclass(frozen=True)
@@ -75,12 +74,8 @@ def submit_external(request: ExternalRequest, say: Callable[[str], None]) -> Pla
     parameters = f"{artifact.graph.all_parameters:,} parameters"
     say(f"network    {artifact.size_bytes:,} bytes, {parameters}, sha256 {artifact.sha256}")
     sample = _sample(record, artifact, data, say)
-    with writing(request.to), temporary_folder(request.to.parent) as temporary:
-        folder = temporary / "submission"
+    with filled_at_once(request.to) as folder:
         _write(folder, record, request, artifact, sample, citation)
-        if request.to.exists():
-            request.to.rmdir()  # empty, see above
-        folder.rename(request.to)
     say(f"written    {request.to}")
     return place(record, request.board)
 

@@ -14,6 +14,7 @@ from benchmark.results.external import ExternalRecord, external_run
 from benchmark.results.foreign import ForeignPart, network_name
 from benchmark.results.store import load_all
 
+
 def _page(board, ending):
     (page,) = board.glob(f"digits-*.{ending}")
     return page.read_text(encoding="utf-8")
