@@ -31,6 +31,8 @@ from benchmark.submission.external.verifying import measure_again as measure_onn
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.texts import part_texts
 
+_PARENT = "[0-9a-f]{12}(__options-[0-9a-f]{12})?"
+
 
 def audit_evaluation(path: Path, sources: Sources, report: Report) -> None:
     """Check an evaluation against itself, its artifact and its images.
@@ -60,7 +62,7 @@ def _contradictions(path: Path, evaluated: Evaluated) -> list[str]:
     reasons, evaluation = [], evaluated.evaluation
     stem = f"{network_name(evaluated.artifact.sha256, evaluated.foreign)}__{re.escape(evaluated.protocol)}"
     batch = "" if (size := evaluation.autoattack.batch_size) == DEFAULT_BATCH_SIZE else f"__batch-{size}"
-    if not re.fullmatch(rf"{stem}({batch}(__parent-[0-9a-f]{{12}})?|__merged-\d+)\.json", path.name):
+    if not re.fullmatch(rf"{stem}({batch}(__parent-{_PARENT})?|__merged-\d+)\.json", path.name):
         reasons.append(f"the file is not named after its artifact, protocol and batch size: {stem}{batch}.json")
     started = datetime.fromisoformat(evaluated.machine.started)
     if not EARLIEST <= started <= datetime.now(UTC) + CLOCK_SLACK or evaluated.machine.threads > MAX_THREADS:

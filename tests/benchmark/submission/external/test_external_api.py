@@ -83,6 +83,16 @@ def test_a_file_at_an_address_is_kept_there_and_fetched(run, submit, elsewhere, 
     assert "refused" not in left.output and f"fetch the file with sha256 {record.artifact.sha256}" in left.output
 
 
+def test_a_row_is_shown_as_a_line_of_a_data_frame(accepted, records):
+    (line,) = benchmark.board(records[1].protocol, accepted).to_dict("records")
+
+    assert line["runs"] == (records[1].run,) and line["rank"] == 1
+    assert (line["trained"], line["licence"], line["preset"]) == ("elsewhere", "MIT", "external")
+    unknown = ("passes", "keep_ratio", "p", "objective", "last_norm", "train_seconds", "latency_1")
+    values = {name: line[name] for name in unknown if name in line}
+    assert len(values) >= 4 and all(value is None or value != value for value in values.values()), values
+
+
 def test_rows_are_compared(accepted, records):
     comparison = benchmark.compare(*(record.run_hash for record in records), board=accepted)
 
