@@ -43,7 +43,7 @@ with open(os.environ["CALLS"], "a") as file:
 print("::set-output name=kind::code")
 sys.exit(int(os.environ["EXIT_CODE"]))
 """,
-    "Makefile": ".PHONY: install\ninstall:\n\tmkdir -p .venv/bin && ln -s $(PYTHON) .venv/bin/python && touch $@\n",
+    "Makefile": ".PHONY: install\ninstall:\n\tmkdir -p .venv/bin && ln -sf $(PYTHON) .venv/bin/python\n",
     ".gitignore": ".venv/\nproposed/\n",
     ".gitmodules": '[submodule "s"]\n\tpath = leaderboards/sub\n\turl = ./x\n\tignore = all\n',
     "README.md": README,

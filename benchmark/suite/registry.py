@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from benchmark.errors import UserError, suggestion
+from benchmark.files.mistakes import first_mistake
 from benchmark.suite.catalogue import registered_methods
 from benchmark.suite.experiment import MethodSpec
 from benchmark.suite.method_source import source_sha256
@@ -50,10 +51,7 @@ class ResolvedMethod:
         try:
             return TypeAdapter(self.cls).validate_python(options)
         except ValidationError as error:
-            problem = error.errors(include_url=False)[0]
-            location = ".".join(["options", *(str(part) for part in problem["loc"][:1])])
-            message = problem["msg"].removeprefix("Value error, ")
-            raise UserError(f"{where}: {location}: {message}, got {options}") from None
+            raise UserError(f"{where}: options {options}: {first_mistake(error)}") from None
 
     def spec(self, options: dict[str, Any], where: str) -> MethodSpec:
         """Return what identifies the configured method: the options that differ from the defaults, and its source.
@@ -103,10 +101,11 @@ def resolve(method: str) -> ResolvedMethod:
     """
     try:
         if is_file_target(method):
-            path = Path(method.rpartition(":")[0]).expanduser().resolve()
-            if not path.is_file():
+            file, _, class_name = method.rpartition(":")
+            path = Path(file).expanduser().resolve()
+            if class_name and not path.is_file():
                 raise UserError(f"method {method!r}: there is no file {path}")
-            target = f"{path}:{method.rpartition(':')[2]}"
+            target = f"{path}:{class_name}"
         elif ":" in method:
             target = method
         else:

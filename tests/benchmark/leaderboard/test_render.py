@@ -329,8 +329,8 @@ def test_the_terminal_names_every_network_and_fits_its_width(make_record):
         make_record(method="masked", right=(80, 45, 46)),
     ]
     text = to_terminal(only_board(*records))
-    assert f"{PROTOCOL}, resnet34, Paper preset, 100 test images, chance 10.00%" in text
-    assert f"{PROTOCOL}, resnet18 width 0.25, Smoke preset" in text
+    assert f"{PROTOCOL}, resnet34, paper preset, 100 test images, chance 10.00%" in text
+    assert f"{PROTOCOL}, resnet18 width 0.25, smoke preset" in text
     shown = " ".join(text.split())
     assert " edge_popup [1] binary yes 0.01 0.1 pgd 80.00 50.00 45.00 35.61 to 54.76 pass* 27.1 kB 1 " in shown
     assert re.search(r" a_method_w\w+ \[1\] binary ", shown)

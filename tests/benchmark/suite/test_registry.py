@@ -247,9 +247,9 @@ def test_a_target_that_does_not_exist_is_refused(target, message):
             {"kinds": "a"},
             r"here: options\.kinds is not a field of mine\. Did you mean kind\? Known: score_init, .*count",
         ),
-        ({"count": "many"}, r"here: options\.count must be a decimal number such as .*, got 'many'"),
-        ({"kind": "c"}, r"here: options\.kind: must be 'a' or 'b'"),
-        ({"count": -1}, r"here: options: count must not be negative, got \{'count': -1\}"),
+        ({"count": "many"}, r"here: options\.count must be a whole number such as 12, got 'many'"),
+        ({"kind": "c"}, r"here: options \{'kind': 'c'\}: kind: must be 'a' or 'b', got 'c'"),
+        ({"count": -1}, r"here: options \{'count': -1\}: count must not be negative"),
     ],
 )
 def test_a_wrong_option_is_refused_with_its_place(method_file, options, message):

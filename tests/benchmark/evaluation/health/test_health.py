@@ -90,7 +90,8 @@ class Short(pyautoattack.AutoAttack):
 
     def __init__(self, *arguments, **settings):
         super().__init__(*arguments, **settings)
-        self.apgd.n_iter = self.apgd_targeted.n_iter = self.fab.n_iter = 20
+        self.apgd.n_iter = self.apgd_targeted.n_iter = 50
+        self.fab.n_iter = 20
         self.square.n_queries = QUERIES
 
 

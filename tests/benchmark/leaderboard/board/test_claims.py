@@ -179,7 +179,7 @@ def test_the_page_is_made_checked_and_removed_with_its_file(make, tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("claims: [{question: q}]", r"claims\.yaml: claims\.0\.protocol: Field required"),
+        ("claims: [{question: q}]", r"claims\.yaml: claims\[0\]\.protocol: Field required"),
         ("claims: [{question: q, protocol: p, a: x, b: y, c: z}]", "Extra inputs"),
         ("[]", "must hold a mapping with claims and rankings; got list"),
         ("claims: [", "cannot be read as YAML"),

@@ -108,7 +108,7 @@ def test_of_several_protocols_one_must_be_chosen(records, make):
     everything = [*records, *elsewhere]
     other = elsewhere[0].protocol
     message = refusal(everything, "hydra", "/at/")
-    assert PROTOCOL in message and other in message and "--protocol" in message
+    assert PROTOCOL in message and other in message and "choose one by its protocol" in message
     assert find_pair(everything, "hydra", "/at/", protocol=other) == ([elsewhere[0]], [elsewhere[1]])
     assert "Did you mean" in refusal(everything, "hydra", "/at/", protocol=other.replace("200", "20"))
 
