@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame, Series
 
 _DTYPES = {int: "int64", float: "float64", bool: "bool", str: "str"}
+_WITH_UNKNOWN = {"int64": "float64", "bool": "object"}
 
 
 def boards(folder: str | Path = LEADERBOARDS) -> DataFrame:
@@ -52,7 +53,7 @@ def board(protocol: str, folder: str | Path = LEADERBOARDS) -> DataFrame:
 
     Returns:
         The columns of the board's CSV page (see docs/boards.md). Accuracies and densities are fractions in [0, 1],
-        sizes are in bytes, times in seconds; NaN is what is unknown. `runs` and `seeds` are tuples, `options`
+        sizes are in bytes, times in seconds; NaN or None is what is unknown. `runs` and `seeds` are tuples, `options`
         dictionaries, and `url` is the row's page below `folder`. Refused rows and published results are in the CSV page
         only.
 
@@ -75,7 +76,8 @@ def _series(column: Column, board: Board) -> Series[Any]:
 
     values = [column.value(row, board) for row in board.rows]
     dtype = _DTYPES.get(column.holds, "object")
-    return Series(values, dtype="float64" if dtype == "int64" and None in values else dtype)
+    # What is unknown must not become 0 or False.
+    return Series(values, dtype=_WITH_UNKNOWN.get(dtype, dtype) if None in values else dtype)
 
 
 def _load(folder: str | Path) -> Mapping[str, Board]:
