@@ -140,17 +140,18 @@ def _records(request: RecheckRequest) -> list[Record]:
     """
     check_folder(request.out)
     everything = load_all(request.out)
-    records = [record for record in everything if isinstance(record, Record)]
-    rechecked(records, load_rechecks(request.out))  # reports stale files before hours of measuring
-    if not records:
+    # Reports stale files before hours of measuring.
+    rechecked([record for record in everything if isinstance(record, Record)], load_rechecks(request.out))
+    if not everything:
         raise UserError(f"there are no records in {request.out}; give --out a folder that holds some")
     if request.protocol is not None:
-        records, everything = of_protocol(records, request.protocol), of_protocol(everything, request.protocol)
+        everything = of_protocol(everything, request.protocol)
     if request.rows:
-        chosen = {id(record): record for name in request.rows for record in find_records(everything, name)}
-        records = [record for record in chosen.values() if isinstance(record, Record)]
-        if elsewhere := [record.run for record in chosen.values() if isinstance(record, ExternalRecord)]:
+        everything = [record for name in request.rows for record in find_records(everything, name)]
+        if elsewhere := [record.run for record in everything if isinstance(record, ExternalRecord)]:
             raise UserError(f"{elsewhere[0]} was trained elsewhere, and its record contains these checks; leave it out")
+    chosen = {id(record): record for record in everything if isinstance(record, Record)}
+    records = list(chosen.values())
     if request.keep is not None:
         if len(records) != 1 or not request.rows:
             count = f"{len(records)} match" if request.rows else "none is named"

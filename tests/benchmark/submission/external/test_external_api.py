@@ -14,6 +14,7 @@ from benchmark.data.load import load_test
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.hub import pulling
+from benchmark.leaderboard.render import write_pages
 from benchmark.results.addresses import load_address
 from benchmark.results.store import artifact_path, load_all, model_text
 
@@ -79,6 +80,7 @@ def test_a_file_at_an_address_is_kept_there_and_fetched(run, submit, elsewhere, 
     assert load_address(board, record.run) == URL and not _file(board, record).exists()
     assert benchmark.load_model(record.run, board=board).record == record
     assert [path.name for path in (cache_folder() / "artifacts").iterdir()] == [f"{record.artifact.sha256}.onnx"]
+    write_pages(board)
     left = run("audit", "--out", board, "--seconds", "1")
     assert "refused" not in left.output and f"fetch the file with sha256 {record.artifact.sha256}" in left.output
 
