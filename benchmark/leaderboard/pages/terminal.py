@@ -61,7 +61,8 @@ def _block(board: Board, preset: str, network: str) -> str:
 def _lines(rows: Sequence[Row], board: Board, numbers: dict[str, int], longest: int) -> list[str]:
     """Return two lines of titles, and a line for each row with its method cut to a length."""
     columns = columns_of(Table.TERMINAL, board)
-    words = [column.title.split(maxsplit=1) for column in columns]
+    # A title is on two lines where it has two words, or is far wider than its column's texts.
+    words = [column.title.replace("AutoAttack", "Auto- Attack").split(maxsplit=1) for column in columns]
     head = [[first if rest else "" for first, *rest in words], [last for *_, last in words]]
     cells = [[_cell(column, row, board, numbers, longest) for column in columns] for row in rows]
     sides = [column.side for column in columns]

@@ -270,7 +270,7 @@ def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tm
     grid = ("--methods", "all", "--dataset", "cifar100", "--preset", "smoke", "--data-dir", cifar100, "--out", out)
 
     _, planned, _ = command_here("plan", *grid)
-    code, printed, _ = command_here("run", *grid, "--set", "grid.last_norm=false")
+    code, printed, _ = command_here("run", *grid, "--set", "grid.last_norm=false", "--set", "evaluation.images=2")
 
     found = re.findall(r"^(\w+) +cifar100/resnet34-w0\.125(-lbn)?/(\w+)/\S+", planned, flags=re.MULTILINE)
     assert {state for state, _, _ in found} <= {"todo", "refused"}
@@ -280,7 +280,7 @@ def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tm
     assert cells == {**both, ("edge_popup", "-lbn"): 4, ("rst", ""): 2}
     assert code == 0, printed
     results = records(out).values()
-    assert {record["protocol"] for record in results} == {"cifar100-linf-4_255-aa-standard-8"}
+    assert {record["protocol"] for record in results} == {"cifar100-linf-4_255-aa-standard-2"}
     assert {record["preset"] for record in results} == {"smoke"}
     assert Counter(record["method"]["name"] for record in results) == {**one_norm, "edge_popup": 4, "rst": 2}
     assert {record["architecture"]["last_norm"] for record in results} == {True, False}
