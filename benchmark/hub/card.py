@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from pathlib import Path
 
 import yaml
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from markupsafe import Markup
 
 from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError
 from benchmark.leaderboard.formats import amount, percent, short
-from benchmark.leaderboard.pages.markdown_text import escaped, table
+from benchmark.leaderboard.pages.markdown_text import environment, table
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.statistics import wilson
@@ -38,7 +36,8 @@ def model_card(record: Record, repo: str, licence: str) -> str:
         licence: identifier of the network's licence, as the Hub spells it.
     """
     facts = DATASETS.get(record.dataset.name)
-    return _template().render(
+    template = environment(Path(__file__).parent / "templates").get_template("card.md")
+    return template.render(
         metadata=Markup(yaml.safe_dump(_metadata(record, licence), sort_keys=False, allow_unicode=False)),
         record=record,
         repo=repo,
@@ -98,17 +97,3 @@ def _metadata(record: Record, licence: str) -> dict[str, object]:
         "tags": ["adversarial-robustness", "model-compression", record.method.name],
         "model-index": [{"name": record.run, "results": [{"task": task, "dataset": dataset, "metrics": metrics}]}],
     }
-
-
-@lru_cache(maxsize=1)
-def _template() -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        finalize=escaped,
-        autoescape=False,  # that would be for HTML; `finalize` escapes
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("card.md")

@@ -35,13 +35,13 @@ def architecture_of(given: str | None, stored: str | None, settings: Settings, l
         return given
     if given is not None and given not in NAMES:
         raise UserError(f"--arch {given} is no architecture.{suggestion(given, NAMES)} Known: {known_architectures()}")
-    told = settings.text("arch") or settings.text("model_type")
-    if stored is not None and told is not None and stored != told:
+    configured = settings.text("arch") or settings.text("model_type")
+    if stored is not None and configured is not None and stored != configured:
         raise UserError(
-            f"the checkpoint's architecture is {stored}, but {settings.named} says {told}; give the checkpoint's own "
-            "file by --config"
+            f"the checkpoint's architecture is {stored}, but {settings.named} says {configured}; give the "
+            "checkpoint's own file by --config"
         )
-    original = stored or told
+    original = stored or configured
     derived = layout.architectures.get(original or "")
     if given is not None and derived is not None and given != derived:
         raise UserError(
@@ -60,18 +60,18 @@ def dataset_of(given: str | None, settings: Settings, layout: Layout) -> str:
     Raises:
         UserError: if nothing says it, or the request and the config disagree.
     """
-    told = dataset_name(settings, layout.dataset)
-    if given is not None and told is not None and given != told:
+    configured = dataset_name(settings, layout.dataset)
+    if given is not None and configured is not None and given != configured:
         raise UserError(
-            f"--dataset {given} contradicts {settings.named}, where {layout.dataset} is {told}: it is the data set "
-            "that the network was trained for; leave --dataset out here, and give it to `evaluate`"
+            f"--dataset {given} contradicts {settings.named}, where {layout.dataset} is {configured}: it is the "
+            "data set that the network was trained for; leave --dataset out here, and give it to `evaluate`"
         )
-    if given is None and told is None:
+    if given is None and configured is None:
         raise UserError(
             f"nothing says the data set that the network was trained for; give --dataset, such as one of "
             f"{', '.join(DATASETS)}"
         )
-    return given or told or ""
+    return given or configured or ""
 
 
 def size_of(dataset: str, given: int | None, arch: str) -> int:
@@ -155,21 +155,21 @@ def statistics_of(
     """
     if (mean is None) != (std is None):
         raise UserError("--mean and --std belong together; give both, or none to take those of the config")
-    told = None if derived is None else _expanded(derived, channels)
+    derived_values = None if derived is None else _expanded(derived, channels)
     if mean is None or std is None:
-        if told is None:
+        if derived_values is None:
             raise UserError(
                 "the normalisation of the images is neither in the checkpoint nor in a config beside it; give --mean "
                 "and --std, such as --mean 0 --std 1 for none, or the run's own file by --config"
             )
-        return told
+        return derived_values
     given = _expanded((mean, std), channels)
     if not all(map(math.isfinite, (*given[0], *given[1]))) or min(given[1]) <= 0:
         raise UserError("--mean must be finite and --std above 0; give those of the checkpoint's training")
-    if told is not None and given != told:
+    if derived_values is not None and given != derived_values:
         raise UserError(
-            f"--mean and --std contradict {source or 'the checkpoint'}, which says mean {_text(told[0])} and std "
-            f"{_text(told[1])}: another normalisation gives another network; leave them out"
+            f"--mean and --std contradict {source or 'the checkpoint'}, which says mean {_text(derived_values[0])} "
+            f"and std {_text(derived_values[1])}: another normalisation gives another network; leave them out"
         )
     return given
 

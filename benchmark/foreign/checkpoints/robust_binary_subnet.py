@@ -136,11 +136,11 @@ def _fold_signs(checkpoint: Checkpoint, settings: Settings, layers: list[str]) -
 
 
 def _check_last(checkpoint: Checkpoint, settings: Settings) -> None:
-    told, stored = settings.flag("end_with_bn"), any(key.startswith("last.") for key in checkpoint.state)
-    if told is not None and told != stored:
+    configured, stored = settings.flag("end_with_bn"), any(key.startswith("last.") for key in checkpoint.state)
+    if configured is not None and configured != stored:
         raise UserError(
-            f"{settings.named}: end_with_bn is {told}, but the checkpoint has {'' if stored else 'no '}keys of a last "
-            "batch norm (last.*); give the checkpoint's own file by --config"
+            f"{settings.named}: end_with_bn is {configured}, but the checkpoint has {'' if stored else 'no '}keys of a "
+            "last batch norm (last.*); give the checkpoint's own file by --config"
         )
 
 

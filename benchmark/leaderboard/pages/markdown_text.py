@@ -46,13 +46,18 @@ def table(header: Iterable[object], lines: Iterable[Iterable[object]]) -> Markup
 
 def render(name: str, **values: Any) -> str:
     """Return the page that the template of a name makes of the values."""
-    return _environment().get_template(name).render(marker=Markup(MARKDOWN_MARKER), **values)
+    return (
+        environment(Path(__file__).parent / "templates")
+        .get_template(name)
+        .render(marker=Markup(MARKDOWN_MARKER), **values)
+    )
 
 
-@lru_cache(maxsize=1)
-def _environment() -> Environment:
+@lru_cache(maxsize=2)
+def environment(folder: Path) -> Environment:
+    """Return Jinja's environment for the Markdown templates of a folder: it escapes every value."""
     return Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(folder),
         finalize=escaped,
         autoescape=False,  # that would be for HTML; `finalize` escapes
         undefined=StrictUndefined,
