@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
-LOCKED := $(PIP) --require-hashes --only-binary :all:
+LOCKED := $(PIP) --require-hashes --only-binary :all: --no-compile
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
 
@@ -40,7 +40,7 @@ pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
 	$(PYTEST) -m "not slow" --doctest-modules methods benchmark tests
 
 test-slow: $(INSTALLED_DEV)  ## The tests marked as slow: long trainings, kills, whole grids.
-	$(PYTEST) -m slow tests
+	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' 'mark.slow' tests)
 
 # What is published: the boards, and the documentation below them. -W: a warning, such as a dead link, is an error.
 docs: $(INSTALLED_DEV)  ## The documentation, its notebook executed: build/pages/docs/index.html

@@ -14,7 +14,7 @@ from benchmark.runtime.seeding import generator_for
 
 WARM_UP = 2  # untimed runs, in which torch allocates memory and chooses kernels
 MIN_REPETITIONS = 5
-SECONDS = 0.4  # per batch size, longer if MIN_REPETITIONS take longer
+SECONDS = 0.2  # per batch size, longer if MIN_REPETITIONS take longer
 
 
 def measure_latency(

@@ -235,7 +235,7 @@ def cifar100(tmp_path):
     folder = tmp_path / "data" / "cifar-100-python"
     folder.mkdir(parents=True)
     generator = np.random.default_rng(0)
-    for part, count, classes in (("train", 64, (0, 50)), ("test", 20, (50, 100))):
+    for part, count, classes in (("train", 32, (0, 50)), ("test", 20, (50, 100))):
         content = {
             "data": generator.integers(0, 256, (count, 3072), dtype=np.uint8),
             "fine_labels": [int(label) for label in generator.integers(*classes, count)],
