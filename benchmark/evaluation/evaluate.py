@@ -64,24 +64,9 @@ def evaluate(
     journal: str | PathLike[str] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> EvaluationPart:
-    """Measure any network as the boards do, on float32 images with TF32 off.
+    """Measure a network that is given as an object: `benchmark.evaluate`, which describes the arguments, without files.
 
-    The network is measured in place, in eval mode, and restored exactly afterwards, also after an error: device, types,
-    layout, modes, values, gradients. Its parameters keep layout and type unless all have one type other than float32
-    and it does not run on float32 images: then it is measured in float32. `notes` of the result say how it was treated
-    differently from other networks, and what casts doubt on it.
-
-    Args:
-        module: maps (B, C, H, W) images in [0, 1] to (B, classes) logits; normalisation belongs inside. A module, also
-            scripted, traced, frozen, exported or compiled, or a function; the number of images may be fixed.
-        dataset: a data set's name, or its loaded test images: uint8, or float in [0, 1] from 8 bits.
-        protocol: what to measure, or its id, such as "cifar10-linf-8_255-aa-standard-1000".
-        data_dir: folder with the data set's files; None for `data` in the current folder.
-        device: where to run: "cpu", "cuda", "cuda:1", or "auto" for a GPU if there is one.
-        batch_size: images per call of an attack; AutoAttack's random draws depend on it.
-        parent: the dense network that `module` was made from; its adversarial images are then tried on `module`.
-        journal: folder for AutoAttack's finished batches, from which a killed evaluation resumes.
-        report: receives progress lines.
+    It is measured in place, in eval mode, and restored exactly afterwards, also after an error.
 
     Raises:
         UserError: if an argument has another type, if data set, protocol and network do not match, or if the network's
