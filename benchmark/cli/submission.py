@@ -120,6 +120,8 @@ def submit(
     command += [] if data_dir is None else ["--data-dir", str(data_dir)]
     command += ["--artifact", str(file)] if url else []
     echo_text(f"\n{placement_text(placement)}\n\ncheck it as a pull request is checked: {shlex.join(command)}\n")
+    if placement.reasons:
+        raise typer.Exit(1)
 
 
 SecondsOption = Annotated[

@@ -7,6 +7,7 @@ by 255.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import ClassVar
 
@@ -165,7 +166,7 @@ def load_training(name: str, data_dir: Path | None, *, limit: int | None = None)
     return TrainingData(info, _select(part, kept), _select(part, validation_rows), part.sha256)
 
 
-def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> TestData:
+def load_test(name: str, data_dir: str | PathLike[str] | None, *, limit: int | None = None) -> TestData:
     """Load the test part, or its fixed subset of `limit` images; a larger subset contains a smaller one.
 
     Args:
@@ -176,7 +177,7 @@ def load_test(name: str, data_dir: Path | None, *, limit: int | None = None) -> 
     Raises:
         UserError: if the data are missing or broken, or not the published ones of that name.
     """
-    reader = find_reader(name, data_dir)
+    reader = find_reader(name, None if data_dir is None else Path(data_dir))
     part = read_part(reader, name, "test")
     info = _checked_info(name, "test", part, _class_names(reader, name))
     report_empty_classes(f"test part of {name}", part.labels, info.class_names)

@@ -54,7 +54,7 @@ class Journal:
         self.folder = None if folder is None else folder / self.hash[:16]
         self.report = report
         if self.folder is not None and (batches := len(list(self.folder.glob("*.safetensors")))):
-            report(f"autoattack  resumes from {batches} batches in {self.folder}")
+            report(f"autoattack  resumes from {batches} batch{'es' if batches > 1 else ''} in {self.folder}")
 
     def once(self, name: str, rows: Tensor, run: Callable[[], FinishedBatch]) -> FinishedBatch:
         """Return a batch from the journal, or run and save it; arguments as for `load`."""

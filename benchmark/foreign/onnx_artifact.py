@@ -69,6 +69,8 @@ def read_onnx_artifact(path: Path) -> OnnxArtifact:
         UserError: if it is no plain file of at most 500 MB, breaks a rule, or cannot be read.
     """
     content = read_plain(path, MAX_BYTES)
+    if content is None and not path.exists():
+        raise UserError(f"there is no file {path}; give an id, a run, or the path of a file")
     if content is None:
         raise UserError(f"{path} is not a plain file of at most {MAX_BYTES:,} bytes; fetch the ONNX file of the row")
     try:

@@ -104,7 +104,7 @@ def _interface_refusals(model: onnx.ModelProto) -> Iterator[str]:
     weights = {tensor.name for tensor in model.graph.initializer}
     inputs = [value for value in model.graph.input if value.name not in weights]
     if len(inputs) != 1 or len(model.graph.output) != 1:
-        yield f"the ONNX file has {len(inputs)} inputs and {len(model.graph.output)} outputs; one of each is allowed"
+        yield (f"the ONNX graph must have one input and one output; it has {len(inputs)} and {len(model.graph.output)}")
         return
     kind = inputs[0].type.tensor_type
     sides = [axis.dim_value for axis in kind.shape.dim]

@@ -113,8 +113,8 @@ def _interface(proto: onnx.ModelProto) -> tuple[Shape, Shape | None]:
     inputs = [value for value in proto.graph.input if value.name not in weights]
     if len(inputs) != 1 or len(proto.graph.output) != 1:
         raise UserError(
-            f"the ONNX file has {len(inputs)} inputs and {len(proto.graph.output)} outputs; it must map one batch of "
-            "images to one batch of logits, so export the network with these alone"
+            f"the ONNX graph must have one input, a batch of images, and one output, their logits; it has "
+            f"{len(inputs)} and {len(proto.graph.output)}; export the network with these alone"
         )
     types_of = needed("onnx").TensorProto
     floats = (types_of.FLOAT, types_of.FLOAT16, types_of.DOUBLE, types_of.BFLOAT16)

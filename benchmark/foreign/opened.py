@@ -101,6 +101,8 @@ def kind_of_file(path: Path) -> str:
         kind = kinds.kind_of_content(path) if path.is_file() else None
     except OSError:
         kind = None
+    if kind is None and path.suffix == ".data" and path.is_file():
+        raise UserError(f"{path} holds the weights of an ONNX file; give that file, which reads them from its folder")
     if kind is None:
         return ARTIFACT  # or nothing that is recognised, which the reader of artifacts reports
     if kind.name in _KINDS:
@@ -120,7 +122,7 @@ def open_artifact(path: Path, reading: Reading) -> OpenedNetwork:
     if not reading.is_default:
         raise UserError(
             f"{path} is an artifact of this benchmark, which has its architecture and normalisation inside; leave "
-            "arch, mean, std and nhwc out"
+            "--arch, --mean, --std and --nhwc out"
         )
     return OpenedNetwork(
         artifact.network, ARTIFACT, path, artifact.sha256, artifact.size_bytes, reading, artifact=artifact
@@ -186,8 +188,11 @@ def _opened(path: Path, kind: str, reading: Reading, info: ImageInfo, examples: 
 
 def _arch_mistake(kind: str) -> str:
     if kind == "state dict":
-        return f"the file holds weights without a network; name its architecture by arch: {known_architectures()}"
-    return "arch names the architecture of a state dict, but this file holds the network itself; leave arch out"
+        return (
+            "the file holds weights without a network; name its architecture by --arch (arch= in Python): "
+            f"{known_architectures()}"
+        )
+    return "--arch names the architecture of a state dict, but this file holds the network itself; leave it out"
 
 
 def _scripted(content: bytes) -> nn.Module:
@@ -211,7 +216,7 @@ def _check_layout(declared: Shape, reading: Reading, info: ImageInfo) -> None:
         return
     shape = shown_shape(declared)
     if _fits(declared, other):
-        remedy = "leave nhwc out" if reading.nhwc else "give --nhwc (nhwc=True in Python)"
+        remedy = "leave --nhwc out" if reading.nhwc else "give --nhwc (nhwc=True in Python)"
         order = "first" if reading.nhwc else "last"
         raise UserError(f"the file declares images of shape {shape}, with the channels {order}; {remedy}")
     raise UserError(

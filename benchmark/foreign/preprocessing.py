@@ -88,8 +88,10 @@ def checked_normalisation(
     if mean is None and std is None:
         return None, None
     if mean is None or std is None:
-        given, other = ("std", "mean") if mean is None else ("mean", "std")
-        raise UserError(f"{given} is given without {other}; give both, such as mean 0.5,0.5,0.5 and std 0.5,0.5,0.5")
+        given, other = ("--std", "--mean") if mean is None else ("--mean", "--std")
+        raise UserError(
+            f"{given} is given without {other}; give both, such as --mean 0.5,0.5,0.5 and --std 0.5,0.5,0.5"
+        )
     for name, values in (("mean", mean), ("std", std)):
         if isinstance(values, str) or not all(isinstance(value, int | float) for value in values):
             raise UserError(f"{name} must be numbers, one per channel; got {values!r}")

@@ -11,7 +11,7 @@ import re
 from operator import not_
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.results.bounds import MAX_ITEMS, MAX_LINES, check_characters
 from benchmark.results.evaluated import MachinePart
@@ -28,7 +28,15 @@ HASH_DIGITS = 12
 AuthorName = Annotated[str, Field(min_length=1, max_length=100)]
 # What a run's name, which is also a file name, can hold after other characters became hyphens.
 MethodName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._+/()-]{0,59}$")]
-Licence = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9 .+()-]{0,79}$")]  # as SPDX writes it
+
+
+def _is_licence(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9 .+()-]{0,79}", text):
+        raise ValueError("must be a licence as SPDX writes it, such as MIT or CC-BY-4.0")
+    return text
+
+
+Licence = Annotated[str, AfterValidator(_is_licence)]
 
 
 class OriginElsewherePart(Part):
@@ -132,7 +140,10 @@ class ExternalRecord(Part):
         check_characters(self)
         expected = external_run(self.dataset.name, self.origin, self.artifact.sha256)
         if (self.run, self.run_hash) != expected:
-            raise ValueError(f"run is {self.run!r} with hash {self.run_hash}, but its origin gives {expected[0]!r}")
+            raise ValueError(
+                f"run is {self.run!r} with hash {self.run_hash}, but its origin gives {expected[0]!r} with hash "
+                f"{expected[1]}"
+            )
         if self.evaluation.n_images != self.dataset.test_images:
             raise ValueError(f"n_images is {self.evaluation.n_images}, but test_images {self.dataset.test_images}")
         if self.protocol != (expected_id := self.evaluation.protocol(self.dataset)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime, timedelta
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -32,6 +33,12 @@ def is_plain_url(text: str) -> str:
     return text
 
 
+def _is_link(text: str) -> str:
+    if not re.fullmatch(r"https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~%+,=@/?&-]*)?", text):
+        raise ValueError("must be an https address of plain characters, such as https://example.org/paper")
+    return text
+
+
 def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     check_setting(value)
     return value
@@ -53,8 +60,4 @@ Text = Annotated[str, Field(max_length=MAX_TEXT)]  # a sentence or more
 Settings = Annotated[dict[str, JsonValue], AfterValidator(_are_settings)]
 Url = Annotated[str, Field(max_length=200, pattern=r"^https://[!-~]+$"), AfterValidator(is_plain_url)]  # to fetch
 # To show on pages: without any character that means something in one of their formats.
-Link = Annotated[
-    str,
-    Field(max_length=200, pattern=r"^https://[A-Za-z0-9.-]+(/[A-Za-z0-9._~%+,=@/?&-]*)?$"),
-    AfterValidator(is_plain_url),
-]
+Link = Annotated[str, Field(max_length=200), AfterValidator(_is_link), AfterValidator(is_plain_url)]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from benchmark.artifact.unpack import Artifact
 from benchmark.data.catalog import DATASETS
 from benchmark.data.load import Images, TestData, load_test
-from benchmark.errors import UserError
+from benchmark.errors import UserError, suggestion
 from benchmark.evaluation.accuracy import as_float_images
 from benchmark.evaluation.arguments import check_fit
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED
@@ -156,7 +156,10 @@ def _data_and_protocol(request: EvaluateRequest, artifact: Artifact | None) -> t
     if epsilon is None and dataset in DATASETS:
         epsilon = DATASETS[dataset].epsilon
     if epsilon is None:
-        raise UserError(f"{dataset!r} is not a known data set and has no default epsilon; give --epsilon 8/255")
+        raise UserError(
+            f"{dataset!r} is not a known data set and has no default epsilon.{suggestion(dataset, DATASETS)} For your "
+            "own data set, give --data-dir and --epsilon 8/255"
+        )
     data = load_test(dataset, request.data_dir, limit=request.images)
     if request.images is not None and len(data.test) < request.images:
         raise UserError(

@@ -179,7 +179,7 @@ def _expanded(statistics: Statistics, channels: int) -> Statistics:
     for values in statistics:
         if len(values) not in (1, channels):
             raise UserError(
-                f"the normalisation has {len(values)} numbers, but the images have {channels} channels; give one for "
+                f"the normalisation has {len(values)} numbers, but the number of channels is {channels}; give one for "
                 "each channel, or one for all, by --mean and --std"
             )
     return (mean * channels)[:channels], (std * channels)[:channels]

@@ -61,5 +61,5 @@ def check_density(density: float, where: str) -> None:
     """Raise UserError unless a share of kept weights is in (0, 1]."""
     if not 0 < density <= 1:
         raise UserError(
-            f"{where} is {density:g}, but the share of kept weights is above 0 and at most 1; give it by --k"
+            f"{where} is {density:g}, but the share of kept weights is above 0 and at most 1; give that share"
         )

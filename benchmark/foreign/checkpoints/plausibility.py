@@ -57,15 +57,20 @@ def check_normalisation(network: nn.Module, statistics: Statistics, facts: Datas
         raise UserError(
             f"the normalisation by mean {_text(statistics[0])} and std {_text(statistics[1])} cannot be the "
             f"checkpoint's: with the first convolution's weights, its first batch norm has the running means of images "
-            f"{best}; give that one by --mean and --std, or another k if the masks are not the checkpoint's"
+            f"{best}; give {_options(_usual(facts)[best])}, or another k if the masks are not the checkpoint's"
         )
 
 
 def _usual(facts: DatasetFacts) -> dict[str, Statistics]:
     return {
         "in [0, 1], without normalisation": ((0.0,), (1.0,)),
-        f"normalised by {facts.title}'s mean and standard deviation": (facts.mean, facts.std),
+        f"normalised by the mean and standard deviation of {facts.name}": (facts.mean, facts.std),
     }
+
+
+def _options(statistics: Statistics) -> str:
+    mean, std = (",".join(f"{value:g}" for value in values) for values in statistics)
+    return f"--mean {mean} --std {std}"
 
 
 def _first_pair(network: nn.Module, facts: DatasetFacts) -> tuple[Tensor, nn.BatchNorm2d] | None:

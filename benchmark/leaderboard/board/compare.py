@@ -99,7 +99,11 @@ def _notes(a: Sequence[AnyRecord], b: Sequence[AnyRecord]) -> list[str]:
         if (reasons := violations(record))
     ]
     if a[0].preset != b[0].preset:
-        lines.append(f"A is of the preset {a[0].preset}, B of {b[0].preset}: boards rank them apart.")
+        origins = [
+            f"the preset {row[0].preset}" if isinstance(row[0], Record) else "a network trained elsewhere"
+            for row in (a, b)
+        ]
+        lines.append(f"A is of {origins[0]}, B of {origins[1]}: boards rank them apart.")
     attacked = [all(record.evaluation.opposed for record in row) for row in (a, b)]
     if attacked[0] != attacked[1]:
         one, other = ("A", "B") if attacked[0] else ("B", "A")
@@ -219,8 +223,9 @@ def _passes(row: Sequence[AnyRecord]) -> str:
 
 
 def _seeds(row: Sequence[AnyRecord]) -> str:
-    names = ("unknown" if record.seed is None else str(record.seed) for record in row)
-    return f"seed{'s' if len(row) > 1 else ''} {', '.join(names)}"
+    if any(record.seed is None for record in row):
+        return "trained elsewhere"
+    return f"seed{'s' if len(row) > 1 else ''} {', '.join(str(record.seed) for record in row)}"
 
 
 def _wrapped(text: str) -> str:

@@ -136,7 +136,7 @@ def test_a_file_that_changes_while_it_is_decoded_is_not_cached(kept, files, monk
 
     monkeypatch.setattr(ParquetReader, "read", read)
 
-    load_test("cifar10", files)
+    load_test("cifar10", str(files))  # a path is a text or a Path
 
     assert not kept.exists()
 

@@ -160,7 +160,7 @@ REFUSED = {
     "bytes as images": (model([node("Cast", ["x"], ["y"], to=1)], kind=TensorProto.UINT8), "takes uint8 images"),
     "two outputs": (
         model([node("Relu", ["x"], ["y"]), node("Neg", ["x"], ["z"])], outputs=("y", "z")),
-        "has 1 inputs and 2 outputs",
+        "it has 1 and 2; export",
     ),
     "training mode": (
         model(

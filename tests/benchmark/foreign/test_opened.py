@@ -157,7 +157,7 @@ def shaped_onnx(path, *shape):
 
 
 MISTAKES = {
-    "no architecture": (weights, {}, "the file holds weights without a network; name its architecture by arch"),
+    "no architecture": (weights, {}, "the file holds weights without a network; name its architecture by --arch"),
     "unknown architecture": (weights, {"arch": "resnet9"}, "unknown architecture 'resnet9'"),
     "no such file": (weights, {"arch": "no.py:net"}, "there is no file"),
     "no such module": (weights, {"arch": "nothing_here:net"}, "importing nothing_here failed"),
@@ -168,7 +168,7 @@ MISTAKES = {
     "architecture of a whole network": (
         lambda path: shaped_onnx(path, 2, 1, 8, 8),
         {"arch": "resnet6"},
-        "this file holds the network itself; leave arch out",
+        "this file holds the network itself; leave it out",
     ),
     "mean of three channels": (
         lambda path: shaped_onnx(path, 2, 1, 8, 8),
@@ -176,7 +176,7 @@ MISTAKES = {
         "mean has 3 numbers, but images of digits have 1 channel",
     ),
     "channels last without nhwc": (lambda path: shaped_onnx(path, 2, 8, 8, 1), {}, "give --nhwc"),
-    "nhwc without channels last": (lambda path: shaped_onnx(path, 2, 1, 8, 8), {"nhwc": True}, "leave nhwc out"),
+    "nhwc without channels last": (lambda path: shaped_onnx(path, 2, 1, 8, 8), {"nhwc": True}, "leave --nhwc out"),
     "other images": (lambda path: shaped_onnx(path, 2, 3, 32, 32), {}, "but digits has images of 1x8x8"),
     "two axes": (lambda path: shaped_onnx(path, 2, 64), {}, "a batch of images has four axes"),
     "pickled network": (
@@ -187,6 +187,13 @@ MISTAKES = {
     "text": (lambda path: path.write_text("epochs: 3\n"), {}, "is a text file, not a network: give another file"),
     "nothing": (lambda path: None, {}, "file.bin is not a file"),
 }
+
+
+def test_the_weights_beside_an_onnx_file_lead_to_that_file(digits, tmp_path):
+    (tmp_path / "net.onnx.data").write_bytes(bytes(range(256)))
+
+    with pytest.raises(UserError, match="holds the weights of an ONNX file; give that file"):
+        opened(tmp_path / "net.onnx.data", digits)
 
 
 @pytest.mark.parametrize(("write", "options", "message"), MISTAKES.values(), ids=MISTAKES)

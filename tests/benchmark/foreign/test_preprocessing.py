@@ -10,8 +10,8 @@ from benchmark.errors import UserError
 from benchmark.foreign.preprocessing import Reading, preprocessed, typed_reading
 
 WRONG = [
-    ("0.5,0.5", None, "mean is given without std"),
-    (None, "0.5", "std is given without mean"),
+    ("0.5,0.5", None, "--mean is given without --std"),
+    (None, "0.5", "--std is given without --mean"),
     ("0.5", "0", "std divides the pixels, so it must be above 0; got 0"),
     ("0.5", "-1", "std divides the pixels"),
     ("125.3,123,113.9", "63,62.1,66.7", "divide the numbers for pixels from 0 to 255 by 255"),

@@ -153,6 +153,7 @@ def test_a_result_is_one_of_its_batch_size_and_a_curve_is_added_to_it(out, recor
         (["--protocol", "digits-linf-16_255-aa-standard-100000"], "asks for 100000 images"),
         (["--protocol", "digits-linf-16_255-aa-standard-t3-8"], "AutoAttack is standard, not standard-t3"),
         (["--dataset", "nothing"], "no default epsilon"),
+        (["--dataset", "digist"], "Did you mean digits?"),
         (["--dataset", "cifar10", "--data-dir", "EMPTY"], "cifar10"),
         (["--epsilon", "2"], "not a perturbation size"),
         (["--shard", "3/2"], "3/2"),

@@ -59,7 +59,7 @@ def cheat_submissions(cheat_rows, made_once, board, run) -> Path:
             to = folder / record.method.options["decoy"]
             arguments = "--out", cheat_rows, "--to", to, "--board", board, "--credit", "Eve", "--method", METHOD
             result = run("submit", record.run, *arguments, rays=False)
-            assert result.exit_code == 0, result.output
+            assert result.exit_code == 1, result.output
             assert "refused    gradient health, " in result.output
 
     return made_once("cheat_submissions", write)

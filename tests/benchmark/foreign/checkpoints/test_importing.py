@@ -123,7 +123,9 @@ def test_mean_and_std_are_numbers_for_every_channel(state_of, save_run, refused)
     path = save_run(state_of("torchvision"))
 
     assert "belong together" in refused(path, "torchvision", mean=(0.5,), std=None)
-    assert "has 3 numbers, but the images have 1" in refused(path, "torchvision", mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert "has 3 numbers, but the number of channels is 1" in refused(
+        path, "torchvision", mean=(0.5,) * 3, std=(0.5,) * 3
+    )
     assert "--std above 0" in refused(path, "torchvision", mean=(0.5,), std=(0.0,))
     assert "--mean must be finite" in refused(path, "torchvision", mean=(float("nan"),), std=(1.0,))
 
@@ -141,7 +143,10 @@ def test_the_first_batch_norm_of_a_trained_network_betrays_a_wrong_normalisation
     images = torch.rand(4, 1, 8, 8)
     assert torch.equal(imported.network(images), trained.network(images))
     sentence = refused(path, "torchvision", **RAW)
-    assert "cannot be the checkpoint's" in sentence and "normalised by Handwritten digits" in sentence
+    assert (
+        "cannot be the checkpoint's" in sentence
+        and "mean and standard deviation of digits; give --mean 0.3" in sentence
+    )
 
 
 def test_a_network_trained_on_raw_images_betrays_a_normalisation_too(small_net, settled, digits, save_run, refused):

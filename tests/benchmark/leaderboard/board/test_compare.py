@@ -157,7 +157,7 @@ def test_seeds_that_the_other_row_lacks_are_left_out_and_that_is_said(make):
 
 def test_what_a_board_would_not_rank_together_is_said(make_record):
     text = compare_rows([make_record()], [make_record(preset="smoke", right=(80, 45, 46))]).text
-    assert "A is of the preset paper, B of smoke: boards rank them apart." in text
+    assert "A is of the preset paper, B of the preset smoke: boards rank them apart." in text
     assert "The board refuses B, seed 0: AutoAttack accuracy 0.4600 exceeds PGD accuracy 0.4500" in text
 
 

@@ -99,7 +99,11 @@ def test_rows_are_compared(accepted, records):
     comparison = benchmark.compare(*(record.run_hash for record in records), board=accepted)
 
     assert (comparison.a, comparison.b) == ((records[0],), (records[1],))
-    assert comparison.text.count("unknown, trained elsewhere") == 2 and "seed unknown" in comparison.text
+    assert (
+        comparison.text.count("unknown, trained elsewhere") == 2
+        and "B: " in comparison.text
+        and "seed unknown" not in comparison.text
+    )
     clean = [record.evaluation.clean_accuracy for record in records]
     assert [comparison.frame().loc["clean", side] for side in "ab"] == clean
 

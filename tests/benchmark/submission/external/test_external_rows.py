@@ -92,6 +92,14 @@ def test_an_evaluation_of_another_file_is_refused(submit, elsewhere, tmp_path):
     assert "evaluate this file" in str(result.exception)
 
 
+def test_what_only_the_submitter_can_correct_is_in_plain_words(submit, tmp_path):
+    for option, value, message in (
+        ("--licence", "Freeware!", "must be a licence as SPDX writes it"),
+        ("--link", "http://example.org", "must be an https address"),
+    ):
+        assert message in str(submit(tmp_path / "s", option, value).exception)
+
+
 def test_a_missing_option_is_named(run, elsewhere, tmp_path):
     result = run("submit", "--external", elsewhere / "net.onnx", "--to", tmp_path / "s", "--credit", "Ada")
     assert "--evaluation, --method" in str(result.exception)
