@@ -75,8 +75,7 @@ clean:  ## Remove the environment and all caches; results in runs/ and leaderboa
 $(INSTALLED):
 	@rm -f $(VENV)/.installed*
 	$(venv)
-	$(LOCKED) -r constraints.txt
-	$(torch)
+	@$(torch) & torch=$$!; $(LOCKED) -r constraints.txt && wait $$torch
 	$(PROJECT)
 	@touch $@
 
@@ -86,10 +85,11 @@ $(INSTALLED_DEV): $(INSTALLED)
 	@touch $@
 
 # The CPU build of torch if pip finds one where it is set up to look, else the usual one: on Linux with CUDA, gigabytes.
+# It is unpacked beside the other packages, with which it shares no file.
 define torch
-@$(LOCKED) -r constraints-torch-cpu.txt 2>/dev/null || { \
+{ $(LOCKED) -r constraints-torch-cpu.txt 2>/dev/null || { \
 	echo "pip finds no CPU build of torch: installing the usual one" && $(LOCKED) -r constraints-torch.txt; \
-}
+}; }
 endef
 
 # Makes the environment unless there is one that works (not half made, not left behind by another Python).
