@@ -7,14 +7,13 @@ for the images only, and overwrites tensors that are no longer needed. Only netw
 from __future__ import annotations
 
 from collections.abc import Iterator
-from copy import deepcopy
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from benchmark.evaluation.fast.thinning import FoldedBlock, FoldedConv, thinned
 from benchmark.networks.resnet import BasicBlock, Bottleneck, Normalize, ResNet, Shortcut
@@ -177,13 +176,21 @@ def _block(block: BasicBlock | Bottleneck) -> FoldedBlock:
 def _folded(conv: nn.Module, norm: nn.Module) -> FoldedConv:
     """Fold in float64, so that only the result rounds."""
     assert isinstance(conv, nn.Conv2d)
-    double = deepcopy(conv).double()
+    weight, bias = conv.weight.double(), _double(conv.bias)
     if isinstance(norm, nn.BatchNorm2d):
-        double = fuse_conv_bn_eval(double, deepcopy(norm).double().eval())
-    bias = torch.zeros(conv.out_channels, device=conv.weight.device) if double.bias is None else double.bias.detach()
-    weight = double.weight.detach().float().contiguous(memory_format=torch.channels_last)
+        mean, variance = _double(norm.running_mean), _double(norm.running_var)
+        assert mean is not None and variance is not None  # see `_plain`
+        weight, bias = fuse_conv_bn_weights(
+            weight, bias, mean, variance, norm.eps, _double(norm.weight), _double(norm.bias)
+        )
+    bias = torch.zeros(conv.out_channels, device=conv.weight.device) if bias is None else bias
+    weight = weight.detach().float().contiguous(memory_format=torch.channels_last)
     assert not isinstance(conv.padding, str)  # see `_plain`
-    return FoldedConv(weight, bias.float(), conv.stride[0], conv.padding[0])
+    return FoldedConv(weight, bias.detach().float(), conv.stride[0], conv.padding[0])
+
+
+def _double(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else tensor.double()
 
 
 def _relu_back(gradient: Tensor, output: Tensor, leak: float) -> None:
