@@ -23,7 +23,7 @@ install: $(INSTALLED)  ## The environment: what the benchmark needs.
 
 install-dev: $(INSTALLED_DEV)  ## The environment, with what tests, linters and the documentation need.
 
-run: $(INSTALLED)  ## The quickstart: minutes on two cores; called again, only what is missing. ARGS=... adds options.
+run: $(INSTALLED)  ## The quickstart: about ten minutes on two cores; called again, only what is missing. ARGS=... adds options.
 	$(BIN)/python -m benchmark run quickstart $(ARGS)
 
 test: lint types pytest  ## Everything a change must pass.

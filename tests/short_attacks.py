@@ -21,7 +21,7 @@ standard_attack = autoattack.standard_attack
 
 @contextmanager
 def short_attacks(*, rays: bool = True) -> Iterator[None]:
-    """Shorten AutoAttack inside of the block, and RayS unless told otherwise.
+    """Shorten AutoAttack inside of the block, and RayS by default.
 
     Everything else is as always: what is recorded in such a block comes out again, to the last bit, in another one.
     """

@@ -67,7 +67,7 @@ def count_graph(model: onnx.ModelProto) -> Counted:
     """Count a graph that `checked_graph` returned.
 
     Raises:
-        UserError: if the shape of a value cannot be told, a value or the number of operations is too large, or the
+        UserError: if the shape of a value cannot be computed, a value or the number of operations is too large, or the
             graph has no layer.
     """
     stored = dict(tensors(model))
@@ -176,7 +176,7 @@ def _shapes(model: onnx.ModelProto) -> tuple[dict[str, tuple[int, ...]], int]:
         for name in filter(None, node.output):
             if name not in shapes:
                 raise UserError(
-                    f"the shape of an output of a {node.op_type} in the ONNX file cannot be told beforehand"
+                    f"the shape of an output of a {node.op_type} in the ONNX file cannot be computed beforehand"
                 )
             if (size := math.prod(shapes[name])) > MAX_ACTIVATION:
                 raise UserError(

@@ -272,9 +272,9 @@ def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tm
     _, planned, _ = command_here("plan", *grid)
     code, printed, _ = command_here("run", *grid, "--set", "grid.last_norm=false", "--set", "evaluation.images=2")
 
-    found = re.findall(r"^(\w+) +cifar100/resnet34-w0\.125(-lbn)?/(\w+)/\S+", planned, flags=re.MULTILINE)
-    assert {state for state, _, _ in found} <= {"todo", "refused"}
-    cells = Counter((method, norm) for state, norm, method in found if state == "todo")
+    lines = re.findall(r"^(\w+) +cifar100/resnet34-w0\.125(-lbn)?/(\w+)/\S+", planned, flags=re.MULTILINE)
+    assert {state for state, _, _ in lines} <= {"todo", "refused"}
+    cells = Counter((method, norm) for state, norm, method in lines if state == "todo")
     one_norm = {"at": 2, "hydra": 4, "atmc": 6, "lwm": 2, "random_pruning": 2, "small_dense": 2}
     both = {(method, norm): count for method, count in one_norm.items() for norm in ("", "-lbn")}
     assert cells == {**both, ("edge_popup", "-lbn"): 4, ("rst", ""): 2}
