@@ -101,9 +101,9 @@ def test_other_evaluation_settings_measure_the_network_already_trained(suite, ou
 
     assert "train      not again: this network already has a record on" in again
     assert "loss" not in again
-    found = [record for record in records(out).values() if record["method"]["name"] == "at"]
-    assert len(found) == len(list((out / "records").iterdir())) == 2
-    assert len({record["weights_sha256"] for record in found}) == 1
+    at_records = [record for record in records(out).values() if record["method"]["name"] == "at"]
+    assert len(at_records) == len(list((out / "records").iterdir())) == 2
+    assert len({record["weights_sha256"] for record in at_records}) == 1
 
 
 def test_kill_nine_in_training_then_the_same_command_gives_the_same_record(tmp_path, suite, once, command_here):
