@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
-LOCKED := $(PIP) --require-hashes --only-binary :all: --no-compile
+LOCKED := $(PIP) --require-hashes --only-binary :all:
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
 
