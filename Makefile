@@ -6,7 +6,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
-LOCKED := $(PIP) --require-hashes --only-binary :all:
+LOCKED := $(PIP) --require-hashes --only-binary :all: --no-compile
+# What pip would do on one core; some packages hold files that are no Python of today.
+COMPILED := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
 
@@ -77,11 +79,13 @@ $(INSTALLED):
 	$(venv)
 	@$(torch) & torch=$$!; $(LOCKED) -r constraints.txt && wait $$torch
 	$(PROJECT)
+	@$(COMPILED)
 	@touch $@
 
 $(INSTALLED_DEV): $(INSTALLED)
 	@rm -f $(VENV)/.installed-dev*
 	$(LOCKED) -r constraints-dev.txt
+	@$(COMPILED)
 	@touch $@
 
 # The CPU build of torch if pip finds one where it is set up to look, else the usual one: on Linux with CUDA, gigabytes.
