@@ -6,12 +6,10 @@ import math
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmark.artifact.unpack import read_artifact
 from benchmark.audit.sources import Sources, check_place, read_file
 from benchmark.errors import UserError
 from benchmark.evaluation.accuracy import prepare
 from benchmark.files.plain import read_plain
-from benchmark.foreign.onnx_artifact import read_onnx_artifact
 from benchmark.results.challenges import (
     Challenge,
     challenge_path,
@@ -24,6 +22,7 @@ from benchmark.results.challenges import (
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.review.adversarial import try_content
+from benchmark.review.sources import read_kind_of
 from benchmark.submission.report import Refused, Report
 from benchmark.submission.sample import MAX_HEADER
 from benchmark.submission.texts import text_refusal
@@ -65,8 +64,7 @@ def audit_challenge(path: Path, sources: Sources, report: Report) -> None:
     report.stop_if_refused()
     assert images is not None, "otherwise there is a reason"
     try:
-        path = artifact_path(sources.board, record.run, record.ending)
-        artifact = read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
+        artifact = read_kind_of(record, artifact_path(sources.board, record.run, record.ending))
     except UserError as error:
         report.leave("artifact", str(error))
         raise Refused from None

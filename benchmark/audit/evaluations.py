@@ -9,21 +9,21 @@ from pathlib import Path
 
 from torch import nn
 
-from benchmark.artifact.unpack import Artifact, read_artifact
+from benchmark.artifact.unpack import Artifact
 from benchmark.audit.rows import measure_again
 from benchmark.audit.sources import Sources, read_file
 from benchmark.data.load import ImageInfo, Images
 from benchmark.errors import UserError
 from benchmark.evaluation.curve import CurvePoint, area_under, default_epsilons, security_curve
 from benchmark.evaluation.evaluate import DEFAULT_BATCH_SIZE, PGD_SEED
-from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact
+from benchmark.foreign.onnx_artifact import OnnxArtifact
 from benchmark.foreign.preprocessing import Reading, check_channels, checked_normalisation, preprocessed
 from benchmark.results.agreement import ATTACK_FLIPS, CONFIDENCE
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.foreign import network_name
 from benchmark.results.protocol import Protocol
-from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
+from benchmark.review.sources import read_kind_of
 from benchmark.submission.affordable import pass_time
 from benchmark.submission.claim import Claim
 from benchmark.submission.contradictions import CLOCK_SLACK, EARLIEST, MAX_THREADS, opponent_contradictions
@@ -95,10 +95,8 @@ def _artifact(evaluated: Evaluated, sources: Sources, report: Report) -> Artifac
     if record is None:
         report.note("artifact", [f"no record here has an artifact with sha256 {evaluated.artifact.sha256}"])
         raise Refused
-    artifact: Artifact | OnnxArtifact
     try:
-        path = artifact_path(sources.board, record.run, record.ending)
-        artifact = read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
+        artifact = read_kind_of(record, artifact_path(sources.board, record.run, record.ending))
     except UserError as error:
         report.leave("artifact", str(error))
         raise Refused from None

@@ -12,7 +12,7 @@ from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
 from benchmark.foreign.file_network import FileNetwork
 from benchmark.foreign.onnx_bounds import MAX_BYTES, checked_graph
-from benchmark.foreign.onnx_counts import count_graph, layer_weights
+from benchmark.foreign.onnx_counts import count_graph
 from benchmark.foreign.onnx_network import network_from_onnx
 from benchmark.foreign.onnx_runtime import check_against_runtime
 from benchmark.results.external import GraphPart
@@ -44,9 +44,7 @@ def onnx_artifact(content: bytes) -> OnnxArtifact:
     Raises:
         UserError: if it breaks a rule of `onnx_bounds`, or cannot be read.
     """
-    model = checked_graph(content)
-    counted = count_graph(model)
-    layers = tuple(layer_weights(model))
+    counted = count_graph(checked_graph(content))
     network = network_from_onnx(content)
     sides = tuple(side or 0 for side in network.input_shape[1:])
     if len(sides) != 3:
@@ -56,7 +54,7 @@ def onnx_artifact(content: bytes) -> OnnxArtifact:
         content=content,
         graph=counted.part,
         weights_sha256=counted.weights_sha256,
-        layers=layers,
+        layers=counted.weights,
         image_shape=sides,
         sha256=hashlib.sha256(content).hexdigest(),
     )

@@ -43,15 +43,6 @@ _SHAPING = (
 ALLOWED = frozenset((*_COMPUTING, *_SHAPING))
 
 
-def check_graph(content: bytes) -> None:
-    """Check that an ONNX file keeps the rules for submitted networks.
-
-    Raises:
-        UserError: with what it holds that is not allowed.
-    """
-    checked_graph(content)
-
-
 def checked_graph(content: bytes) -> onnx.ModelProto:
     """Return the parsed model of an ONNX file that keeps the rules for submitted networks.
 

@@ -57,9 +57,10 @@ class _Count:
 
 @dataclass(frozen=True)
 class Counted:
-    """What was counted in a graph, and the hash of its layers' weights."""
+    """What was counted in a graph, and the weights of its layers, in its order, with their hash."""
 
     part: GraphPart
+    weights: tuple[torch.Tensor, ...]
     weights_sha256: str
 
 
@@ -103,15 +104,8 @@ def count_graph(model: onnx.ModelProto) -> Counted:
         bit_operations=bit_operations,
         layers=[LayerPart(name=layer.name, weights=layer.weights.size, kept=layer.kept) for layer in layers],
     )
-    named = {f"{number:06}": torch.from_numpy(layer.weights.copy()) for number, layer in enumerate(layers)}
-    return Counted(part, tensors_sha256(named))
-
-
-def layer_weights(model: onnx.ModelProto) -> list[torch.Tensor]:
-    """Return the weights of the layers of a graph in its order; raises like `count_graph`."""
-    stored = dict(tensors(model))
-    layers = _count(model, stored, *_shapes(model)).layers.values()
-    return [torch.from_numpy(layer.weights.copy()) for layer in layers]
+    weights = tuple(torch.from_numpy(layer.weights.copy()) for layer in layers)
+    return Counted(part, weights, tensors_sha256({f"{number:06}": each for number, each in enumerate(weights)}))
 
 
 def _bits(layer: _Layer, *, binary: bool) -> float:

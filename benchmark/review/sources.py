@@ -45,8 +45,16 @@ def artifact_of(record: AnyRecord, folder: Path) -> Artifact | OnnxArtifact:
 
 def artifact_at(path: Path, record: AnyRecord) -> Artifact | OnnxArtifact:
     """Read the artifact of a record from a file anywhere; raises like `artifact_of`."""
-    artifact = read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
-    return check_artifact(artifact, record, path)
+    return check_artifact(read_kind_of(record, path), record, path)
+
+
+def read_kind_of(record: AnyRecord, path: Path) -> Artifact | OnnxArtifact:
+    """Read a file of the kind that a record's artifact is, whether or not it is the record's.
+
+    Raises:
+        UserError: if it is none of that kind.
+    """
+    return read_artifact(path) if isinstance(record, Record) else read_onnx_artifact(path)
 
 
 def check_artifact(artifact: A, record: AnyRecord, path: Path) -> A:
