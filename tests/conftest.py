@@ -6,8 +6,9 @@ import fcntl
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,6 +29,7 @@ from benchmark.suite.experiment import Experiment
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer, set_trainable
 from methods.base import Batch, Method, Objective, Phase, Target
+from tests.warm_servers import WarmForkServer, WarmStart
 
 settings.register_profile("repeatable", derandomize=True, deadline=None, database=None, max_examples=100)
 settings.load_profile("repeatable")
@@ -94,11 +96,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 class KeptServers:
     """Fork servers for `run` inside of this process: one serves all tests that have its folder and environment.
 
-    Starting one takes longer than most of the runs in tests, as it imports torch.
+    Starting one takes longer than most of the runs in tests, as it imports torch; those for CPUs are forked.
     """
 
     def __init__(self) -> None:
         self.stack, self.key = ExitStack(), object()
+        self.warm_start: WarmStart | None = None
 
     def __call__(self, device: str) -> AbstractContextManager[ForkServer]:
         """Return what `ForkServer` would, but leave it running."""
@@ -106,15 +109,27 @@ class KeptServers:
         key = device, os.getcwd(), environment
         if key != self.key:
             self.stack.close()
-            self.server, self.key = self.stack.enter_context(ForkServer(device)), key
+            self.server, self.key = self.stack.enter_context(self._start(device)), key
         return nullcontext(self.server)
+
+    def _start(self, device: str) -> ForkServer:
+        if device != "cpu" or sys.platform != "linux":
+            return ForkServer(device)
+        self.warm_start = self.warm_start or WarmStart()
+        return WarmForkServer(self.warm_start)
+
+    def close(self) -> None:
+        """End the server, and the process that it was forked from."""
+        self.stack.close()
+        if self.warm_start is not None:
+            self.warm_start.close()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def _kept_servers(_own_cache: None) -> Iterator[None]:
     """Let `run` inside of this process use servers that are kept."""
     kept = KeptServers()
-    with pytest.MonkeyPatch.context() as patch, kept.stack:
+    with pytest.MonkeyPatch.context() as patch, closing(kept):
         patch.setattr("benchmark.session.ForkServer", kept)
         yield
 
