@@ -18,8 +18,6 @@ import sys
 from benchmark.launch import forking
 from benchmark.runtime.interpreters import module_command, module_environment
 
-OF_SERVERS = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # as a ForkServer sets them
-
 
 class WarmForkServer(forking.ForkServer):
     """A fork server in this process's folder and environment, forked from a process that has imported torch."""
@@ -46,7 +44,7 @@ class WarmStart:
                 [*module_command("tests.warm_servers"), str(theirs.fileno())],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
-                env={**module_environment(), **OF_SERVERS},
+                env={**module_environment(), **forking.OF_SERVERS},
             )
 
     def fork(self, theirs: socket.socket) -> None:
@@ -78,7 +76,7 @@ def main(channel: socket.socket) -> None:
             os.chdir(folder)
             os.environ.clear()
             os.environ.update(environment)
-            os.environ.update({**module_environment(), **OF_SERVERS})
+            os.environ.update({**module_environment(), **forking.OF_SERVERS})
             sys.path[:] = [*os.environ["PYTHONPATH"].split(os.pathsep), *of_python]
             forking.serve(socket.socket(fileno=theirs), fork=True)
             os._exit(0)

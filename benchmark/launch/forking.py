@@ -35,6 +35,7 @@ from benchmark.launch.order import WorkOrder
 from benchmark.runtime.interpreters import module_command, module_environment
 
 MAX_MESSAGE = 65536  # bytes; a message holds one path
+OF_SERVERS = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # environment variables
 
 
 @dataclass
@@ -66,7 +67,7 @@ class ForkServer:
     def __init__(self, device: Literal["cpu", "cuda"]) -> None:
         self.forks = device == "cpu" and sys.platform == "linux"
         self._channel, theirs = socket.socketpair()
-        environment = {**module_environment(), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+        environment = {**module_environment(), **OF_SERVERS}
         command = [*module_command("benchmark.launch.forking"), str(theirs.fileno()), *["--fork"] * self.forks]
         # Ctrl-C is for this process alone, which ends the others: they inherit that it is blocked.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
