@@ -1,13 +1,15 @@
 # Each target sets up its own virtual environment in .venv; nothing needs to be installed beforehand but Python.
 
 PYTHON ?= python3
+unexport PYTHONDONTWRITEBYTECODE # what one command has compiled, the next ones need not compile again
 WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps
 # Files with the listed hashes only, and no code of a package runs while it is installed: wheels only.
 LOCKED := $(PIP) --require-hashes --only-binary :all: --no-compile
-# What pip would do on one core; some packages hold files that are no Python of today.
+# What pip would do on one core; some packages hold files that are no Python of today. Developers' packages are compiled
+# when they are imported first: most of their modules never are.
 COMPILED := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
 PROJECT := $(PIP) --no-build-isolation -e .
@@ -85,7 +87,6 @@ $(INSTALLED):
 $(INSTALLED_DEV): $(INSTALLED)
 	@rm -f $(VENV)/.installed-dev*
 	$(LOCKED) -r constraints-dev.txt
-	@$(COMPILED)
 	@touch $@
 
 # The CPU build of torch if pip finds one where it is set up to look, else the usual one: on Linux with CUDA, gigabytes.
