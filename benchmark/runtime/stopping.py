@@ -91,4 +91,4 @@ _timer_fired = threading.Event()
 def _time_is_up() -> None:
     """Reach the main thread, which alone may be interrupted, by one of the signals."""
     _timer_fired.set()
-    signal.raise_signal(signal.SIGUSR2)
+    signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR2)
