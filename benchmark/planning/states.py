@@ -13,7 +13,7 @@ from typing import Literal
 from benchmark.data.hashes import LocalData
 from benchmark.files.places import LEADERBOARDS
 from benchmark.launch.order import FAILURE, work_folder
-from benchmark.launch.remeasured import is_attacked, other_data_reason, other_data_warning
+from benchmark.launch.remeasured import is_attacked, is_measured, other_data_reason, other_data_warning
 from benchmark.leaderboard.board.reference import ReportedRow, load_reported
 from benchmark.leaderboard.board.reproduction import find_reported
 from benchmark.planning.cost import training_flops
@@ -91,16 +91,6 @@ def plan(
     ]
     trained = {item.experiment.run for item in planned if item.is_trained}
     return [planner.with_first_phase(item, trained) for item in planned]
-
-
-def is_measured(record: Record, experiment: Experiment) -> bool:
-    """Return whether a record of the same training run was evaluated the way the experiment asks for.
-
-    A record with PGD on further images has all that an experiment needs which asks for fewer of them, or none.
-    """
-    wanted, evaluation = experiment.evaluation.pgd.images, record.evaluation
-    measured = evaluation.n_images if evaluation.wide is None else evaluation.wide.n_images
-    return is_attacked(record, experiment) and (wanted is None or wanted <= measured)
 
 
 class _Planner:
