@@ -92,7 +92,7 @@ def plan(
         methods: "all", names, path/to/file.py:Class or package.module:Class; None for those of the suite.
         dataset: data set; None for that of the suite.
         preset: "paper", "short" or "smoke"; None for the suite as it is written.
-        seeds: training seeds; None for those of the suite.
+        seeds: training seeds, as numbers or as text such as "0,1" or "0..359"; None for those of the suite.
         settings: values by dotted name that override the suite, such as `{"training.epochs": 5}`.
         data_dir: folder with the data set's files; None for `data` in the current folder.
         out: folder with records and work in progress.
