@@ -80,7 +80,7 @@ def run(
         methods: which methods.
         dataset: data set.
         preset: scale.
-        seeds: training seeds.
+        seeds: training seeds, as numbers or as text such as "0,1" or "0..359".
         settings: values that override the suite.
         data_dir: folder with the data set's files.
         out: folder for records, artifacts, pages and work in progress.
