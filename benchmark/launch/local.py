@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 from benchmark.errors import CannotWrite
 from benchmark.files.plain import no_link
+from benchmark.launch.exit_codes import USER_MISTAKE
 from benchmark.launch.forking import ForkServer, Worker
-from benchmark.launch.order import FAILURE, USER_MISTAKE, WorkOrder
+from benchmark.launch.order import FAILURE, WorkOrder
 from benchmark.results.store import write_atomic
 from benchmark.runtime.progress import duration
 

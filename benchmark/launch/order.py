@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.files.plain import refuse_links
@@ -14,7 +14,6 @@ from benchmark.suite.experiment import Experiment
 from benchmark.suite.settings import Strict
 
 FAILURE = "failed.txt"  # in the work folder: why the run failed
-USER_MISTAKE = 2  # a worker's exit code; its reason is one sentence
 
 
 class WorkOrder(Strict):
@@ -23,10 +22,13 @@ class WorkOrder(Strict):
     experiment: Experiment
     out: Path  # records go to out/records, everything else to out/work
     data_dir: Path | None
-    device: Literal["cpu", "cuda"]
+    device: Literal["cpu", "cuda", "auto"]  # auto: the GPU if the worker finds one
     threads: int  # torch threads; float sums depend on it, so a resumed run keeps its first value
     command: str  # what the user typed
     trained_for: str | None = None  # protocol of the record whose artifact is measured again; None: train a network
+    shards: int = Field(default=1, ge=1)  # of AutoAttack, whose random draws depend on them
+    processes: int = Field(default=1, ge=1)  # that train this network together, each on a GPU of its own
+    lease_seconds: float = Field(default=60.0, gt=0)  # after which a silent worker counts as dead
 
     @property
     def folder(self) -> Path:

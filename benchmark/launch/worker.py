@@ -20,7 +20,8 @@ from pathlib import Path
 from benchmark.errors import CannotWrite, UserError
 from benchmark.files.plain import no_link
 from benchmark.files.writing import writing
-from benchmark.launch.order import FAILURE, USER_MISTAKE
+from benchmark.launch.exit_codes import USER_MISTAKE
+from benchmark.launch.order import FAILURE
 from benchmark.launch.run_order import report, run_order
 from benchmark.results.store import write_atomic
 from benchmark.training.allocator import keep_freed_memory
@@ -51,7 +52,7 @@ def _only_worker(folder: Path) -> Iterator[None]:
         yield
 
 
-def main(order_path: Path) -> int:
+def main(order_path: Path, part: str = "whole") -> int:
     """Run the order at `order_path`; return 0, or USER_MISTAKE, or 1 for any other failure."""
     keep_freed_memory()
     try:
