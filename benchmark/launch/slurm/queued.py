@@ -3,6 +3,7 @@
     out/work/.slurm/            only for this user; what submitit needs for each job and writes about it
         queued-123.json         names of jobs and their ids, for one array; removed once all of them have ended
         123_4.ended             exit code of the worker of one job, once it will not run again
+        123_4.elsewhere         which other process works on the job, while SLURM's job waits for it
         lock                    held while jobs are queued
 
 Each submission writes a file of its own, so that two processes never overwrite each other's.
@@ -69,14 +70,15 @@ class Queued:
             alive |= living
         return alive
 
-    def ended(self, number: str) -> Path:
-        """Return the file that holds the exit code of a job's worker."""
-        return self.folder / f"{number}.ended"
-
     def code(self, number: str) -> int | None:
         """Return the exit code of a job's worker; None if it has not ended, or ended without leaving one."""
-        content = read_plain(self.ended(number), 100)
+        content = read_plain(self.folder / f"{number}.ended", 100)
         return int(content) if content and content.strip().isdigit() else None
+
+    def holder(self, number: str) -> str | None:
+        """Return which other process works on what a job waits for; None if it does not wait."""
+        content = read_plain(self.folder / f"{number}.elsewhere", 1000)
+        return content.decode("utf-8", "replace").strip() if content else None
 
 
 def _read(path: Path) -> dict[str, str]:

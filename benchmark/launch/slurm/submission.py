@@ -15,6 +15,7 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from benchmark.errors import UserError
 from benchmark.launch.config import SlurmConfig
 from benchmark.launch.job import Job
+from benchmark.launch.lease_file import lease_path
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.task import Task
 from benchmark.runtime.interpreters import module_environment
@@ -127,8 +128,10 @@ class Submission:
         order = job.order
         return Task(
             words=job.command_words,
+            lease=lease_path(order.folder, job.part).absolute(),
+            lease_seconds=order.lease_seconds,
             threads=order.threads,
-            processes=job.gpus if job.order.processes > 1 else 1,
+            processes=job.gpus,
             log=(order.folder / "log.txt").absolute(),
             folder=self._queued.folder,
         )

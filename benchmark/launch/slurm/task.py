@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
 
@@ -20,11 +20,10 @@ from submitit.core.utils import DelayedSubmission, UncompletedJobError
 
 from benchmark.files.plain import no_link
 from benchmark.launch.exit_codes import DONE, ELSEWHERE, FAILED, STOPPED
+from benchmark.launch.lease import BEATS, Watch
 from benchmark.launch.slurm.commands import state_of
 from benchmark.results.store import write_atomic
 from benchmark.runtime.interpreters import module_command, module_environment
-
-WAIT_SECONDS = 20.0  # until it is tried again to take over what another process works on
 
 
 @dataclass
@@ -33,6 +32,8 @@ class Task:
 
     Attributes:
         words: arguments of `benchmark.launch.worker`.
+        lease: of the job, see `benchmark.launch.lease`.
+        lease_seconds: after which its silent holder counts as dead.
         threads: of torch, for OpenMP.
         processes: that train together.
         log: where the worker's lines are added.
@@ -40,6 +41,8 @@ class Task:
     """
 
     words: list[str]
+    lease: Path
+    lease_seconds: float
     threads: int
     processes: int
     log: Path
@@ -50,8 +53,9 @@ class Task:
     def __call__(self) -> None:
         """Run the worker to its end; the process ends with its exit code unless that is 0."""
         number = JobEnvironment().job_id
+        (self.folder / f"{number}.elsewhere").unlink(missing_ok=True)  # of a part of this job that was killed
         try:
-            self._work()
+            self._work(number)
             # A job that is being cancelled completes, and must not come back.
             if self._code == STOPPED and state_of(number) == "RUNNING":
                 signal.raise_signal(
@@ -70,16 +74,16 @@ class Task:
             self._wait(self._process)
         if self._code != STOPPED:
             return None
-        return DelayedSubmission(Task(self.words, self.threads, self.processes, self.log, self.folder))
+        return DelayedSubmission(replace(self, _process=None, _code=STOPPED))
 
-    def _work(self) -> None:
+    def _work(self, number: str) -> None:
         """Run the worker until nobody else works on the job; once more if it was killed, as when memory ran short."""
         may_be_killed = True
         while True:
             self._run()
             if self._code == ELSEWHERE:
                 self._code = STOPPED  # should a signal come now
-                time.sleep(WAIT_SECONDS)
+                self._wait_for_holder(number)
             elif self._code == -signal.SIGKILL and may_be_killed:
                 may_be_killed = False
                 print("the worker was killed; it is started once more", flush=True)
@@ -88,6 +92,15 @@ class Task:
         if self._code < 0:
             print(f"the worker was ended by {signal.Signals(-self._code).name}", flush=True)
             self._code = FAILED
+
+    def _wait_for_holder(self, number: str) -> None:
+        """Wait until the process that works on the job has ended or counts as dead; say which it is."""
+        watch, note = Watch(self.lease, self.lease_seconds), self.folder / f"{number}.elsewhere"
+        while (holder := watch.holder()) is not None:
+            if not note.exists():
+                write_atomic(note, f"{holder}\n")
+            time.sleep(self.lease_seconds / BEATS)
+        note.unlink(missing_ok=True)
 
     def _run(self) -> None:
         """Run the worker and note its exit code, minus the signal if one ended it."""

@@ -39,6 +39,7 @@ class Watch:
         self._ids: dict[str, str] = {}
         self._started: dict[str, float] = {}
         self._missed: dict[str, int] = {}
+        self._elsewhere: set[str] = set()  # names of jobs that another process was reported to work on
         self._seconds: list[float] = []  # of jobs that ended well
         self._failed: list[str] = []
         self._left: list[str] = []
@@ -98,7 +99,10 @@ class Watch:
     def _report_state(self, job: Job, state: str) -> None:
         if state in ACTIVE and job.name not in self._started:
             self._start(job)
-        elif state == "PENDING" and self._started.pop(job.name, None) is not None:
+        if state == "RUNNING" and job.name not in self._elsewhere and (holder := self._queued.holder(self._ids[job.name])):
+            self._elsewhere.add(job.name)
+            self._say(f"elsewhere  {job.name}: {holder}; its job waits for that process")
+        if state == "PENDING" and self._started.pop(job.name, None) is not None:
             self._say(f"stopped {job.name}: its state is saved, and it is in the queue again")
 
     def _start(self, job: Job) -> None:
