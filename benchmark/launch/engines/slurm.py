@@ -17,7 +17,7 @@ from benchmark.launch.engine import LaunchContext, Outcome, Say
 from benchmark.launch.job import Job
 from benchmark.launch.slurm.commands import cancel, check_commands, has_gpus, largest_array, queued_states
 from benchmark.launch.slurm.queued import Queued
-from benchmark.launch.slurm.times import parse_minutes
+from benchmark.launch.slurm.settings import check_settings
 from benchmark.launch.slurm.watching import Watch
 from benchmark.launch.time_limit import TimeLimit
 
@@ -49,12 +49,7 @@ class SlurmEngine:
     """
 
     def __init__(self, config: SlurmConfig, context: LaunchContext) -> None:
-        self._minutes = parse_minutes(config.time)
-        if config.signal_delay >= self._minutes * 60:
-            raise UserError(
-                f"signal_delay is {config.signal_delay} s, but a job has only {self._minutes * 60} s; give less than "
-                "time, such as 90 s"
-            )
+        self._minutes = check_settings(config)
         self._config = config
         self._context = context
         self._mine: dict[str, str] = {}  # ids of the jobs that this process has queued, by name
@@ -119,8 +114,8 @@ class SlurmEngine:
         while watch.unfinished:
             states: Mapping[str, str] | None = None
             now = time.monotonic()
-            left = math.inf if limit.left() is None else limit.left()
-            if now - asked >= min(MAX_ASK_SECONDS, LOOK_SECONDS + (now - changed) / 4, max(LOOK_SECONDS, left)):
+            pause = min(MAX_ASK_SECONDS, LOOK_SECONDS + (now - changed) / 4)
+            if now - asked >= pause or limit.left() == 0:
                 asked = now
                 try:
                     states, answers = queued_states(), True

@@ -20,9 +20,6 @@ from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.task import Task
 from benchmark.runtime.interpreters import module_environment
 
-# Options of sbatch that this module sets itself.
-OWN = ("array", "dependency", "error", "job-name", "kill-on-invalid-dep", "open-mode", "output", "signal", "time")
-
 
 @dataclass(frozen=True)
 class Array:

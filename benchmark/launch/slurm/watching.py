@@ -99,7 +99,11 @@ class Watch:
     def _report_state(self, job: Job, state: str) -> None:
         if state in ACTIVE and job.name not in self._started:
             self._start(job)
-        if state == "RUNNING" and job.name not in self._elsewhere and (holder := self._queued.holder(self._ids[job.name])):
+        if (
+            state == "RUNNING"
+            and job.name not in self._elsewhere
+            and (holder := self._queued.holder(self._ids[job.name]))
+        ):
             self._elsewhere.add(job.name)
             self._say(f"elsewhere  {job.name}: {holder}; its job waits for that process")
         if state == "PENDING" and self._started.pop(job.name, None) is not None:
