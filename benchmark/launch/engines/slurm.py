@@ -15,6 +15,7 @@ from benchmark.errors import UserError
 from benchmark.launch.config import LauncherConfig, SlurmConfig
 from benchmark.launch.engine import LaunchContext, Outcome, Say
 from benchmark.launch.job import Job
+from benchmark.launch.remeasured import has_record
 from benchmark.launch.slurm.commands import cancel, check_commands, has_gpus, largest_array, queued_states
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.settings import check_settings
@@ -84,8 +85,9 @@ class SlurmEngine:
             if job.name in ids:
                 watch.queue({job.name: ids[job.name]})
                 say(f"queued {job.name} by another run, as job {ids[job.name]}")
-        for job in watch.unfinished:
-            if job.name not in ids and job in watch.unfinished and (objection := limit.objection(job)):
+            elif has_record(job.order.out, job.order.experiment):
+                watch.has_been_done(job)
+            elif objection := limit.objection(job):
                 watch.leave(job, objection)
         new = [job for job in watch.unfinished if job.name not in ids]
         if not new:
@@ -138,11 +140,11 @@ class SlurmEngine:
                 watch.cancelled = True
                 cancel(self._unfinished(watch))
                 for job in watch.unfinished:
-                    if job.name not in self._mine and job in watch.unfinished:
+                    if job.name not in self._mine:
                         watch.leave(job, "another run has queued it, and it goes on")
             return
         for job in watch.pending(states):
-            if job.name in self._mine and job in watch.unfinished and (objection := limit.objection(job)):
+            if job.name in self._mine and (objection := limit.objection(job)):
                 cancel([self._mine[job.name]])
                 watch.leave(job, objection)
 

@@ -15,7 +15,6 @@ from submitit.core.utils import FailedJobError, FailedSubmissionError
 from benchmark.errors import UserError
 from benchmark.launch.config import SlurmConfig
 from benchmark.launch.job import Job
-from benchmark.launch.lease_file import lease_path
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.task import Task
 from benchmark.runtime.interpreters import module_environment
@@ -76,8 +75,6 @@ class Submission:
         python = shlex.join([sys.executable, "-P"])  # the current folder comes last, see `module_environment`
         executor = SlurmExecutor(self._queued.folder, max_num_timeout=self._timeouts, python=python)
         executor.update_parameters(**self._parameters(array, [ids[name] for name in array.needs if name in ids]))
-        for order in {job.run: job.order for job in array.jobs}.values():
-            order.save()
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints there what it raises
                 submitted = executor.submit_array([self._task(job) for job in array.jobs])
@@ -122,13 +119,12 @@ class Submission:
         }
 
     def _task(self, job: Job) -> Task:
-        order = job.order
+        order = job.order.issue()
         return Task(
             words=job.command_words,
-            lease=lease_path(order.folder, job.part).absolute(),
+            leases=[path.absolute() for path in job.leases],
             lease_seconds=order.lease_seconds,
             threads=order.threads,
-            processes=job.gpus,
             log=(order.folder / "log.txt").absolute(),
             folder=self._queued.folder,
         )

@@ -32,19 +32,17 @@ class Task:
 
     Attributes:
         words: arguments of `benchmark.launch.worker`.
-        lease: of the job, see `benchmark.launch.lease`.
-        lease_seconds: after which its silent holder counts as dead.
+        leases: that its process needs, see `benchmark.launch.lease`.
+        lease_seconds: after which a silent holder counts as dead.
         threads: of torch, for OpenMP.
-        processes: that train together.
         log: where the worker's lines are added.
         folder: where the exit code is written.
     """
 
     words: list[str]
-    lease: Path
+    leases: list[Path]
     lease_seconds: float
     threads: int
-    processes: int
     log: Path
     folder: Path
     _process: int | None = field(default=None, repr=False)  # id of the worker that runs
@@ -94,12 +92,13 @@ class Task:
             self._code = FAILED
 
     def _wait_for_holder(self, number: str) -> None:
-        """Wait until the process that works on the job has ended or counts as dead; say which it is."""
-        watch, note = Watch(self.lease, self.lease_seconds), self.folder / f"{number}.elsewhere"
-        while (holder := watch.holder()) is not None:
-            if not note.exists():
-                write_atomic(note, f"{holder}\n")
-            time.sleep(self.lease_seconds / BEATS)
+        """Wait until the process that works on the job has ended or counts as dead; note which it is."""
+        note = self.folder / f"{number}.elsewhere"
+        for watch in [Watch(path, self.lease_seconds) for path in self.leases]:
+            while (holder := watch.holder()) is not None:
+                if not note.exists():
+                    write_atomic(note, f"{holder}\n")
+                time.sleep(self.lease_seconds / BEATS)
         note.unlink(missing_ok=True)
 
     def _run(self) -> None:
@@ -123,10 +122,7 @@ class Task:
         self._process = None
 
     def _command(self) -> list[str]:
-        if self.processes == 1:
-            return [*module_command("benchmark.launch.worker"), *self.words, "--with-parent"]
-        together = ["--standalone", f"--nproc-per-node={self.processes}", "-m", "benchmark.launch.worker"]
-        return [*module_command("torch.distributed.run"), *together, *self.words, "--with-parent"]
+        return [*module_command("benchmark.launch.worker"), *self.words, "--with-parent"]
 
     def _variables(self) -> dict[str, str]:
         return {**module_environment(), "OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"}

@@ -27,7 +27,7 @@ class Job:
 
     def __init__(self, folder, slurm):
         self.folder, self.slurm = folder, slurm
-        self.task = Task([], folder / "lease-run.json", 0.4, 1, 1, folder / "log.txt", folder)
+        self.task = Task([], [folder / "lease-run.json"], 0.4, 1, folder / "log.txt", folder)
 
     def run(self, *, timeouts=3):
         """Return the exit code of the process; 0 if it does not leave by itself."""
@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_again_and_again_fails(job, worker):
 
 def test_what_another_process_works_on_is_waited_for(job, worker):
     worker(f"{BEGIN}sys.exit({ELSEWHERE} if len(open('starts').read()) == 1 else 0)")
-    lease = Lease(job.task.lease, "whole", 0.4)
+    lease = Lease(job.task.leases[0], "whole", 0.4)
     notes = []
 
     def release():
@@ -183,13 +183,3 @@ def test_the_worker_ends_with_its_task(job, worker):
     with pytest.raises(KeyboardInterrupt):
         job.run()
     assert (job.folder / "gone").exists()
-
-
-def test_several_processes_are_started_by_torchrun(job):
-    task = Task(["order.json", "--part", "network"], job.task.lease, 1, 2, 4, job.folder / "log.txt", job.folder)
-
-    command = task._command()
-
-    assert command[command.index("-m") + 1] == "torch.distributed.run"
-    assert "--nproc-per-node=4" in command
-    assert command[command.index("benchmark.launch.worker") :][1:4] == ["order.json", "--part", "network"]
