@@ -107,7 +107,9 @@ class SlurmEngine:
                 watch.queue(numbers)
             first = next(iter(numbers.values())).partition("_")[0]
             what = f"1 job as job {first}" if len(numbers) == 1 else f"{len(numbers)} jobs as array {first}"
-            say(f"queued {what}: {array.jobs[0].kind}{' on GPUs' if gpus else ''}, at most {minutes} min each")
+            kinds = " and ".join(sorted({job.kind for job in array.jobs}))
+            where = f" on {array.gpus} GPU{'s' * (array.gpus > 1)}" if gpus else ""
+            say(f"queued {what}: {kinds}{where}, at most {minutes} min each")
 
     def _follow(self, watch: Watch, limit: TimeLimit, say: Say) -> None:
         """Watch the jobs until all have ended or are left."""
