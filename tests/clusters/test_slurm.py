@@ -37,6 +37,7 @@ methods:
   - method: {HERE / "slow.py"}:Slow
   - method: at
   - method: {HERE / "slow.py"}:SlowHydra
+    first_phase: at
 training: {{epochs: 16, batch_size: 64, attack: {{num_steps: 1}}}}
 evaluation: {{images: 4, pgd: {{steps: 2}}}}
 """
@@ -120,7 +121,8 @@ def test_jobs_survive_time_limit_signal_and_kill_and_give_the_records_of_the_loc
     limited, _, sharded, with_first_phase = orders
     lines: list[str] = []
     outcomes: list[Any] = []
-    config = SlurmConfig(time="1", signal_delay=20, cpus_per_job=1, array_limit=2)
+    # SLURM looks at the time every 30 s, so a job of a minute is signalled after 20 to 50 s.
+    config = SlurmConfig(time="1", signal_delay=10, timeouts=50, cpus_per_job=1, array_limit=2)
     engine = threading.Thread(target=lambda: outcomes.append(run(config, orders, lines.append)), daemon=True)
 
     def wait(what: Callable[[], Any]) -> Any:

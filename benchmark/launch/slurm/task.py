@@ -24,6 +24,7 @@ from benchmark.launch.lease import BEATS, Watch
 from benchmark.launch.slurm.commands import state_of
 from benchmark.results.store import write_atomic
 from benchmark.runtime.interpreters import module_command, module_environment
+from benchmark.runtime.stopping import SIGNALS
 
 
 @dataclass
@@ -61,9 +62,13 @@ class Task:
                 )  # submitit calls `checkpoint`, queues the job again and ends this process
         except UncompletedJobError as error:  # submitit does not queue it again: too many timeouts, or it is done
             print(error, flush=True)
-        write_atomic(self.folder / f"{number}.ended", f"{self._code}\n")
-        if self._code != DONE:
-            sys.exit(self._code)  # or jobs that need this one would start
+        code = self._code
+        if code < 0:
+            print(f"the worker was ended by {signal.Signals(-code).name}", flush=True)
+            code = FAILED
+        write_atomic(self.folder / f"{number}.ended", f"{code}\n")
+        if code != DONE:
+            sys.exit(code)  # or jobs that need this one would start
 
     def checkpoint(self) -> DelayedSubmission | None:
         """Let the worker save its state, and return what continues it; None if it has ended otherwise."""
@@ -87,9 +92,6 @@ class Task:
                 print("the worker was killed; it is started once more", flush=True)
             else:
                 break
-        if self._code < 0:
-            print(f"the worker was ended by {signal.Signals(-self._code).name}", flush=True)
-            self._code = FAILED
 
     def _wait_for_holder(self, number: str) -> None:
         """Wait until the process that works on the job has ended or counts as dead; note which it is."""
@@ -118,8 +120,10 @@ class Task:
         """Wait without a lock: submitit's handler of signals may interrupt this and wait for the same process."""
         end = os.waitid(os.P_PID, process, os.WEXITED | os.WNOWAIT)
         assert end is not None  # only without waiting
-        self._code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
-        self._process = None
+        # SLURM signals all processes of a job, the worker perhaps while it starts or ends, when it does not listen.
+        asked_to_stop = end.si_code != os.CLD_EXITED and end.si_status in SIGNALS
+        code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
+        self._code, self._process = STOPPED if asked_to_stop else code, None
 
     def _command(self) -> list[str]:
         return [*module_command("benchmark.launch.worker"), *self.words, "--with-parent"]

@@ -128,6 +128,7 @@ class Watch:
         self._fail(job, f"SLURM's job {number} was cancelled or killed, see {log}; {no_reason(job.order, None)}")
 
     def _fail(self, job: Job, reason: str) -> None:
+        self._started.pop(job.name, None)
         self._lines.failed(job, reason, None, self._elapsed())
         self._take_off(job, self._failed)
 

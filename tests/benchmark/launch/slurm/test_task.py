@@ -118,6 +118,14 @@ def test_a_worker_that_leaves_on_a_signal_of_its_own_is_queued_again(job, worker
     assert (job.ended, job.slurm.said("requeued")) == (None, ["requeue 7_0"])
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGUSR2"])
+def test_a_worker_that_is_signalled_before_it_listens_is_queued_again(job, worker, name):
+    worker(f"{BEGIN}os.kill(os.getpid(), signal.{name})")
+
+    assert job.run() == -1
+    assert (job.ended, job.slurm.said("requeued")) == (None, ["requeue 7_0"])
+
+
 def test_a_job_that_is_being_cancelled_stays_away(job, worker):
     worker(f"{BEGIN}sys.exit({STOPPED})")
     job.slurm.queue({"7_0": "COMPLETING"})
@@ -154,7 +162,7 @@ def test_a_worker_that_is_killed_again_and_again_fails(job, worker):
     worker(f"{BEGIN}os.kill(os.getpid(), signal.SIGKILL)")
 
     assert job.run() == 1
-    assert (job.ended, job.starts) == (1, 2)
+    assert (job.ended, job.starts, job.slurm.said("requeued")) == (1, 2, [])
 
 
 def test_what_another_process_works_on_is_waited_for(job, worker):
