@@ -14,10 +14,10 @@ class Lines:
     Args:
         say: receives the lines.
         total: number of jobs.
-        jobs: that run side by side, for the time left.
+        jobs: that run side by side, for the time left; None: as many as run now.
     """
 
-    def __init__(self, say: Callable[[str], None], *, total: int, jobs: int) -> None:
+    def __init__(self, say: Callable[[str], None], *, total: int, jobs: int | None) -> None:
         self._say, self._total, self._jobs = say, total, jobs
         self._ended, self._seconds = 0, list[float]()
         self._shown: dict[str, str] = {}  # job -> what was last printed about its being elsewhere
@@ -80,7 +80,9 @@ class Lines:
         if not self._seconds:
             return f"{waiting + len(running)} left"
         mean = sum(self._seconds) / len(self._seconds)
-        left = (mean * waiting + sum(max(0.0, mean - seconds) for seconds in running)) / self._jobs
+        left = (mean * waiting + sum(max(0.0, mean - seconds) for seconds in running)) / (
+            self._jobs or max(1, len(running))
+        )
         return f"about {duration(left)} left"
 
 
