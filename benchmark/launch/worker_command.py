@@ -1,0 +1,37 @@
+"""How the worker of a job is started in a process of its own, here or on another machine."""
+
+from __future__ import annotations
+
+import os
+
+from benchmark.launch.job import Job
+from benchmark.runtime.interpreters import module_environment
+
+WORKER = "benchmark.launch.worker"
+OF_THE_USER = ("ROBUST_COMPRESSION_CACHE", "OMP_WAIT_POLICY")  # environment variables that hold wherever a job runs
+
+
+def worker_arguments(job: Job) -> list[str]:
+    """Return the arguments of a Python interpreter that runs a job, with `worker_variables` in its environment.
+
+    Several processes that train one network are started by torchrun, each on a GPU of its own.
+    """
+    launcher = [] if job.gpus == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={job.gpus}", "-m"]
+    return ["-P", "-m", *launcher, WORKER, *job.command_words]
+
+
+def worker_variables(threads: int) -> dict[str, str]:
+    """Return environment variables of a worker, beside those of its host.
+
+    Args:
+        threads: of torch.
+    """
+    # Waiting threads give up their core, see `benchmark.__main__`; torchrun starts its processes without -P.
+    fixed = {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    return {"OMP_WAIT_POLICY": "passive", **variables_of_the_user(), **fixed}
+
+
+def variables_of_the_user() -> dict[str, str]:
+    """Return what an interpreter elsewhere needs to find the same packages, methods and data as this one."""
+    paths = module_environment()["PYTHONPATH"]
+    return {"PYTHONPATH": paths} | {name: os.environ[name] for name in OF_THE_USER if name in os.environ}
