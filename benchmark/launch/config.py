@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError
 
@@ -81,7 +81,7 @@ def load_config(launcher: str, path: Path | None) -> LauncherConfig:
     """
     if launcher not in CONFIGS:
         raise UserError(f"unknown launcher {launcher!r}.{suggestion(launcher, CONFIGS)} Known: {', '.join(CONFIGS)}")
-    kind = CONFIGS[cast(LauncherName, launcher)]
+    kind = CONFIGS[launcher]
     if path is None:
         return kind.model_validate({})
     try:
