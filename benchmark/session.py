@@ -14,7 +14,6 @@ from benchmark.files.places import CONFIGS
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.local import run_local
 from benchmark.launch.order import WorkOrder, started_threads
-from benchmark.leaderboard.render import check_place, write_pages
 from benchmark.planning.states import Planned, plan
 from benchmark.planning.text import remarks
 from benchmark.results.bounds import MAX_TEXT
@@ -24,6 +23,7 @@ from benchmark.suite.catalogue import registered_methods
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.presets import PRESETS, PresetName
 from benchmark.suite.registry import ResolvedMethod, resolve
+from benchmark.suite.seeds import parse_seeds
 from benchmark.suite.suite import MethodEntry, Suite, expand, load_suite
 
 
@@ -57,7 +57,8 @@ def resolve_request(request: Request) -> tuple[list[Experiment], dict[str, Resol
     """
     suite = _suite(request)
     entries = _entries(suite, request.methods)
-    experiments = expand(suite, entries, seeds=_seeds(request, suite), preset=_preset(request, suite))
+    seeds = suite.seeds if request.seeds is None else parse_seeds(request.seeds)
+    experiments = expand(suite, entries, seeds=seeds, preset=_preset(request, suite))
     return experiments, {method.target: method for _, method in entries}
 
 
@@ -81,6 +82,8 @@ def run_suite(request: Request, *, device: str, jobs: int | None, say: Callable[
     Raises:
         UserError: for any mistake in the request or the data, before anything runs, and if every experiment is refused.
     """
+    from benchmark.leaderboard.render import check_place, write_pages  # which `plan` has no need to load
+
     command = _command(request, device, jobs)
     if len(command) > MAX_TEXT:
         raise UserError(
@@ -191,15 +194,6 @@ def _entries(suite: Suite, methods: str | None) -> list[tuple[MethodEntry, Resol
         entries = [entry for entry in suite.methods if entry.method == name] or [MethodEntry(method=name)]
         chosen += [(entry, method) for entry in entries]
     return chosen
-
-
-def _seeds(request: Request, suite: Suite) -> list[int]:
-    if request.seeds is None:
-        return suite.seeds
-    parts = [part.strip() for part in request.seeds.split(",")]
-    if not all(part.isdecimal() for part in parts):
-        raise UserError(f"--seeds takes whole numbers from 0, separated by commas; got {request.seeds!r}")
-    return list(dict.fromkeys(int(part) for part in parts))
 
 
 def _preset(request: Request, suite: Suite) -> PresetName | None:

@@ -10,10 +10,10 @@ from pathlib import Path
 from benchmark.api.requests import Methods, Seeds, Settings, request_of
 from benchmark.errors import UserError
 from benchmark.evaluation.arguments import checked_report
+from benchmark.launch.remeasured import is_measured
 from benchmark.leaderboard.board.loading import load_results
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.render import to_terminal
-from benchmark.planning.states import is_measured
 from benchmark.results.record import Record
 from benchmark.results.store import load_records
 from benchmark.session import run_suite
@@ -80,7 +80,7 @@ def run(
         methods: which methods.
         dataset: data set.
         preset: scale.
-        seeds: training seeds.
+        seeds: training seeds, as numbers or as text such as "0,1" or "0..359".
         settings: values that override the suite.
         data_dir: folder with the data set's files.
         out: folder for records, artifacts, pages and work in progress.

@@ -23,7 +23,6 @@ from benchmark.cli.options import (
     SetOption,
     SuiteArgument,
 )
-from benchmark.cli.paths import PATH
 
 app = typer.Typer(
     name="benchmark",
@@ -88,6 +87,16 @@ def plan(
     overrides: SetOption = None,
     data_dir: DataDirOption = None,
     out: OutOption = Path("runs"),
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Predict the time on so many GPUs like the one that `bench` measured, or CPU workers if it measured a "
+            "CPU.",
+            show_default=False,
+        ),
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Jobs that each AutoAttack is split into.")] = 1,
 ) -> None:
     """Show the experiments of a suite; train nothing.
 
@@ -104,6 +113,8 @@ def plan(
         settings=overrides,
         data_dir=data_dir,
         out=out,
+        gpus=gpus,
+        shards=shards,
     )
     echo_text(f"{planned.text}\n")
 
@@ -150,69 +161,6 @@ def list_() -> None:
         for name, about in lines:
             echo_line(f"  {name:<{width}}  {about}".rstrip())
         echo_line()
-
-
-@app.command()
-def leaderboard(
-    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written into it.", **PATH)] = Path(
-        "leaderboards"
-    ),
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a page is out of date.")
-    ] = False,
-) -> None:
-    """Write the pages of the boards from the records.
-
-    Writes one board per protocol in every format, the site, the changelog and the table in the README.
-    """
-    from benchmark.leaderboard.render import check_pages, write_pages
-    from benchmark.results.store import check_folder
-
-    def note(text: str) -> None:
-        echo_line(text, err=True)
-
-    check_folder(out)
-    if check:
-        problems = check_pages(out, note)
-        for problem in problems:
-            echo_line(problem, err=True)
-        if problems:
-            raise typer.Exit(1)
-        echo_line(f"{out}: all pages agree with their records")
-    else:
-        changed = write_pages(out, note)
-        for path in changed:
-            if out / "site" not in path.parents:  # the site has a page for every row
-                echo_line(f"{'wrote' if path.exists() else 'removed'} {path}")
-        echo_line(f"{out}: {len(changed)} pages changed")
-
-
-@app.command()
-def compare(
-    a: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row "
-            "only; for several seeds, their hashes separated by commas.",
-            show_default=False,
-        ),
-    ],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another row of the same board.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder with records/.", **PATH)] = Path("leaderboards"),
-    protocol: Annotated[
-        str | None, typer.Option(help="Protocol id, if both rows are on several boards.", show_default=False)
-    ] = None,
-) -> None:
-    """Compare two rows image by image.
-
-    Prints confidence intervals, an exact paired test and its conclusion in one sentence.
-    """
-    from benchmark.api.rows import compare
-    from benchmark.results.store import check_folder
-
-    check_folder(out)
-    echo_text(compare(a, b, board=out, protocol=protocol).text)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ SeedsOption = Annotated[
     typer.Option(
         "--seeds",
         "--seed",
-        help="Training seeds, separated by commas. Default: those of the suite.",
+        help="Training seeds, such as 0,1,2 or 0..359. Default: those of the suite.",
         show_default=False,
     ),
 ]

@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from benchmark.errors import UserError
 from benchmark.evaluation.shards import Shard
+from benchmark.launch.lease_file import lease_path
 from benchmark.launch.order import WorkOrder
 
 WHOLE, NETWORK, ATTACK, RECORD = "whole", "network", "attack", "record"
@@ -49,6 +51,11 @@ class Job:
         return self.part.partition(" ")[0]
 
     @property
+    def leases(self) -> list[Path]:
+        """The leases that its process needs; see `part_leases`."""
+        return part_leases(self.order, self.part)
+
+    @property
     def gpus(self) -> int:
         """GPUs that the job uses where it computes on GPUs."""
         return self.order.processes if self.kind in (WHOLE, NETWORK) else 1
@@ -56,7 +63,7 @@ class Job:
     @property
     def command_words(self) -> list[str]:
         """Arguments of `benchmark.launch.worker`."""
-        path = str((self.order.folder / "order.json").resolve())
+        path = str(self.order.path.resolve())
         return [path] if self.part == WHOLE else [path, "--part", self.part]
 
 
@@ -85,6 +92,17 @@ def parse_part(text: str, shards: int) -> tuple[str, Shard | None]:
     )
 
 
+def part_leases(order: WorkOrder, part: str) -> list[Path]:
+    """Return the leases that a process needs for a part of an order, that of the part itself first.
+
+    What writes the record also does those shards of the attack that are missing.
+    """
+    own = lease_path(order.folder, part)
+    if order.shards == 1 or part not in (WHOLE, RECORD):
+        return [own]
+    return [own, *(lease_path(order.folder, shard) for shard in _attacks(order))]
+
+
 def job_graph(orders: Sequence[WorkOrder]) -> list[Job]:
     """Return the jobs of some orders, each after those that it needs.
 
@@ -97,12 +115,13 @@ def job_graph(orders: Sequence[WorkOrder]) -> list[Job]:
         before = () if first_phase is None or first_phase.run not in trained_by else (trained_by[first_phase.run],)
         jobs.append(Job(order, _training_part(order), before))
         if order.shards > 1:
-            attacks = [
-                Job(order, f"{ATTACK} {Shard(number, order.shards)}", (job_name(run, NETWORK),))
-                for number in range(1, order.shards + 1)
-            ]
+            attacks = [Job(order, part, (job_name(run, NETWORK),)) for part in _attacks(order)]
             jobs += [*attacks, Job(order, RECORD, tuple(job.name for job in attacks))]
     return jobs
+
+
+def _attacks(order: WorkOrder) -> list[str]:
+    return [f"{ATTACK} {Shard(number, order.shards)}" for number in range(1, order.shards + 1)]
 
 
 def _training_part(order: WorkOrder) -> str:

@@ -30,6 +30,7 @@ from benchmark.files.writing import guard_writing, unguard_writing, writing
 from benchmark.launch.exit_codes import ELSEWHERE
 from benchmark.launch.lease_file import BYTES, CREATE, Holder, markers_of, nonce_of, parsed, remove
 from benchmark.launch.process import ProcessId
+from benchmark.runtime.stopping import Stopped, between_updates, requested
 
 BEATS = 4  # in the time after which a silent owner counts as dead
 _TO_REMOVE = 0.2  # seconds between another process's last look at a lease and its removal, at most, unless it hangs
@@ -56,12 +57,17 @@ class Lease:
         self.path, self._seconds = path, seconds
         since = datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S")
         self._holder = Holder(ProcessId.own(), part, secrets.token_hex(8), 0, seconds, since)
-        self._descriptor = self._create()
-        self._beats, self._verified = 0, _clock()
-        self._ended, self._lock = threading.Event(), threading.Lock()
+        self._beats, self._ended, self._lock = 0, threading.Event(), threading.Lock()
         self._thread = threading.Thread(target=self._keep, daemon=True)
-        self._thread.start()
-        guard_writing(self.check)
+        try:
+            with between_updates():  # a request to stop must not leave the file behind
+                self._descriptor = self._create()
+                self._verified = _clock()
+                self._thread.start()
+                guard_writing(self.check)
+        except Stopped:
+            self.release()
+            raise
 
     def __enter__(self) -> Lease:
         return self
@@ -83,15 +89,16 @@ class Lease:
 
     def release(self) -> None:
         """Give the right back; the file is gone afterwards."""
-        if self._ended.is_set():
+        if self._ended.is_set() or not self._thread.is_alive():
             return
-        self._ended.set()
-        self._thread.join()
-        unguard_writing(self.check)
-        with suppress(OSError):  # a disk that is gone: the lease expires
-            if not markers_of(self.path, self._holder.nonce):  # else another process is about to remove it
-                remove(self.path, self._holder.nonce, (), self._is_own)
-        os.close(self._descriptor)
+        with between_updates():
+            self._ended.set()
+            self._thread.join()
+            unguard_writing(self.check)
+            with suppress(OSError):  # a disk that is gone: the lease expires
+                if not markers_of(self.path, self._holder.nonce):  # else another process is about to remove it
+                    remove(self.path, self._holder.nonce, (), self._is_own)
+            os.close(self._descriptor)
 
     def _create(self) -> int:
         watch = Watch(self.path, self._seconds)
@@ -189,10 +196,16 @@ class Watch:
         return str(holder) if holder is not None else "by a process that has not said who it is"
 
     def wait(self) -> str | None:
-        """Wait until the lease is free, and return None, or until its owner shows that it lives: return who that is."""
+        """Wait until the lease is free, and return None, or until its owner shows that it lives: return who that is.
+
+        Raises:
+            Stopped: if that is requested meanwhile.
+        """
         while (holder := self.holder()) is not None:
             if self._alive:
                 return holder
+            if (reason := requested()) is not None:
+                raise Stopped(reason)
             time.sleep(min(0.05, self._seconds / 20))
         return None
 

@@ -38,6 +38,14 @@ def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
     return jobs, max(1, cores // jobs)
 
 
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()][: torch.cuda.device_count()]
+    return [str(number) for number in range(torch.cuda.device_count())]
+
+
 def threads_for(multiply_adds: int, most: int) -> int:
     """Return the threads for a pass of `multiply_adds`: one if it is short, else `most`.
 
