@@ -23,7 +23,7 @@ from types import FrameType
 from benchmark.errors import UserError
 from benchmark.launch.exit_codes import DONE, ELSEWHERE, FAILED, STOPPED, USER_MISTAKE
 from benchmark.launch.job import ATTACK, NETWORK, RECORD, WHOLE, Job, parse_part
-from benchmark.launch.order import WorkOrder, load_order, work_folder
+from benchmark.launch.order import ORDER, WorkOrder, load_order, work_folder
 from benchmark.launch.worker_command import worker_arguments, worker_variables
 from benchmark.runtime.stopping import SIGNALS
 
@@ -38,9 +38,10 @@ def jobs_before(order: WorkOrder, part: str) -> Iterator[Job]:
     """
     first_phase = order.experiment.first_phase
     if first_phase is not None:
-        path = work_folder(order.out, first_phase.run) / "order.json"
-        if path.exists():  # else the worker reports what is missing
-            other = load_order(path)
+        folder = work_folder(order.out, first_phase.run)
+        paths = [path for path in (folder / order.path.name, folder / ORDER) if path.exists()]
+        if paths:  # else the worker reports what is missing
+            other = load_order(paths[0])
             yield Job(other, WHOLE if other.shards == 1 else NETWORK)
     if part.partition(" ")[0] in (ATTACK, RECORD):
         yield Job(order, NETWORK)
@@ -80,14 +81,14 @@ class Alone:
             if left is not None and left <= 0:
                 break
             code = self._work(job, left)
-            if code != ELSEWHERE:
+            if code != ELSEWHERE:  # the worker has printed who works on it
                 return code
             self._sleep(job.order.lease_seconds if left is None else min(left, job.order.lease_seconds))
         return STOPPED
 
     def _work(self, job: Job, left: float | None) -> int:
         limit = [] if left is None else ["--seconds-left", f"{left:.0f}"]
-        command = [sys.executable, *worker_arguments(job), "--with-parent", *limit]
+        command = [sys.executable, *worker_arguments(job), *limit]
         # The worker ends with this process, which holds the other end of its standard input.
         self._worker = subprocess.Popen(
             command, stdin=subprocess.PIPE, env={**os.environ, **worker_variables(job.order.threads)}
@@ -122,9 +123,6 @@ def main(words: list[str]) -> int:
                     print(f"not run: it needs {job.name}, which failed", file=sys.stderr, flush=True)
                 return code
         return alone.run(Job(order, options.part))
-    except FileNotFoundError:
-        print(f"{options.order}: there is no such order; run the command that printed this again", file=sys.stderr)
-        return USER_MISTAKE
     except UserError as error:
         print(error, file=sys.stderr)
         return USER_MISTAKE

@@ -7,17 +7,12 @@ import os
 from benchmark.launch.job import Job
 from benchmark.runtime.interpreters import module_environment
 
-WORKER = "benchmark.launch.worker"
 OF_THE_USER = ("ROBUST_COMPRESSION_CACHE", "OMP_WAIT_POLICY")  # environment variables that hold wherever a job runs
 
 
 def worker_arguments(job: Job) -> list[str]:
-    """Return the arguments of a Python interpreter that runs a job, with `worker_variables` in its environment.
-
-    Several processes that train one network are started by torchrun, each on a GPU of its own.
-    """
-    launcher = [] if job.gpus == 1 else ["torch.distributed.run", "--standalone", f"--nproc-per-node={job.gpus}", "-m"]
-    return ["-P", "-m", *launcher, WORKER, *job.command_words]
+    """Return the arguments of a Python interpreter that runs a job, with `worker_variables` in its environment."""
+    return ["-P", "-m", "benchmark.launch.worker", *job.command_words, "--with-parent"]
 
 
 def worker_variables(threads: int) -> dict[str, str]:
@@ -26,8 +21,8 @@ def worker_variables(threads: int) -> dict[str, str]:
     Args:
         threads: of torch.
     """
-    # Waiting threads give up their core, see `benchmark.__main__`; torchrun starts its processes without -P.
-    fixed = {"OMP_NUM_THREADS": str(threads), "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    fixed = {"OMP_NUM_THREADS": str(threads), "PYTHONUNBUFFERED": "1"}
+    # Waiting threads give up their core, unless the user has said otherwise; see `benchmark.__main__`.
     return {"OMP_WAIT_POLICY": "passive", **variables_of_the_user(), **fixed}
 
 

@@ -57,7 +57,7 @@ class CommandsEngine:
                 left_out.add(job.name)
                 say(f"left   {job.name}: {objection}")
         for order in {job.run: job.order for job in jobs}.values():
-            order.save()
+            order.issue()
         for line in lines:
             print(line)
         if lines:

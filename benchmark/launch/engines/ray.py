@@ -48,8 +48,6 @@ class RayEngine:
 
     def run(self, jobs: Sequence[Job], *, limit: TimeLimit, say: Say) -> Outcome:
         """Run the jobs, see `Engine.run`."""
-        for order in {job.run: job.order for job in jobs}.values():
-            order.save()
         gpus = self._context.device == "cuda" or (self._context.device == "auto" and has_gpus(self._ray))
         places = Places(self._ray, gpus=gpus)
         for needed in {tuple(places.needed(job).items()): None for job in jobs}:

@@ -7,13 +7,13 @@ state goes with it. It ends with its node: the other end of its standard input i
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 APPEARS = 10.0  # seconds that a network disk may take to show a new file on another host
@@ -49,7 +49,7 @@ class Place:
                 return f"{self.host()} has no {order}; all nodes need the same folders, on a shared disk"
             time.sleep(0.5)
         self._worker = subprocess.Popen(
-            [sys.executable, *arguments, "--with-parent"],
+            [sys.executable, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -72,8 +72,9 @@ class Place:
 
     def stop(self) -> None:
         """Ask the worker to save its state and leave."""
-        if self._worker is not None:
-            self._worker.send_signal(signal.SIGTERM)  # nothing if it has ended
+        if self._worker is not None and self._worker.stdin is not None:
+            with suppress(BrokenPipeError):  # it has ended already
+                os.write(self._worker.stdin.fileno(), b".")
 
     def _read(self, worker: subprocess.Popen[str]) -> None:
         assert worker.stdout is not None

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
+from benchmark.files.plain import no_link
 from benchmark.launch.job import Job
 from benchmark.launch.ray.place import Place
+from benchmark.launch.relay import FailureFile
 from benchmark.launch.worker_command import worker_arguments, worker_variables
 
 ASK_SECONDS = 10.0  # for which a node waits for the next line before it answers
@@ -31,13 +33,29 @@ class CannotStart(Exception):
 class Placed:
     """A job and its actor, from the request for resources to the end of its worker."""
 
-    job: Job
+    job: Job  # with the threads that it computes with
     actor: Any
+    failure: FailureFile
     question: Question = "place"  # asked last
     host: str = "its node"
     started: float | None = None  # when the resources were there
     seen: int = 0  # lines of the worker
+    last_line: str = ""
     ask: Callable[[], Any] = lambda: None  # asks the question once more
+
+    def log(self, lines: Sequence[str]) -> str | None:
+        """Take the worker's next lines and add them to its log; return a warning if that fails."""
+        if not lines:
+            return None
+        self.seen += len(lines)
+        self.last_line = lines[-1]
+        path = self.job.order.folder / "log.txt"
+        try:
+            with open(path, "a", encoding="utf-8", opener=no_link) as log:
+                log.writelines(f"{line}\n" for line in lines)
+        except OSError as error:
+            return f"warning: {path} cannot be written ({error.strerror}); lines are missing there"
+        return None
 
 
 class Places:
@@ -62,8 +80,19 @@ class Places:
         """Return the resources of a job by Ray's names."""
         return {"CPU": job.order.threads} | ({"GPU": job.gpus} if self._gpus else {})
 
+    def side_by_side(self, jobs: Sequence[Job]) -> int:
+        """Return how many jobs the whole cluster can run at once, as it is now."""
+        has = self._ray.cluster_resources()
+        most = [int(has.get(name, 0) // amount) for job in jobs[:1] for name, amount in self.needed(job).items()]
+        return max(1, min(most, default=1))
+
     def request(self, job: Job) -> None:
-        """Request the resources of a job; the answer to "place" is the name of the host that has them."""
+        """Write a job's order and request its resources; the answer to "place" is the host that has them.
+
+        Raises:
+            UserError: if the order cannot be written.
+        """
+        job = replace(job, order=job.order.issue())
         needed = self.needed(job)
         # Ray repeats nothing. Two calls at a time: one waits for lines while the other one stops the worker.
         kind = self._ray.remote(Place).options(
@@ -73,7 +102,7 @@ class Places:
             max_task_retries=0,
             max_concurrency=2,
         )
-        placed = Placed(job, kind.remote())
+        placed = Placed(job, kind.remote(), FailureFile(job.order))
         self._ask(placed, "place", placed.actor.host.remote)
 
     def start(self, placed: Placed, seconds: float | None) -> None:
@@ -93,7 +122,7 @@ class Places:
         self._ask(placed, "lines", partial(placed.actor.more.remote, placed.seen, ASK_SECONDS))
 
     def stop(self, placed: Placed) -> None:
-        """Ask a worker to save its state and leave."""
+        """Ask a worker to save its state and leave; nothing comes of it if its node is lost."""
         placed.actor.stop.remote()
 
     def answered(self, seconds: float) -> Iterator[tuple[Placed, Any]]:
