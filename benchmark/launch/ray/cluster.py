@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
 import socket
 from collections.abc import Iterable, Mapping
 from types import ModuleType
@@ -16,6 +17,7 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.launch.config import RayConfig
+from benchmark.runtime.stopping import SIGNALS
 
 PROBE_SECONDS = 2.0  # for a connection to the cluster's port; Ray itself waits for minutes
 OBJECT_STORE = 100_000_000  # bytes; only lines of progress pass through it
@@ -51,12 +53,16 @@ def connect(ray: Any, config: RayConfig) -> None:
     else:
         probe(config.address)
         options["address"] = config.address
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, *SIGNALS)}
     try:
         ray.init(**options)
     except (OSError, RuntimeError, ValueError) as error:  # OSError: nobody answers; the others: versions, resources
         what = "start Ray on this machine" if config.address is None else f"use the Ray cluster at {config.address}"
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise UserError(f"cannot {what}: {reason}; see `ray status`, and address in --launcher-config") from None
+    finally:
+        for number, handler in handlers.items():  # Ray has put its own in their place
+            signal.signal(number, handler)
 
 
 def probe(address: str) -> None:
