@@ -29,4 +29,6 @@ def worker_variables(threads: int) -> dict[str, str]:
 def variables_of_the_user() -> dict[str, str]:
     """Return what an interpreter elsewhere needs to find the same packages, methods and data as this one."""
     paths = dict.fromkeys(module_environment()["PYTHONPATH"].split(os.pathsep))
-    return {"PYTHONPATH": os.pathsep.join(paths)} | {name: os.environ[name] for name in OF_THE_USER if name in os.environ}
+    return {"PYTHONPATH": os.pathsep.join(paths)} | {
+        name: os.environ[name] for name in OF_THE_USER if name in os.environ
+    }

@@ -44,6 +44,7 @@ def connect(ray: Any, config: RayConfig) -> None:
     Raises:
         UserError: if the address is not one, nobody answers there, or Ray refuses.
     """
+    logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"configure_logging": False, "logging_level": logging.ERROR, "log_to_driver": False}
     if config.address is None:
         resources = dict(config.start)
