@@ -72,17 +72,20 @@ class Place:
 
     def stop(self) -> None:
         """Ask the worker to save its state and leave."""
-        if self._worker is not None and self._worker.stdin is not None:
-            with suppress(BrokenPipeError):  # it has ended already
-                os.write(self._worker.stdin.fileno(), b".")
+        with self._news:
+            if self._worker is not None and self._worker.stdin is not None and self._code is None:
+                with suppress(BrokenPipeError):  # it is ending
+                    os.write(self._worker.stdin.fileno(), b".")
 
     def _read(self, worker: subprocess.Popen[str]) -> None:
-        assert worker.stdout is not None
-        for line in worker.stdout:
-            with self._news:
-                self._lines.append(line.rstrip())
-                self._news.notify_all()
-        code = worker.wait()
+        assert worker.stdin is not None and worker.stdout is not None
+        with worker.stdout as output:
+            for line in output:
+                with self._news:
+                    self._lines.append(line.rstrip())
+                    self._news.notify_all()
+        code = worker.wait()  # before its standard input is closed, which would end it otherwise
         with self._news:
+            worker.stdin.close()
             self._code = code
             self._news.notify_all()
