@@ -40,7 +40,7 @@ class RunningJob:
     stopping: bool = False
 
     def __post_init__(self) -> None:
-        self._earlier_failure = _identity(self.job.order.folder / FAILURE)
+        self._failure = FailureFile(self.job.order)
 
     @property
     def seconds(self) -> float:
@@ -65,11 +65,32 @@ class RunningJob:
 
     def reason(self, code: int | None) -> str:
         """Return the last line of the traceback, or how the process ended if it left none."""
-        if _identity(self.job.order.folder / FAILURE) != self._earlier_failure:
-            return failure_reason(self.job.order, code)
+        return self._failure.reason(code, self.last_line)
+
+
+class FailureFile:
+    """What workers of an order leave about a failure, from the start of one of them on.
+
+    Args:
+        order: of the job.
+    """
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._order = order
+        self._earlier = _identity(order.folder / FAILURE)
+
+    def reason(self, code: int | None, last_line: str) -> str:
+        """Return the last line of the traceback, or how the process ended if it left none.
+
+        Args:
+            code: exit code of the worker; None if it is unknown.
+            last_line: of its output.
+        """
+        if _identity(self._order.folder / FAILURE) != self._earlier:
+            return failure_reason(self._order, code)
         if code == USER_MISTAKE:
-            return self.last_line  # which it wrote here, as it could not write there
-        return no_reason(self.job.order, code)
+            return last_line  # which it wrote here, as it could not write there
+        return no_reason(self._order, code)
 
 
 def failure_reason(order: WorkOrder, code: int | None) -> str:
