@@ -69,6 +69,7 @@ LAYERS = (
     "benchmark.figures",
     "benchmark.planning",
     "benchmark.session",
+    "benchmark.running",
     "benchmark.bench",
     "benchmark.conformance",
     "benchmark.review",

@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,13 +17,18 @@ from benchmark.cli.options import (
     DataDirOption,
     DatasetOption,
     DeviceOption,
+    LauncherConfigOption,
+    LauncherOption,
     MethodsOption,
     OutOption,
     PresetOption,
     SeedsOption,
     SetOption,
+    ShardsOption,
     SuiteArgument,
+    TimeLimitOption,
 )
+from benchmark.runtime.stopping import SIGNALS, Stopped, stop_on_signals
 
 app = typer.Typer(
     name="benchmark",
@@ -47,8 +53,12 @@ def run(
     device: DeviceOption = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Experiments in parallel. Default: one per two cores, at least two; one on a GPU."),
+        typer.Option(min=1, help="Experiments in parallel. Default: one per two cores, at least two; one per GPU."),
     ] = None,
+    launcher: LauncherOption = "local",
+    launcher_config: LauncherConfigOption = None,
+    shards: ShardsOption = 1,
+    time_limit: TimeLimitOption = None,
 ) -> None:
     """Run the experiments of a suite and print the boards.
 
@@ -57,7 +67,8 @@ def run(
     """
     from benchmark.api.running import run
 
-    with stoppable():
+    err = launcher == "commands"  # which prints nothing but commands on standard output
+    with stoppable(), _leaving_on_signals():
         result = run(
             suite,
             methods=methods,
@@ -69,10 +80,17 @@ def run(
             out=out,
             device=device,
             jobs=jobs,
-            report=echo_line,
+            launcher=launcher,
+            launcher_config=launcher_config,
+            shards=shards,
+            time_limit=time_limit,
+            report=partial(echo_line, err=err),
         )
     if result.text:
-        echo_text(f"{result.text}\n")
+        echo_text(f"{result.text}\n", err=err)
+    if result.left:
+        names = "".join(f"\n  {run}" for run in result.left)
+        echo_text(f"left: {len(result.left)} experiments; run the same command again to continue{names}\n", err=err)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -161,6 +179,21 @@ def list_() -> None:
         for name, about in lines:
             echo_line(f"  {name:<{width}}  {about}".rstrip())
         echo_line()
+
+
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """Let schedulers' signals stop the workers, each with what it has reached on disk; then exit with code 0."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    stop_on_signals()
+    try:
+        yield
+    except Stopped as stopped:  # before or after the workers
+        echo_line(f"stopped ({stopped}); run the same command again to continue", err=True)
+        raise typer.Exit(0) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

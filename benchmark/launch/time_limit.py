@@ -35,21 +35,18 @@ class TimeLimit:
 
     Args:
         seconds: from now on; None for no limit.
-        predicted: seconds of jobs by name, if they were predicted.
         clock: returns seconds that never go back.
     """
 
-    def __init__(
-        self,
-        seconds: float | None = None,
-        predicted: Mapping[str, float] | None = None,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, seconds: float | None = None, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._end = None if seconds is None else clock() + seconds
-        self._predicted = predicted or {}
+        self._predicted: dict[str, float] = {}  # seconds by job
         self._finished: dict[str, list[float]] = defaultdict(list)  # seconds by kind of job
+
+    def predict(self, seconds: Mapping[str, float]) -> None:
+        """Note what jobs are expected to take, by name."""
+        self._predicted.update(seconds)
 
     def left(self) -> float | None:
         """Return the seconds that are left, at least zero; None without a limit."""
