@@ -29,9 +29,7 @@ def status(
 def collect(
     sites: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="SITE...", help="Output folders of `run`, of one site each.", show_default=False, **PATH
-        ),
+        typer.Argument(help="Output folders of `run`, one of each site.", show_default=False, **PATH),
     ],
     out: Annotated[Path, typer.Option(help="Folder to copy into, made if need be.", show_default=False, **PATH)],
 ) -> None:

@@ -54,15 +54,15 @@ class Tracker(Protocol):
         """Write everything out; nothing follows."""
 
 
-def check_tracker(name: str) -> TrackerName:
-    """Return the name of a tracker whose package is here.
+def check_tracker(name: str, *, here: bool = True) -> TrackerName:
+    """Return the name of a tracker, whose package must be installed if it is used `here`.
 
     Raises:
         UserError: if there is no such tracker, or it is not installed.
     """
     for known in get_args(TrackerName):
         if name == known:
-            if importlib.util.find_spec(known) is None:
+            if here and importlib.util.find_spec(known) is None:
                 raise UserError(f"--track {known} needs a package that is not installed: {_INSTALL[known]}")
             tracker: TrackerName = known
             return tracker
