@@ -21,6 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
+# ruff: noqa: E402
 from benchmark.api.planning import plan
 from benchmark.planning.workers import schedule_of
 from benchmark.runtime.progress import duration
