@@ -7,7 +7,10 @@ import runpy
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+import benchmark
+from benchmark.__main__ import app
 from benchmark.errors import UserError
 from benchmark.files import writing
 from benchmark.results.record import Record
@@ -188,3 +191,22 @@ def test_after_a_kill_no_row_lacks_its_network_and_the_same_command_continues(le
 
     assert ([record.seed for record in collected.new], collected.known) == ([1], 1)
     assert len(load_hashed_records(tmp_path / "merged")) == 2
+
+
+def test_the_command_lists_what_is_new_and_ends_with_one_if_anything_was_refused(leave, sites, tmp_path):
+    record = leave("a", 0, provenance__seconds=1.0)
+    first = CliRunner().invoke(app, ["collect", str(sites[0]), "--out", str(tmp_path / "merged")])
+    leave("b", 0, provenance__seconds=2.0), leave("b", 1, network=None)
+
+    result = CliRunner().invoke(app, ["collect", *map(str, sites), "--out", str(tmp_path / "merged")])
+
+    assert (first.exit_code, result.exit_code) == (0, 1)
+    assert first.output.splitlines()[0] == f"new       {record.run} under {record.protocol}"
+    lines = result.output.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == ["new", "note", "refused"]
+    assert lines[-1] == f"{tmp_path / 'merged'}: 1 new, 1 already there, 1 refused"
+
+
+def test_a_single_path_is_no_list_of_sites(tmp_path):
+    with pytest.raises(UserError, match="sites must be a list of at least one folder"):
+        benchmark.collect("site", out=tmp_path)
