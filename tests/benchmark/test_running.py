@@ -70,17 +70,14 @@ def test_shards_and_a_time_limit(command, suite, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("way", ["SIGTERM", "SIGUSR1", "time"])
-def test_what_is_stopped_exits_with_0_says_what_is_left_and_keeps_what_it_had(suite, tmp_path, way):
-    command = [sys.executable, "-m", "benchmark", "run", str(suite(100_000)), "--jobs", "1", "--device", "cpu"]
-    command += ["--time-limit", "20s"] if way == "time" else []
+def test_a_schedulers_signal_ends_run_with_0_says_what_is_left_and_keeps_what_it_had(suite, tmp_path):
+    command = [sys.executable, "-m", "benchmark", "run", str(suite(10_000)), "--jobs", "1", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     run = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, text=True)
-    while way != "time" and not any(path.stat().st_size for path in tmp_path.rglob("history.jsonl")):
+    while not any(path.stat().st_size for path in tmp_path.rglob("history.jsonl")):
         assert run.poll() is None
         time.sleep(0.05)
-    if way != "time":
-        run.send_signal(signal.Signals[way])
+    run.send_signal(signal.SIGUSR1)
     output, _ = run.communicate()
 
     assert run.returncode == 0, output
