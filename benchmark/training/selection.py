@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
 from fractions import Fraction
 
 import torch
@@ -10,14 +12,48 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, pgd_verdicts
+from benchmark.networks.resnet import convolutions
+from benchmark.runtime.stopping import leave_if_requested
 from benchmark.suite.experiment import Experiment
 from benchmark.training.schedule import even_batches
+from methods.base import Method
 
 VALIDATION_BATCH = 500
 VALIDATION_SEED = 0  # the same random starts every epoch, so that epochs differ by the network alone
 # More images hardly change the means, and a forward pass over these costs little compared with an epoch of adversarial
 # training on any data set.
 RECALIBRATION_IMAGES = 10_000
+
+
+@dataclass(frozen=True)
+class Validated:
+    """An epoch's exported network, its clean and PGD accuracy in [0, 1], and the seconds that these took."""
+
+    network: nn.Module
+    clean: float
+    robust: float
+    seconds: float
+
+    @property
+    def kept_weights(self) -> int:
+        """The number of weights that are not zero in the network's convolutions."""
+        return sum(int(conv.weight.count_nonzero()) for conv in convolutions(self.network).values())
+
+
+def export_and_validate(
+    method: Method, model: nn.Module, training: Images, validation: Images, experiment: Experiment
+) -> Validated:
+    """Export the network as it is now, recalibrate it if the method requires it, and validate it.
+
+    Raises:
+        Stopped: if a stop is requested meanwhile.
+    """
+    started = time.perf_counter()
+    network = method.export(model)
+    if method.bn_recalibrate:
+        recalibrate(network, training, batch_size=experiment.training.batch_size)
+    clean, robust = validate(network, validation, experiment)
+    return Validated(network, clean, robust, time.perf_counter() - started)
 
 
 @torch.no_grad()
@@ -42,13 +78,18 @@ def recalibrate(network: nn.Module, images: Images, *, batch_size: int) -> None:
         norm.train()  # the norms alone: other layers might draw random numbers in train mode
     for batch in even_batches(images.images[:RECALIBRATION_IMAGES], batch_size):
         network(as_float_images(batch))
+        leave_if_requested()
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     network.eval()
 
 
 def validate(network: nn.Module, images: Images, experiment: Experiment) -> tuple[float, float]:
-    """Return clean and PGD accuracy of an exported network on the validation part, both in [0, 1]."""
+    """Return clean and PGD accuracy of an exported network on the validation part, both in [0, 1].
+
+    Raises:
+        Stopped: if a stop is requested meanwhile.
+    """
     epsilon = float(Fraction(experiment.epsilon))
     robust = pgd_verdicts(
         network,
@@ -59,6 +100,7 @@ def validate(network: nn.Module, images: Images, experiment: Experiment) -> tupl
         restarts=1,
         seed=VALIDATION_SEED,
         batch_size=VALIDATION_BATCH,
+        progress=lambda share: leave_if_requested(),
     )
     clean = clean_verdicts(network, images, batch_size=VALIDATION_BATCH)
     return float(clean.float().mean()), float(robust.float().mean())
