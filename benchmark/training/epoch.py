@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images
-from benchmark.runtime.stopping import leave_if_requested
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.position import Position
+from benchmark.training.processes import ALONE, Processes
 from benchmark.training.progress import Progress
 from benchmark.training.schedule import even_batches
 from benchmark.training.state import TrainingFailed
@@ -38,6 +38,7 @@ def train_epoch(
     batch_size: int,
     seed: int,
     report: Callable[[str], None],
+    processes: Processes = ALONE,
 ) -> float:
     """Run one epoch, or the rest of it, and return its mean loss.
 
@@ -54,6 +55,7 @@ def train_epoch(
         batch_size: approximate number of images in an update.
         seed: of all random draws in this epoch.
         report: receives a line every few seconds.
+        processes: all of them call this with the same arguments, and make the same updates.
 
     Raises:
         Stopped: after an update, if a stop was requested.
@@ -70,17 +72,17 @@ def train_epoch(
     total = torch.zeros((), device=device) if position.loss is None else position.loss.to(device)
     progress = Progress(len(batches), f"{phase.name:<9}{epoch + 1:>4}/{phase.epochs:<4}", report, position.updates)
     try:
-        for rows in batches[position.updates :]:
-            pixels = as_training_images(images.images[rows])
+        for share in processes.shares(batches[position.updates :], device):
+            batch = Batch(as_training_images(images.images[share.rows]), images.labels[share.rows], share.rows)
             optimizer.zero_grad(set_to_none=True)
-            loss = method.loss(model, phase, Batch(pixels, images.labels[rows], rows), objective)
-            loss.backward()
+            with processes.computing(share, model, objective.part):
+                loss = method.loss(model, phase, batch, objective)
+            total += processes.backward(loss, share, model)
             optimizer.step()
             method.after_step(model, phase, first_step + position.updates)
-            total += loss.detach()
             position.updates += 1
             progress.count()
-            leave_if_requested()
+            processes.leave_if_requested()
     finally:
         position.loss = total
         position.save_generators(objective.generator)

@@ -11,16 +11,16 @@ import torch
 
 from benchmark.data.load import TrainingData
 from benchmark.runtime.seeding import derive_seed
-from benchmark.runtime.stopping import Stopped, between_updates, leave_if_requested
+from benchmark.runtime.stopping import Stopped, between_updates
 from benchmark.suite.experiment import Experiment
 from benchmark.training.checkpoint import save_network
 from benchmark.training.compiling import compile_network
 from benchmark.training.epoch import as_training_images, train_epoch
 from benchmark.training.first_phase import save_trained, take_over
 from benchmark.training.history import EpochLine, append, read, truncate
-from benchmark.training.leftovers import load_leftovers
 from benchmark.training.memory import memory_errors_explained
 from benchmark.training.position import Position
+from benchmark.training.processes import joined
 from benchmark.training.progress import report_seconds
 from benchmark.training.run import Run
 from benchmark.training.saving import Saver
@@ -52,6 +52,9 @@ def train(
     current update, by a checkpoint within the epoch. A finished training leaves `folder/network.safetensors`, from
     which later calls return at once.
 
+    Where torchrun started several processes, all of them call this, and train the network together. One of them, of
+    rank 0, writes the files and reports; all load them.
+
     Args:
         experiment: what to train.
         method: the configured method.
@@ -66,28 +69,32 @@ def train(
         TrainingFailed: if the loss stops being finite or the method trains what it declared frozen.
         UserError: if the checkpoint is damaged or cannot be written, or if memory runs out.
     """
-    with memory_errors_explained(experiment, device):
-        return _Loop(experiment, method, data, folder, device, report, first_phase).train()
+    with (
+        memory_errors_explained(experiment, device),
+        joined(device, experiment.training.batch_norm) as processes,
+    ):
+        return _Loop(experiment, method, data, folder, device, report, first_phase, processes).train()
 
 
 class _Loop(Run):
     """One call of `train`."""
 
     def train(self) -> Trained:
-        dense = self.target.dense
-        leftovers = load_leftovers(self.folder, self.key, dense=dense, first_phase=self.first_phase, report=self.report)
+        leftovers = self.leftovers()
         if leftovers.network is None:
             with Saver(self.folder / "checkpoint.pt") as saver, between_updates():
                 self._train_phases(leftovers.checkpoint, saver)
             report_seconds(self.state.seconds, self.state.validation_seconds, self.report)
-            if dense:
-                save_trained(self.folder, self.model, self.passes(), self.key)
-            save_network(self.folder / "network.safetensors", self.best, vars(self.state), self.key)
+            if self.processes.main:
+                if self.target.dense:
+                    save_trained(self.folder, self.model, self.passes(), self.key)
+                save_network(self.folder / "network.safetensors", self.best, vars(self.state), self.key)
         else:
             self.best, self.state = leftovers.network[0], State(**leftovers.network[1])
             self.replay_phase_beginnings()
             self.report("training is already finished")
-        (self.folder / "checkpoint.pt").unlink(missing_ok=True)
+        if self.processes.main:
+            (self.folder / "checkpoint.pt").unlink(missing_ok=True)
         network = self.method.export(self.model)
         network.load_state_dict(self.best)
         return Trained(
@@ -97,7 +104,7 @@ class _Loop(Run):
             self.phases,
             self.passes(),
             self.state.seconds,
-            read(self.history),
+            read(self.history) if self.processes.main else (),
             self.first_phase,
             True if any(frozen_digest(self.model, phase) for phase in self.phases) else None,  # `_check_frozen` raises
         )
@@ -111,7 +118,8 @@ class _Loop(Run):
             self.state.phase, self.state.first_phase_sha256 = 1, self.first_phase.weights_sha256
             self.report(f"phase {self.phases[0].name} is that of {self.first_phase.spec.run}")
         done = self.epochs_before(self.state.phase) + self.state.epoch
-        truncate(self.history, done - self.taken_over)
+        if self.processes.main:
+            truncate(self.history, done - self.taken_over)
         for index in range(self.state.phase, len(self.phases)):
             resumed = checkpoint if checkpoint is not None and index == self.state.phase else None
             self._train_phase(index, resumed, saver)
@@ -131,7 +139,8 @@ class _Loop(Run):
             optimizer.load_state_dict(resumed["optimizer"])
         batch_size = self.experiment.training.batch_size
         batch, steps = self.training.images[:batch_size], phase.epochs * len(self.training) // batch_size
-        compile_network(self.model, as_training_images(batch), self.objective, steps=steps, report=self.report)
+        if self.processes.size == 1:  # what is exchanged within a pass, and batches of many sizes, cannot be compiled
+            compile_network(self.model, as_training_images(batch), self.objective, steps=steps, report=self.report)
         position = Position() if resumed is None else Position(**(resumed.get("position") or {}))
         for epoch in range(self.state.epoch, phase.epochs):
             for group in optimizer.param_groups:
@@ -139,7 +148,7 @@ class _Loop(Run):
             self._train_epoch(phase, epoch, position, optimizer, saver)
             self.save(optimizer, saver)
             position = Position()
-            leave_if_requested()
+            self.processes.leave_if_requested()
 
     def _train_epoch(
         self, phase: Phase, epoch: int, position: Position, optimizer: torch.optim.Optimizer, saver: Saver
@@ -154,8 +163,12 @@ class _Loop(Run):
                 batch_size=batch_size,
                 seed=derive_seed(self.experiment.seed, "epoch", self.state.phase, epoch),
                 report=self.report,
+                processes=self.processes,
             )
-            validated = export_and_validate(self.method, self.model, self.training, self.validation, self.experiment)
+            self.processes.check_same(self.model)
+            validated = export_and_validate(
+                *(self.method, self.model, self.training, self.validation, self.experiment, self.processes)
+            )
         except Stopped:
             # Validation, which may take long, is left too: it changes nothing, so that a checkpoint after all updates
             # of the epoch loses none of them, and the resumed run validates again.
@@ -190,5 +203,6 @@ class _Loop(Run):
             seconds=round(self.state.seconds, 3),
             validation_seconds=round(validated.seconds, 3),
         )
-        append(self.history, line)
+        if self.processes.main:
+            append(self.history, line)
         self.report(line.text(self.experiment.training.epochs))

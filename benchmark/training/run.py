@@ -10,12 +10,15 @@ import torch
 from torch import Tensor
 
 from benchmark.data.load import TrainingData
+from benchmark.errors import UserError
 from benchmark.networks.resnet import network_plan
 from benchmark.runtime.seeding import derive_seed
 from benchmark.suite.experiment import Experiment
 from benchmark.training.checkpoint import TrainingKey
+from benchmark.training.leftovers import Leftovers, load_leftovers
 from benchmark.training.make_objective import make_objective
 from benchmark.training.position import Position
+from benchmark.training.processes import Processes
 from benchmark.training.progress import resumed_text
 from benchmark.training.saving import Saver
 from benchmark.training.schedule import updates_per_epoch
@@ -24,7 +27,7 @@ from methods.base import Method, Target
 
 
 class Run:
-    """The state of one call of `train`, which has the same arguments.
+    """The state of one call of `train`, which has the same arguments, on one of the processes that make it.
 
     Raises:
         TrainingFailed: if the method plans another number of epochs than the experiment's.
@@ -39,8 +42,10 @@ class Run:
         device: torch.device,
         report: Callable[[str], None],
         first_phase: FirstPhase | None,
+        processes: Processes,
     ) -> None:
-        self.experiment, self.method, self.folder, self.report = experiment, method, folder, report
+        self.experiment, self.method, self.folder, self.processes = experiment, method, folder, processes
+        self.report = report if processes.main else _silent
         self.device, self.first_phase, self.history = device, first_phase, folder / "history.jsonl"
         self.key = TrainingKey(experiment.run_hash, data.sha256)
         self.training = data.train.to(device)
@@ -51,13 +56,34 @@ class Run:
         if planned != experiment.training.epochs:
             raise TrainingFailed(f"{method.name} plans {planned} epochs, the budget is {experiment.training.epochs}")
         self.taken_over = self.phases[0].epochs if first_phase is not None else 0
-        self.objective = make_objective(experiment, data, torch.Generator(device=device))
+        self.objective = make_objective(experiment, data, torch.Generator(device=device), processes)
         torch.manual_seed(derive_seed(experiment.seed, "build"))
         plan = method.resize(network_plan(experiment.architecture, data.info), self.target)
         self.model = method.build(plan, self.target)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
         self.state = State()
+
+    def leftovers(self) -> Leftovers:
+        """Read what an earlier call left in the folder.
+
+        Raises:
+            UserError: if a file is damaged, or if the processes of this training do not see the same files.
+        """
+        if not self.processes.main:
+            self.processes.wait()  # the first one sets files aside
+        dense = self.target.dense
+        leftovers = load_leftovers(self.folder, self.key, dense=dense, first_phase=self.first_phase, report=self.report)
+        if self.processes.main:
+            self.processes.wait()
+        checkpoint = leftovers.checkpoint or {}
+        seen = f"{leftovers.network is None} {checkpoint.get('state')} {checkpoint.get('position') is None}"
+        if not self.processes.agree_on(seen):
+            raise UserError(
+                f"the processes of this training do not see the same files in {self.folder}; "
+                "their machines need a folder that all of them share"
+            )
+        return leftovers
 
     def passes(self) -> int:
         """Return the images sent forward and backward in the whole training, those of a reused first phase included."""
@@ -82,11 +108,19 @@ class Run:
             "optimizer": optimizer.state_dict(),
             "objective": self.objective.state_dict(),
             "position": None if position is None else vars(position),
+            "processes": self.processes.size,
         }
-        saver.save(changing, {"best": self.best})
+        if self.processes.main:
+            saver.save(changing, {"best": self.best})
 
     def restore(self, checkpoint: Mapping[str, Any]) -> None:
         """Restore what `save` saved, but for optimiser and position, and report where training is resumed."""
+        processes = checkpoint.get("processes", 1)  # as "position", not in checkpoints of earlier versions
+        if self.experiment.training.batch_norm == "local" and processes != self.processes.size:
+            raise UserError(
+                f"{self.experiment.run} was begun with {processes} processes, each with its own batch norm, and there "
+                f"are {self.processes.size} now; resume it with {processes}, or delete {self.folder} to start over"
+            )
         self.state = State(**checkpoint["state"])
         self.replay_phase_beginnings()
         self.model.load_state_dict(checkpoint["model"])
@@ -94,5 +128,9 @@ class Run:
         self.best = checkpoint["best"]
         done = self.epochs_before(self.state.phase) + self.state.epoch
         updates = updates_per_epoch(len(self.training), self.experiment.training.batch_size)
-        position = Position(**(checkpoint.get("position") or {}))  # checkpoints of earlier versions have none
+        position = Position(**(checkpoint.get("position") or {}))
         self.report(resumed_text(done, self.experiment.training.epochs, position.updates, updates))
+
+
+def _silent(line: str) -> None:
+    """Report nothing: one process speaks for all."""

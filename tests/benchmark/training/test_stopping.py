@@ -22,10 +22,11 @@ from benchmark.suite.experiment import (
     TrainingSpec,
 )
 from benchmark.suite.settings import EvaluationSpec
-from benchmark.training import epoch, history, loop, saving, selection
+from benchmark.training import history, loop, saving, selection
 from benchmark.training.checkpoint import save_checkpoint
 from benchmark.training.loop import train
 from benchmark.training.position import Position
+from benchmark.training.progress import Progress
 from methods.at import AT
 from methods.atmc import Atmc
 from methods.edge_popup import EdgePopup
@@ -79,24 +80,32 @@ def make_training(make_experiment, digits):
 
 @pytest.fixture
 def stop_after(monkeypatch):
-    """Return a function that requests a stop after that many polls of `where`, counted from the call; 0 for never.
+    """Return a function that requests a stop in that update, or step of validation, counted from the call; 0 for never.
 
-    `where` is the module that polls: `epoch` after every update, `selection` after every step of validation.
+    A signal comes while an update is being made, and is noticed after it.
     """
 
-    def arm(polls, where=epoch):
-        left = [polls]
+    def arm(number, where="update"):
+        left = [number]
         stopping._request.reason = None
 
-        def poll():
+        def count_down():
             left[0] -= 1
             if left[0] == 0:
                 stopping.request_stop("SIGTERM")
+
+        def counted(progress):
+            count_down()
+            count(progress)
+
+        def poll():
+            count_down()
             stopping.leave_if_requested()
 
-        for module in (epoch, selection):
-            monkeypatch.setattr(module, "leave_if_requested", poll if module is where else stopping.leave_if_requested)
+        monkeypatch.setattr(Progress, "count", counted if where == "update" else count)
+        monkeypatch.setattr(selection, "leave_if_requested", poll if where == "validation" else leave_if_requested)
 
+    count, leave_if_requested = Progress.count, stopping.leave_if_requested
     yield arm
     stopping._request.reason = None
 
@@ -157,7 +166,7 @@ def test_a_stop_in_validation_leaves_it_and_loses_no_update(tmp_path, make_train
     whole, _ = run(tmp_path / "whole")
     polls = 3 + 2  # recalibration's batches, and the attack's step and end, in every epoch
 
-    stop_after(polls + poll, selection)
+    stop_after(polls + poll, "validation")
     with pytest.raises(Stopped):
         run(tmp_path / "broken")
     stop_after(0)
