@@ -86,10 +86,10 @@ class Processes:
             model: the network.
         """
         if self.size == 1:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             return loss.detach()
         # Weighted before the backward pass, where synchronised batch norm adds up gradients of all processes.
-        (loss * share.weight).backward()  # type: ignore[no-untyped-call]
+        (loss * share.weight).backward()
         # The mean over no image is NaN; it has no gradient.
         own = loss.detach() * share.weight if share.weight else torch.zeros_like(loss)
         # Parameters that an earlier phase trained still have its last gradients.
