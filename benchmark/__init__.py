@@ -1,8 +1,8 @@
 """How methods are compared, from data to boards.
 
 `load_model` returns the network of a row, `evaluate` measures any network by the rules of the boards, `boards` and
-`board` return the boards as pandas DataFrames. `plan`, `run`, `compare` and `reproduce` are the commands of these
-names, `push` and `pull` exchange rows with the Hugging Face Hub.
+`board` return the boards as pandas DataFrames. `plan`, `run`, `status`, `compare` and `reproduce` are the commands of
+these names, `push` and `pull` exchange rows with the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from benchmark.api.rows import compare as compare
     from benchmark.api.rows import reproduce as reproduce
     from benchmark.api.running import run as run
+    from benchmark.api.watching import status as status
     from benchmark.foreign.evaluating import evaluate as evaluate
     from benchmark.hub.pulling import pull as pull
     from benchmark.hub.pushing import push as push
@@ -33,8 +34,9 @@ _MODULES = {
     "push": "benchmark.hub.pushing",
     "reproduce": "benchmark.api.rows",
     "run": "benchmark.api.running",
+    "status": "benchmark.api.watching",
 }
-__all__ = ["board", "boards", "compare", "evaluate", "load_model", "plan", "pull", "push", "reproduce", "run"]
+__all__ = ["board", "boards", "compare", "evaluate", "load_model", "plan", "pull", "push", "reproduce", "run", "status"]
 
 
 def __getattr__(name: str) -> Any:

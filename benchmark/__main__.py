@@ -46,6 +46,8 @@ _pin("methods")
 import typer
 
 from benchmark.cli import bench as bench  # each of these registers its commands
+from benchmark.cli import boards as boards
+from benchmark.cli import clusters as clusters
 from benchmark.cli import figures as figures
 from benchmark.cli import hub as hub
 from benchmark.cli import importing as importing

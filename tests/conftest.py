@@ -130,7 +130,7 @@ def _kept_servers(_own_cache: None) -> Iterator[None]:
     """Let `run` inside of this process use servers that are kept."""
     kept = KeptServers()
     with pytest.MonkeyPatch.context() as patch, closing(kept):
-        patch.setattr("benchmark.session.ForkServer", kept)
+        patch.setattr("benchmark.launch.engines.local.ForkServer", kept)
         yield
 
 

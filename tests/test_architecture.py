@@ -21,10 +21,13 @@ HEAVY = ("torch", "torchvision", "pandas", "matplotlib")
 # Answer at once: none of these may reach a heavy package when it is imported.
 LIGHT = (
     "methods",
+    "benchmark.api.watching",
     "benchmark.cli.main",
     "benchmark.data.catalog",
     "benchmark.errors",
     "benchmark.files",
+    "benchmark.launch.status",
+    "benchmark.launch.status_text",
     "benchmark.leaderboard",
     "benchmark.networks.shapes",
     "benchmark.results",
@@ -66,6 +69,7 @@ LAYERS = (
     "benchmark.figures",
     "benchmark.planning",
     "benchmark.session",
+    "benchmark.running",
     "benchmark.bench",
     "benchmark.conformance",
     "benchmark.review",

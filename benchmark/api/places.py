@@ -8,7 +8,6 @@ from pathlib import Path
 
 from benchmark.errors import UserError
 from benchmark.files.places import LEADERBOARDS
-from benchmark.leaderboard.board.find import find_record
 from benchmark.results.external import AnyRecord
 from benchmark.results.store import check_folder
 
@@ -46,6 +45,8 @@ def row_record(row: object, folder: Path, protocol: object) -> AnyRecord:
     Raises:
         UserError: if the name or the protocol is no text, or fits no record or several.
     """
+    from benchmark.leaderboard.board.find import find_record  # which folders alone have no need to load
+
     return find_record(folder, row_name(row, "row"), checked_protocol_id(protocol))
 
 

@@ -7,10 +7,14 @@ from os import PathLike
 from typing import TYPE_CHECKING
 
 from benchmark.api.requests import Methods, Seeds, Settings, request_of
+from benchmark.errors import UserError
 from benchmark.files.text import terminal_line
 from benchmark.planning.measured import Measurement, load_measurement
+from benchmark.planning.predict import Prediction
 from benchmark.planning.states import Planned
-from benchmark.planning.text import plan_lines, predicted
+from benchmark.planning.text import plan_lines
+from benchmark.planning.times import predictions
+from benchmark.planning.workers import check_shards, schedule_of, worker_lines
 from benchmark.session import plan_suite
 
 if TYPE_CHECKING:
@@ -24,15 +28,30 @@ class Plan:
     Attributes:
         experiments: in the order in which they would run.
         measurement: what `bench` measured on this machine; None if it has not, so that no times are predicted.
+        gpus: for which the time until the end is predicted, or CPU workers if `bench` measured a CPU; None: none.
+        shards: jobs of each AutoAttack there.
     """
 
     experiments: tuple[Planned, ...] = field(repr=False)
     measurement: Measurement | None = field(repr=False)
+    gpus: int | None = None
+    shards: int = 1
 
     @property
     def text(self) -> str:
         """Every experiment and the totals, as the command prints them."""
-        return "\n".join(map(terminal_line, plan_lines(self.experiments, self.measurement)))
+        lines = list(plan_lines(self.experiments, self.measurement))
+        if self.gpus is not None and self.measurement is not None:
+            lines += worker_lines(self.experiments, self.measurement, workers=self.gpus, shards=self.shards)
+        return "\n".join(map(terminal_line, lines))
+
+    @property
+    def seconds(self) -> float | None:
+        """Predicted seconds until everything is done on `gpus`; None if these or measured times are missing."""
+        if self.gpus is None or self.measurement is None:
+            return None
+        result = schedule_of(self.experiments, self.measurement, workers=self.gpus, shards=self.shards)
+        return None if result is None else result.makespan
 
     def frame(self) -> DataFrame:
         """Return the experiments as a pandas DataFrame, one a line.
@@ -44,11 +63,11 @@ class Plan:
         """
         from pandas import DataFrame
 
-        return DataFrame([self._line(item) for item in self.experiments])
+        times = predictions(self.experiments, self.measurement)
+        return DataFrame([self._line(*pair) for pair in zip(self.experiments, times, strict=True)])
 
-    def _line(self, item: Planned) -> dict[str, object]:
+    def _line(self, item: Planned, time: Prediction | None) -> dict[str, object]:
         experiment, reported = item.experiment, item.reported
-        time = predicted(item, self.measurement)
         return {
             "run": experiment.run,
             "state": item.state,
@@ -82,6 +101,8 @@ def plan(
     settings: Settings | None = None,
     data_dir: str | PathLike[str] | None = None,
     out: str | PathLike[str] = "runs",
+    gpus: int | None = None,
+    shards: int = 1,
 ) -> Plan:
     """Return the experiments of a suite with their states and costs; trains nothing.
 
@@ -92,13 +113,21 @@ def plan(
         methods: "all", names, path/to/file.py:Class or package.module:Class; None for those of the suite.
         dataset: data set; None for that of the suite.
         preset: "paper", "short" or "smoke"; None for the suite as it is written.
-        seeds: training seeds; None for those of the suite.
+        seeds: training seeds, as numbers or as text such as "0,1" or "0..359"; None for those of the suite.
         settings: values by dotted name that override the suite, such as `{"training.epochs": 5}`.
         data_dir: folder with the data set's files; None for `data` in the current folder.
         out: folder with records and work in progress.
+        gpus: predict how long what is left takes on so many GPUs like the one that `bench` measured, or on so many CPU
+            workers if it measured a CPU; None: no prediction.
+        shards: jobs that each AutoAttack is split into, as for `run`.
 
     Raises:
         UserError: for any mistake in these.
     """
+    for name, number in (("gpus", gpus), ("shards", shards)):
+        if not (isinstance(number, int) and number >= 1) and not (name == "gpus" and number is None):
+            raise UserError(f"{name} must be a whole number of at least 1; got {number!r}")
     request = request_of(suite, methods, dataset, preset, seeds, settings, data_dir, out)
-    return Plan(tuple(plan_suite(request)), load_measurement(request.out))
+    planned = plan_suite(request)
+    check_shards(planned, shards)
+    return Plan(tuple(planned), load_measurement(request.out), gpus, shards)

@@ -12,6 +12,6 @@ def echo_line(line: str = "", *, err: bool = False) -> None:
     typer.echo(terminal_line(line), err=err)
 
 
-def echo_text(text: str) -> None:
+def echo_text(text: str, *, err: bool = False) -> None:
     """Print a text of several lines as it is, without adding a line break."""
-    typer.echo(terminal(text), nl=False)
+    typer.echo(terminal(text), nl=False, err=err)

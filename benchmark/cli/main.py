@@ -6,6 +6,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -16,14 +17,18 @@ from benchmark.cli.options import (
     DataDirOption,
     DatasetOption,
     DeviceOption,
+    LauncherConfigOption,
+    LauncherOption,
     MethodsOption,
     OutOption,
     PresetOption,
     SeedsOption,
     SetOption,
+    ShardsOption,
     SuiteArgument,
+    TimeLimitOption,
 )
-from benchmark.cli.paths import PATH
+from benchmark.runtime.stopping import SIGNALS, Stopped, stop_on_signals
 
 app = typer.Typer(
     name="benchmark",
@@ -48,8 +53,12 @@ def run(
     device: DeviceOption = "auto",
     jobs: Annotated[
         int | None,
-        typer.Option(min=1, help="Experiments in parallel. Default: one per two cores, at least two; one on a GPU."),
+        typer.Option(min=1, help="Experiments in parallel. Default: one per two cores, at least two; one per GPU."),
     ] = None,
+    launcher: LauncherOption = "local",
+    launcher_config: LauncherConfigOption = None,
+    shards: ShardsOption = 1,
+    time_limit: TimeLimitOption = None,
 ) -> None:
     """Run the experiments of a suite and print the boards.
 
@@ -58,7 +67,8 @@ def run(
     """
     from benchmark.api.running import run
 
-    with stoppable():
+    err = launcher == "commands"  # which prints nothing but commands on standard output
+    with stoppable(), _leaving_on_signals():
         result = run(
             suite,
             methods=methods,
@@ -70,10 +80,17 @@ def run(
             out=out,
             device=device,
             jobs=jobs,
-            report=echo_line,
+            launcher=launcher,
+            launcher_config=launcher_config,
+            shards=shards,
+            time_limit=time_limit,
+            report=partial(echo_line, err=err),
         )
     if result.text:
-        echo_text(f"{result.text}\n")
+        echo_text(f"{result.text}\n", err=err)
+    if result.left:
+        names = "".join(f"\n  {run}" for run in result.left)
+        echo_text(f"left: {len(result.left)} experiments; run the same command again to continue{names}\n", err=err)
     if not result.ok:
         raise typer.Exit(1)
 
@@ -88,6 +105,16 @@ def plan(
     overrides: SetOption = None,
     data_dir: DataDirOption = None,
     out: OutOption = Path("runs"),
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Predict the time on so many GPUs like the one that `bench` measured, or CPU workers if it measured a "
+            "CPU.",
+            show_default=False,
+        ),
+    ] = None,
+    shards: Annotated[int, typer.Option(min=1, help="Jobs that each AutoAttack is split into.")] = 1,
 ) -> None:
     """Show the experiments of a suite; train nothing.
 
@@ -104,6 +131,8 @@ def plan(
         settings=overrides,
         data_dir=data_dir,
         out=out,
+        gpus=gpus,
+        shards=shards,
     )
     echo_text(f"{planned.text}\n")
 
@@ -152,67 +181,19 @@ def list_() -> None:
         echo_line()
 
 
-@app.command()
-def leaderboard(
-    out: Annotated[Path, typer.Option(help="Folder with records/; the pages are written into it.", **PATH)] = Path(
-        "leaderboards"
-    ),
-    check: Annotated[
-        bool, typer.Option("--check", help="Write nothing; exit with code 1 if a page is out of date.")
-    ] = False,
-) -> None:
-    """Write the pages of the boards from the records.
-
-    Writes one board per protocol in every format, the site, the changelog and the table in the README.
-    """
-    from benchmark.leaderboard.render import check_pages, write_pages
-    from benchmark.results.store import check_folder
-
-    def note(text: str) -> None:
-        echo_line(text, err=True)
-
-    check_folder(out)
-    if check:
-        problems = check_pages(out, note)
-        for problem in problems:
-            echo_line(problem, err=True)
-        if problems:
-            raise typer.Exit(1)
-        echo_line(f"{out}: all pages agree with their records")
-    else:
-        changed = write_pages(out, note)
-        for path in changed:
-            if out / "site" not in path.parents:  # the site has a page for every row
-                echo_line(f"{'wrote' if path.exists() else 'removed'} {path}")
-        echo_line(f"{out}: {len(changed)} pages changed")
-
-
-@app.command()
-def compare(
-    a: Annotated[
-        str,
-        typer.Argument(
-            metavar="A",
-            help="A row of a board: a run, at least four digits of its hash, or a part of its name that fits one row "
-            "only; for several seeds, their hashes separated by commas.",
-            show_default=False,
-        ),
-    ],
-    b: Annotated[str, typer.Argument(metavar="B", help="Another row of the same board.", show_default=False)],
-    out: Annotated[Path, typer.Option(help="Folder with records/.", **PATH)] = Path("leaderboards"),
-    protocol: Annotated[
-        str | None, typer.Option(help="Protocol id, if both rows are on several boards.", show_default=False)
-    ] = None,
-) -> None:
-    """Compare two rows image by image.
-
-    Prints confidence intervals, an exact paired test and its conclusion in one sentence.
-    """
-    from benchmark.api.rows import compare
-    from benchmark.results.store import check_folder
-
-    check_folder(out)
-    echo_text(compare(a, b, board=out, protocol=protocol).text)
+@contextmanager
+def _leaving_on_signals() -> Iterator[None]:
+    """Let schedulers' signals stop the workers, each with what it has reached on disk; then exit with code 0."""
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    stop_on_signals()
+    try:
+        yield
+    except Stopped as stopped:  # before or after the workers
+        echo_line(f"stopped ({stopped}); run the same command again to continue", err=True)
+        raise typer.Exit(0) from None
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

@@ -34,7 +34,7 @@ SeedsOption = Annotated[
     typer.Option(
         "--seeds",
         "--seed",
-        help="Training seeds, separated by commas. Default: those of the suite.",
+        help="Training seeds, such as 0,1,2 or 0..359. Default: those of the suite.",
         show_default=False,
     ),
 ]
@@ -46,6 +46,31 @@ DataDirOption = Annotated[
     Path | None, typer.Option(help="Folder with the files of the data set. Default: data", show_default=False, **PATH)
 ]
 DeviceOption = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+LauncherOption = Annotated[
+    str,
+    typer.Option(
+        help="What runs the experiments: local (this machine), slurm, ray, or commands, which prints one command for "
+        "each job and runs nothing."
+    ),
+]
+LauncherConfigOption = Annotated[
+    Path | None, typer.Option(help="YAML file with the launcher's settings.", show_default=False, **PATH)
+]
+ShardsOption = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        help="Attack the test images in this many slices, each a job of its own. AutoAttack's draws depend on it.",
+    ),
+]
+TimeLimitOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Time for this call, such as 8m, 90s, 2h or 1:30:00: start nothing that cannot end in it, and leave what "
+        "runs then where the same command continues.",
+        show_default=False,
+    ),
+]
 OutOption = Annotated[
     Path, typer.Option(help="Output folder for records, artifacts, board pages, and work in progress.", **PATH)
 ]

@@ -63,8 +63,11 @@ def evaluate(
     parent: nn.Module | None = None,
     journal: str | PathLike[str] | None = None,
     report: Callable[[str], None] = lambda line: None,
+    shards: int = 1,
 ) -> EvaluationPart:
     """Measure a network that is given as an object: `benchmark.evaluate`, which describes the arguments, without files.
+
+    `shards` is the number of slices that AutoAttack attacks by calls of its own, which other processes may have done.
 
     It is measured in place, in eval mode, and restored exactly afterwards, also after an error.
 
@@ -87,7 +90,9 @@ def evaluate(
             dense = restored.enter_context(measurable(called_parent, batch, classes, notes.add, "parent"))
         try:
             compute = ComputeBatch(notes.report)
-            measurement = _Measurement(network, dense, images, protocol, classes, batch_size, journal, notes, compute)
+            measurement = _Measurement(
+                network, dense, images, protocol, classes, batch_size, journal, notes, compute, shards
+            )
             return measurement.run()
         except UserError:
             raise
@@ -124,6 +129,7 @@ class _Measurement:
     journal: Path | None
     notes: _Notes
     compute: ComputeBatch
+    shards: int
 
     def run(self) -> EvaluationPart:
         protocol, clean = self.protocol, self._clean()
@@ -145,7 +151,7 @@ class _Measurement:
                 package_version=package_version(),
                 seed=protocol.autoattack_seed,
                 batch_size=self.batch_size,
-                shards=1,
+                shards=self.shards,
                 accuracy=_share(autoattack_result.verdicts),
                 attacks={name: _share(autoattack_result.robust[name]) for name in CASCADE},
                 seconds=round(autoattack_result.seconds, 3),
@@ -182,6 +188,7 @@ class _Measurement:
                 compute=self.compute,
                 journal=self.journal,
                 report=report,
+                shards=self.shards,
             )
         except NotFinite as error:
             message = f"on the test images all logits are finite, but within {protocol.epsilon} of them {error}"

@@ -6,12 +6,14 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
+import torch
 from torch import Tensor, nn
 
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import pgd_verdicts
 from benchmark.evaluation.autoattack import AutoAttackResult, autoattack
 from benchmark.evaluation.fast import ComputeBatch
+from benchmark.evaluation.shards import Shard
 from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import Protocol
 
@@ -28,6 +30,7 @@ def protocol_attacks(
     journal: Path | None,
     report: Callable[[str], None],
     attacks: Sequence[str] = CASCADE,
+    shards: int = 1,
 ) -> tuple[Tensor, AutoAttackResult]:
     """Attack images with a protocol's PGD and with AutoAttack.
 
@@ -42,6 +45,7 @@ def protocol_attacks(
         journal: folder for AutoAttack's finished batches; None keeps none.
         report: receives progress lines.
         attacks: of AutoAttack, the first ones of its cascade.
+        shards: slices of the images, each attacked by a call of AutoAttack of its own.
 
     Returns:
         The (N,) verdicts under PGD, True if classified correctly, and AutoAttack's result.
@@ -59,11 +63,52 @@ def protocol_attacks(
         compute=compute,
     )
     report(f"evaluate   pgd-{protocol.pgd_steps} {100 * int(pgd.sum()) / len(pgd):.2f}")
-    result = autoattack(
+    results = []
+    for shard in (Shard(number, shards) for number in range(1, shards + 1)):
+        if shards > 1:
+            report(f"autoattack  shard {shard}")
+        results.append(
+            attack_shard(
+                network,
+                images,
+                protocol,
+                shard,
+                classes=classes,
+                batch_size=batch_size,
+                compute=compute,
+                journal=journal,
+                report=report,
+                attacks=attacks,
+            )
+        )
+    return pgd, _joined(results)
+
+
+def attack_shard(
+    network: nn.Module,
+    images: Images,
+    protocol: Protocol,
+    shard: Shard,
+    *,
+    classes: int,
+    batch_size: int,
+    compute: ComputeBatch,
+    journal: Path | None,
+    report: Callable[[str], None],
+    attacks: Sequence[str] = CASCADE,
+) -> AutoAttackResult:
+    """Run AutoAttack on one slice of the images, as a plain call on these images alone; the rest as above.
+
+    Raises:
+        UserError: if there are more shards than images.
+    """
+    rows = shard.rows(len(images))
+    part = slice(rows.start, rows.stop)
+    return autoattack(
         network,
-        images,
+        Images(images.images[part], images.labels[part]),
         num_classes=classes,
-        epsilon=epsilon,
+        epsilon=float(Fraction(protocol.epsilon)),
         seed=protocol.autoattack_seed,
         batch_size=batch_size,
         report=report,
@@ -71,4 +116,12 @@ def protocol_attacks(
         attacks=attacks,
         compute=compute,
     )
-    return pgd, result
+
+
+def _joined(results: Sequence[AutoAttackResult]) -> AutoAttackResult:
+    """Return the results of all slices as one, in the order of the images."""
+    return AutoAttackResult(
+        robust={name: torch.cat([each.robust[name] for each in results]) for name in results[0].robust},
+        adversarial=torch.cat([each.adversarial for each in results]),
+        seconds=sum(each.seconds for each in results),
+    )

@@ -36,6 +36,24 @@ REMEDIES = {
 }
 
 
+_guards: list[Callable[[], None]] = []
+
+
+def guard_writing(check: Callable[[], None]) -> None:
+    """Let `check` be called before each write from here on; it raises OSError or ends the process to prevent it."""
+    _guards.append(check)
+
+
+def unguard_writing(check: Callable[[], None]) -> None:
+    """Call `check` no more."""
+    _guards.remove(check)
+
+
+def _check_guards() -> None:
+    for check in list(_guards):
+        check()
+
+
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
     """Turn system errors while `path` is written into one sentence with a remedy.
@@ -44,6 +62,7 @@ def writing(path: Path) -> Iterator[None]:
         CannotWrite: instead of any OSError of the system.
     """
     try:
+        _check_guards()
         yield
     except OSError as error:
         if error.errno is None:  # not from the system but from a library
@@ -73,6 +92,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
             yield temporary
             if durable:
                 os.fsync(handle)
+            _check_guards()
             os.replace(temporary, path)
         except OSError:
             raise

@@ -26,6 +26,21 @@ class EvaluatedNetwork:
     cost: CostPart
 
 
+def load_images(prepared: PreparedOrder) -> tuple[TestData, TestData]:
+    """Return the test images: all that are measured, and the protocol's, which are the first of them.
+
+    Raises:
+        UserError: for mistakes in the test data.
+    """
+    settings = prepared.experiment.evaluation
+    # The test part is read only now, when nothing can be chosen any more.
+    limit = settings.images if settings.pgd.images is None else None
+    whole = load_test(prepared.experiment.dataset, prepared.order.data_dir, limit=limit)
+    test = whole.first(settings.images)
+    check_fitness(prepared.data, test)
+    return whole, test
+
+
 def evaluate_network(
     prepared: PreparedOrder, network: TrainedNetwork | RecordedNetwork, report: Callable[[str], None]
 ) -> EvaluatedNetwork:
@@ -36,11 +51,7 @@ def evaluate_network(
     """
     experiment, device = prepared.experiment, prepared.device
     settings = experiment.evaluation
-    # The test part is read only now, when nothing can be chosen any more.
-    limit = settings.images if settings.pgd.images is None else None
-    whole = load_test(experiment.dataset, prepared.order.data_dir, limit=limit)
-    test = whole.first(settings.images)
-    check_fitness(prepared.data, test)
+    whole, test = load_images(prepared)
     evaluation = None
     if isinstance(network, RecordedNetwork):
         evaluation = recorded_evaluation(network.record, experiment, test)
@@ -54,6 +65,7 @@ def evaluate_network(
             parent=parent_network(prepared.order.out, experiment),
             journal=prepared.order.journal,
             report=report,
+            shards=prepared.order.shards,
         )
     else:
         report("evaluate   not again, only PGD on further images")

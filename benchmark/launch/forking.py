@@ -6,7 +6,7 @@ It imports torch once, which takes longer than everything else a small experimen
 forked workers are processes of their own: a crash or a kill of one touches no other. The process that asks for them
 talks to this one through the Unix socket FD and to every worker through its own three pipes:
 
-- standard input never carries anything; when it closes, the parent has ended;
+- a byte on standard input is a request to stop; when it closes, the parent has ended;
 - standard output and error are the worker's lines;
 - the status pipe receives the exit code, from here, when the worker has ended.
 
@@ -26,15 +26,16 @@ import socket
 import subprocess
 import sys
 import traceback
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any, Literal, NoReturn
 
 from benchmark.errors import UserError
-from benchmark.launch.order import WorkOrder
+from benchmark.launch.job import Job
 from benchmark.runtime.interpreters import module_command, module_environment
+from benchmark.runtime.stopping import SIGNALS
 
-MAX_MESSAGE = 65536  # bytes; a message holds one path
+MAX_MESSAGE = 65536  # bytes; a message holds a path and a few words
 OF_SERVERS = {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}  # environment variables
 
 
@@ -45,6 +46,11 @@ class Worker:
     alive: int  # file descriptor; closing it ends the worker
     output: IO[str]
     status: IO[str]  # the exit code in digits once the worker has ended; nothing if the fork server died before it
+
+    def request_stop(self) -> None:
+        """Let the worker leave its job where it can be resumed."""
+        with contextlib.suppress(BrokenPipeError):  # it has ended already
+            os.write(self.alive, b".")
 
     def stop(self) -> None:
         """End the worker, wherever it is."""
@@ -86,13 +92,20 @@ class ForkServer:
         self._channel.close()  # which ends the process
         self._process.wait()
 
-    def start(self, order: WorkOrder) -> Worker:
-        """Write the order into its folder and start a worker on it.
+    def start(self, job: Job, *, gpus: Sequence[str] | None = None) -> Worker:
+        """Write the job's order into its folder and start a worker on it.
+
+        Args:
+            job: what it does.
+            gpus: those it may use, as in CUDA_VISIBLE_DEVICES; None for all that this process may.
 
         Raises:
             UserError: if the server has ended, or the order cannot be written.
         """
-        message = {"order": str(order.save().resolve()), "threads": order.threads}
+        environment = {"OMP_NUM_THREADS": str(job.order.issue().threads)}
+        if gpus is not None:
+            environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
+        message = {"arguments": [*job.command_words, "--with-parent"], "environment": environment}
         (their_input, alive), (output, their_output), (status, their_status) = (os.pipe() for _ in range(3))
         theirs, ours = [their_input, their_output, their_status], [alive, output, status]
         try:
@@ -114,6 +127,8 @@ class ForkServer:
 
 def serve(channel: socket.socket, *, fork: bool) -> None:
     """Start a worker for every message until the channel closes; without `fork` a new interpreter each."""
+    for number in SIGNALS:  # are for the parent, which stops the workers
+        signal.signal(number, signal.SIG_IGN)
     if fork:
         _import_what_workers_need()
     running: dict[int, int] = {}  # process id to status pipe
@@ -178,11 +193,10 @@ def _become_worker(request: dict[str, Any], descriptors: list[int], *, fork: boo
         if fork:
             from benchmark.launch import worker
 
-            worker.exit_with_parent()
-            code = worker.main(Path(request["order"]))
+            code = worker.start(request["arguments"])
         else:
-            command = [*module_command("benchmark.launch.worker"), request["order"], "--with-parent"]
-            os.execve(sys.executable, command, {**module_environment(), "OMP_NUM_THREADS": str(request["threads"])})
+            command = [*module_command("benchmark.launch.worker"), *request["arguments"]]
+            os.execve(sys.executable, command, {**module_environment(), **request["environment"]})
     except BaseException:  # nothing may run the fork server's own code from here
         traceback.print_exc()
     finally:

@@ -8,10 +8,10 @@ import torch
 
 from benchmark.data.load import TrainingData, load_training
 from benchmark.errors import UserError
-from benchmark.launch.order import WorkOrder, has_begun
+from benchmark.launch.order import WorkOrder, started_order, started_threads
 from benchmark.networks.count import multiply_adds
 from benchmark.networks.resnet import NetworkPlan, network_plan
-from benchmark.runtime.devices import threads_for
+from benchmark.runtime.devices import choose_device, threads_for
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import ResolvedMethod
 from methods import load_method_class
@@ -47,7 +47,7 @@ def prepare_order(order: WorkOrder) -> PreparedOrder:
     Raises:
         UserError: if the method's source was edited since the order was written, or for mistakes in the data.
     """
-    experiment = order.experiment
+    experiment, order = order.experiment, _with_device(order)
     resolved_method = ResolvedMethod(load_method_class(experiment.method.target), experiment.method.target)
     if experiment.method.source_sha256 not in (None, resolved_method.source_sha256()):
         name = resolved_method.cls.name
@@ -61,6 +61,13 @@ def prepare_order(order: WorkOrder) -> PreparedOrder:
     return PreparedOrder(order, resolved_method, method, target, data, full_network, architecture)
 
 
+def _with_device(order: WorkOrder) -> WorkOrder:
+    """Return the order with the device it runs on here; a run that has begun keeps its own unless the order says so."""
+    started = started_order(order.out, order.experiment) if order.device == "auto" else None
+    device = order.device if started is None else started.device
+    return order if device == "cpu" == order.device else order.model_copy(update={"device": choose_device(device)})
+
+
 def set_threads(order: WorkOrder, image_multiply_adds: int) -> WorkOrder:
     """Set torch's threads and return the order with their number, which is also that of a later resumption.
 
@@ -68,10 +75,10 @@ def set_threads(order: WorkOrder, image_multiply_adds: int) -> WorkOrder:
         order: allows at most its number of threads; a run that has begun takes just as many.
         image_multiply_adds: of a forward pass of one image.
     """
-    if not has_begun(order.folder):
+    threads = started_threads(order.out, order.experiment)
+    if threads is None:
         threads = threads_for(image_multiply_adds * order.experiment.training.batch_size, order.threads)
-        if threads != order.threads:
-            order = order.model_copy(update={"threads": threads})
-            order.save()
-    torch.set_num_threads(order.threads)
-    return order
+        if threads != order.threads or order.shards > 1:
+            order.model_copy(update={"threads": threads}).save_beginning()
+    torch.set_num_threads(threads)
+    return order.model_copy(update={"threads": threads})

@@ -14,7 +14,7 @@ from benchmark.errors import UserError
 from benchmark.results.evaluation import EvaluationPart
 from benchmark.results.parts import ProvenancePart
 from benchmark.results.record import Record
-from benchmark.results.store import artifact_path, artifact_problem, record_path
+from benchmark.results.store import artifact_path, artifact_problem, load_record, record_path
 from benchmark.suite.experiment import Experiment
 
 _WIDENED = "PGD on further images was added to this record"
@@ -27,6 +27,23 @@ def is_attacked(record: Record, experiment: Experiment) -> bool:
     """
     wanted = experiment.evaluation.model_dump(mode="json")
     return _without_further_images(record.provenance.config.get("evaluation")) == _without_further_images(wanted)
+
+
+def is_measured(record: Record, experiment: Experiment) -> bool:
+    """Return whether a record of the same training run was evaluated the way the experiment asks for.
+
+    A record with PGD on further images has all that an experiment needs which asks for fewer of them, or none.
+    """
+    wanted, evaluation = experiment.evaluation.pgd.images, record.evaluation
+    measured = evaluation.n_images if evaluation.wide is None else evaluation.wide.n_images
+    return is_attacked(record, experiment) and (wanted is None or wanted <= measured)
+
+
+def has_record(out: Path, experiment: Experiment) -> bool:
+    """Return whether there is a record below `out` of the very experiment; raises as `load_record` does."""
+    name = record_path(out, "any", experiment.run).name
+    protocols = [path.parent.name for path in (out / "records").glob(f"*/{name}")]
+    return any(is_measured(load_record(out, protocol, experiment.run), experiment) for protocol in protocols)
 
 
 def _without_further_images(evaluation: JsonValue) -> JsonValue:

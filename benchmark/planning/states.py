@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
@@ -13,13 +14,10 @@ from typing import Literal
 from benchmark.data.hashes import LocalData
 from benchmark.files.places import LEADERBOARDS
 from benchmark.launch.order import FAILURE, work_folder
-from benchmark.launch.remeasured import is_attacked, other_data_reason, other_data_warning
+from benchmark.launch.remeasured import is_attacked, is_measured, other_data_reason, other_data_warning
 from benchmark.leaderboard.board.reference import ReportedRow, load_reported
-from benchmark.leaderboard.board.reproduction import find_reported
-from benchmark.planning.cost import training_flops
-from benchmark.planning.refusals import Refused, network_and_epochs
-from benchmark.planning.target_warning import full_network, target_warning
-from benchmark.planning.work import Work, work_of
+from benchmark.planning.cells import Cells
+from benchmark.planning.work import Work
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, artifact_problem, load_records
@@ -93,22 +91,13 @@ def plan(
     return [planner.with_first_phase(item, trained) for item in planned]
 
 
-def is_measured(record: Record, experiment: Experiment) -> bool:
-    """Return whether a record of the same training run was evaluated the way the experiment asks for.
-
-    A record with PGD on further images has all that an experiment needs which asks for fewer of them, or none.
-    """
-    wanted, evaluation = experiment.evaluation.pgd.images, record.evaluation
-    measured = evaluation.n_images if evaluation.wide is None else evaluation.wide.n_images
-    return is_attacked(record, experiment) and (wanted is None or wanted <= measured)
-
-
 class _Planner:
     """The results below an output folder and the data on disk, read once for all experiments of a plan."""
 
     def __init__(self, methods: Mapping[str, ResolvedMethod], out: Path, local: LocalData) -> None:
-        self.methods, self.out = methods, out
+        self.out = out
         self.hashes, self.is_here = cache(local.hashes), cache(local.is_here)
+        self.begun = cache(self._begun)
         self.records_of_run: dict[str, list[Record]] = defaultdict(list)
         self.records_of_dataset: dict[str, list[Record]] = defaultdict(list)
         robust: dict[tuple[str, str], list[float]] = defaultdict(list)
@@ -118,7 +107,7 @@ class _Planner:
             protocol = Protocol.parse(record.protocol)
             robust[protocol.dataset, protocol.epsilon].append(record.evaluation.autoattack.accuracy)
         self.robust_shares = {key: fmean(accuracies) for key, accuracies in robust.items()}
-        self.reported = [row for path in REPORTED if path.exists() for row in load_reported(path)]
+        self.cells = Cells(methods, [row for path in REPORTED if path.exists() for row in load_reported(path)])
 
     def plan(self, experiment: Experiment, *, remeasure: bool = True) -> Planned:
         """Plan one experiment, without a look at the others.
@@ -127,8 +116,9 @@ class _Planner:
             experiment: what is to be run.
             remeasure: whether an artifact of the same training may be measured; otherwise the network is trained.
         """
-        records = self.records_of_run[experiment.run]
-        beside = self.records_of_dataset[experiment.dataset]
+        cell = self.cells.of(experiment)
+        records = self.records_of_run.get(experiment.run, [])
+        beside = self.records_of_dataset.get(experiment.dataset, [])
         hashes = self.hashes(experiment.dataset) if beside else None
         other_data = "" if hashes is None else other_data_reason(self.out, records, hashes)
         planned = Planned(
@@ -138,7 +128,7 @@ class _Planner:
             remeasured=None,
             passes_per_image=experiment.training.epochs * experiment.passes_per_image,
             flops=None,
-            reported=find_reported(experiment, self.reported),
+            reported=cell.reported,
             warning="",
             architecture=None,
             work=None,
@@ -146,28 +136,25 @@ class _Planner:
             other_data=bool(other_data),
             unchecked=not self.is_here(experiment.dataset),
         )
-        try:
-            architecture, epochs = network_and_epochs(experiment, self.methods[experiment.method.target])
-        except Refused as refused:
-            return replace(planned, state="refused", reason=str(refused))
-        warnings = [target_warning(experiment) if architecture == full_network(experiment) else ""]
+        if cell.refusal:
+            return replace(planned, state="refused", reason=cell.refusal)
         if other_data:
             planned = replace(planned, state="refused", reason=other_data)
         else:
             planned = self._with_state(planned, records, remeasure=remeasure)
+        warnings = [cell.warning]
         if hashes is not None and planned.state in ("todo", "failed"):
             warnings.append(other_data_warning(beside, hashes))
-        if planned.remeasured is not None:
-            epochs = 0
-        work = work_of(experiment, architecture, epochs)
+        epochs = cell.epochs if planned.remeasured is None else 0
+        flops, work = cell.cost(experiment, epochs)
         if work is not None and planned.remeasured is not None and is_attacked(planned.remeasured, experiment):
             work = replace(work, test_images=0)  # only the further images are left to do
         return replace(
             planned,
             passes_per_image=epochs * experiment.passes_per_image,
-            flops=training_flops(experiment, architecture, epochs),
+            flops=flops,
             warning="; ".join(warning for warning in warnings if warning),
-            architecture=architecture,
+            architecture=cell.architecture,
             work=work,
         )
 
@@ -176,9 +163,15 @@ class _Planner:
         experiment = planned.experiment
         if any(is_measured(record, experiment) for record in records):
             return replace(planned, state="done")
-        if (failure := work_folder(self.out, experiment.run) / FAILURE).exists():
+        cell, _, seed = experiment.run.rpartition("/")
+        if seed in self.begun(cell) and (failure := work_folder(self.out, experiment.run) / FAILURE).exists():
             planned = replace(planned, state="failed", reason=_last_line(failure))
         return replace(planned, remeasured=self._with_artifact(experiment, records)) if remeasure else planned
+
+    def _begun(self, cell: str) -> Set[str]:
+        """Return the names of the work folders of a cell's seeds, as most runs of a large plan have none yet."""
+        folder = work_folder(self.out, cell)
+        return set(os.listdir(folder)) if folder.is_dir() else frozenset()
 
     def _with_artifact(self, experiment: Experiment, records: Sequence[Record]) -> Record | None:
         """Return a record of the same training run whose artifact lies below `out`, as it was measured."""

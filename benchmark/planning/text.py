@@ -12,8 +12,9 @@ from benchmark.leaderboard.formats import options_text
 from benchmark.planning.cost import training_images
 from benchmark.planning.machine import is_here, threads_text
 from benchmark.planning.measured import Measurement
-from benchmark.planning.predict import FIXED, ROBUST_SHARE, Prediction, predict
+from benchmark.planning.predict import FIXED, Prediction
 from benchmark.planning.states import Planned
+from benchmark.planning.times import predictions, robust_share
 from benchmark.results.record import Record
 from benchmark.runtime.progress import duration
 
@@ -23,7 +24,7 @@ SUSTAINED = 1e14  # FLOP/s of one current data-centre GPU in practice
 
 def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) -> Iterator[str]:
     """Yield the lines of a plan, with times if there is a measurement to predict them from."""
-    times = [predicted(item, measured) for item in planned]
+    times = predictions(planned, measured)
     for item, time in zip(planned, times, strict=True):
         yield f"{item.state:<8}{item.experiment.run}"
         if options := options_text(item.experiment.method.options):
@@ -89,17 +90,6 @@ def _remeasured_text(record: Record, *, only_further: bool) -> str:
     return f"its network is measured and not trained: it already has a record on {record.protocol}"
 
 
-def predicted(item: Planned, measured: Measurement | None) -> Prediction | None:
-    """Return how long an experiment will take; None if nothing was measured to predict it from, or it is refused."""
-    if measured is None or item.work is None:
-        return None
-    return predict(item.work, measured, robust_share=_robust_share(item))
-
-
-def _robust_share(item: Planned) -> float:
-    return ROBUST_SHARE if item.robust_share is None else item.robust_share
-
-
 def _hours(
     planned: Sequence[Planned], times: Sequence[Prediction | None], measured: Measurement | None
 ) -> Iterator[str]:
@@ -126,7 +116,7 @@ def _hours(
     yield f"measured on {where}, torch {machine.torch}, on {measured.date}{commit}."
     item = timed[0][0]
     source = "assumed" if item.robust_share is None else "as in the records here"
-    yield f"AutoAttack: {_robust_share(item):.0%} of the test images survive, {source}; those that fall cost little."
+    yield f"AutoAttack: {robust_share(item):.0%} of the test images survive, {source}; those that fall cost little."
     if not all(time.exact for _, time in timed):
         yield "~: scaled by FLOPs from another step, network or batch; `bench` with this suite measures those."
 

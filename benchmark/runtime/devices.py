@@ -26,16 +26,27 @@ OUT_OF_MEMORY = (
 )
 
 
-def jobs_and_threads(device: str, jobs: int | None = None) -> tuple[int, int]:
+def jobs_and_threads(device: str, jobs: int | None = None, *, gpus_per_job: int = 1) -> tuple[int, int]:
     """Return how many experiments `run` runs in parallel on a device, and the torch threads of each.
 
     Args:
         device: cpu or cuda.
         jobs: number of experiments; None for the default of the device.
+        gpus_per_job: that train one network together.
     """
     cores = os.cpu_count() or 1
-    jobs = jobs or (1 if device == "cuda" else max(min(2, cores), cores // CORES_PER_JOB))
+    if jobs is None and device == "cuda":
+        jobs = max(1, len(visible_gpus()) // gpus_per_job)
+    jobs = jobs or max(min(2, cores), cores // CORES_PER_JOB)
     return jobs, max(1, cores // jobs)
+
+
+def visible_gpus() -> list[str]:
+    """Return the GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    named = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if named is not None:
+        return [name.strip() for name in named.split(",") if name.strip()][: torch.cuda.device_count()]
+    return [str(number) for number in range(torch.cuda.device_count())]
 
 
 def threads_for(multiply_adds: int, most: int) -> int:

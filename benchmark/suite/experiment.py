@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from fractions import Fraction
+from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -124,7 +126,14 @@ class Experiment(Strict):
                 raise ValueError(f"step_size {step} leaves the epsilon ball of {self.epsilon} at every step")
         return self
 
-    @property
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Return a copy with other values, which are not validated; its names are computed again."""
+        copy = super().model_copy(update=update, deep=deep)
+        for name in ("run_hash", "run"):
+            copy.__dict__.pop(name, None)
+        return copy
+
+    @cached_property
     def run_hash(self) -> str:
         """Twelve hex digits that identify the training; evaluation settings are not included.
 
@@ -141,7 +150,7 @@ class Experiment(Strict):
         form = f"{self.weights}-keep{self.keep_ratio:g}{strategy}-{self.objective}"
         return f"{self.dataset}/{self.architecture}/{self.method.name}/{form}"
 
-    @property
+    @cached_property
     def run(self) -> str:
         """Readable, unique name of the training run."""
         return f"{self.cell}/seed{self.seed}-{self.run_hash[:6]}"

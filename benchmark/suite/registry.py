@@ -7,6 +7,7 @@ import inspect
 import math
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,14 @@ class ResolvedMethod:
                     f"{where}: options.{name} is not a field of {self.cls.name}.{suggestion(name, allowed)} "
                     f"Known: {', '.join(allowed) or 'none'}"
                 )
-        types = declared_types(self.cls)
+        types = _declared_types(self.cls)
         for name, value in options.items():
             if reason := misreading(value, types.get(name, object)):
                 raise UserError(f"{where}: options.{name} {reason}")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{where}: options.{name} must be a finite number, got {value}")
         try:
-            return TypeAdapter(self.cls).validate_python(options)
+            return _adapter(self.cls).validate_python(options)
         except ValidationError as error:
             raise UserError(f"{where}: options {options}: {first_mistake(error)}") from None
 
@@ -91,6 +92,11 @@ class ResolvedMethod:
         text = inspect.getdoc(inspect.getmodule(self.cls)) or ""
         paragraphs = re.findall(r"^DEVIATION: (.+(?:\n(?!DEVIATION:|\n).+)*)", text, flags=re.MULTILINE)
         return [" ".join(paragraph.split()) for paragraph in paragraphs]
+
+
+# Making these takes milliseconds, and a plan creates the methods of a thousand cells.
+_adapter = cache(TypeAdapter[Method])
+_declared_types = cache(declared_types)
 
 
 def resolve(method: str) -> ResolvedMethod:

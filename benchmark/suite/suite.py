@@ -148,24 +148,34 @@ def expand(
     experiments: dict[str, Experiment] = {}
     for number, (entry, method) in enumerate(entries):
         where = f"{suite.name}: methods[{number}] ({entry.method})"
-        dense: Sequence[Experiment] = []
-        if entry.first_phase is not None:
-            dense_entries = [
-                other.model_copy(update={"first_phase": None})  # it must train all its phases itself
-                for other in suite.methods
-                if other.method == entry.first_phase
-            ]
-            dense_method = resolve(entry.first_phase)
-            dense = expand(suite, [(other, dense_method) for other in dense_entries], seeds=seeds, preset=preset)
+        dense = _dense_runs(suite, entry.first_phase, seeds=seeds, preset=preset) if entry.first_phase else {}
         for cell in _cells(suite, entry, method):
+            # Validated once, which takes longer than all else: where the largest seed passes, the others do.
+            validated_one = _experiment(suite, entry, method, cell, max(seeds), where)
+            if preset is not None:
+                validated_one = apply_preset(validated_one, preset)
             for seed in seeds:
-                experiment = _experiment(suite, entry, method, cell, seed, where)
-                if preset is not None:
-                    experiment = apply_preset(experiment, preset)
+                experiment = validated_one.model_copy(update={"seed": seed})
                 if entry.first_phase is not None:
-                    experiment = with_first_phase(dense, entry.first_phase, experiment, method, where)
+                    experiment = with_first_phase(dense[seed], entry.first_phase, experiment, method, where)
                 experiments.setdefault(experiment.run, experiment)
     return list(experiments.values())
+
+
+def _dense_runs(
+    suite: Suite, name: str, *, seeds: Sequence[int], preset: PresetName | None
+) -> dict[int, list[Experiment]]:
+    """Return the suite's runs of a method that other methods begin with, by seed."""
+    method = resolve(name)
+    entries = [
+        (other.model_copy(update={"first_phase": None}), method)  # it must train all its phases itself
+        for other in suite.methods
+        if other.method == name
+    ]
+    runs: dict[int, list[Experiment]] = {seed: [] for seed in seeds}
+    for experiment in expand(suite, entries, seeds=seeds, preset=preset):
+        runs[experiment.seed].append(experiment)
+    return runs
 
 
 def _cells(suite: Suite, entry: MethodEntry, method: ResolvedMethod) -> Iterator[dict[str, Any]]:

@@ -119,6 +119,8 @@ def test_a_setting_reaches_the_suite_as_the_value_it_is(value):
         ({"preset": "papr"}, "unknown preset 'papr'. Did you mean paper?"),
         ({"out": ""}, "out must be a path"),
         ({"data_dir": 3}, "data_dir must be a path"),
+        ({"gpus": 0}, "gpus must be a whole number of at least 1; got 0"),
+        ({"shards": None}, "shards must be a whole number of at least 1; got None"),
     ],
 )
 def test_a_mistake_in_a_request_ends_in_one_sentence(tmp_path, options, reason):

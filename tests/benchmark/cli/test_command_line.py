@@ -288,7 +288,7 @@ def test_the_whole_cifar100_grid_runs_at_four_over_255_on_files_in_its_format(tm
 
 
 def test_cifar100_without_data_or_network_reports_in_one_sentence_what_to_do(tmp_path, command, monkeypatch):
-    monkeypatch.setattr("benchmark.session.ForkServer", lambda device: nullcontext())  # nothing is started
+    monkeypatch.setattr("benchmark.launch.engines.local.ForkServer", lambda device: nullcontext())  # nothing is started
 
     code, out, err = command("run", "--methods", "all", "--dataset", "cifar100")
 

@@ -400,7 +400,9 @@ def test_the_official_layouts_load_under_a_name_of_ones_own(tmp_path):
 
 
 def test_the_command_refuses_another_set_under_a_published_name_before_training(tmp_path, monkeypatch):
-    monkeypatch.setattr("benchmark.session.ForkServer", lambda device: nullcontext())  # no worker can be started
+    monkeypatch.setattr(
+        "benchmark.launch.engines.local.ForkServer", lambda device: nullcontext()
+    )  # no worker can be started
     images, labels = small_set()
     write_parquet(tmp_path / "data", [encoded(image, "JPEG") for image in images], labels)
     command = ["run", "--dataset", "cifar10", "--methods", "at", "--preset", "smoke"]

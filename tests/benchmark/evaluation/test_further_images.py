@@ -18,8 +18,8 @@ from benchmark.evaluation import further_images as wide_module
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
 from benchmark.evaluation.evaluate import PGD_SEED
 from benchmark.evaluation.further_images import widen
+from benchmark.launch.remeasured import is_measured
 from benchmark.networks.resnet import plain_conv
-from benchmark.planning.states import is_measured
 from benchmark.results.evaluation import CASCADE, CHECKS, EvaluationPart
 from benchmark.results.record import Record
 from benchmark.results.store import load_records

@@ -9,6 +9,7 @@ import pytest
 
 from benchmark.data.hashes import LocalData
 from benchmark.launch.order import work_folder
+from benchmark.planning import cells, refusals
 from benchmark.planning.states import plan
 from benchmark.planning.target_warning import target_warning
 from benchmark.planning.text import remarks
@@ -209,3 +210,19 @@ def test_what_no_record_could_hold_is_refused_before_the_training(planned, monke
     monkeypatch.setattr(ResolvedMethod, "create", lambda self, options, where: AT())
     item = planned(**{"method": DENSE_METHOD, "keep_ratio": 1.0, "allocation": 1.0} | changes)
     assert item.state == "refused" and reason in item.reason
+
+
+def test_whatever_no_seed_changes_is_worked_out_once(make_experiment, tmp_path, monkeypatch):
+    """A plan of ten thousand experiments has a few cells and many seeds."""
+    asked = []
+    monkeypatch.setattr(
+        cells, "network_and_epochs", lambda *given: asked.append(given) or refusals.network_and_epochs(*given)
+    )
+    experiments = [make_experiment(seed=seed, keep_ratio=keep_ratio) for keep_ratio in (0.1, 0.5) for seed in range(50)]
+
+    planned = plan(experiments, METHODS, tmp_path, NOWHERE)
+
+    assert len(asked) == 2
+    alone = [plan([experiment], METHODS, tmp_path, NOWHERE)[0] for experiment in (experiments[0], experiments[-1])]
+    assert [planned[0], planned[-1]] == alone
+    assert planned[0].work == planned[49].work

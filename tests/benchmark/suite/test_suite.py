@@ -7,8 +7,10 @@ from collections import Counter
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.suite import suite as suite_module
+from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import resolve
-from benchmark.suite.suite import expand, load_suite
+from benchmark.suite.suite import expand, load_suite, validated
 
 BASE = "name: small\ndataset: cifar10\nmethods:\n  - method: edge_popup\n"
 TWO_METHODS = """
@@ -363,3 +365,36 @@ def test_the_run_hash_ignores_settings_that_do_not_change_the_training(make_expe
 )
 def test_the_run_hash_depends_on_everything_else(make_experiment, changes):
     assert make_experiment(**changes).run_hash != make_experiment().run_hash
+
+
+def test_a_cell_is_validated_once_for_all_its_seeds(tmp_path, monkeypatch):
+    """Validation takes longer than all else in a plan of ten thousand experiments."""
+    path = tmp_path / "suite.yaml"
+    path.write_text(BASE, encoding="utf-8")
+    suite = load_suite(path)
+    validations = []
+    monkeypatch.setattr(suite_module, "validated", lambda *given: validations.append(given) or validated(*given))
+
+    experiments = expand(suite, [(suite.methods[0], resolve("edge_popup"))], seeds=range(100), preset=None)
+
+    assert (len(experiments), len(validations)) == (2 * 100, 2)
+    again = [Experiment.model_validate(each.model_dump()) for each in experiments]
+    assert again == experiments
+    assert [each.run for each in again] == [each.run for each in experiments]
+    assert len({each.run_hash for each in experiments}) == 2 * 100
+
+
+def test_a_seed_that_is_too_large_is_refused_wherever_it_stands(expanded):
+    with pytest.raises(UserError, match="small: methods\\[0\\] \\(edge_popup\\): seed: must be less than 4294967296"):
+        expanded(BASE + "seeds: [0, 4294967296, 1]\n")
+
+
+def test_a_copy_with_other_values_has_another_name(expanded):
+    experiment = expanded()[0]
+    assert experiment.run.endswith(f"seed0-{experiment.run_hash[:6]}")  # computed, and kept
+
+    copy = experiment.model_copy(update={"seed": 1})
+
+    assert copy.run_hash != experiment.run_hash
+    assert copy.run == f"{experiment.cell}/seed1-{copy.run_hash[:6]}"
+    assert copy.model_copy(update={"seed": 0}) == experiment

@@ -1,0 +1,60 @@
+"""Several processes that train one network together, each on a GPU of its own, started by torchrun.
+
+A worker whose order asks for them starts torchrun on itself, so that every engine starts one process for one job.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmark.launch.exit_codes import FAILED
+from benchmark.runtime.interpreters import module_command, module_environment
+from benchmark.runtime.stopping import Stopped
+
+_EXIT_CODE = "BENCHMARK_EXIT_CODE_FILE"  # environment variable; torchrun's own exit code says only that one failed
+
+
+def in_group() -> int | None:
+    """Return the number, from 0, of this process among those that torchrun started; None outside of it."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else None
+
+
+def note_exit_code(code: int) -> int:
+    """Leave the first process's exit code for the worker that started the group, and return it."""
+    if in_group() == 0 and _EXIT_CODE in os.environ:
+        Path(os.environ[_EXIT_CODE]).write_text(str(code), encoding="ascii")
+    return code
+
+
+def run_group(order_path: Path, part: str, processes: int) -> int:
+    """Run a job by `processes` processes on this machine and return the first one's exit code.
+
+    Raises:
+        Stopped: if that was requested, once they have stopped, too.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "code"
+        command = [
+            *module_command("torch.distributed.run"),
+            *("--standalone", f"--nproc-per-node={processes}", "--module", "benchmark.launch.worker"),
+            *(str(order_path), "--part", part, "--with-parent"),
+        ]
+        # The processes end when the pipe closes, hence with this process.
+        group = subprocess.Popen(command, stdin=subprocess.PIPE, env={**module_environment(), _EXIT_CODE: str(path)})
+        try:
+            ended = group.wait()
+        except Stopped:
+            group.send_signal(signal.SIGTERM)  # which torchrun passes on, and waits
+            group.wait()
+            raise
+        finally:
+            assert group.stdin is not None
+            group.stdin.close()
+            group.wait()
+        sys.stdout.flush()
+        return int(path.read_text(encoding="ascii")) if path.exists() else ended or FAILED

@@ -1,0 +1,118 @@
+"""A worker that runs on this machine: its lines, its log, and why it failed."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from benchmark.errors import CannotWrite
+from benchmark.files.plain import no_link
+from benchmark.launch.exit_codes import USER_MISTAKE
+from benchmark.launch.forking import Worker
+from benchmark.launch.job import Job
+from benchmark.launch.order import FAILURE, WorkOrder
+from benchmark.results.store import write_atomic
+
+Lines = queue.Queue[tuple[str, str | None]]  # a job's name and a line of its worker; None at the end
+
+
+@dataclass
+class RunningJob:
+    """A job and its worker.
+
+    Attributes:
+        job: what it does.
+        worker: the process.
+        gpus: that it uses, by name.
+        started: on the clock of `time.monotonic`.
+        last_line: of its output.
+        stopping: whether it was requested to stop.
+    """
+
+    job: Job
+    worker: Worker
+    gpus: tuple[str, ...]
+    started: float = field(default_factory=time.monotonic)
+    last_line: str = ""
+    stopping: bool = False
+
+    def __post_init__(self) -> None:
+        self._earlier_failure = _identity(self.job.order.folder / FAILURE)
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.started
+
+    def relay(self, lines: Lines) -> None:
+        """Copy the worker's output into its log and to a queue, until it ends."""
+        threading.Thread(target=_relay, args=(self.job, self.worker, lines), daemon=True).start()
+
+    def request_stop(self) -> None:
+        """Let the worker leave the job where it can be resumed; asked once only."""
+        if not self.stopping:
+            self.stopping = True
+            self.worker.request_stop()
+
+    def end(self) -> int | None:
+        """Wait for the end and return the exit code, as `Worker.exit_code` does."""
+        code = self.worker.exit_code()
+        self.worker.stop()
+        return code
+
+    def reason(self, code: int | None) -> str:
+        """Return the last line of the traceback, or how the process ended if it left none."""
+        if _identity(self.job.order.folder / FAILURE) != self._earlier_failure:
+            return failure_reason(self.job.order, code)
+        if code == USER_MISTAKE:
+            return self.last_line  # which it wrote here, as it could not write there
+        return no_reason(self.job.order, code)
+
+
+def failure_reason(order: WorkOrder, code: int | None) -> str:
+    """Return the last line of what a worker left about its failure, and where; or how it ended if it left nothing."""
+    path = order.folder / FAILURE
+    if not path.exists():
+        return no_reason(order, code)
+    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{lines[-1] if lines else 'an empty message'} (see {path})"
+
+
+def no_reason(order: WorkOrder, code: int | None) -> str:
+    """Write down, and return, how a worker ended that said nothing."""
+    path = order.folder / FAILURE
+    ending = "ended" if code is None else f"ended with code {code}"
+    reason = f"the process {ending} without a message; see log.txt"
+    try:
+        write_atomic(path, f"{reason}\n")
+    except CannotWrite as error:
+        return f"{reason}; {error}"
+    return f"{reason} (see {path})"
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _relay(job: Job, worker: Worker, lines: Lines) -> None:
+    with worker.output:
+        path = job.order.folder / "log.txt"
+        try:
+            with open(path, "a", encoding="utf-8", opener=no_link) as log:
+                for line in worker.output:
+                    log.write(line)
+                    log.flush()
+                    lines.put((job.name, line.rstrip()))
+        except OSError as error:
+            lines.put((job.name, f"warning: {path} cannot be written ({error.strerror}); no log from here on"))
+            for line in worker.output:  # the worker would block once its pipe is full
+                lines.put((job.name, line.rstrip()))
+        finally:
+            lines.put((job.name, None))  # or the main thread would wait forever
