@@ -45,7 +45,7 @@ def digits():
 def make_training(make_experiment, digits):
     """Return the maker of a function that trains in a folder and returns the training and its lines."""
 
-    def make(method, objective="pgd", epochs=2, weights="binary"):
+    def make(method, objective="pgd", epochs=2, weights="binary", batch_norm="synchronised"):
         soft = SoftTargetSpec(enabled=objective == "fast")
         schedule = TrainingSpec(
             epochs=epochs,
@@ -54,6 +54,7 @@ def make_training(make_experiment, digits):
             fast=FastSpec(soft_target=soft),
             selection_steps=1,
             selection_images=20,
+            batch_norm=batch_norm,
         )
         experiment = make_experiment(
             dataset="digits",
@@ -238,3 +239,19 @@ def test_a_stop_whose_checkpoint_cannot_be_written_is_a_failure(tmp_path, make_t
     stop_after(2)
     with pytest.raises(UserError, match="No space left"):
         run(tmp_path / "broken")
+
+
+def test_local_batch_norm_resumes_only_on_the_same_number_of_processes(tmp_path, make_training, stop_after):
+    run = make_training(AT(), batch_norm="local")
+    stop_after(2)
+    with pytest.raises(Stopped):
+        run(tmp_path / "broken")
+    stop_after(0)
+    path = tmp_path / "broken" / "checkpoint.pt"
+    torch.save({**torch.load(path, weights_only=True), "processes": 3}, path)
+
+    with pytest.raises(
+        UserError, match="was begun with 3 processes, each with its own batch norm, and there are 1 now"
+    ):
+        run(tmp_path / "broken")
+    assert path.exists()
