@@ -15,7 +15,7 @@ from benchmark.launch import group
 from benchmark.launch.exit_codes import DONE, STOPPED, USER_MISTAKE
 from benchmark.runtime.interpreters import module_command, module_environment
 
-TRAINING = {"epochs": 12, "batch_size": 16, "attack": {"num_steps": 2}, "selection_steps": 1}
+TRAINING = {"epochs": 6, "batch_size": 16, "attack": {"num_steps": 2}, "selection_steps": 1}
 
 
 def worker(order, log):

@@ -31,7 +31,7 @@ def alone(own):
 )
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_with_one_process_it_is_torchs(shape, settings):
-    ours, torchs = norm_of(shape, **settings), None
+    ours = norm_of(shape, **settings)
     torchs = copy.deepcopy(ours)
     for step in range(2):
         images = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(step)) + 5

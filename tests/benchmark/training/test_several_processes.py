@@ -91,7 +91,7 @@ def experiment_of(case: Case) -> Experiment:
         training=TrainingSpec(
             epochs=3,
             batch_size=case.batch_size,
-            attack=AttackSpec(num_steps=2),
+            attack=AttackSpec(num_steps=1),
             fast=FastSpec(soft_target=SoftTargetSpec(enabled=True)),
             batch_norm=case.batch_norm,
         ),
@@ -134,8 +134,9 @@ def trained(case: Case, processes=ALONE) -> dict[str, Tensor]:
         objective = with_given_images(objective)
     else:
         model.double()
-    results = {}
-    for index, phase in enumerate(method.phases(experiment.training.epochs, target)):
+    results, phases = {}, method.phases(experiment.training.epochs, target)
+    # Later phases begin with weights that differ by rounding, which is much in float32.
+    for index, phase in enumerate(phases[:1] if case.given_images else phases):
         optimizer = make_optimizer(phase, set_trainable(model, phase))
         method.begin_phase(model, phase)
         loss = train_epoch(
@@ -218,8 +219,7 @@ def test_some_of_these_updates_have_no_image_for_a_process():
 def test_gradients_in_float32_are_those_of_one_process(by_two, case):
     one, two = trained_precisely(case), by_two(case)
 
-    first = next(iter(one)).partition("/")[0]  # later phases begin with weights that differ by rounding
-    names = [name for name in one if name.startswith(f"{first}/gradient")]
+    names = [name for name in one if "/gradient of " in name]
     assert names
     for name in names:
         scale = float(one[name].abs().max())
