@@ -5,11 +5,12 @@ This file is also the program of the processes that the tests start: a pair of t
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -29,7 +30,9 @@ from benchmark.suite.experiment import (
     TrainingSpec,
 )
 from benchmark.suite.settings import EvaluationSpec
+from benchmark.training import loop
 from benchmark.training.epoch import train_epoch
+from benchmark.training.loop import train
 from benchmark.training.make_objective import make_objective
 from benchmark.training.position import Position
 from benchmark.training.processes import ALONE, joined
@@ -236,10 +239,49 @@ def test_local_batch_norm_is_another_training_with_equal_networks_on_all_process
     assert any(not torch.allclose(one[name], two[name], rtol=1e-4) for name in statistics)
 
 
-if __name__ == "__main__":
+def final_accuracies(folder: Path) -> dict[str, list[float]]:
+    """Train whole networks with three seeds and return the validation accuracies of their last epochs, by method."""
+    data, accuracies = load_training("digits", None, limit=600), {}
+    for name in METHODS if "EVERY_METHOD" in os.environ else ["edge_popup"]:
+        accuracies[name] = []
+        schedule = TrainingSpec(epochs=6, batch_size=32, attack=AttackSpec(num_steps=1), selection_steps=2)
+        for seed in range(3):
+            changes = {"training": schedule, "seed": seed, "epsilon": "16/255", "keep_ratio": 0.5, "weights": "fp"}
+            experiment = Experiment(**{**dict(experiment_of(Case(name, "pgd"))), **changes})
+            place = folder / f"{name}-{seed}"
+            place.mkdir(parents=True, exist_ok=True)
+            history = train(experiment, METHODS[name], data, place, device=CPU, report=lambda line: None).history
+            accuracies[name] += [history[-1].validation_clean_accuracy] if history else []  # of the first process
+    return accuracies
+
+
+@pytest.mark.slow
+def test_the_final_accuracy_of_three_seeds_lies_within_their_spread(tmp_path):
+    """With EVERY_METHOD set in the environment, of all methods: the long form."""
+    end_pair(start_pair(tmp_path, "accuracies"))
+    by_two = json.loads((tmp_path / "accuracies.json").read_text())
+    for name, one in final_accuracies(tmp_path / "one").items():
+        two = by_two[name]
+        spread = max(max(one) - min(one), max(two) - min(two))
+        assert abs(sum(one) - sum(two)) / 3 <= spread, f"{name}: {one} by one process, {two} by two"
+        assert min(one) > 0.2, "they have learned something"
+
+
+def main(folder: Path, what: str = "updates") -> None:
+    """Train what the tests compare, as one of two processes."""
     torch.set_num_threads(1)
     with joined(CPU, "synchronised") as processes:
-        for each in [*EQUAL, *GRADIENTS, *LOCAL]:
-            result = trained_precisely(each, replace(processes, batch_norm=each.batch_norm))
+        if what == "accuracies":
+            loop.joined = lambda device, batch_norm: nullcontext(processes)  # for all trainings
+            accuracies = final_accuracies(folder / "two")
             if processes.main:
-                torch.save(result, Path(sys.argv[1]) / f"{each}.pt")
+                (folder / "accuracies.json").write_text(json.dumps(accuracies))
+            return
+        for case in [*EQUAL, *GRADIENTS, *LOCAL]:
+            result = trained_precisely(case, replace(processes, batch_norm=case.batch_norm))
+            if processes.main:
+                torch.save(result, folder / f"{case}.pt")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *sys.argv[2:])
