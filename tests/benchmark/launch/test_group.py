@@ -20,12 +20,13 @@ TRAINING = {"epochs": 6, "batch_size": 16, "attack": {"num_steps": 2}, "selectio
 
 def worker(order, log):
     path = order.save()
-    return subprocess.Popen(
-        [*module_command("benchmark.launch.worker"), str(path), "--part", "network"],
-        env={**module_environment(), "OMP_NUM_THREADS": "1"},
-        stdout=log.open("a"),
-        stderr=subprocess.STDOUT,
-    )
+    with log.open("a") as output:
+        return subprocess.Popen(
+            [*module_command("benchmark.launch.worker"), str(path), "--part", "network"],
+            env={**module_environment(), "OMP_NUM_THREADS": "1"},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
 
 
 def process_of_rank(rank: int, below: int) -> int | None:
