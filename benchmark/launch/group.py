@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -53,8 +52,9 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
             *("--module", "benchmark.launch.worker"),
             *(str(order_path), "--part", part, "--with-parent"),
         ]
-        # The processes end when the pipe closes, hence with this process.
-        group = subprocess.Popen(command, stdin=subprocess.PIPE, env={**module_environment(), _EXIT_CODE: str(path)})
+        # torchrun starts its processes without -P; they end when the pipe closes, hence with this process.
+        environment = {**module_environment(), "PYTHONSAFEPATH": "1", _EXIT_CODE: str(path)}
+        group = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
         try:
             ended = group.wait()
         except Stopped:
@@ -64,7 +64,6 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
             assert group.stdin is not None
             group.stdin.close()
             group.wait()
-        sys.stdout.flush()
         return int(path.read_text(encoding="ascii")) if path.exists() else ended or FAILED
 
 

@@ -18,8 +18,8 @@ from benchmark.review.tasks import EvaluateRequest
 from tests.short_attacks import short_attacks
 
 # A network of which some images survive each attack.
-BETTER = {"train_images": 320, "epsilon": "20/255", "training": {"epochs": 6, "batch_size": 16, "selection_steps": 1}}
-IMAGES = {"images": 9, "pgd": {"steps": 1}, "autoattack": {"batch_size": 3}}
+BETTER = {"train_images": 160, "epsilon": "8/255", "training": {"epochs": 5, "batch_size": 16, "selection_steps": 1}}
+IMAGES = {"images": 5, "pgd": {"steps": 1}, "autoattack": {"batch_size": 3}}
 
 
 def test_a_job_comes_after_those_that_it_needs(tiny_order, make_experiment):
@@ -79,7 +79,7 @@ def attacked(monkeypatch):
 def test_jobs_one_process_and_merged_shards_give_the_same(tmp_path, tiny_order, attacked):
     parts, whole = (tiny_order(shards=2, out=out, evaluation=IMAGES, **BETTER) for out in ("parts", "whole"))
     request = EvaluateRequest(
-        *(artifact_path(parts.out, parts.experiment.run), None, None, "20/255", 9, None, tmp_path / "merged", "cpu"),
+        *(artifact_path(parts.out, parts.experiment.run), None, None, "8/255", 5, None, tmp_path / "merged", "cpu"),
         *(3, None, False, None),
     )
     with short_attacks():

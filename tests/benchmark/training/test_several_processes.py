@@ -264,7 +264,7 @@ def test_the_final_accuracy_of_three_seeds_lies_within_their_spread(tmp_path):
         two = by_two[name]
         spread = max(max(one) - min(one), max(two) - min(two))
         assert abs(sum(one) - sum(two)) / 3 <= spread, f"{name}: {one} by one process, {two} by two"
-        assert min(one) > 0.2, "they have learned something"
+        assert sum(one) / 3 > 0.25, "they have learned something"
 
 
 def main(folder: Path, what: str = "updates") -> None:
