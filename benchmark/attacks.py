@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from benchmark.runtime.part import WHOLE, BatchPart
+
 TRADES_START = 0.001  # standard deviation of the initial noise, for pixels in [0, 1]
 
 
@@ -30,10 +32,16 @@ def project(adversarial: Tensor, images: Tensor, epsilon: float) -> Tensor:
     return torch.minimum(torch.maximum(adversarial, images - epsilon), images + epsilon).clamp(0.0, 1.0)
 
 
-def random_point(images: Tensor, epsilon: float, generator: torch.Generator) -> Tensor:
+def random_point(images: Tensor, epsilon: float, generator: torch.Generator, part: BatchPart = WHOLE) -> Tensor:
     """Draw uniformly from the epsilon ball around each image, then clip to [0, 1]."""
-    noise = torch.rand(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    noise = part.drawn(lambda count: _noise(torch.rand, count, images, generator), len(images))
     return project(images + epsilon * (2.0 * noise - 1.0), images, epsilon)
+
+
+def _noise(draw: Callable[..., Tensor], count: int, images: Tensor, generator: torch.Generator) -> Tensor:
+    """Draw `count` tensors like those in `images`."""
+    shape = (count, *images.shape[1:])
+    return draw(shape, generator=generator, device=images.device, dtype=images.dtype)
 
 
 def summed_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -78,6 +86,7 @@ def pgd(
     num_steps: int,
     random_start: bool,
     generator: torch.Generator,
+    part: BatchPart = WHOLE,
 ) -> Tensor:
     """Return the last point of a PGD attack (Madry et al. 2018); the caller sets mode and precision of `model`.
 
@@ -87,7 +96,7 @@ def pgd(
     Returns:
         (B, C, H, W) images within epsilon of `images` and within [0, 1], detached.
     """
-    adversarial = random_point(images, epsilon, generator) if random_start else images
+    adversarial = random_point(images, epsilon, generator, part) if random_start else images
     with input_gradients_only(model):
         for _ in range(num_steps):
             adversarial, _ = ascent_step(model, adversarial, images, labels, epsilon=epsilon, step_size=step_size)
@@ -102,12 +111,13 @@ def trades_attack(
     step_size: float,
     num_steps: int,
     generator: torch.Generator,
+    part: BatchPart = WHOLE,
 ) -> Tensor:
     """Return images whose predictions are far from those of `images` in KL divergence (Zhang et al. 2019).
 
     Starts with Gaussian noise. The clean prediction does not change during the attack, so it is computed once.
     """
-    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    noise = part.drawn(lambda count: _noise(torch.randn, count, images, generator), len(images))
     adversarial = project(images + TRADES_START * noise, images, epsilon)
     with input_gradients_only(model):
         with torch.no_grad():

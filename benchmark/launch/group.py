@@ -9,12 +9,16 @@ import os
 import signal
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
-from benchmark.launch.exit_codes import FAILED
+from benchmark.launch.exit_codes import DONE, FAILED, STOPPED
 from benchmark.runtime.interpreters import module_command, module_environment
 from benchmark.runtime.stopping import Stopped
 
+# After a process was lost, all begin again at the last checkpoint. A failure that repeats costs one more start.
+RESTARTS = 1
+PATIENCE = 60.0  # seconds for the current update and the checkpoint, which torchrun's own 30 s may be too short for
 _EXIT_CODE = "BENCHMARK_EXIT_CODE_FILE"  # environment variable; torchrun's own exit code says only that one failed
 
 
@@ -24,10 +28,14 @@ def in_group() -> int | None:
 
 
 def note_exit_code(code: int) -> int:
-    """Leave the first process's exit code for the worker that started the group, and return it."""
-    if in_group() == 0 and _EXIT_CODE in os.environ:
+    """Leave the first process's exit code for the worker that started the group, and return this process's.
+
+    A process that stopped on request has not failed: torchrun would end the others while they stop, or start all anew.
+    """
+    group = in_group()
+    if group == 0 and _EXIT_CODE in os.environ:
         Path(os.environ[_EXIT_CODE]).write_text(str(code), encoding="ascii")
-    return code
+    return DONE if group is not None and code == STOPPED else code
 
 
 def run_group(order_path: Path, part: str, processes: int) -> int:
@@ -40,7 +48,8 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
         path = Path(folder) / "code"
         command = [
             *module_command("torch.distributed.run"),
-            *("--standalone", f"--nproc-per-node={processes}", "--module", "benchmark.launch.worker"),
+            *("--standalone", f"--nproc-per-node={processes}", f"--max-restarts={RESTARTS}"),
+            *("--module", "benchmark.launch.worker"),
             *(str(order_path), "--part", part, "--with-parent"),
         ]
         # torchrun starts its processes without -P; they end when the pipe closes, hence with this process.
@@ -49,11 +58,23 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
         try:
             ended = group.wait()
         except Stopped:
-            group.send_signal(signal.SIGTERM)  # which torchrun passes on, and waits
-            group.wait()
+            _stop(group)
             raise
         finally:
             assert group.stdin is not None
             group.stdin.close()
             group.wait()
         return int(path.read_text(encoding="ascii")) if path.exists() else ended or FAILED
+
+
+def _stop(group: subprocess.Popen[bytes]) -> None:
+    """Request a stop of one process, whichever reads it first; it is met by all together, after the current update."""
+    assert group.stdin is not None
+    with suppress(BrokenPipeError):
+        group.stdin.write(b"\n")
+        group.stdin.flush()
+    try:
+        group.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        group.send_signal(signal.SIGTERM)  # which torchrun passes on, and waits
+        group.wait()

@@ -18,13 +18,25 @@ from benchmark.launch.order import load_order
 from benchmark.launch.prepare import prepare_order
 from benchmark.launch.remeasured import has_record
 from benchmark.launch.tracking import tracked
-from benchmark.launch.train_step import train_or_find
+from benchmark.launch.train_step import train_here, train_or_find
 from benchmark.results.store import save_record
+from benchmark.runtime.stopping import between_updates
 
 
 def report(line: str) -> None:
     """Send a line of progress to the parent process and the log."""
     print(line, flush=True)
+
+
+def help_train(path: Path) -> None:
+    """Train the network of an order together with the process that runs it, and leave the rest to that one.
+
+    A request to stop is met by all of them together, so that none waits for one that has left.
+    """
+    with between_updates():
+        order = load_order(path)
+        if order.trained_for is None and not has_record(order.out, order.experiment):  # as in `run_order`
+            train_here(prepare_order(order), report)
 
 
 def run_order(path: Path, part: str = WHOLE) -> None:

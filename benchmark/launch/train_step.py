@@ -54,13 +54,14 @@ def train_or_find(prepared: PreparedOrder, report: Callable[[str], None]) -> Tra
     return RecordedNetwork(measured_artifact(order.out, record, prepared.data), record)
 
 
-def _train(prepared: PreparedOrder, report: Callable[[str], None]) -> TrainedNetwork:
+def train_here(prepared: PreparedOrder, report: Callable[[str], None]) -> Trained:
+    """Train the network of an order, after its first phase if another run provides that; see `train`."""
     order, experiment, data = prepared.order, prepared.experiment, prepared.data
     first_phase = None
     if experiment.first_phase is not None:
         folder = work_folder(order.out, experiment.first_phase.run)
         first_phase = load_first_phase(folder, experiment.first_phase, data.sha256)
-    trained = train(
+    return train(
         experiment,
         prepared.method,
         data,
@@ -69,6 +70,11 @@ def _train(prepared: PreparedOrder, report: Callable[[str], None]) -> TrainedNet
         report=report,
         first_phase=first_phase,
     )
+
+
+def _train(prepared: PreparedOrder, report: Callable[[str], None]) -> TrainedNetwork:
+    order, experiment, data = prepared.order, prepared.experiment, prepared.data
+    trained = train_here(prepared, report)
     counts = measure_export(
         trained.network,
         prunable_sizes(prepared.architecture),

@@ -27,7 +27,7 @@ from benchmark.launch.job import ATTACK, WHOLE, parse_part
 from benchmark.launch.lease import Elsewhere, Lease
 from benchmark.launch.lease_file import lease_path
 from benchmark.launch.order import FAILURE, WorkOrder, load_order
-from benchmark.launch.run_order import report, run_order
+from benchmark.launch.run_order import help_train, report, run_order
 from benchmark.results.store import write_atomic
 from benchmark.runtime.stopping import Stopped, stop_after, stop_on_signals
 from benchmark.training.allocator import keep_freed_memory
@@ -78,7 +78,7 @@ def _run(order: WorkOrder, order_path: Path, part: str) -> int:
     if order.processes > 1 and group is None and not part.startswith(ATTACK):
         return run_group(order_path, part, order.processes)
     if group is not None and group > 0:  # the first process of the group holds the lease and writes
-        run_order(order_path, part)
+        help_train(order_path)
         return DONE
     with Lease(lease_path(order.folder, part), part, order.lease_seconds):
         if not part.startswith(ATTACK):  # which run side by side, one with a failure that another must not remove

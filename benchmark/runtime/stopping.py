@@ -64,6 +64,16 @@ def requested() -> str | None:
     return _request.reason
 
 
+def leave_if_requested() -> None:
+    """Poll: call it inside of `between_updates` wherever work may be left.
+
+    Raises:
+        Stopped: if a stop was requested.
+    """
+    if _request.reason is not None:
+        raise Stopped(_request.reason)
+
+
 @contextmanager
 def between_updates() -> Iterator[None]:
     """Inside, a request only sets what `requested` returns, and the caller polls it.

@@ -67,6 +67,9 @@ class TrainingSpec(Strict):
     epochs: int = Field(default=400, ge=1)
     batch_size: int = Field(default=256, ge=2)
     precision: Precision = "fp32"  # bf16-attack: bfloat16 autocast for the attack only
+    # Statistics of batch norm where several processes train one network: of the whole batch, or of each process's own
+    # images. Not dumped at its default, as early configs lack it.
+    batch_norm: Literal["synchronised", "local"] = Field(default="synchronised", exclude_if="synchronised".__eq__)
     attack: AttackSpec = AttackSpec()
     fast: FastSpec = FastSpec()  # for the objective `fast`
     trades_beta: float = Field(default=6.0, ge=0)  # for the objective `trades`

@@ -16,8 +16,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.attacks import ascent_step, input_gradients_only
-from benchmark.training.augment import memory_layout
+from benchmark.runtime.part import WHOLE, BatchPart
+from benchmark.training.augment import draw_mirrored, draw_offsets, memory_layout
 from benchmark.training.objectives import PgdObjective, autocast
+from benchmark.training.processes import ALONE, Processes
 from methods.base import Batch
 from methods.holding import held_effective_weights
 
@@ -53,14 +55,23 @@ class Window:
         )
 
 
-def draw_window(batch: int, height: int, width: int, *, padding: int, flip: bool, generator: torch.Generator) -> Window:
+def draw_window(
+    batch: int,
+    height: int,
+    width: int,
+    *,
+    padding: int,
+    flip: bool,
+    generator: torch.Generator,
+    part: BatchPart = WHOLE,
+) -> Window:
     """Draw a crop and, with probability one half, a mirror image for each of `batch` images."""
     device = generator.device
-    offsets = torch.randint(2 * padding + 1, (2, batch, 1), generator=generator, device=device)
+    offsets = draw_offsets(batch, padding=padding, generator=generator, part=part)
     rows = offsets[0] + torch.arange(height, device=device)
     columns = offsets[1] + torch.arange(width, device=device)
     if flip:
-        mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
+        mirrored = draw_mirrored(batch, generator=generator, part=part)
         columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     return Window(rows, columns)
 
@@ -84,6 +95,7 @@ class PerturbationStore:
         generator: draws the first perturbations, on the training device.
         labels: (count,) int64, for soft targets.
         soft_target: None trains on the labels, as the released code does.
+        processes: each stores what belongs to the images that it owns.
 
     Memory: count * C * (H + 2 * padding) * (W + 2 * padding) bytes; 235 MB for the 49,000 CIFAR training images.
     """
@@ -99,23 +111,28 @@ class PerturbationStore:
         labels: Tensor,
         num_classes: int,
         soft_target: SoftTarget | None,
+        processes: Processes = ALONE,
     ) -> None:
         channels, height, width = shape
         size = (count, channels, height + 2 * padding, width + 2 * padding)
         self.epsilon = epsilon
-        self.levels = torch.randint(
-            -LEVELS, LEVELS + 1, size, dtype=torch.int8, generator=generator, device=generator.device
+        self.count, self.processes = count, processes
+        self.levels = processes.owned(
+            torch.randint(-LEVELS, LEVELS + 1, size, dtype=torch.int8, generator=generator, device=generator.device)
         )
         self.soft_target = soft_target
-        self.means = F.one_hot(labels, num_classes).float() if soft_target else None  # (count, classes)
+        # (count, classes)
+        self.means = processes.owned(F.one_hot(labels, num_classes).float()) if soft_target else None
 
     def read(self, rows: Tensor, window: Window) -> Tensor:
         """Return the perturbations (B, C, H, W) of training images `rows` (B,) inside their windows, as float32."""
-        return window.of(self.levels, rows).float() * (self.epsilon / LEVELS)
+        return window.of(self.levels, self.processes.places(rows)).float() * (self.epsilon / LEVELS)
 
     def write(self, rows: Tensor, window: Window, perturbation: Tensor) -> None:
         """Store perturbations (B, C, H, W) in [-epsilon, epsilon]; pixels outside the windows keep their value."""
-        window.put(self.levels, (perturbation * (LEVELS / self.epsilon)).round().to(torch.int8), rows)
+        window.put(
+            self.levels, (perturbation * (LEVELS / self.epsilon)).round().to(torch.int8), self.processes.places(rows)
+        )
 
     def target(self, rows: Tensor, labels: Tensor, logits: Tensor) -> Tensor:
         """Return the targets of training images `rows`: labels (B,), or soft targets (B, classes).
@@ -127,19 +144,22 @@ class PerturbationStore:
         """
         if self.soft_target is None or self.means is None:
             return labels
-        rho, beta = self.soft_target.rho, self.soft_target.beta
-        means = rho * self.means[rows] + (1 - rho) * F.softmax(logits.float(), 1)
-        self.means[rows] = means
+        rho, beta, places = self.soft_target.rho, self.soft_target.beta, self.processes.places(rows)
+        means = rho * self.means[places] + (1 - rho) * F.softmax(logits.float(), 1)
+        self.means[places] = means
         return beta * F.one_hot(labels, means.shape[1]) + (1 - beta) * means
 
     def state_dict(self) -> dict[str, Tensor]:
-        """Return the tensors that change during training."""
-        return {"levels": self.levels} if self.means is None else {"levels": self.levels, "means": self.means}
+        """Return the tensors that change during training, those of all images; all processes must call it."""
+        return {name: self.processes.whole(tensor, self.count) for name, tensor in self._tensors().items()}
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Copy the tensors of a checkpoint in place."""
-        for name, tensor in self.state_dict().items():
-            tensor.copy_(state[name])
+        for name, tensor in self._tensors().items():
+            tensor.copy_(self.processes.owned(state[name]))
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {"levels": self.levels} if self.means is None else {"levels": self.levels, "means": self.means}
 
 
 def pad(images: Tensor, padding: int, value: float) -> Tensor:
@@ -157,7 +177,13 @@ class FastObjective(PgdObjective):
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Crop image and perturbation together, take one step, store it, and return the scalar loss."""
         count, _, height, width = batch.images.shape
-        window = draw_window(count, height, width, padding=self.crop_padding, flip=self.flip, generator=self.generator)
+        window = draw_window(
+            *(count, height, width),
+            padding=self.crop_padding,
+            flip=self.flip,
+            generator=self.generator,
+            part=self.part,
+        )
         images = window.of(pad(batch.images, self.crop_padding, self.fill))
         images = images.contiguous(memory_format=memory_layout(batch.images))
         start = images + self.store.read(batch.rows, window)

@@ -12,9 +12,12 @@ from benchmark.runtime.seeding import generator_for
 from benchmark.suite.experiment import Experiment
 from benchmark.training.fast_objective import FastObjective, PerturbationStore, SoftTarget
 from benchmark.training.objectives import CleanObjective, HalfCleanObjective, PgdObjective, TradesObjective
+from benchmark.training.processes import ALONE, Processes
 
 
-def make_objective(experiment: Experiment, data: TrainingData, generator: torch.Generator) -> PgdObjective:
+def make_objective(
+    experiment: Experiment, data: TrainingData, generator: torch.Generator, processes: Processes = ALONE
+) -> PgdObjective:
     """Return the objective of an experiment on its training data; `generator` lives on the training device."""
     training, epsilon = experiment.training, float(Fraction(experiment.epsilon))
     common: dict[str, Any] = {
@@ -43,6 +46,7 @@ def make_objective(experiment: Experiment, data: TrainingData, generator: torch.
             labels=data.train.labels.to(generator.device),
             num_classes=data.info.num_classes,
             soft_target=SoftTarget(soft.rho, soft.beta) if soft.enabled else None,
+            processes=processes,
         )
         step = {"step_size": float(Fraction(experiment.fast_step))}
         return FastObjective(**{**common, **step}, store=store, fill=training.fast.fill)

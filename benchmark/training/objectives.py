@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from benchmark.attacks import pgd, summed_kl, trades_attack
+from benchmark.runtime.part import BatchPart
 from benchmark.training.augment import random_crop_flip
 from methods.base import Batch
 from methods.holding import attack_weights, held_effective_weights
@@ -33,10 +34,13 @@ class PgdObjective:
     crop_padding: int
     flip: bool
     generator: torch.Generator  # on the training device; the loop reseeds it every epoch
+    part: BatchPart = field(default_factory=BatchPart, kw_only=True)  # of the batch; the loop sets it
 
     def __call__(self, model: nn.Module, batch: Batch) -> Tensor:
         """Augment, attack, and return the scalar loss."""
-        images = random_crop_flip(batch.images, padding=self.crop_padding, flip=self.flip, generator=self.generator)
+        images = random_crop_flip(
+            batch.images, padding=self.crop_padding, flip=self.flip, generator=self.generator, part=self.part
+        )
         with held_effective_weights(model):
             with self.attacking(model, images):
                 adversarial = self.attack(model, images, batch.labels)
@@ -72,6 +76,7 @@ class PgdObjective:
             num_steps=self.num_steps,
             random_start=self.random_start,
             generator=self.generator,
+            part=self.part,
         )
 
     def loss(self, model: nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
@@ -120,13 +125,14 @@ class TradesObjective(PgdObjective):
             step_size=self.step_size,
             num_steps=self.num_steps,
             generator=self.generator,
+            part=self.part,
         )
 
     def loss(self, model: nn.Module, images: Tensor, adversarial: Tensor, labels: Tensor) -> Tensor:
         """Return CE(f(x), y) + beta / B * sum KL(softmax f(x) || softmax f(x'))."""
         logits = model(images).float()
         divergence = summed_kl(model(adversarial).float(), F.softmax(logits, 1))
-        return F.cross_entropy(logits, labels) + self.beta / len(labels) * divergence
+        return F.cross_entropy(logits, labels) + self.beta / max(1, len(labels)) * divergence
 
 
 def autocast(images: Tensor, enabled: bool) -> AbstractContextManager[None]:

@@ -14,17 +14,28 @@ NOTED_SECONDS, NOTED_SHARE = 60.0, 0.25
 class Progress:
     """Counts the batches of an epoch and reports every few seconds how many are done and when the epoch ends."""
 
-    def __init__(self, batches: int, name: str, report: Callable[[str], None]) -> None:
+    def __init__(self, batches: int, name: str, report: Callable[[str], None], done: int = 0) -> None:
         self.batches, self.name, self.report = batches, name, report
-        self.done = 0
+        self.done = self._before = done
         self._ticker = Ticker(PROGRESS_SECONDS)
 
     def count(self) -> None:
         """Count one more batch."""
         self.done += 1
         if self._ticker.due():
-            left = self._ticker.left(self.done / self.batches)
+            left = self._ticker.left((self.done - self._before) / (self.batches - self._before))
             self.report(f"{self.name} batch {self.done}/{self.batches}  epoch ends in {left}")
+
+
+def resumed_text(done: int, epochs: int, updates: int, of_updates: int) -> str:
+    """Return where training is resumed: `done` of all epochs are finished, and `updates` of the next one.
+
+    >>> resumed_text(2, 10, 0, 390), resumed_text(2, 10, 120, 390)
+    ('resumed after epoch 2/10', 'resumed within epoch 3/10, after 120 of 390 updates')
+    """
+    if updates:
+        return f"resumed within epoch {done + 1}/{epochs}, after {updates} of {of_updates} updates"
+    return f"resumed after epoch {done}/{epochs}"
 
 
 def report_seconds(seconds: float, validation_seconds: float, report: Callable[[str], None]) -> None:

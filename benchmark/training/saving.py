@@ -16,11 +16,14 @@ from typing import Any
 
 from torch import Tensor
 
+from benchmark.runtime.stopping import Stopped
 from benchmark.training.checkpoint import save_checkpoint
 
 
 class Saver:
     """Writes states to one file in the background; use as a context, which ends when the last state is written.
+
+    When it is left by `Stopped`, a failure to write takes its place: what had been reached is then not on disk.
 
     Args:
         path: of the checkpoint.
@@ -69,7 +72,7 @@ class Saver:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, _: BaseException | None, __: TracebackType | None) -> None:
-        if kind is None:
+        if kind is None or issubclass(kind, Stopped):
             self.wait()
         elif self._thread is not None:
             self._thread.join()  # without raising its error, which would hide the one that is propagating

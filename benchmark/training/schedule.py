@@ -41,7 +41,12 @@ def even_batches(rows: Tensor, batch_size: int) -> tuple[Tensor, ...]:
     >>> [len(batch) for batch in even_batches(torch.arange(10), batch_size=4)]
     [4, 3, 3]
     """
-    return rows.tensor_split(min(math.ceil(len(rows) / batch_size), len(rows) // 2))
+    return rows.tensor_split(updates_per_epoch(len(rows), batch_size))
+
+
+def updates_per_epoch(images: int, batch_size: int) -> int:
+    """Return into how many batches `even_batches` cuts so many images."""
+    return min(math.ceil(images / batch_size), images // 2)
 
 
 def set_trainable(model: nn.Module, phase: Phase) -> list[nn.Parameter]:

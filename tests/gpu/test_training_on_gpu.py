@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from benchmark.data.load import load_training
+from benchmark.runtime import stopping
 from benchmark.suite.experiment import ArchitectureSpec, AttackSpec, Experiment, MethodSpec, TrainingSpec
 from benchmark.suite.settings import EvaluationSpec
 from benchmark.training.compiling import WORTHWHILE_STEPS, compile_network
 from benchmark.training.loop import train
+from benchmark.training.progress import Progress
 from methods.edge_popup import EdgePopup
 from methods.holding import attack_weights, held_effective_weights
 from methods.layers import compressed_layers
@@ -110,7 +112,9 @@ class Stopped(Exception):
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_run_killed_and_resumed_on_the_gpu_ends_as_one_that_was_not(tmp_path, repeatable, precision):
+def test_a_run_stopped_killed_and_resumed_on_the_gpu_ends_as_one_that_was_not(
+    tmp_path, repeatable, precision, monkeypatch
+):
     experiment = Experiment(
         suite="test",
         preset="own",
@@ -139,9 +143,15 @@ def test_a_run_killed_and_resumed_on_the_gpu_ends_as_one_that_was_not(tmp_path, 
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     whole = run(tmp_path / "whole", lambda line: None)
+    with monkeypatch.context() as patch, pytest.raises(stopping.Stopped):
+        patch.setattr(Progress, "count", lambda progress: stopping.request_stop("SIGTERM"))
+        run(tmp_path / "killed", lambda line: None)  # leaves after its first update
+    stopping._request.reason = None
     with pytest.raises(Stopped):
         run(tmp_path / "killed", kill)
-    resumed = run(tmp_path / "killed", lambda line: None)
+    lines = []
+    resumed = run(tmp_path / "killed", lines.append)
+    assert lines[0] == "resumed within epoch 1/2, after 1 of 3 updates"
 
     expected = whole.network.state_dict()
     for name, value in resumed.network.state_dict().items():

@@ -32,7 +32,9 @@ TINY = {
 def tiny_order(tmp_path) -> Callable[..., WorkOrder]:
     """Return the maker of orders for tiny runs; an experiment's settings are changed by keyword."""
 
-    def make(*, shards: int = 1, out: str = "out", lease_seconds: float = 60, **changes: Any) -> WorkOrder:
+    def make(
+        *, shards: int = 1, processes: int = 1, out: str = "out", lease_seconds: float = 60, **changes: Any
+    ) -> WorkOrder:
         return WorkOrder(
             experiment=Experiment.model_validate(TINY | changes),
             out=tmp_path / out,
@@ -41,6 +43,7 @@ def tiny_order(tmp_path) -> Callable[..., WorkOrder]:
             threads=1,
             command="test",
             shards=shards,
+            processes=processes,
             lease_seconds=lease_seconds,
         )
 

@@ -398,3 +398,12 @@ def test_a_copy_with_other_values_has_another_name(expanded):
     assert copy.run_hash != experiment.run_hash
     assert copy.run == f"{experiment.cell}/seed1-{copy.run_hash[:6]}"
     assert copy.model_copy(update={"seed": 0}) == experiment
+
+
+def test_batch_norm_on_several_processes_is_in_hash_and_config_only_if_it_is_local(make_experiment):
+    """Records from before the setting have the same hash, and their config the same text."""
+    plain = make_experiment()
+    stated, local = (make_experiment(training={"batch_norm": value}) for value in ("synchronised", "local"))
+    assert plain.run_hash == stated.run_hash != local.run_hash
+    assert "batch_norm" not in stated.model_dump(mode="json")["training"]
+    assert local.model_dump(mode="json")["training"]["batch_norm"] == "local"

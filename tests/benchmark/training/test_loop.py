@@ -26,7 +26,7 @@ from benchmark.suite.experiment import (
     TrainingSpec,
 )
 from benchmark.suite.settings import EvaluationSpec
-from benchmark.training import loop, saving
+from benchmark.training import loop, saving, selection
 from benchmark.training.loop import train
 from benchmark.training.selection import recalibrate
 from benchmark.training.state import TrainingFailed
@@ -216,7 +216,7 @@ def test_the_time_of_validation_is_recorded_per_epoch_and_reported_at_the_end(tm
 
 def test_validation_can_be_limited_to_the_first_images(tmp_path, digits, monkeypatch):
     seen = []
-    monkeypatch.setattr(loop, "validate", lambda network, images, _: (seen.append(images), (0.0, 0.0))[1])
+    monkeypatch.setattr(selection, "validate", lambda network, images, _: (seen.append(images), (0.0, 0.0))[1])
     plain = experiment(AT())
     limited = experiment(AT(), training=plain.training.model_copy(update={"selection_images": 5}))
 
@@ -282,7 +282,7 @@ def test_the_selected_network_is_the_best_exported_one_not_the_last(tmp_path, di
 def test_a_better_network_of_an_earlier_phase_is_not_selected(tmp_path, digits, monkeypatch, allocation):
     """Such a network is not compressed yet."""
     accuracies = iter([0.9, 0.8, 0.2, 0.3, 0.1])
-    monkeypatch.setattr(loop, "validate", lambda *_: (1.0, next(accuracies)))
+    monkeypatch.setattr(selection, "validate", lambda *_: (1.0, next(accuracies)))
     method, schedule = MagnitudePruning(pretrain_share=0.4), TrainingSpec(epochs=5, batch_size=16)
     setting = experiment(method, allocation=allocation, objective="clean", training=schedule)
 
@@ -347,7 +347,7 @@ def test_every_epochs_network_is_recalibrated_before_it_is_validated_if_the_meth
 ):
     events = []
     for name in ("recalibrate", "validate"):
-        monkeypatch.setattr(loop, name, spy(getattr(loop, name), name, events))
+        monkeypatch.setattr(selection, name, spy(getattr(selection, name), name, events))
 
     for method in (AT(), Recalibrated()):
         folder = tmp_path / method.name
