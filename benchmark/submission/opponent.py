@@ -76,7 +76,7 @@ def _against(check: Check, stated: str) -> list[str]:
 def _edited(replay: Replay, name: str, lost: Sequence[int], tried: int, say: Callable[[str], None]) -> list[str]:
     """Return the reason against images that the record says survived this very attack."""
     evaluation = replay.claim.evaluation
-    if not evaluation.opposed or evaluation.autoattack.shards > 1:  # each shard attacked its own first images
+    if not evaluation.opposed or replay.claim.merged:  # each part attacked its own first images
         return []
     first = replay.claim.measured("robust").nonzero()[0][:PROBE_IMAGES]
     met = first[evaluation.right(OPPONENT)[first]].tolist()
