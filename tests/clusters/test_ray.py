@@ -168,6 +168,7 @@ def test_lost_nodes_cost_no_job_and_the_records_are_those_of_the_local_engine(cl
     (hold / "attack").touch()
     for name in ("node-a", "node-b"):
         cluster.start_node(name)
+        cluster.wait(name)
     lines, hosts, killed = list[str](), dict[str, str](), dict[str, str]()
 
     def kill_host_of(seed: str, stage: str) -> None:
