@@ -79,7 +79,7 @@ class Cluster:
         }
         port = self.address.partition(":")[2]
         self.start("head", HEAD, "--head", "--port", port, "--num-cpus=0", "--include-dashboard=false")
-        self.wait("head")
+        assert self.is_up("head"), (folder / "head.log").read_text()
 
     def start(self, name: str, ip: str, *options: str) -> None:
         own = [f"--temp-dir={self.folder / name}", f"--node-ip-address={ip}", "--object-store-memory=80000000"]
@@ -90,15 +90,21 @@ class Cluster:
                 command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, env=variables
             )
 
-    def start_node(self, name: str) -> None:
-        self.start(name, f"127.0.0.{10 + len(self.nodes)}", "--address", self.address, "--num-cpus=1")
+    def join(self, name: str) -> None:
+        """Start a node and wait until it has joined; Ray gives it 30 s, too little on a busy machine."""
+        for _ in range(5):
+            self.start(name, f"127.0.0.{10 + len(self.nodes)}", "--address", self.address, "--num-cpus=1")
+            if self.is_up(name):
+                return
+        raise AssertionError((self.folder / f"{name}.log").read_text())
 
-    def wait(self, name: str) -> None:
-        """Wait until a node has joined."""
-        log = self.folder / f"{name}.log"
-        while "Ray runtime started" not in log.read_text():
-            assert self.nodes[name].poll() is None, log.read_text()
+    def is_up(self, name: str) -> bool:
+        """Wait until a node runs or has given up."""
+        while self.nodes[name].poll() is None:
+            if "Ray runtime started" in (self.folder / f"{name}.log").read_text():
+                return True
             time.sleep(0.2)
+        return False
 
     def kill(self, name: str) -> None:
         """Kill all of Ray's own processes of a node, and none of those that it was made to start."""
@@ -167,7 +173,7 @@ def test_lost_nodes_cost_no_job_and_the_records_are_those_of_the_local_engine(cl
     (hold / "training").touch()
     (hold / "attack").touch()
     for name in ("node-a", "node-b"):
-        cluster.start_node(name)
+        cluster.join(name)
     lines, hosts, killed = list[str](), dict[str, str](), dict[str, str]()
 
     def kill_host_of(seed: str, stage: str) -> None:
@@ -190,7 +196,7 @@ def test_lost_nodes_cost_no_job_and_the_records_are_those_of_the_local_engine(cl
             if start := re.match(r"start .*/seed(\d)-\w+ +on (\S+)", line):
                 hosts[start[1]] = start[2]
             elif (step := re.search(r"/seed(\d)-\w+ +train +2/4", line)) and "training" not in killed:
-                cluster.start_node("node-c")
+                cluster.join("node-c")
                 kill_host_of(step[1], "training")
             elif (step := re.search(r"/seed(\d)-\w+ +autoattack +apgd-ce .* [1-8]/8", line)) and "attack" not in killed:
                 kill_host_of(step[1], "attack")

@@ -65,7 +65,7 @@ def test_the_command_of_an_index_makes_a_record_from_any_folder(commands, tiny_o
     orders = [tiny_order(out="other"), tiny_order(seed=1, out="an out")]
     script = tmp_path / "jobs.sh"
     script.write_text("\n".join(commands(orders)[1]) + "\n", encoding="utf-8")
-    chosen = 'eval "$(sed -n "$((JOB_COMPLETION_INDEX + 1))p" "$0")"'
+    chosen = 'exec bash -c "$(sed -n "$((JOB_COMPLETION_INDEX + 1))p" "$0")"'
     variables = {**os.environ, "JOB_COMPLETION_INDEX": "1"}
     subprocess.run(["bash", "-c", chosen, script], cwd="/", env=variables, check=True, stdout=subprocess.DEVNULL)
 
