@@ -143,7 +143,8 @@ def test_when_the_time_is_up_jobs_are_cancelled_and_left(cluster, jobs):
 
 
 def test_what_cannot_end_in_time_is_not_queued_or_taken_out_of_the_queue(cluster, jobs):
-    limit = TimeLimit(150, {jobs[0].name: 151.0, jobs[1].name: 100.0, jobs[2].name: 10.0}, clock=lambda: cluster.clock)
+    limit = TimeLimit(150, clock=lambda: cluster.clock)
+    limit.predict({jobs[0].name: 151.0, jobs[1].name: 100.0, jobs[2].name: 10.0})
     cluster.slurm.queue({"10_0": "PENDING", "10_1": "RUNNING"})
     cluster.script = iter([lambda: None, lambda: cluster.end({"10_1": 0})])
     context = LaunchContext(out=cluster.out, device="cpu", jobs=1, threads=1)
