@@ -139,7 +139,7 @@ def test_jobs_survive_time_limit_signal_and_kill_and_give_the_records_of_the_loc
             time.sleep(0.5)
 
     def number_of(order: WorkOrder) -> str:
-        files = [json.loads(path.read_text()) for path in folder.glob("queued-*")]
+        files = [json.loads(path.read_text())["ids"] for path in folder.glob("queued-*")]
         return str(next((ids[order.experiment.run] for ids in files if order.experiment.run in ids), ""))
 
     def was_queued_again(order: WorkOrder) -> bool:
