@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -44,8 +43,9 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
             *("--standalone", f"--nproc-per-node={processes}", "--module", "benchmark.launch.worker"),
             *(str(order_path), "--part", part, "--with-parent"),
         ]
-        # The processes end when the pipe closes, hence with this process.
-        group = subprocess.Popen(command, stdin=subprocess.PIPE, env={**module_environment(), _EXIT_CODE: str(path)})
+        # torchrun starts its processes without -P; they end when the pipe closes, hence with this process.
+        environment = {**module_environment(), "PYTHONSAFEPATH": "1", _EXIT_CODE: str(path)}
+        group = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
         try:
             ended = group.wait()
         except Stopped:
@@ -56,5 +56,4 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
             assert group.stdin is not None
             group.stdin.close()
             group.wait()
-        sys.stdout.flush()
         return int(path.read_text(encoding="ascii")) if path.exists() else ended or FAILED

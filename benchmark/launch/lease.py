@@ -174,8 +174,11 @@ class Watch:
         """Return who holds the lease; None if nobody does, or nobody does any more.
 
         Raises:
-            CannotWrite: if the lease of a dead process cannot be removed.
+            CannotWrite: if it is a link, or the lease of a dead process cannot be removed.
         """
+        if self.path.is_symlink():
+            with writing(self.path):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         content = read_plain(self.path, BYTES)
         if content is None and not os.path.lexists(self.path):
             self._seen = None

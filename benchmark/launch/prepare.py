@@ -78,7 +78,7 @@ def set_threads(order: WorkOrder, image_multiply_adds: int) -> WorkOrder:
     threads = started_threads(order.out, order.experiment)
     if threads is None:
         threads = threads_for(image_multiply_adds * order.experiment.training.batch_size, order.threads)
-        order = order.model_copy(update={"threads": threads})
-        order.save_beginning()
+        if threads != order.threads or order.shards > 1:
+            order.model_copy(update={"threads": threads}).save_beginning()
     torch.set_num_threads(threads)
     return order.model_copy(update={"threads": threads})

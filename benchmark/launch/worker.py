@@ -101,6 +101,9 @@ def _order_at(path: Path) -> WorkOrder:
 
 def _failed(folder: Path, reason: str, code: int) -> int:
     """Write the reason of a failure into the work folder, unless the parent has ended; return the exit code."""
+    if in_group():  # the first process writes; it may have another reason
+        report(reason.rstrip().splitlines()[-1])
+        return code
     parent = select.poll()
     parent.register(1, 0)
     if parent.poll(0):  # nobody reads what this process says: the parent has ended, and that is the reason

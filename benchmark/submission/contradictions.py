@@ -125,7 +125,7 @@ def _against_config(record: Record, experiment: Experiment) -> list[str]:
         "evaluated images": (evaluation.n_images, images),
         "images": (images, min(images, asked.images or images)),
         "batch size of AutoAttack": (evaluation.autoattack.batch_size, asked.autoattack.batch_size),
-        "shards of AutoAttack": (evaluation.autoattack.shards, 1),
+        "shards of AutoAttack": (evaluation.autoattack.shards, min(evaluation.autoattack.shards, images)),
         "images of PGD": (evaluation.wide.n_images if evaluation.wide else images, asked.pgd.images or images),
     }
     return differing(pairs, "its config gives")

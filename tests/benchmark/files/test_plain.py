@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 from benchmark.__main__ import app
 from benchmark.errors import CannotWrite, UserError
 from benchmark.files.plain import files_below, is_below, read_below, read_plain, refuse_links
+from benchmark.launch.lease import Lease
+from benchmark.launch.lease_file import lease_path
 from benchmark.launch.order import work_folder
-from benchmark.launch.worker import main
 from benchmark.results.store import make_folders
 from benchmark.training import history
 
@@ -126,16 +127,14 @@ def test_folders_are_not_made_behind_a_link(folder, tmp_path, name):
     assert list(target.iterdir()) == []
 
 
-def test_a_lock_and_a_history_are_not_written_through_links(folder, tmp_path, capsys):
+def test_a_lease_and_a_history_are_not_written_through_links(folder, tmp_path):
     work = work_folder(folder, "digits/seed0-000000")
-    for name in ("lock", "history.jsonl"):
+    for name in ("lease-run.json", "history.jsonl"):
         link_to_outside(work / name, tmp_path)
 
-    assert main(work / "order.json") == 2
-    assert "lock cannot be written (Too many levels of symbolic links); it is a symbolic link, remove it" in (
-        (work / "failed.txt").read_text(encoding="utf-8")
-    )
+    with pytest.raises(CannotWrite, match=r"lease-run\.json cannot be written .*it is a symbolic link, remove it"):
+        Lease(lease_path(work, "whole"), "whole", 60)
     line = history.EpochLine("dense", 1, *[0.5] * (len(history.EpochLine.__dataclass_fields__) - 2))
     with pytest.raises(CannotWrite, match=r"history\.jsonl cannot be written"):
         history.append(work / "history.jsonl", line)
-    assert all((tmp_path / "outside" / name).read_bytes() == b"mine" for name in ("lock", "history.jsonl"))
+    assert all((tmp_path / "outside" / name).read_bytes() == b"mine" for name in ("lease-run.json", "history.jsonl"))
