@@ -95,6 +95,15 @@ def comparable(value: Any) -> Any:
     return [comparable(each) for each in value] if isinstance(value, list) else value
 
 
+def differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    """Yield where two contents differ, and how."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for key in one:
+            yield from differences(one[key], other[key], f"{path}/{key}")
+    elif one != other:
+        yield f"{path}: {str(one)[:200]} != {str(other)[:200]}"
+
+
 def contents(out: Path) -> dict[str, Any]:
     return {record.run: comparable(json.loads(record.model_dump_json())) for record in load_records(out)}
 
@@ -171,10 +180,9 @@ def test_jobs_survive_time_limit_signal_and_kill_and_give_the_records_of_the_loc
     assert "this job is timed-out" in (folder / f"{number_of(limited)}_0_log.out").read_text()
     assert "stopped    SIGTERM" in (with_first_phase.folder / "log.txt").read_text()
     assert any("the worker was killed; it is started once more" in path.read_text() for path in folder.glob("*.out"))
-    leases = [path for path in (orders[0].out / "work").rglob("*lease-*")]
-    assert leases == []
+    assert list((orders[0].out / "work").rglob("*lease-*")) == []
 
     local = make_orders(tmp_path / "local", suite)
     run(LocalConfig(), local, lines.append)
     assert len(contents(tmp_path / "local")) == 4
-    assert contents(tmp_path / "slurm") == contents(tmp_path / "local")
+    assert list(differences(contents(tmp_path / "slurm"), contents(tmp_path / "local"))) == []
