@@ -21,6 +21,7 @@ from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.settings import check_settings
 from benchmark.launch.slurm.watching import Watch
 from benchmark.launch.time_limit import TimeLimit
+from benchmark.runtime.stopping import SIGNALS, Stopped
 
 LOOK_SECONDS = 2.0  # between looks at the disk
 MAX_ASK_SECONDS = 30.0  # between questions to SLURM, which come sooner after something has happened
@@ -71,8 +72,11 @@ class SlurmEngine:
             with queued.locked():
                 self._queue(watch, queued, limit, say)
             self._follow(watch, limit, say)
+        except Stopped:
+            self._say_what_goes_on(watch, say)
         except KeyboardInterrupt:
-            self._interrupted(watch, say)
+            if not self._cancel_if_wanted(watch, say):
+                self._say_what_goes_on(watch, say)
             raise
         return watch.outcome()
 
@@ -154,27 +158,29 @@ class SlurmEngine:
         """Return the ids of the jobs of this run that have not ended: never those of another one."""
         return [self._mine[job.name] for job in watch.unfinished if job.name in self._mine]
 
-    def _interrupted(self, watch: Watch, say: Say) -> None:
-        """Ask whether to cancel the jobs of this run."""
+    def _cancel_if_wanted(self, watch: Watch, say: Say) -> bool:
+        """Ask whether to cancel the jobs of this run, and return whether they are."""
         numbers = self._unfinished(watch)
-        if not numbers:
-            return
         question = f"cancel the {len(numbers)} jobs that this run has queued? They save their state. [y/N] "
         try:
-            if sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes"):
-                cancel(numbers)
-                say("cancelled; the same command continues from what is saved")
-                return
+            if not numbers or not sys.stdin.isatty() or input(question).strip().lower() not in ("y", "yes"):
+                return False
         except (EOFError, KeyboardInterrupt):
-            pass
-        arrays = sorted({number.partition("_")[0] for number in numbers}, key=int)
-        say(f"the jobs go on, the same command waits for them; to end them: scancel {' '.join(arrays)}")
+            return False
+        cancel(numbers)
+        say("cancelled; the same command continues from what is saved")
+        return True
+
+    def _say_what_goes_on(self, watch: Watch, say: Say) -> None:
+        if numbers := self._unfinished(watch):
+            arrays = sorted({number.partition("_")[0] for number in numbers}, key=int)
+            say(f"the jobs go on, the same command waits for them; to end them: scancel {' '.join(arrays)}")
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C back until the end of the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Keep Ctrl-C and requests to stop back until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *SIGNALS})
     try:
         yield
     finally:

@@ -17,6 +17,7 @@ from benchmark.launch.job import job_graph
 from benchmark.launch.order import WorkOrder
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.time_limit import TimeLimit
+from benchmark.runtime.stopping import Stopped
 from tests.fake_slurm import FakeSlurm
 
 
@@ -32,7 +33,7 @@ class Cluster:
     def _sleep(self, _):
         self.clock += 60.0
         step = next(self.script)
-        if step is KeyboardInterrupt:
+        if step in (KeyboardInterrupt, Stopped):
             raise step
         step()
 
@@ -127,6 +128,14 @@ def test_without_a_terminal_ctrl_c_cancels_nothing_and_says_how_to(cluster, jobs
     with pytest.raises(KeyboardInterrupt):
         cluster.play(jobs, KeyboardInterrupt)
 
+    assert cluster.slurm.said("cancelled") == []
+    assert cluster.lines[-1].endswith("to end them: scancel 10")
+
+
+def test_a_stop_of_this_process_leaves_the_jobs_in_the_queue(cluster, jobs):
+    outcome = cluster.play(jobs[:1], Stopped)
+
+    assert (outcome.failed, outcome.left) == ((), (jobs[0].run,))
     assert cluster.slurm.said("cancelled") == []
     assert cluster.lines[-1].endswith("to end them: scancel 10")
 
