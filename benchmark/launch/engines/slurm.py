@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self, cast
 
 from benchmark.errors import UserError
@@ -34,7 +34,9 @@ def make(config: LauncherConfig, context: LaunchContext) -> SlurmEngine:
         UserError: if submitit or SLURM is missing, or if settings contradict each other.
     """
     if importlib.util.find_spec("submitit") is None:
-        raise UserError("--launcher slurm needs submitit; install it by `pip install submitit`, or choose another one")
+        raise UserError(
+            "--launcher slurm needs submitit (pip install -e '.[slurm]'); install it, or choose another launcher"
+        )
     check_commands()
     return SlurmEngine(cast(SlurmConfig, config), context)
 
@@ -134,7 +136,8 @@ class SlurmEngine:
             if watch.look(states):
                 changed = now
             if limit.left() is not None and states is not None:
-                self._enforce(watch, limit, states, say)
+                with suppress(UserError):  # SLURM has become busy: once more after the next look
+                    self._enforce(watch, limit, states, say)
             if watch.unfinished:
                 time.sleep(LOOK_SECONDS)
 
@@ -142,9 +145,9 @@ class SlurmEngine:
         """Take jobs out of the queue that cannot end in time, and end all of this run when the time is up."""
         if limit.left() == 0:
             if not watch.cancelled:
-                say("the time is up: what runs saves its state and leaves")
-                watch.cancelled = True
                 cancel(self._unfinished(watch))
+                watch.cancelled = True
+                say("the time is up: what runs saves its state and leaves")
                 for job in watch.unfinished:
                     if job.name not in self._mine:
                         watch.leave(job, "another run has queued it, and it goes on")

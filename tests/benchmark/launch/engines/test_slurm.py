@@ -197,5 +197,5 @@ def test_gpus_are_asked_for_where_the_site_has_some(tmp_path, cluster, jobs):
 def test_without_submitit_the_way_to_get_it_is_named(cluster, monkeypatch):
     monkeypatch.setattr(engine_module.importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(UserError, match="needs submitit; install it"):
+    with pytest.raises(UserError, match=r"needs submitit \(pip install"):
         make_engine(SlurmConfig(), LaunchContext(out=cluster.out, device="cpu", jobs=1, threads=1))
