@@ -42,7 +42,7 @@ training: {{epochs: 16, batch_size: 64, attack: {{num_steps: 1}}}}
 evaluation: {{images: 4, pgd: {{steps: 2}}}}
 """
 # What two records of one experiment may differ in.
-OF_THE_RUN = ("seconds", "started", "command")
+OF_THE_RUN = ("seconds", "latency_seconds", "started", "command")
 
 
 @pytest.fixture
