@@ -2,7 +2,7 @@
 
 `load_model` returns the network of a row, `evaluate` measures any network by the rules of the boards, `boards` and
 `board` return the boards as pandas DataFrames. `plan`, `run`, `status`, `compare` and `reproduce` are the commands of
-these names, `push` and `pull` exchange rows with the Hugging Face Hub.
+these names, `collect` joins results of several sites, `push` and `pull` exchange rows with the Hugging Face Hub.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmark.api.collecting import collect as collect
     from benchmark.api.loading import load_model as load_model
     from benchmark.api.planning import plan as plan
     from benchmark.api.rows import compare as compare
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _MODULES = {
     "board": "benchmark.leaderboard.pages.frames",
     "boards": "benchmark.leaderboard.pages.frames",
+    "collect": "benchmark.api.collecting",
     "compare": "benchmark.api.rows",
     "evaluate": "benchmark.foreign.evaluating",
     "load_model": "benchmark.api.loading",
@@ -36,7 +38,20 @@ _MODULES = {
     "run": "benchmark.api.running",
     "status": "benchmark.api.watching",
 }
-__all__ = ["board", "boards", "compare", "evaluate", "load_model", "plan", "pull", "push", "reproduce", "run", "status"]
+__all__ = [
+    "board",
+    "boards",
+    "collect",
+    "compare",
+    "evaluate",
+    "load_model",
+    "plan",
+    "pull",
+    "push",
+    "reproduce",
+    "run",
+    "status",
+]
 
 
 def __getattr__(name: str) -> Any:

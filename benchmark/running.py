@@ -16,6 +16,7 @@ from benchmark.launch.engine import LaunchContext, make_engine
 from benchmark.launch.job import Job, job_graph
 from benchmark.launch.order import WorkOrder, has_begun, started_threads, work_folder
 from benchmark.launch.time_limit import TimeLimit, parse_duration
+from benchmark.launch.trackers import check_tracker
 from benchmark.leaderboard.render import check_place, write_pages
 from benchmark.planning.machine import is_here
 from benchmark.planning.measured import load_measurement
@@ -42,6 +43,7 @@ class LaunchOptions:
         config: YAML file with the launcher's settings; None for the defaults.
         shards: jobs of each AutoAttack.
         time_limit: such as "8m", see `parse_duration`; None for none.
+        track: name of a tracker; None for none.
     """
 
     device: str = "auto"
@@ -50,6 +52,7 @@ class LaunchOptions:
     config: Path | None = None
     shards: int = 1
     time_limit: str | None = None
+    track: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,8 @@ def run_suite(request: Request, options: LaunchOptions, say: Callable[[str], Non
     """
     config = load_config(options.launcher, options.config)
     limit = TimeLimit(None if options.time_limit is None else parse_duration(options.time_limit, "--time-limit"))
+    if options.track is not None:
+        check_tracker(options.track, here=_runs_here(config))
     command = _command(request, options)
     local = LocalData(request.data_dir)
     planned = _checked(plan_suite(request, local), options)
@@ -155,6 +160,7 @@ def _order(
         shards=options.shards,
         processes=1 if context.device == "cpu" else config.gpus_per_job,
         lease_seconds=config.lease_seconds,
+        track=None if options.track is None else check_tracker(options.track, here=_runs_here(config)),
     )
 
 

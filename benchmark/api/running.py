@@ -76,6 +76,7 @@ def run(
     launcher_config: str | PathLike[str] | None = None,
     shards: int = 1,
     time_limit: str | None = None,
+    track: str | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> RunResult:
     """Train, compress and attack every experiment of a suite that is not done yet, and write the boards' pages.
@@ -98,6 +99,7 @@ def run(
         shards: slices of the test images that AutoAttack attacks as jobs of their own. Its random draws depend on it.
         time_limit: such as "8m", "90s", "2h" or "1:30:00". What cannot end in time is not started, and what runs then
             is left where another call continues.
+        track: "tensorboard", "wandb" or "trackio", to which the history of each training is sent, too; None for none.
         report: receives progress lines, such as `print`.
 
     Raises:
@@ -110,8 +112,10 @@ def run(
         raise UserError(f"shards must be a whole number from 1; got {shards!r}")
     if time_limit is not None and not isinstance(time_limit, str):
         raise UserError(f"time_limit must be a text such as '8m', or None; got {time_limit!r}")
+    if track is not None and not isinstance(track, str):
+        raise UserError(f"track must be the name of a tracker, or None; got {track!r}")
     config = optional_path(launcher_config, "launcher_config")
-    options = LaunchOptions(device, jobs, launcher, config, shards, time_limit)
+    options = LaunchOptions(device, jobs, launcher, config, shards, time_limit, track)
     outcome = run_suite(request, options, checked_report(report))
     stored = load_records(request.out)
     records = [

@@ -27,6 +27,7 @@ from benchmark.cli.options import (
     ShardsOption,
     SuiteArgument,
     TimeLimitOption,
+    TrackOption,
 )
 from benchmark.runtime.stopping import SIGNALS, Stopped, stop_on_signals
 
@@ -59,6 +60,7 @@ def run(
     launcher_config: LauncherConfigOption = None,
     shards: ShardsOption = 1,
     time_limit: TimeLimitOption = None,
+    track: TrackOption = None,
 ) -> None:
     """Run the experiments of a suite and print the boards.
 
@@ -84,6 +86,7 @@ def run(
             launcher_config=launcher_config,
             shards=shards,
             time_limit=time_limit,
+            track=track,
             report=partial(echo_line, err=err),
         )
     if result.text:
@@ -114,7 +117,7 @@ def plan(
             show_default=False,
         ),
     ] = None,
-    shards: Annotated[int, typer.Option(min=1, help="Jobs that each AutoAttack is split into.")] = 1,
+    shards: ShardsOption = 1,
 ) -> None:
     """Show the experiments of a suite; train nothing.
 

@@ -85,3 +85,11 @@ RowArgument = Annotated[
 ProtocolOption = Annotated[
     str | None, typer.Option(help="Protocol id, if the row is on several boards.", show_default=False)
 ]
+TrackOption = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        help="Also send each epoch to tensorboard, wandb or trackio, if that package is installed.",
+        show_default=False,
+    ),
+]

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 
 from benchmark.launch.attack_step import attack_network
 from benchmark.launch.evaluate_step import evaluate_network
+from benchmark.launch.group import in_group
 from benchmark.launch.job import NETWORK, WHOLE, parse_part, part_leases
 from benchmark.launch.lease import Lease
 from benchmark.launch.make_record import make_record, provenance
 from benchmark.launch.order import load_order
 from benchmark.launch.prepare import prepare_order
 from benchmark.launch.remeasured import has_record
+from benchmark.launch.tracking import tracked
 from benchmark.launch.train_step import train_or_find
 from benchmark.results.store import save_record
 
@@ -45,7 +47,8 @@ def run_order(path: Path, part: str = WHOLE) -> None:
     if shard is not None:
         attack_network(prepared, shard, report)
         return
-    network = train_or_find(prepared, report)
+    with tracked(order, report) if not in_group() else nullcontext(report) as tracked_report:  # one of a group
+        network = train_or_find(prepared, tracked_report)
     if kind == NETWORK:
         return
     with ExitStack() as leases:

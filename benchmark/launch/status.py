@@ -18,11 +18,12 @@ from typing import Any, Literal
 
 from benchmark.files.plain import read_plain, refuse_links
 from benchmark.launch.lease_file import Holder, read_holder
-from benchmark.launch.order import FAILURE
+from benchmark.launch.order import FAILURE, ORDER
 
 State = Literal["running", "abandoned", "failed", "stopped", "waiting"]
 # Any of these in a work folder is something to resume from.
 BEGUN = frozenset({"checkpoint.pt", "network.safetensors", "autoattack"})
+_ORDER = re.compile(r"order(-[0-9]+-shards)?\.json")
 _LEASE = re.compile(r"lease-[a-z0-9-]+\.json")
 _LEVELS = 5  # folders of a run's name
 _ORDER_BYTES, _TAIL_BYTES = 2**20, 2**16  # at most, of an order; read of a text that grows
@@ -133,7 +134,9 @@ def _status(out: Path, run: str, names: set[str], finished: bool, now: float) ->
     """Return the status of a run by the files in its work folder; None for one that is finished, or has no order."""
     folder = out / "work" / run
     leases = sorted(name for name in names if _LEASE.fullmatch(name))
-    if "order.json" not in names or (finished and not leases):
+    # The order that the run has begun with, or else the one that is waiting.
+    orders = sorted((name for name in names if _ORDER.fullmatch(name)), key=lambda name: name != ORDER)
+    if not orders or (finished and not leases):
         return None
     workers = tuple(worker for name in leases if (worker := _worker(folder / name, now)) is not None)
     if finished and not any(worker.alive for worker in workers):
@@ -147,7 +150,7 @@ def _status(out: Path, run: str, names: set[str], finished: bool, now: float) ->
         state = "abandoned"
     elif names & BEGUN:
         state = "stopped"
-    epochs = _epochs(folder / "order.json")
+    epochs = _epochs(folder / orders[0])
     epoch, seconds_left = _progress(folder / "history.jsonl", epochs) if "history.jsonl" in names else (0, None)
     return RunStatus(
         run=run,

@@ -45,23 +45,23 @@ def schedule_of(planned: Sequence[Planned], measured: Measurement, *, workers: i
         for item, time in zip(planned, predictions(planned, measured), strict=True)
         if time is not None and item.state in ("todo", "failed")
     }
+    todo = [item.experiment for item in planned if item.experiment.run in times]
+    if not todo:
+        return None
     # Only what determines the graph is used of these orders.
-    orders = [
-        WorkOrder(
-            experiment=item.experiment,
-            out=Path(),
-            data_dir=None,
-            device="auto",
-            threads=measured.machine.threads,
-            command="",
-            shards=shards,
-        )
-        for item in planned
-        if item.experiment.run in times
-    ]
+    order = WorkOrder(
+        experiment=todo[0],
+        out=Path(),
+        data_dir=None,
+        device="auto",
+        threads=measured.machine.threads,
+        command="",
+        shards=shards,
+    )
+    orders = [order.model_copy(update={"experiment": experiment}) for experiment in todo]
     jobs = job_graph(orders)
     seconds = seconds_of_jobs(jobs, times)
-    return schedule([Task(job.name, seconds[job.name], job.needs) for job in jobs], workers) if jobs else None
+    return schedule([Task(job.name, seconds[job.name], job.needs) for job in jobs], workers)
 
 
 def worker_lines(planned: Sequence[Planned], measured: Measurement, *, workers: int, shards: int) -> Iterator[str]:
@@ -74,7 +74,7 @@ def worker_lines(planned: Sequence[Planned], measured: Measurement, *, workers: 
     split = "" if shards == 1 else f", each AutoAttack in {shards} jobs"
     work = f"{duration(result.work)} of work{split}"
     yield f"{on}: {duration(result.makespan)} for {work}; busy {result.busy:.0%} of the time"
-    chain = f"{' -> '.join(result.chain)}, {duration(result.chain_seconds)}"
+    chain = f"{_chain_text(result.chain)}, {duration(result.chain_seconds)}"
     if result.makespan <= result.chain_seconds * (1 + 1e-9):
         yield f"  limited by the longest chain of jobs, so that more workers do not help: {chain}"
     else:
@@ -83,15 +83,28 @@ def worker_lines(planned: Sequence[Planned], measured: Measurement, *, workers: 
         yield "  no GPU was measured; `bench` on a machine with one shows what GPUs take."
 
 
+def _chain_text(chain: Sequence[str]) -> str:
+    """Write a chain of jobs, the name of a run only where it changes.
+
+    >>> _chain_text(["a network", "b network", "b attack 1/2", "b record"])
+    'a network -> b network -> attack 1/2 -> record'
+    """
+    words, run = [], ""
+    for name in chain:
+        run_before, (run, _, part) = run, name.partition(" ")
+        words.append(part if run == run_before else name)
+    return " -> ".join(words)
+
+
 def _workers_text(machine: Machine, workers: int) -> str:
     """Name the workers by what was measured.
 
     >>> cpu = Machine(device="cpu", name="cpu (some)", threads=1, jobs=2, torch="2", commit=None)
     >>> _workers_text(cpu, 2)
-    'on 2 CPU workers of 1 thread each, cpu (some)'
+    'on 2 CPU workers of 1 thread each like cpu (some)'
     """
     some = "" if workers == 1 else "s"
     if machine.device == "cuda":
-        return f"on {workers} GPU{some} {machine.name}"
+        return f"on {workers} GPU{some} like {machine.name}"
     each = f"{threads_text(machine.threads)}{'' if workers == 1 else ' each'}"
-    return f"on {workers} CPU worker{some} of {each}, {machine.name}"
+    return f"on {workers} CPU worker{some} of {each} like {machine.name}"

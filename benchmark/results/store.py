@@ -175,7 +175,7 @@ def load_hashed_external(folder: Path) -> list[tuple[ExternalRecord, str]]:
         record, content = load_placed(
             path, folder, ExternalRecord, lambda each: path_of(folder, each), remedy="submit the network again"
         )
-        records.append((record, _digest(content)))
+        records.append((record, record_digest(content)))
     return sorted(records, key=lambda pair: (pair[0].protocol, pair[0].run))
 
 
@@ -239,8 +239,9 @@ def _load(path: Path, folder: Path) -> tuple[Record, str]:
     record, content = load_placed(
         path, folder, Record, lambda each: record_path(folder, each.protocol, each.run), remedy="repeat the run"
     )
-    return record, _digest(content)
+    return record, record_digest(content)
 
 
-def _digest(content: bytes) -> str:
+def record_digest(content: bytes) -> str:
+    """Return the SHA-256 of a record's file, whatever its line endings."""
     return hashlib.sha256(content.replace(b"\r\n", b"\n")).hexdigest()

@@ -5,7 +5,6 @@ They run in the test's process where the process is not what is tested; their wo
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -27,6 +26,7 @@ from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.data import identity
+from benchmark.launch.lease_file import read_holder
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -134,14 +134,9 @@ def _wait_for(condition):
 
 
 def _worker_is_alive(out):
-    """Return whether a process holds the lock of a work folder, which the system releases when the process ends."""
-    for path in out.rglob("lock"):
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-    return False
+    """Return whether a living process holds the lease of a run."""
+    holders = [read_holder(path) for path in out.rglob("lease-*.json")]
+    return any(holder is not None and not holder.process.is_dead for holder in holders)
 
 
 def test_one_failing_experiment_does_not_affect_the_others_and_is_retried(tmp_path, suite, command_here):

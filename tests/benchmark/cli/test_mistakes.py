@@ -22,6 +22,11 @@ MISTAKES = [
     (["run", "--set", "methods.1.options.score_scale=-1"], "score_scale must be positive"),
     (["run", "--set", "architecture.name=resnet43"], "unknown architecture 'resnet43'"),
     (["run", "--methods", "missing.py:Class"], "there is no file"),
+    (["run", "--track", "wandbb"], "unknown tracker 'wandbb'. Did you mean wandb?"),
+    (["plan", "--seeds", "3..1"], "--seeds: 3..1 is empty"),
+    (["plan", "--shards", "100000"], "give at most as many shards"),
+    (["status", "--out", "nosuch"], "there is no folder nosuch"),
+    (["collect", "nosuch", "--out", "merged"], "there is no folder nosuch"),
     (["leaderboard", "--out", "nosuch"], "there is no folder nosuch"),
     (["compare", "at", "hydra", "--out", "nosuch"], "there is no folder nosuch"),
 ]

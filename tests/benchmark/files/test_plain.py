@@ -97,7 +97,7 @@ def link_to_outside(path, tmp_path):
     """Create a link to a file or folder outside and return that target."""
     path.parent.mkdir(parents=True, exist_ok=True)
     target = tmp_path / "outside" / path.name
-    if path.suffix in (".md", ".html", ".txt", ".jsonl") or path.name == "lock":
+    if path.suffix in (".md", ".html", ".txt", ".jsonl") or path.name.startswith("lease-"):
         target.write_bytes(b"mine")
     else:
         target.mkdir()

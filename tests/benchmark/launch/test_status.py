@@ -119,16 +119,18 @@ def test_failed_stopped_and_waiting_runs(tmp_path, begin):
     begin(1, checkpoint_pt="", history_jsonl=history((1, 5.0)))
     begin(2)
     begin(3, trained_for="digits-linf", network_safetensors="")
+    order = begin(4) / "order.json"
+    order.rename(order.with_name("order-8-shards.json"))
 
     status = read_status(tmp_path)
 
-    assert [run.state for run in status.runs] == ["failed", "stopped", "waiting", "stopped"]
-    assert [run.reason for run in status.runs] == ["ValueError: loss is nan", "", "", ""]
-    assert [run.epochs for run in status.runs] == [12, 12, 12, None]
+    assert [run.state for run in status.runs] == ["failed", "stopped", "waiting", "stopped", "waiting"]
+    assert [run.reason for run in status.runs] == ["ValueError: loss is nan", "", "", "", ""]
+    assert [run.epochs for run in status.runs] == [12, 12, 12, None, 12]
     text = benchmark.status(tmp_path).text
     assert "failed: 1; `run` tries them again\n" in text
     assert f"  {RUN.format(1)}  epoch 1/12\n" in text  # no end is known for what does not run
-    assert text.endswith("0 records, 1 failed, 2 stopped, 1 waiting")
+    assert text.endswith("0 records, 1 failed, 2 stopped, 2 waiting")
 
 
 def test_what_is_finished_is_only_counted_unless_it_is_measured_again(tmp_path, begin):

@@ -100,11 +100,11 @@ def test_the_text_names_work_end_and_limit(planned, measured):
     limited = list(worker_lines(items, measured("cuda"), workers=3, shards=1))
     chained = list(worker_lines(items, measured(), workers=4, shards=1))
 
-    assert limited[0].startswith("on 3 GPUs some: ")
+    assert limited[0].startswith("on 3 GPUs like some: ")
     assert limited[0].endswith("busy 67% of the time")
     assert limited[1].startswith("  limited by the number of workers; ")
     assert len(limited) == 2
-    assert chained[0].startswith("on 4 CPU workers of 1 thread each, some: ")
+    assert chained[0].startswith("on 4 CPU workers of 1 thread each like some: ")
     assert chained[0].endswith("busy 100% of the time")
     assert chained[1].startswith("  limited by the longest chain of jobs, so that more workers do not help: cifar10/")
     assert chained[2] == "  no GPU was measured; `bench` on a machine with one shows what GPUs take."
