@@ -22,7 +22,7 @@ COMMANDS = {
         done
         cat squeue
     """,
-    "scancel": 'echo "$@" >>cancelled',
+    "scancel": 'shift; echo "$@" >>cancelled',
     "scontrol": 'if [ "$1" = show ]; then echo "MaxArraySize = 1001"; else echo "$@" >>requeued; fi',
     "sinfo": "cat gres",
     "srun": "",

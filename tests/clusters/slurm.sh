@@ -74,6 +74,12 @@ runs() {
 
 stop() {
     local name process end
+    export SLURM_CONF=$1/slurm.conf
+    if runs "$1" slurmctld && runs "$1" slurmd; then # or its jobs would outlive it
+        timeout 10 scancel --quiet --user="$(id -u)" || true
+        end=$((SECONDS + 15))
+        while [ -n "$(timeout 10 squeue --noheader 2>/dev/null)" ] && ((SECONDS < end)); do sleep 0.2; done
+    fi
     for name in slurmctld slurmd munged; do
         runs "$1" "$name" || continue
         process=$(cat "$1/$name.pid")

@@ -8,7 +8,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Self, cast
 
 from benchmark.errors import UserError
@@ -21,6 +21,7 @@ from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.settings import check_settings
 from benchmark.launch.slurm.watching import Watch
 from benchmark.launch.time_limit import TimeLimit
+from benchmark.runtime.stopping import SIGNALS, Stopped
 
 LOOK_SECONDS = 2.0  # between looks at the disk
 MAX_ASK_SECONDS = 30.0  # between questions to SLURM, which come sooner after something has happened
@@ -33,7 +34,9 @@ def make(config: LauncherConfig, context: LaunchContext) -> SlurmEngine:
         UserError: if submitit or SLURM is missing, or if settings contradict each other.
     """
     if importlib.util.find_spec("submitit") is None:
-        raise UserError("--launcher slurm needs submitit; install it by `pip install submitit`, or choose another one")
+        raise UserError(
+            "--launcher slurm needs submitit (pip install -e '.[slurm]'); install it, or choose another launcher"
+        )
     check_commands()
     return SlurmEngine(cast(SlurmConfig, config), context)
 
@@ -71,8 +74,11 @@ class SlurmEngine:
             with queued.locked():
                 self._queue(watch, queued, limit, say)
             self._follow(watch, limit, say)
+        except Stopped:
+            self._say_what_goes_on(watch, say)
         except KeyboardInterrupt:
-            self._interrupted(watch, say)
+            if not self._cancel_if_wanted(watch, say):
+                self._say_what_goes_on(watch, say)
             raise
         return watch.outcome()
 
@@ -130,7 +136,8 @@ class SlurmEngine:
             if watch.look(states):
                 changed = now
             if limit.left() is not None and states is not None:
-                self._enforce(watch, limit, states, say)
+                with suppress(UserError):  # SLURM has become busy: once more after the next look
+                    self._enforce(watch, limit, states, say)
             if watch.unfinished:
                 time.sleep(LOOK_SECONDS)
 
@@ -138,9 +145,9 @@ class SlurmEngine:
         """Take jobs out of the queue that cannot end in time, and end all of this run when the time is up."""
         if limit.left() == 0:
             if not watch.cancelled:
-                say("the time is up: what runs saves its state and leaves")
-                watch.cancelled = True
                 cancel(self._unfinished(watch))
+                watch.cancelled = True
+                say("the time is up: what runs saves its state and leaves")
                 for job in watch.unfinished:
                     if job.name not in self._mine:
                         watch.leave(job, "another run has queued it, and it goes on")
@@ -154,27 +161,29 @@ class SlurmEngine:
         """Return the ids of the jobs of this run that have not ended: never those of another one."""
         return [self._mine[job.name] for job in watch.unfinished if job.name in self._mine]
 
-    def _interrupted(self, watch: Watch, say: Say) -> None:
-        """Ask whether to cancel the jobs of this run."""
+    def _cancel_if_wanted(self, watch: Watch, say: Say) -> bool:
+        """Ask whether to cancel the jobs of this run, and return whether they are."""
         numbers = self._unfinished(watch)
-        if not numbers:
-            return
         question = f"cancel the {len(numbers)} jobs that this run has queued? They save their state. [y/N] "
         try:
-            if sys.stdin.isatty() and input(question).strip().lower() in ("y", "yes"):
-                cancel(numbers)
-                say("cancelled; the same command continues from what is saved")
-                return
+            if not numbers or not sys.stdin.isatty() or input(question).strip().lower() not in ("y", "yes"):
+                return False
         except (EOFError, KeyboardInterrupt):
-            pass
-        arrays = sorted({number.partition("_")[0] for number in numbers}, key=int)
-        say(f"the jobs go on, the same command waits for them; to end them: scancel {' '.join(arrays)}")
+            return False
+        cancel(numbers)
+        say("cancelled; the same command continues from what is saved")
+        return True
+
+    def _say_what_goes_on(self, watch: Watch, say: Say) -> None:
+        if numbers := self._unfinished(watch):
+            arrays = sorted({number.partition("_")[0] for number in numbers}, key=int)
+            say(f"the jobs go on, the same command waits for them; to end them: scancel {' '.join(arrays)}")
 
 
 @contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Keep Ctrl-C back until the end of the block."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Keep Ctrl-C and requests to stop back until the end of the block."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, *SIGNALS})
     try:
         yield
     finally:

@@ -49,7 +49,7 @@ def cancel(jobs: Collection[str]) -> None:
         UserError: if SLURM refuses.
     """
     if jobs:
-        _answer("scancel", *sorted(jobs))
+        _answer("scancel", "--quiet", *sorted(jobs))  # quiet: some may have ended by now
 
 
 def largest_array() -> int:

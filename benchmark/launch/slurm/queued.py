@@ -2,11 +2,12 @@
 
     out/work/.slurm/            only for this user; what submitit needs for each job and writes about it
         queued-123.json         names of jobs and their ids, for one array; removed once all of them have ended
-        123_4.ended             exit code of the worker of one job, once it will not run again
+        123_4.ended             exit code of the worker of one job, once it will not run again, and the array's token
         123_4.elsewhere         which other process works on the job, while SLURM's job waits for it
         lock                    held while jobs are queued
 
-Each submission writes a file of its own, so that two processes never overwrite each other's.
+Each submission writes a file of its own, so that two processes never overwrite each other's. Its token is a random
+name: what an older job has left is not taken for the end of a new one, should SLURM number its jobs from 1 again.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Queued:
         with writing(self.folder):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.folder.chmod(0o700)  # what lies here is executed
+        self._tokens: dict[str, str] = {}  # of the jobs that are watched, by id
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -50,10 +52,12 @@ class Queued:
                 fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def add(self, ids: Mapping[str, str]) -> None:
-        """Remember the ids of one submission by name of job."""
+    def add(self, ids: Mapping[str, str], token: str) -> None:
+        """Remember the ids of one submission by name of job, and its token."""
         first = next(iter(ids.values())).partition("_")[0]
-        write_atomic(self.folder / f"queued-{first}.json", json.dumps(dict(ids), indent=1) + "\n")
+        content = {"token": token, "ids": dict(ids)}
+        write_atomic(self.folder / f"queued-{first}.json", json.dumps(content, indent=1) + "\n")
+        self._tokens |= dict.fromkeys(ids.values(), token)
 
     def alive(self, states: Collection[str]) -> dict[str, str]:
         """Return the ids of jobs that are still queued or run, by name, and forget submissions that have ended.
@@ -63,7 +67,8 @@ class Queued:
         """
         alive: dict[str, str] = {}
         for path in sorted(self.folder.glob("queued-*.json")):
-            ids = _read(path)
+            token, ids = _read(path)
+            self._tokens |= dict.fromkeys(ids.values(), token)
             living = {name: number for name, number in ids.items() if number in states and self.code(number) is None}
             if not living:
                 path.unlink(missing_ok=True)
@@ -73,7 +78,8 @@ class Queued:
     def code(self, number: str) -> int | None:
         """Return the exit code of a job's worker; None if it has not ended, or ended without leaving one."""
         content = read_plain(self.folder / f"{number}.ended", 100)
-        return int(content) if content and content.strip().isdigit() else None
+        code, _, token = (content or b"").decode("ascii", "replace").strip().partition(" ")
+        return int(code) if code.isdigit() and token == self._tokens.get(number) else None
 
     def holder(self, number: str) -> str | None:
         """Return which other process works on what a job waits for; None if it does not wait."""
@@ -81,11 +87,11 @@ class Queued:
         return content.decode("utf-8", "replace").strip() if content else None
 
 
-def _read(path: Path) -> dict[str, str]:
-    """Return the ids of one submission; none if the file is damaged, then its jobs count as not queued."""
-    content = read_plain(path, MAX_BYTES)
+def _read(path: Path) -> tuple[str, dict[str, str]]:
+    """Return token and ids of one submission; no ids if the file is damaged, then its jobs count as not queued."""
     with suppress(ValueError):
-        ids = json.loads(content or b"")
+        content = json.loads(read_plain(path, MAX_BYTES) or b"")
+        ids = content.get("ids") if isinstance(content, dict) else None
         if isinstance(ids, dict) and all(isinstance(number, str) for number in ids.values()):
-            return ids
-    return {}
+            return str(content.get("token")), ids
+    return "", {}

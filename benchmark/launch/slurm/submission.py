@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import secrets
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -72,12 +73,13 @@ class Submission:
         Raises:
             UserError: if SLURM refuses.
         """
+        token = secrets.token_hex(8)
         python = shlex.join([sys.executable, "-P"])  # the current folder comes last, see `module_environment`
         executor = SlurmExecutor(self._queued.folder, max_num_timeout=self._timeouts, python=python)
         executor.update_parameters(**self._parameters(array, [ids[name] for name in array.needs if name in ids]))
         try:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints there what it raises
-                submitted = executor.submit_array([self._task(job) for job in array.jobs])
+                submitted = executor.submit_array([self._task(job, token) for job in array.jobs])
         except (FailedJobError, FailedSubmissionError) as error:
             reason = str(error).strip().splitlines()
             raise UserError(
@@ -85,7 +87,7 @@ class Submission:
                 "--launcher-config; jobs that are queued already go on, and the next `run` waits for them"
             ) from None
         numbers = {job.name: entry.job_id for job, entry in zip(array.jobs, submitted, strict=True)}
-        self._queued.add(numbers)
+        self._queued.add(numbers, token)
         return numbers
 
     def _parameters(self, array: Array, after: Sequence[str]) -> dict[str, object]:
@@ -118,7 +120,7 @@ class Submission:
             "additional_parameters": extra,
         }
 
-    def _task(self, job: Job) -> Task:
+    def _task(self, job: Job, token: str) -> Task:
         order = job.order.issue()
         return Task(
             words=job.command_words,
@@ -127,4 +129,5 @@ class Submission:
             threads=order.threads,
             log=(order.folder / "log.txt").absolute(),
             folder=self._queued.folder,
+            token=token,
         )

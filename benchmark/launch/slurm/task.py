@@ -38,6 +38,7 @@ class Task:
         threads: of torch, for OpenMP.
         log: where the worker's lines are added.
         folder: where the exit code is written.
+        token: of the submission, written with the exit code.
     """
 
     words: list[str]
@@ -46,6 +47,7 @@ class Task:
     threads: int
     log: Path
     folder: Path
+    token: str
     _process: int | None = field(default=None, repr=False)  # id of the worker that runs
     _code: int = field(default=STOPPED, repr=False)  # exit code of the worker that ran last
 
@@ -66,7 +68,7 @@ class Task:
         if code < 0:
             print(f"the worker was ended by {signal.Signals(-code).name}", flush=True)
             code = FAILED
-        write_atomic(self.folder / f"{number}.ended", f"{code}\n")
+        write_atomic(self.folder / f"{number}.ended", f"{code} {self.token}\n")
         if code != DONE:
             sys.exit(code)  # or jobs that need this one would start
 

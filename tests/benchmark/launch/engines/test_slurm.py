@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import json
 import sys
 from types import SimpleNamespace
 
@@ -16,6 +17,7 @@ from benchmark.launch.job import job_graph
 from benchmark.launch.order import WorkOrder
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.time_limit import TimeLimit
+from benchmark.runtime.stopping import Stopped
 from tests.fake_slurm import FakeSlurm
 
 
@@ -31,7 +33,7 @@ class Cluster:
     def _sleep(self, _):
         self.clock += 60.0
         step = next(self.script)
-        if step is KeyboardInterrupt:
+        if step in (KeyboardInterrupt, Stopped):
             raise step
         step()
 
@@ -44,8 +46,11 @@ class Cluster:
 
     def end(self, codes):
         """Let jobs end: exit codes by id."""
+        folder = Queued(self.out).folder
+        submissions = [json.loads(path.read_text()) for path in folder.glob("queued-*")]
+        tokens = {number: each["token"] for each in submissions for number in each["ids"].values()}
         for number, code in codes.items():
-            (Queued(self.out).folder / f"{number}.ended").write_text(f"{code}\n")
+            (folder / f"{number}.ended").write_text(f"{code} {tokens[number]}\n")
 
 
 @pytest.fixture
@@ -127,6 +132,14 @@ def test_without_a_terminal_ctrl_c_cancels_nothing_and_says_how_to(cluster, jobs
     assert cluster.lines[-1].endswith("to end them: scancel 10")
 
 
+def test_a_stop_of_this_process_leaves_the_jobs_in_the_queue(cluster, jobs):
+    outcome = cluster.play(jobs[:1], Stopped)
+
+    assert (outcome.failed, outcome.left) == ((), (jobs[0].run,))
+    assert cluster.slurm.said("cancelled") == []
+    assert cluster.lines[-1].endswith("to end them: scancel 10")
+
+
 def test_when_the_time_is_up_jobs_are_cancelled_and_left(cluster, jobs):
     cluster.slurm.queue({"10_0": "RUNNING", "10_1": "RUNNING", "10_2": "PENDING"})
 
@@ -143,7 +156,8 @@ def test_when_the_time_is_up_jobs_are_cancelled_and_left(cluster, jobs):
 
 
 def test_what_cannot_end_in_time_is_not_queued_or_taken_out_of_the_queue(cluster, jobs):
-    limit = TimeLimit(150, {jobs[0].name: 151.0, jobs[1].name: 100.0, jobs[2].name: 10.0}, clock=lambda: cluster.clock)
+    limit = TimeLimit(150, clock=lambda: cluster.clock)
+    limit.predict({jobs[0].name: 151.0, jobs[1].name: 100.0, jobs[2].name: 10.0})
     cluster.slurm.queue({"10_0": "PENDING", "10_1": "RUNNING"})
     cluster.script = iter([lambda: None, lambda: cluster.end({"10_1": 0})])
     context = LaunchContext(out=cluster.out, device="cpu", jobs=1, threads=1)
@@ -183,5 +197,5 @@ def test_gpus_are_asked_for_where_the_site_has_some(tmp_path, cluster, jobs):
 def test_without_submitit_the_way_to_get_it_is_named(cluster, monkeypatch):
     monkeypatch.setattr(engine_module.importlib.util, "find_spec", lambda name: None)
 
-    with pytest.raises(UserError, match="needs submitit; install it"):
+    with pytest.raises(UserError, match=r"needs submitit \(pip install"):
         make_engine(SlurmConfig(), LaunchContext(out=cluster.out, device="cpu", jobs=1, threads=1))

@@ -27,7 +27,7 @@ class Job:
 
     def __init__(self, folder, slurm):
         self.folder, self.slurm = folder, slurm
-        self.task = Task([], [folder / "lease-run.json"], 0.4, 1, folder / "log.txt", folder)
+        self.task = Task([], [folder / "lease-run.json"], 0.4, 1, folder / "log.txt", folder, "x")
 
     def run(self, *, timeouts=3):
         """Return the exit code of the process; 0 if it does not leave by itself."""
@@ -58,7 +58,7 @@ class Job:
     @property
     def ended(self):
         path = self.folder / "7_0.ended"
-        return int(path.read_text()) if path.exists() else None
+        return int(path.read_text().removesuffix(" x\n")) if path.exists() else None
 
 
 @pytest.fixture

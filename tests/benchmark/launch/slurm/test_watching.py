@@ -17,7 +17,9 @@ class Queue:
     def __init__(self, jobs, queued):
         self.jobs, self.queued, self.lines = jobs, queued, []
         self.watch = Watch(jobs, queued, TimeLimit(), self.lines.append)
-        self.watch.queue({job.name: f"7_{index}" for index, job in enumerate(jobs)})
+        ids = {job.name: f"7_{index}" for index, job in enumerate(jobs)}
+        self.queued.add(ids, "x")
+        self.watch.queue(ids)
 
     def look(self, *states):
         """Look with the states of the jobs, by position; None for one that SLURM does not know."""
@@ -26,7 +28,7 @@ class Queue:
         return [line.replace(self.jobs[0].run, "A") for line in self.lines]
 
     def end(self, index, code):
-        (self.queued.folder / f"7_{index}.ended").write_text(f"{code}\n")
+        (self.queued.folder / f"7_{index}.ended").write_text(f"{code} x\n")
 
 
 @pytest.fixture
