@@ -216,7 +216,7 @@ def test_the_time_of_validation_is_recorded_per_epoch_and_reported_at_the_end(tm
 
 def test_validation_can_be_limited_to_the_first_images(tmp_path, digits, monkeypatch):
     seen = []
-    monkeypatch.setattr(selection, "validate", lambda network, images, _: (seen.append(images), (0.0, 0.0))[1])
+    monkeypatch.setattr(selection, "validate", lambda network, images, *_: (seen.append(images), (0.0, 0.0))[1])
     plain = experiment(AT())
     limited = experiment(AT(), training=plain.training.model_copy(update={"selection_images": 5}))
 
