@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 
 from benchmark.launch.engine import Outcome
@@ -10,6 +11,8 @@ from benchmark.launch.lease import Watch
 from benchmark.launch.lines import Lines
 from benchmark.launch.remeasured import has_record
 from benchmark.launch.time_limit import TimeLimit
+
+LOOK_SECONDS = 0.5  # between two looks at what other processes do, and at the clock
 
 
 class Agenda:
@@ -26,6 +29,7 @@ class Agenda:
         self._open = set(self._waiting)  # wait or run
         self._limit, self._lines = limit, lines
         self._watches: dict[str, list[Watch]] = {}  # of jobs that other processes work on
+        self._looked = -LOOK_SECONDS  # when they were last looked at
         self._failed, self._left = dict[str, str](), dict[str, str]()  # names of jobs and their runs, in order
 
     def __len__(self) -> int:
@@ -44,7 +48,12 @@ class Agenda:
         Args:
             running: seconds since the start of each job that runs.
         """
+        look = time.monotonic() - self._looked >= LOOK_SECONDS
+        if look:
+            self._looked = time.monotonic()
         for job in list(self._waiting.values()):
+            if job.name in self._watches and not look:
+                continue
             if self._is_ready(job) and not self._is_elsewhere(job, running) and self.fits(job):
                 del self._waiting[job.name]
                 yield job

@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 import queue
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Self
 
+from benchmark.launch.agenda import LOOK_SECONDS, Agenda
 from benchmark.launch.config import LauncherConfig
 from benchmark.launch.engine import LaunchContext, Outcome, Say
 from benchmark.launch.exit_codes import DONE, ELSEWHERE, STOPPED
 from benchmark.launch.forking import ForkServer
 from benchmark.launch.gpus import Gpus
 from benchmark.launch.job import Job
-from benchmark.launch.lease import Watch
 from benchmark.launch.lines import Lines
 from benchmark.launch.relay import RunningJob
-from benchmark.launch.remeasured import has_record
 from benchmark.launch.time_limit import TimeLimit
 from benchmark.runtime.devices import visible_gpus
 from benchmark.runtime.stopping import Stopped, between_updates, requested
-
-_LOOK = 0.5  # seconds between two looks at what other processes do, and at the clock
 
 
 def make(config: LauncherConfig, context: LaunchContext) -> LocalEngine:
@@ -59,101 +55,49 @@ class _Run:
     """The state of one call of `run`."""
 
     def __init__(self, jobs: Sequence[Job], server: ForkServer, gpus: Gpus, limit: TimeLimit, say: Say) -> None:
-        self.jobs, self.server, self.gpus, self.limit = jobs, server, gpus, limit
+        self.server, self.gpus, self.limit = server, gpus, limit
         self.lines = Lines(say, total=len(jobs), jobs=gpus.jobs)
+        self.agenda = Agenda(jobs, limit, self.lines)
         self.queue: queue.Queue[tuple[str, str | None]] = queue.Queue()
-        self.waiting = {job.name: job for job in jobs}
         self.running: dict[str, RunningJob] = {}
-        self.watches: dict[str, list[Watch]] = {}  # of jobs that other processes work on
-        self.looked = 0.0
-        self.failed, self.left = dict[str, None](), dict[str, None]()  # names of jobs, in order
-        self.failed_runs, self.left_runs = dict[str, None](), dict[str, None]()
 
     def run(self) -> Outcome:
         try:
             with suppress(Stopped), between_updates():
-                while self.waiting or self.running:
+                while len(self.agenda) or self.running:
                     self._stop_in_time()
                     self._start()
                     self._next_line()
         finally:
             for running in self.running.values():
                 running.worker.stop()
-        return Outcome(tuple(self.failed_runs), tuple(self.left_runs))
+        return self.agenda.outcome()
 
     def _stop_in_time(self) -> None:
         """Once the time is up or a stop is requested, start nothing any more and let the workers stop."""
-        reason = requested() or ("the time is up" if self.limit.left() == 0 else None)
-        if reason is None:
+        if requested() is None and self.limit.left() != 0:
             return
-        for job in list(self.waiting.values()):
-            self._leave(job)
+        self.agenda.leave_waiting()
         for running in self.running.values():
             running.request_stop()
 
     def _start(self) -> None:
         """Start what can start now."""
-        look = time.monotonic() - self.looked >= _LOOK
-        if look:
-            self.looked = time.monotonic()
-        for job in list(self.waiting.values()):
-            if not look and job.name in self.watches:
-                continue
-            if not self._is_ready(job):
-                continue
+        for job in self.agenda.startable(self._elapsed()):
             if (gpus := self.gpus.take(job.gpus)) is None:
+                self.agenda.put_back(job)
                 return
-            if not self._start_job(job, gpus):
-                self.gpus.give_back(gpus)
-
-    def _is_ready(self, job: Job) -> bool:
-        """Return whether all jobs have ended that a job needs; take it off the list if it cannot be run."""
-        for need in job.needs:
-            if need in self.failed:
-                del self.waiting[job.name]
-                self.lines.not_run(job, need)
-                self.failed[job.name] = self.failed_runs[job.run] = None
-                return False
-            if need in self.left:
-                self._leave(job)
-                return False
-        return not any(need in self.waiting or need in self.running for need in job.needs)
-
-    def _start_job(self, job: Job, gpus: tuple[str, ...]) -> bool:
-        """Start a job, unless it is done, in work elsewhere, or cannot end in time; return whether it was started."""
-        if has_record(job.order.out, job.order.experiment):
-            del self.waiting[job.name]
-            self.watches.pop(job.name, None)
-            self.lines.done(job, None, self._elapsed())
-            return False
-        watches = self.watches.get(job.name) or [Watch(path, job.order.lease_seconds) for path in job.leases]
-        for watch in watches:
-            if (holder := watch.holder()) is not None:
-                self.watches[job.name] = watches
-                self.lines.elsewhere(job, holder)
-                return False
-        self.watches.pop(job.name, None)
-        if (objection := self.limit.objection(job)) is not None:
-            self.lines.left(job, objection)
-            self._leave(job)
-            return False
-        del self.waiting[job.name]
-        self.lines.start(job)
-        running = RunningJob(job, self.server.start(job, gpus=gpus or None), gpus)
-        self.running[job.name] = running
-        running.relay(self.queue)
-        return True
-
-    def _leave(self, job: Job) -> None:
-        del self.waiting[job.name]
-        self.left[job.name] = self.left_runs[job.run] = None
+            self.lines.start(job)
+            running = RunningJob(job, self.server.start(job, gpus=gpus or None), gpus)
+            self.running[job.name] = running
+            running.relay(self.queue)
 
     def _next_line(self) -> None:
         """Handle what a worker says, if one does soon."""
-        if not self.running and not self.waiting:
+        if not self.running and not len(self.agenda):
             return
         try:
-            name, line = self.queue.get(timeout=_LOOK)
+            name, line = self.queue.get(timeout=LOOK_SECONDS)
         except queue.Empty:
             return
         running = self.running[name]
@@ -168,16 +112,16 @@ class _Run:
         job, code = running.job, running.end()
         self.gpus.give_back(running.gpus)
         if code == DONE:
+            self.agenda.end(job)
             self.limit.finished(job, running.seconds)
             self.lines.done(job, running.seconds, self._elapsed())
         elif code == ELSEWHERE:  # it lost a race for the lease, or the lease
-            self.waiting[job.name] = job
-            self.watches[job.name] = [Watch(path, job.order.lease_seconds) for path in job.leases]
+            self.agenda.put_back(job)
         elif code == STOPPED:
+            self.agenda.leave(job)
             self.lines.stopped(job)
-            self.left[job.name] = self.left_runs[job.run] = None
         else:
-            self.failed[job.name] = self.failed_runs[job.run] = None
+            self.agenda.fail(job)
             self.lines.failed(job, running.reason(code), running.seconds, self._elapsed())
 
     def _elapsed(self) -> list[float]:
