@@ -151,7 +151,7 @@ def test_when_the_time_is_up_what_runs_stops_and_the_rest_is_left(run, tiny_orde
 
     assert [job for job, _ in started] == list(names[:2])
     assert sorted(outcome.left) == sorted(names) and outcome.failed == ()
-    assert [line for line in lines if line.startswith("stopped")] == [f"stopped {name}" for name in names[:2]]
+    assert {line for line in lines if line.startswith("stopped")} == {f"stopped {name}" for name in names[:2]}
 
 
 def test_what_cannot_end_in_time_is_not_started(run, tiny_order):
