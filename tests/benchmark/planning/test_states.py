@@ -11,8 +11,7 @@ from benchmark.data.hashes import LocalData
 from benchmark.launch.order import work_folder
 from benchmark.planning.states import plan
 from benchmark.planning.target_warning import target_warning
-from benchmark.planning.text import plan_lines
-from benchmark.planning.text import remarks
+from benchmark.planning.text import plan_lines, remarks
 from benchmark.results.store import save_record
 from benchmark.suite.registry import ResolvedMethod
 from methods.allocation import allocate
