@@ -60,7 +60,7 @@ def interpolated(row: Mapping[float, float], p: float) -> float:
 
 
 def table(cells: Accuracies, network: str, width: float) -> list[str]:
-    """Return a table as lines of Markdown, one column a keep ratio, and a sentence about other constants."""
+    """Return a table as lines of Markdown, one column a keep ratio, and another of the mean by constant."""
     sizes = list(prunable_sizes(NetworkPlan(network, 10, (0.0,) * 3, (1.0,) * 3, width, True)).values())
     ratios = sorted(cells, reverse=True)
     exponents = sorted(set.intersection(*(set(cells[ratio]) for ratio in ratios)))
@@ -86,9 +86,17 @@ def table(cells: Accuracies, network: str, width: float) -> list[str]:
         _line(f"p closest to `auto`, c = {DEFAULT_C:g}", [f"{p:.2f}" for p, _ in found], ""),
         _accuracies("accuracy interpolated there", [accuracy for _, accuracy in found]),
     ]
-    means = ", ".join(f"{c:g}: {fmean(accuracy for _, accuracy in automatic(c)):.2f}" for c in CONSTANTS)
+    means = [f"{fmean(accuracy for _, accuracy in automatic(c)):.2f}" for c in CONSTANTS]
     lost = max(best_here - accuracy for best_here, (_, accuracy) in zip(oracle, found, strict=True))
-    return [*lines, "", f"Largest loss to the best p: {lost:.2f}. Interpolated mean by c: {means}."]
+    return [
+        *lines,
+        "",
+        f"The largest loss to the best p is {lost:.2f} points. By the constant, the interpolated mean is:",
+        "",
+        f"| c | {' | '.join(f'{c:g}' for c in CONSTANTS)} |",
+        "| --- " * (len(CONSTANTS) + 1) + "|",
+        f"| mean | {' | '.join(means)} |",
+    ]
 
 
 def _accuracies(title: str, values: Sequence[float]) -> str:
