@@ -20,7 +20,7 @@ from benchmark.suite.registry import ResolvedMethod
 from methods.base import Target
 
 TARGETS = [
-    *(Target(0.3, weights, split) for weights in ("fp", "binary") for split in (0.5, 1.0, "global")),
+    *(Target(0.3, weights, split) for weights in ("fp", "binary") for split in (0.5, 1.0, "global", "auto")),
     Target(1.0, "fp"),
     Target(1.0, "binary"),
 ]

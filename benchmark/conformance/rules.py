@@ -161,7 +161,7 @@ RULES = [
         export_is_plain,
     ),
     Rule("budget", "the export keeps at most as many weights as budgeted", budget_is_kept),
-    Rule("allocation", "no layer keeps more weights than its share under p", allocation_is_kept),
+    Rule("allocation", "no layer keeps more weights than its share of the allocation", allocation_is_kept),
     Rule("levels", "a binary layer has at most two nonzero values", levels_are_binary),
     Rule(
         "gradients",

@@ -9,7 +9,7 @@ from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.reproduction import find_reported
 from benchmark.planning.cost import training_flops
 from benchmark.planning.refusals import Refused, network_and_epochs
-from benchmark.planning.target_warning import full_network, target_warning
+from benchmark.planning.target_warning import closest_exponent_of, full_network, target_warning
 from benchmark.planning.work import Work, work_of
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import ResolvedMethod
@@ -28,6 +28,7 @@ class Cell:
     refusal: str  # why it cannot be run; empty otherwise
     reported: ReportedRow | None  # the published number of this very cell
     warning: str  # what to know about the target; empty if nothing
+    closest_p: float | None  # the exponent closest to an automatic allocation; None for other targets
     _costs: dict[int, tuple[int | None, Work | None]] = field(default_factory=dict)
 
     def cost(self, experiment: Experiment, epochs: int) -> tuple[int | None, Work | None]:
@@ -67,6 +68,8 @@ class Cells:
         try:
             architecture, epochs = network_and_epochs(experiment, self._methods[experiment.method.target])
         except Refused as refused:
-            return Cell(None, 0, str(refused), reported, "")
-        warning = target_warning(experiment) if architecture == full_network(experiment) else ""
-        return Cell(architecture, epochs, "", reported, warning)
+            return Cell(None, 0, str(refused), reported, "", None)
+        if architecture != full_network(experiment):  # narrowed: without a mask
+            return Cell(architecture, epochs, "", reported, "", None)
+        warning, closest_p = target_warning(experiment), closest_exponent_of(experiment)
+        return Cell(architecture, epochs, "", reported, warning, closest_p)

@@ -48,6 +48,7 @@ class Planned:
     work: Work | None  # what its time is predicted from; None where `flops` is, or for a method's own architecture
     robust_share: float | None  # of the test images, in records of this data set and epsilon; None without one
     other_data: bool = False  # whether it is refused, as a record of its run was made from other data
+    closest_p: float | None = None  # whose layer budgets are closest to an automatic allocation's; None for others
     unchecked: bool = False  # whether the data are not here, so that no result of the run could be compared with them
 
     @property
@@ -156,6 +157,7 @@ class _Planner:
             warning="; ".join(warning for warning in warnings if warning),
             architecture=cell.architecture,
             work=work,
+            closest_p=cell.closest_p,
         )
 
     def _with_state(self, planned: Planned, records: Sequence[Record], *, remeasure: bool) -> Planned:

@@ -8,7 +8,7 @@ from functools import lru_cache
 from benchmark.data.catalog import DATASETS
 from benchmark.networks.resnet import NetworkPlan, prunable_sizes
 from benchmark.suite.experiment import Experiment
-from methods.allocation import allocate
+from methods.allocation import allocate, auto_constant, closest_exponent
 
 NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass on any signal
 
@@ -21,14 +21,23 @@ def target_warning(experiment: Experiment) -> str:
     kept = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
     whole = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count == size]
     starved = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count < min(NEARLY_EMPTY, size)]
+    automatic = auto_constant(experiment.allocation) is not None
     parts = []
     if whole:
-        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; a larger p takes from small layers")
+        less = "a smaller constant" if automatic else "a larger p"
+        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; {less} takes from small layers")
     if starved:
-        parts.append(
-            f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; a smaller p gives small layers more"
-        )
+        more = "a larger constant" if automatic else "a smaller p"
+        parts.append(f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; {more} gives small layers more")
     return "; ".join(parts)
+
+
+def closest_exponent_of(experiment: Experiment) -> float | None:
+    """Return the exponent p whose layer budgets are closest to an automatic allocation's; None for other targets."""
+    c = auto_constant(experiment.allocation)
+    if c is None or experiment.keep_ratio == 1.0:
+        return None
+    return closest_exponent(list(layer_sizes(full_network(experiment)).values()), experiment.keep_ratio, c)
 
 
 @lru_cache(maxsize=256)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from benchmark.results.bounds import MAX_DEVIATIONS, MAX_ITEMS, MAX_LINES, MAX_NAME
 from benchmark.results.fields import (
+    AllocationName,
     Count,
     KeepRatio,
     Name,
@@ -86,7 +87,7 @@ class CompressionPart(Part):
 
     weights: Literal["fp", "binary"]
     keep_ratio: KeepRatio
-    allocation: Share | Literal["global"]  # exponent p of the layer budgets
+    allocation: Share | AllocationName  # exponent p of the layer budgets, or how else they were chosen
     budget: Count  # prunable weights that may be kept
     kept_weights: Count  # prunable weights that are not zero
     density: Share  # kept over prunable weights

@@ -25,7 +25,7 @@ from benchmark.submission.training_claims import check_training, differing
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import resolve
 from benchmark.suite.suite import expand, load_suite
-from methods.allocation import allocate, weight_budget
+from methods.allocation import allocate, allocation_text, weight_budget
 
 MAX_CLASSES, MAX_SIDE, MAX_CHANNELS = 100_000, 4096, 16  # as in an artifact
 MAX_THREADS = 1024
@@ -144,11 +144,16 @@ def _budget(record: Record, experiment: Experiment) -> list[str]:
         if record.architecture.prunable_weights > budget:  # only a network made small enough may differ
             reasons.append(f"layers: they are not those of {spec.name} of width {spec.width:g}")
         return reasons
-    if isinstance(experiment.allocation, float) and experiment.keep_ratio < 1:
-        shares = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
+    if experiment.allocation != "global" and experiment.keep_ratio < 1:
+        try:
+            shares = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
+        except ValueError as error:
+            return [*reasons, f"layers: {error}"]
         over = [layer.name for layer, share in zip(compression.layers, shares, strict=True) if layer.kept > share]
         if over:
-            reasons.append(f"layers: {over[0]} keeps more than its share under p={experiment.allocation:g}")
+            reasons.append(
+                f"layers: {over[0]} keeps more than its share under {allocation_text(experiment.allocation)}"
+            )
     return reasons
 
 

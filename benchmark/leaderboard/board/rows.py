@@ -77,7 +77,7 @@ class Row:
     architecture: str
     width: float | None
     keep_ratio: float | None
-    allocation: float | Literal["global"] | None
+    allocation: float | str | None
     objective: str | None
     clean: Stat
     pgd: Stat
