@@ -38,7 +38,7 @@ methods:
   - method: at
   - method: {HERE / "slow.py"}:SlowHydra
     first_phase: at
-training: {{epochs: 16, batch_size: 64, attack: {{num_steps: 1}}}}
+training: {{epochs: 8, batch_size: 32, attack: {{num_steps: 1}}}}
 evaluation: {{images: 4, pgd: {{steps: 2}}}}
 """
 # What two records of one experiment may differ in.
