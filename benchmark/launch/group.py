@@ -54,7 +54,14 @@ def run_group(order_path: Path, part: str, processes: int) -> int:
         ]
         # torchrun starts its processes without -P; they end when the pipe closes, hence with this process.
         environment = {**module_environment(), "PYTHONSAFEPATH": "1", _EXIT_CODE: str(path)}
-        group = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+        # Schedulers signal every process of a job. torchrun would die of signals that its processes answer themselves.
+        answered = (signal.SIGUSR1, signal.SIGUSR2)
+        handlers = {number: signal.signal(number, signal.SIG_IGN) for number in answered}
+        try:
+            group = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+        finally:
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
         try:
             ended = group.wait()
         except Stopped:
