@@ -11,7 +11,7 @@ from benchmark.conformance import check
 from benchmark.conformance.rules import RULES
 from benchmark.errors import UserError
 from benchmark.suite.registry import resolve
-from benchmark.training import loop
+from benchmark.training import selection
 from methods import BUILT_IN
 from methods.base import Target
 
@@ -364,7 +364,7 @@ LATE = {
 @pytest.mark.parametrize("rule", LATE)
 def test_an_offence_late_in_the_last_phase_is_caught(rule, first, write_offender, only, monkeypatch):
     """From update 20 on it shows only in the network of a whole training."""
-    monkeypatch.setattr(loop, "validate", lambda *_: (0.0, 0.0))  # of equally good epochs the last one is selected
+    monkeypatch.setattr(selection, "validate", lambda *_: (0.0, 0.0))  # of equally good epochs the last one is selected
     target, seen, offence = LATE[rule]
     only(rule)
     body = f"""
@@ -393,7 +393,7 @@ def test_refused_targets_are_shown_with_their_reason_and_one_accepted_target_is_
     assert len(verdicts) == len(check.TARGETS)
     assert all(verdict.passed for verdict in verdicts)
     assert str(verdicts[0]) == "refused fp keep 0.3 p0.5        at trains dense networks: keep_ratio must be 1, got 0.3"
-    assert check.summary(verdicts, "at") == "at: all 2 checks passed on 2 targets, 6 refused"
+    assert check.summary(verdicts, "at") == "at: all 2 checks passed on 2 targets, 8 refused"
 
 
 def test_a_method_that_refuses_everything_fails(only):
