@@ -13,39 +13,19 @@ from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError, suggestion
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.yaml_file import read_mapping
+from benchmark.suite.allocation import Strategy
 from benchmark.suite.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
 from benchmark.suite.first_phase import with_first_phase
 from benchmark.suite.objectives import Objective
 from benchmark.suite.overrides import apply_override
 from benchmark.suite.presets import PresetName, apply_preset
 from benchmark.suite.registry import ResolvedMethod, resolve
-from benchmark.suite.scalars import is_decimal
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
-from methods.allocation import AUTO, auto_name, check_allocation
-from methods.auto_allocation import MAX_C
 
 T = TypeVar("T")
 OneOrMany = Annotated[
     list[T], Field(min_length=1), BeforeValidator(lambda value: value if isinstance(value, list) else [value])
 ]
-
-
-def _strategy(value: Any) -> Any:
-    """Return an allocation as an experiment has it: {auto: c} becomes a name."""
-    constant = isinstance(value, dict) and [*value] == [AUTO]
-    number = value[AUTO] if constant else value
-    number = float(number) if isinstance(number, str) and is_decimal(number) else number
-    try:
-        if constant and isinstance(number, int | float) and not isinstance(number, bool):
-            return auto_name(number)
-        if isinstance(number, int | float | str) and not constant:
-            return check_allocation(number)
-    except ValueError:
-        pass
-    raise ValueError(
-        "allocation must be an exponent p from 0 to 1, 'global', 'auto', "
-        f"or {{auto: c}} with a constant c from 0 to {MAX_C:g}"
-    )
 
 
 def _text(value: Any) -> Any:
@@ -57,7 +37,6 @@ def _text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
-Strategy = Annotated[float | str, BeforeValidator(_strategy)]
 ObjectiveName = Literal["own", Objective]  # own: the method's paper's
 
 
