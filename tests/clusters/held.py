@@ -1,6 +1,6 @@
 """A method whose training and AutoAttack wait, without CPU time, while files exist in the folder that HOLD names.
 
-AutoAttack has a fraction of its steps. Whoever imports this module keeps that, so only processes of their own do.
+Where HOLD is set, AutoAttack has a fraction of its steps, for as long as the process lives.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HELD_STEP = 8  # of 3 in an epoch: the checkpoint has two epochs
 
 
 def hold(what: str) -> None:
-    while "HOLD" in os.environ and Path(os.environ["HOLD"], what).exists():
+    while Path(os.environ["HOLD"], what).exists():
         time.sleep(0.2)
 
 
@@ -38,21 +38,26 @@ class Held(SmallDense):
         super().after_step(model, phase, step)
 
 
-_short = short_attacks()
-_short.__enter__()
-_short_attack = autoattack.standard_attack
+def hold_attacks() -> None:
+    short = short_attacks()
+    short.__enter__()
+    short_attack = autoattack.standard_attack
+
+    def held_attack(*arguments: Any, **settings: Any) -> Any:
+        adversary = short_attack(*arguments, **settings)
+        perturb = adversary.apgd_targeted.perturb
+
+        def held(*images: Any, **more: Any) -> Any:
+            hold("attack")
+            return perturb(*images, **more)
+
+        adversary.apgd_targeted.perturb = held
+        return adversary
+
+    autoattack.standard_attack = held_attack
+    _kept.append(short)
 
 
-def _held_attack(*arguments: Any, **settings: Any) -> Any:
-    adversary = _short_attack(*arguments, **settings)
-    perturb = adversary.apgd_targeted.perturb
-
-    def held(*images: Any, **more: Any) -> Any:
-        hold("attack")
-        return perturb(*images, **more)
-
-    adversary.apgd_targeted.perturb = held
-    return adversary
-
-
-autoattack.standard_attack = _held_attack
+_kept: list[object] = []  # or its end would give the attacks all their steps again
+if "HOLD" in os.environ:
+    hold_attacks()

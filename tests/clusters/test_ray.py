@@ -208,7 +208,7 @@ def test_lost_nodes_cost_no_job_and_the_records_are_those_of_the_local_engine(cl
     assert set(again) == set(killed.values()), printed
     assert "FAILED" not in printed and "elsewhere" in printed  # until the lease of the dead has expired
     assert not list(out.glob("work/**/lease-*"))
-    with run(tmp_path / "local", suite, module_environment(), "--jobs", "2") as local:
+    with run(tmp_path / "local", suite, {**module_environment(), "HOLD": str(hold)}, "--jobs", "2") as local:
         assert local.stdout is not None
         assert local.wait() == 0, local.stdout.read()
     assert len(contents(out)) == 2

@@ -75,7 +75,9 @@ def job(tmp_path, monkeypatch):
     }.items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(tmp_path)
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGCONT, signal.SIGUSR2)}
+    changed = (signal.SIGTERM, signal.SIGCONT, signal.SIGUSR2, signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in changed}
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background processes ignore it
     yield Job(tmp_path, slurm)
     for number, handler in before.items():
         signal.signal(number, handler)
