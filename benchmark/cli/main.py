@@ -93,7 +93,8 @@ def run(
         echo_text(f"{result.text}\n", err=err)
     if result.left:
         names = "".join(f"\n  {run}" for run in result.left)
-        echo_text(f"left: {len(result.left)} experiments; run the same command again to continue{names}\n", err=err)
+        count = f"{len(result.left)} experiment{'s' * (len(result.left) > 1)}"
+        echo_text(f"left: {count}; run the same command again to continue{names}\n", err=err)
     if not result.ok:
         raise typer.Exit(1)
 

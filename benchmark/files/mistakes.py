@@ -25,7 +25,13 @@ def first_mistake(error: ValidationError) -> str:
     # Names of types, as in function-after[check(), int], are pydantic's own: branches of a union.
     parts = [part for part in problem["loc"] if not (isinstance(part, str) and ("[" in part or "-" in part))]
     setting = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in parts).lstrip(".")
-    message = problem["msg"].removeprefix("Value error, ").rstrip(".").replace("Input should", "must")
+    message = (
+        problem["msg"]
+        .removeprefix("Value error, ")
+        .rstrip(".")
+        .replace("Input should", "must")
+        .replace("a valid tuple", "a list")
+    )
     whole = isinstance(problem["input"], dict | list) or problem["type"] == "json_invalid"
     got = "" if whole else f", got {_shortened(repr(problem['input']))}"
     message = message if message.endswith(got) else message + got

@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError
 from benchmark.errors import UserError, suggestion
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.yaml_file import read_mapping
+from benchmark.launch.lease_file import MAX_SECONDS
 from benchmark.suite.settings import Strict
 
 LauncherName = Literal["local", "slurm", "ray", "commands"]
@@ -20,7 +21,7 @@ class LauncherConfig(Strict):
 
     launcher: LauncherName
     gpus_per_job: int = Field(default=1, ge=1)  # that train one network together
-    lease_seconds: float = Field(default=60.0, ge=1)  # after which a silent worker counts as dead
+    lease_seconds: float = Field(default=60.0, ge=1, le=MAX_SECONDS)  # after which a silent worker counts as dead
 
 
 class LocalConfig(LauncherConfig):
@@ -96,7 +97,8 @@ def _document(launcher: str, kind: type[LauncherConfig], path: Path) -> dict[str
         document = read_mapping(path, ", ".join(fields))
     except FileNotFoundError:
         raise UserError(f"--launcher-config {path}: there is no such file") from None
-    if (named := document.get("launcher", launcher)) != launcher:
+    named = document.get("launcher", launcher)
+    if isinstance(named, str) and named in CONFIGS and named != launcher:
         raise UserError(f"{path} is for launcher {named!r}; give --launcher {named}, or another file")
     for key in document.keys() - kind.model_fields:
         owners = [name for name, other in CONFIGS.items() if key in other.model_fields]

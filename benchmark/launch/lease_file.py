@@ -15,6 +15,7 @@ from benchmark.files.plain import read_plain
 from benchmark.launch.process import ProcessId
 
 BYTES = 4096  # at most
+MAX_SECONDS = 86_400.0  # without a beat; a job that was lost for longer than a day would be no better off
 CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
 
 
@@ -105,7 +106,7 @@ def parsed(content: bytes | None) -> Holder | None:
         fields: dict[str, Any] = json.loads(content)
         process = ProcessId(**fields.pop("process"))
         holder = Holder(process, **{**fields, "beat": int(fields["beat"])})
-        if not re.fullmatch("[0-9a-f]{16}", holder.nonce) or not 0 < float(holder.seconds) < 1e9:
+        if not re.fullmatch("[0-9a-f]{16}", holder.nonce) or not 0 < float(holder.seconds) <= MAX_SECONDS:
             return None
         return holder
     except (ValueError, KeyError, TypeError, AttributeError):

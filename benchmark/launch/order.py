@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError
 
 from benchmark.errors import UserError
 from benchmark.files.plain import refuse_links
+from benchmark.launch.lease_file import MAX_SECONDS
 from benchmark.launch.trackers import TrackerName
 from benchmark.results.store import write_atomic
 from benchmark.suite.experiment import Experiment
@@ -31,7 +32,7 @@ class WorkOrder(Strict):
     shards: int = Field(default=1, ge=1)  # of AutoAttack, whose random draws depend on them
     processes: int = Field(default=1, ge=1)  # that train this network together, each on a GPU of its own
     track: TrackerName | None = None  # to which the history is sent, too
-    lease_seconds: float = Field(default=60.0, gt=0)  # after which a silent worker counts as dead
+    lease_seconds: float = Field(default=60.0, gt=0, le=MAX_SECONDS)  # after which a silent worker counts as dead
 
     @property
     def folder(self) -> Path:

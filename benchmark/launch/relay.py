@@ -104,9 +104,13 @@ def failure_reason(order: WorkOrder, code: int | None) -> str:
 
 def no_reason(order: WorkOrder, code: int | None) -> str:
     """Write down, and return, how a worker ended that said nothing."""
-    path = order.folder / FAILURE
     ending = "ended" if code is None else f"ended with code {code}"
-    reason = f"the process {ending} without a message; see log.txt"
+    return write_reason(order, f"the process {ending} without a message; see log.txt")
+
+
+def write_reason(order: WorkOrder, reason: str) -> str:
+    """Write down why a worker failed that could not, and return it with the place."""
+    path = order.folder / FAILURE
     try:
         write_atomic(path, f"{reason}\n")
     except CannotWrite as error:

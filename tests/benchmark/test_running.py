@@ -65,7 +65,7 @@ def test_shards_and_a_time_limit(command, suite, tmp_path):
     assert record.evaluation.autoattack.shards == 2
     assert "--shards 2" in record.provenance.command and "--time-limit" not in record.provenance.command
     code, out, _ = command("run", path, "--time-limit", "0.001s", "--device", "cpu")
-    assert code == 0 and "left: 1 experiments; run the same command again to continue\n  digits/" in out
+    assert code == 0 and "left: 1 experiment; run the same command again to continue\n  digits/" in out
     assert len(load_records(tmp_path / "runs")) == 1
 
 

@@ -81,10 +81,12 @@ class Submission:
             with contextlib.redirect_stderr(io.StringIO()):  # submitit prints there what it raises
                 submitted = executor.submit_array([self._task(job, token) for job in array.jobs])
         except (FailedJobError, FailedSubmissionError) as error:
-            reason = str(error).strip().splitlines()
+            lines = str(error).strip().splitlines() or ["without a reason"]
+            reason = next((line for line in lines if line.startswith("sbatch:")), lines[-1])
             raise UserError(
-                f"sbatch refuses jobs: {reason[-1] if reason else 'without a reason'}; check the settings in "
-                "--launcher-config; jobs that are queued already go on, and the next `run` waits for them"
+                f"sbatch refuses jobs: {reason.removeprefix('sbatch:').strip()}; check the settings in "
+                "--launcher-config; jobs that this run has queued before, if any, go on, and the next `run` waits for "
+                "them"
             ) from None
         numbers = {job.name: entry.job_id for job, entry in zip(array.jobs, submitted, strict=True)}
         self._queued.add(numbers, token)

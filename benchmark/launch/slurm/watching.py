@@ -9,7 +9,7 @@ from benchmark.launch.engine import Outcome, Say
 from benchmark.launch.exit_codes import DONE, STOPPED
 from benchmark.launch.job import Job
 from benchmark.launch.lines import Lines
-from benchmark.launch.relay import failure_reason, no_reason
+from benchmark.launch.relay import failure_reason, write_reason
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.time_limit import TimeLimit
 
@@ -125,7 +125,8 @@ class Watch:
             self.leave(job, "it was cancelled")
             return
         log = self._queued.folder / f"{number}_0_log.out"
-        self._fail(job, f"SLURM's job {number} was cancelled or killed, see {log}; {no_reason(job.order, None)}")
+        reason = f"SLURM's job {number} was cancelled, or ended before its worker said anything; its output: {log}"
+        self._fail(job, write_reason(job.order, reason))
 
     def _fail(self, job: Job, reason: str) -> None:
         self._started.pop(job.name, None)

@@ -96,8 +96,9 @@ def test_a_job_that_vanishes_has_failed_once_slurm_says_so_twice(make_queue):
     assert queue.look(None) == []
     (line,) = queue.look(None)
 
-    assert line.startswith("FAILED A: SLURM's job 7_0 was cancelled or killed, see ")
-    assert (queue.jobs[0].order.folder / FAILURE).exists()  # so that `plan` shows it
+    reason = "SLURM's job 7_0 was cancelled, or ended before its worker said anything; its output: "
+    assert line.startswith(f"FAILED A: {reason}")
+    assert (queue.jobs[0].order.folder / FAILURE).read_text().startswith(reason)  # which `plan` and `status` show
     assert queue.watch.outcome().failed == (queue.jobs[0].run,)
 
 
