@@ -9,7 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from benchmark.artifact.groups import BadGroups, mask_of
 from benchmark.networks.resnet import convolutions
+from benchmark.results.fields import Granularity
 
 FLOAT_BITS = 32
 
@@ -49,7 +51,14 @@ class Measured:
         return (self.all_parameters - self.prunable_weights + self.kept_weights) / self.all_parameters
 
 
-def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: int, binary: bool) -> Measured:
+def measure_export(
+    network: nn.Module,
+    prunable: Mapping[str, int],
+    *,
+    budget: int,
+    binary: bool,
+    granularity: Granularity = "weight",
+) -> Measured:
     """Check an exported network against its target and count its weights and bits.
 
     Args:
@@ -57,10 +66,12 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
         prunable: number of weights of each convolution by name, as the architecture defines them.
         budget: maximum number of kept weights.
         binary: whether a layer may have at most two nonzero values.
+        granularity: what its masks keep together; all weights of a group that is not all zero count against the budget.
 
     Raises:
         BadExport: if convolutions are missing or added, a value is not finite, more weights are kept than budgeted,
-            or a layer of a binary network has more than two nonzero values.
+            the weights are not in groups of the granularity, or a layer of a binary network has more than two nonzero
+            values.
     """
     layers = convolutions(network)
     sizes = {name: conv.weight.numel() for name, conv in layers.items()}
@@ -75,6 +86,8 @@ def measure_export(network: nn.Module, prunable: Mapping[str, int], *, budget: i
     kept = sum(layer.kept for layer in counts)
     if kept > budget:
         raise BadExport(f"exported {kept:,} weights, but the budget is {budget:,}")
+    if granularity != "weight" and (grouped := sum(weights_in_groups(network, granularity).values())) > budget:
+        raise BadExport(f"the exported groups ({granularity}) hold {grouped:,} weights, but the budget is {budget:,}")
     if binary:
         for name, conv in layers.items():
             levels = nonzero_levels(conv)
@@ -103,6 +116,21 @@ def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
         bits += log2_binomial(size, kept)
         bits += kept + FLOAT_BITS * nonzero_levels(conv) if binary else FLOAT_BITS * kept
     return bits
+
+
+def weights_in_groups(network: nn.Module, granularity: Granularity) -> dict[str, int]:
+    """Count the weights of all groups that are not all zero, by convolution.
+
+    Raises:
+        BadExport: if 2:4 keeps fewer weights of a group than are not zero.
+    """
+    counts = {}
+    for name, conv in convolutions(network).items():
+        try:
+            counts[name] = int(mask_of(conv.weight.detach().cpu().numpy(), granularity).sum())
+        except BadGroups as error:
+            raise BadExport(f"exported layer {name}: {error}") from None
+    return counts
 
 
 def nonzero_levels(conv: nn.Conv2d) -> int:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 from benchmark.results.bounds import MAX_DEVIATIONS, MAX_ITEMS, MAX_LINES, MAX_NAME
 from benchmark.results.fields import (
     Count,
+    Granularity,
     KeepRatio,
     Name,
     Positive,
@@ -23,6 +24,7 @@ from benchmark.results.fields import (
     Text,
     Utc,
     Width,
+    is_single,
 )
 
 
@@ -87,6 +89,8 @@ class CompressionPart(Part):
     weights: Literal["fp", "binary"]
     keep_ratio: KeepRatio
     allocation: Share | Literal["global"]  # exponent p of the layer budgets
+    # Groups of weights that were kept together; not written for single weights, as early records lack it.
+    granularity: Granularity = Field(default="weight", exclude_if=is_single)
     budget: Count  # prunable weights that may be kept
     kept_weights: Count  # prunable weights that are not zero
     density: Share  # kept over prunable weights

@@ -16,7 +16,13 @@ def recount(record: Record, artifact: Artifact) -> list[str]:
     """Return one sentence for every count of a record that its artifact contradicts; empty if all agree."""
     network, compression = artifact.network, record.compression
     sizes = {name: conv.weight.numel() for name, conv in convolutions(network).items()}
-    measured = measure_export(network, sizes, budget=sum(sizes.values()), binary=compression.weights == "binary")
+    measured = measure_export(
+        network,
+        sizes,
+        budget=sum(sizes.values()),
+        binary=compression.weights == "binary",
+        granularity=compression.granularity,
+    )
     counted = operations(network, artifact.plan.in_channels, artifact.image_size)
     pairs: dict[str, tuple[object, object]] = {
         "network": (record.architecture.name, artifact.plan.name),

@@ -15,7 +15,7 @@ from benchmark.evaluation.opponent.attacks import HARD_LABEL, LEAKY
 from benchmark.evaluation.opponent.checks import hard_label_attacked, hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.files.places import CONFIGS
-from benchmark.networks.resnet import NetworkPlan, prunable_sizes
+from benchmark.networks.resnet import NetworkPlan, prunable_shapes, prunable_sizes
 from benchmark.results.evaluation import OPPONENT, VERDICTS, EvaluationPart
 from benchmark.results.external import AnyRecord
 from benchmark.results.parts import TestDataPart
@@ -25,7 +25,9 @@ from benchmark.submission.training_claims import check_training, differing
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import resolve
 from benchmark.suite.suite import expand, load_suite
-from methods.allocation import allocate, weight_budget
+from benchmark.suite.target import target_of
+from methods.allocation import weight_budget
+from methods.granularity import layer_budgets
 
 MAX_CLASSES, MAX_SIDE, MAX_CHANNELS = 100_000, 4096, 16  # as in an artifact
 MAX_THREADS = 1024
@@ -118,6 +120,7 @@ def _against_config(record: Record, experiment: Experiment) -> list[str]:
         "weights": (record.compression.weights, experiment.weights),
         "keep_ratio": (record.compression.keep_ratio, experiment.keep_ratio),
         "allocation": (record.compression.allocation, experiment.allocation),
+        "granularity": (record.compression.granularity, experiment.granularity),
         "type of the statistics": (record.artifact.statistics, experiment.artifact.statistics),
         "epochs": (record.training.epochs, experiment.training.epochs),
         "batch_size": (record.training.batch_size, experiment.training.batch_size),
@@ -144,8 +147,8 @@ def _budget(record: Record, experiment: Experiment) -> list[str]:
         if record.architecture.prunable_weights > budget:  # only a network made small enough may differ
             reasons.append(f"layers: they are not those of {spec.name} of width {spec.width:g}")
         return reasons
-    if isinstance(experiment.allocation, float) and experiment.keep_ratio < 1:
-        shares = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
+    if experiment.allocation != "global" and experiment.keep_ratio < 1:
+        shares = layer_budgets(list(prunable_shapes(plan).values()), target_of(experiment))
         over = [layer.name for layer, share in zip(compression.layers, shares, strict=True) if layer.kept > share]
         if over:
             reasons.append(f"layers: {over[0]} keeps more than its share under p={experiment.allocation:g}")

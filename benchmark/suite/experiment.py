@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.networks.shapes import get_shape
+from benchmark.results.fields import Granularity, is_single
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
 from benchmark.suite.objectives import Objective, passes_per_image
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
@@ -107,6 +108,8 @@ class Experiment(Strict):
     weights: Literal["fp", "binary"]
     keep_ratio: float
     allocation: float | Literal["global"]
+    # Groups of weights that are kept together; not dumped unless chosen, as early configs lack it.
+    granularity: Granularity = Field(default="weight", exclude_if=is_single)
     objective: Objective = "pgd"
     training: TrainingSpec
     artifact: ArtifactSpec = ArtifactSpec()
@@ -135,6 +138,8 @@ class Experiment(Strict):
     def cell(self) -> str:
         """Readable name of the grid cell, the same for every seed."""
         strategy = "" if self.keep_ratio == 1.0 else f"-{strategy_label(self.allocation)}"
+        if self.granularity != "weight":
+            strategy += f"-{self.granularity.replace(':', 'of')}"  # a colon is not portable in names of files
         form = f"{self.weights}-keep{self.keep_ratio:g}{strategy}-{self.objective}"
         return f"{self.dataset}/{self.architecture}/{self.method.name}/{form}"
 

@@ -14,6 +14,7 @@ from benchmark.data.load import TrainingData
 from benchmark.networks.resnet import convolutions, network_plan
 from benchmark.runtime.seeding import derive_seed
 from benchmark.suite.experiment import Experiment
+from benchmark.suite.target import target_of
 from benchmark.training.checkpoint import TrainingKey, save_network
 from benchmark.training.compiling import compile_network
 from benchmark.training.epoch import as_training_images, train_epoch
@@ -27,7 +28,7 @@ from benchmark.training.saving import Saver
 from benchmark.training.schedule import frozen_digest, learning_rate, make_optimizer, set_trainable
 from benchmark.training.selection import recalibrate, validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
-from methods.base import Method, Phase, Target
+from methods.base import Method, Phase
 
 
 def train(
@@ -81,7 +82,7 @@ class _Run:
         self.key = TrainingKey(experiment.run_hash, data.sha256)
         self.training = data.train.to(device)
         self.validation = data.validation.first(experiment.training.selection_images).to(device)
-        self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+        self.target = target_of(experiment)
         self.phases = tuple(method.phases(experiment.training.epochs, self.target))
         planned = sum(phase.epochs for phase in self.phases)
         if planned != experiment.training.epochs:

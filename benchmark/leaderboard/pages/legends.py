@@ -13,6 +13,7 @@ ABOUT = {
     "architecture": "Network, with its width factor unless that is 1.",
     "keep_ratio": "Share of the prunable weights that the method was asked to keep.",
     "allocation": "Layer budgets are proportional to (layer size)^p; global: all layers share one budget.",
+    "granularity": "What a mask keeps or drops together: a weight, a kernel, an input channel, or two weights of four.",
     "trained": "Here: by this benchmark, from scratch. Elsewhere: by others; only the finished network was measured.",
     "clean": "Images classified correctly without an attack.",
     "pgd": "Images classified correctly under PGD.",
