@@ -1,9 +1,65 @@
-"""Splits a global weight budget over layers, in exact integers; used by `methods.layers` and `plan`."""
+"""Splits a global weight budget over layers, in exact integers; used by `methods.layers` and `plan`.
+
+How it is split is written as an exponent p, or as one of the names "global" (all layers share one budget), "auto" (see
+`methods.auto_allocation`) and "auto:0.01" (the same with another constant).
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from fractions import Fraction
+
+from methods.auto_allocation import DEFAULT_C, MAX_C, auto_budgets
+
+AUTO = "auto"
+_CONSTANT = "auto:"  # followed by the constant
+
+
+def auto_name(c: float) -> str:
+    """Return the name of the automatic allocation with a constant.
+
+    Raises:
+        ValueError: if the constant is out of range.
+
+    >>> auto_name(0.035), auto_name(0.01)
+    ('auto', 'auto:0.01')
+    """
+    if not 0.0 <= c <= MAX_C:
+        raise ValueError(f"the constant of the automatic allocation is from 0 to {MAX_C:g}; got {c:g}")
+    return AUTO if c == DEFAULT_C else f"{_CONSTANT}{float(c)!r}"
+
+
+def auto_constant(allocation: float | str) -> float | None:
+    """Return the constant of an automatic allocation, which has one spelling; None for any other value.
+
+    >>> auto_constant("auto"), auto_constant("auto:0.01"), auto_constant("auto:0.010"), auto_constant(0.1)
+    (0.035, 0.01, None, None)
+    """
+    if allocation == AUTO:
+        return DEFAULT_C
+    if not isinstance(allocation, str) or not allocation.startswith(_CONSTANT):
+        return None
+    try:
+        c = float(allocation.removeprefix(_CONSTANT))
+        return c if auto_name(c) == allocation else None
+    except ValueError:
+        return None
+
+
+def check_allocation(allocation: float | str) -> float | str:
+    """Return an allocation as it is.
+
+    Raises:
+        ValueError: if it is neither an exponent in [0, 1] nor a name.
+    """
+    if isinstance(allocation, str):
+        valid = allocation == "global" or auto_constant(allocation) is not None
+    else:
+        valid = 0.0 <= allocation <= 1.0
+    if not valid:
+        raise ValueError(f"allocation is an exponent p in [0, 1], 'global', 'auto' or 'auto:c'; got {allocation}")
+    return allocation
 
 
 def weight_budget(total: int, keep_ratio: float) -> int:
@@ -18,8 +74,17 @@ def weight_budget(total: int, keep_ratio: float) -> int:
     return round(Fraction(repr(keep_ratio)) * total)
 
 
-def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
-    """Split a global weight budget over layers so that kept_l is proportional to sizes_l ** p.
+def allocation_text(allocation: float | str) -> str:
+    """Return an allocation in words.
+
+    >>> allocation_text(0.1), allocation_text("auto")
+    ('p=0.1', 'allocation auto')
+    """
+    return f"allocation {allocation}" if isinstance(allocation, str) else f"p={allocation:g}"
+
+
+def allocate(sizes: Sequence[int], keep_ratio: float, p: float | str) -> list[int]:
+    """Split a global weight budget over layers so that kept_l is proportional to sizes_l ** p, or automatically.
 
     p=1 keeps the same fraction in every layer, p=0 the same number. A layer whose share would exceed its size is kept
     whole, and the surplus is split among the others. Real-valued shares are rounded down, and the remainder goes to
@@ -33,7 +98,7 @@ def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
     Args:
         sizes: number of weights of each prunable layer, in module order.
         keep_ratio: kept / total over all layers, in (0, 1].
-        p: exponent in [0, 1].
+        p: exponent in [0, 1], or the name of an automatic allocation, see `auto_name`.
 
     Returns:
         Kept weights per layer; 1 <= kept_l <= sizes_l and sum(kept) == weight_budget(sum(sizes), keep_ratio).
@@ -48,9 +113,14 @@ def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
         raise ValueError(f"sizes must hold at least one layer of at least one weight; got {list(sizes)}")
     if not 0.0 < keep_ratio <= 1.0:
         raise ValueError(f"keep_ratio is the fraction of weights kept, in (0, 1]; got {keep_ratio:g}")
+    budget = weight_budget(sum(sizes), keep_ratio)
+    c = auto_constant(p)
+    if c is not None:
+        return auto_budgets(sizes, budget, c)
+    if isinstance(p, str):
+        raise ValueError(f"allocation {p!r} has no budgets per layer")
     if not 0.0 <= p <= 1.0:
         raise ValueError(f"p is an exponent in [0, 1]; got {p:g}")
-    budget = weight_budget(sum(sizes), keep_ratio)
     shares = _water_fill(sizes, budget, p)
     kept = [int(share) for share in shares]
     by_fraction = sorted(range(len(sizes)), key=lambda layer: (kept[layer] - shares[layer], layer))
@@ -63,6 +133,28 @@ def allocate(sizes: Sequence[int], keep_ratio: float, p: float) -> list[int]:
             f"({sizes[starved]:,} weights) with none at p={p:g}; raise keep_ratio or lower p"
         )
     return kept
+
+
+def closest_exponent(sizes: Sequence[int], keep_ratio: float, c: float = DEFAULT_C) -> float:
+    """Return the exponent p, in hundredths, whose budgets are closest to those of the automatic allocation.
+
+    Closest by the Kullback-Leibler divergence from the automatic shares, sum_l a_l log(a_l / b_l); of equally close
+    exponents the smallest. Exponents that leave a layer without weights do not count.
+
+    Args:
+        sizes: number of weights of each layer.
+        keep_ratio: kept / total over all layers, in (0, 1].
+        c: constant of the automatic allocation.
+    """
+    automatic = allocate(sizes, keep_ratio, auto_name(c))
+    divergences = {}
+    for hundredths in range(101):
+        try:
+            kept = allocate(sizes, keep_ratio, hundredths / 100)
+        except ValueError:
+            continue
+        divergences[hundredths / 100] = sum(a * math.log(a / b) for a, b in zip(automatic, kept, strict=True))
+    return min(divergences, key=divergences.__getitem__)
 
 
 def _water_fill(sizes: Sequence[int], budget: int, p: float) -> list[Fraction]:

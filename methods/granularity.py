@@ -45,7 +45,7 @@ def refusal(method: Method, target: Target) -> str | None:
     if granularity == "2:4" and (target.keep_ratio, target.allocation) != (TWO_OF_FOUR_RATIO, 1.0):
         return (
             f"granularity 2:4 keeps half of every layer: keep_ratio must be {TWO_OF_FOUR_RATIO:g} and allocation 1, "
-            f"got {target.keep_ratio:g} and {target.allocation:g}"
+            f"got {target.keep_ratio:g} and {target.allocation}"
         )
     return None
 

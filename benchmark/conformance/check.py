@@ -21,7 +21,7 @@ from methods.base import Target
 from methods.granularity import refusal
 
 TARGETS = [
-    *(Target(0.3, weights, split) for weights in ("fp", "binary") for split in (0.5, 1.0, "global")),
+    *(Target(0.3, weights, split) for weights in ("fp", "binary") for split in (0.5, 1.0, "global", "auto")),
     Target(0.3, "binary", 1.0, "kernel"),
     Target(0.3, "fp", 1.0, "channel"),
     Target(0.5, "binary", 1.0, "2:4"),

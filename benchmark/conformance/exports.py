@@ -10,7 +10,7 @@ from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.conformance.trial import Trial, batch, digits, fingerprint
 from benchmark.networks.resnet import NetworkPlan, convolutions, prunable_shapes, prunable_sizes
-from methods.allocation import weight_budget
+from methods.allocation import allocation_text, weight_budget
 from methods.granularity import layer_budgets
 
 
@@ -76,8 +76,8 @@ def allocation_is_kept(trial: Trial) -> str | None:
     for name, kept in (layer for layers in _kept(trial) for layer in layers.items()):
         if kept > shares[name]:
             raise Broken(
-                f"{name} keeps {kept:,} weights, its share at p={split:g} is {shares[name]:,}; refuse what "
-                "the method does not follow"
+                f"{name} keeps {kept:,} weights, its share at {allocation_text(split)} is {shares[name]:,}; "
+                "refuse what the method does not follow"
             )
     return f"{len(shares)} layers within their shares"
 

@@ -162,8 +162,8 @@ RULES = [
         export_is_plain,
     ),
     Rule("budget", "the export keeps at most as many weights as budgeted", budget_is_kept),
-    Rule("allocation", "no layer keeps more weights than its share under p", allocation_is_kept),
-    Rule("groups", "groups are kept or dropped as a whole", groups_are_whole),
+    Rule("allocation", "no layer keeps more weights than its share of the allocation", allocation_is_kept),
+    Rule("groups", "groups of weights are kept or dropped as a whole, where the target has them", groups_are_whole),
     Rule("levels", "a binary layer has at most two nonzero values", levels_are_binary),
     Rule(
         "gradients",

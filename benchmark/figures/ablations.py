@@ -24,6 +24,7 @@ from benchmark.figures.style import (
 )
 from benchmark.leaderboard.figure_plans.ablations import norm_text
 from benchmark.leaderboard.figure_plans.data import OptionData, OptionPoint, Plan, RateData, RatePoint
+from methods.allocation import AUTO
 
 _SIDE = 0.012  # distance of points that share a rate, as a share of the axis
 _SPREAD = 0.4  # of all points that share a rate, at most, as a share of the way to the next rate
@@ -46,7 +47,11 @@ def draw_rates(plan: Plan, data: RateData) -> Figure:
     for number, series in enumerate(data.series):
         shift = 0.0 if data.reported else (number - (len(data.series) - 1) / 2) * side
         x = [places[point.keep_ratio] + shift for point in series.points]
-        keys.append(_draw_series(axes, number, x, series.points, f"p = {series.p}", line="-"))
+        keys.append(
+            _draw_series(
+                axes, number, x, series.points, series.p if series.p.startswith(AUTO) else f"p = {series.p}", line="-"
+            )
+        )
     _measured_axis(axes, data, [point for series in data.series for point in series.points])
     axes.set_xlim(low - 0.06 * span, high + 0.06 * span)
     shown: list[float] = []

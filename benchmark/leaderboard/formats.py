@@ -10,7 +10,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from benchmark.files.text import ascii_forms, visible
 
@@ -153,8 +153,11 @@ def architecture(name: str, width: float | None) -> str:
     return name if width in (1, None) else f"{name} width {short(width)}"
 
 
-def allocation(keep_ratio: float | None, p: float | Literal["global"] | None) -> str:
-    """Write the exponent of the layer budgets, or "-" for a dense network, which needs none, or where it is unknown."""
+def allocation(keep_ratio: float | None, p: float | str | None) -> str:
+    """Write the exponent of the layer budgets, or the name of how they were chosen.
+
+    It is "-" for a dense network, which needs none, and where it is unknown.
+    """
     if keep_ratio in (1, None) or p is None:
         return "-"
     return p if isinstance(p, str) else short(p)

@@ -18,7 +18,7 @@ from benchmark.leaderboard.board.reference import ReportedRow, load_reported
 from benchmark.leaderboard.board.reproduction import find_reported
 from benchmark.planning.cost import training_flops
 from benchmark.planning.refusals import Refused, network_and_epochs
-from benchmark.planning.target_warning import full_network, target_warning
+from benchmark.planning.target_warning import closest_exponent_of, full_network, target_warning
 from benchmark.planning.work import Work, work_of
 from benchmark.results.protocol import Protocol
 from benchmark.results.record import Record
@@ -50,6 +50,7 @@ class Planned:
     work: Work | None  # what its time is predicted from; None where `flops` is, or for a method's own architecture
     robust_share: float | None  # of the test images, in records of this data set and epsilon; None without one
     other_data: bool = False  # whether it is refused, as a record of its run was made from other data
+    closest_p: float | None = None  # whose layer budgets are closest to an automatic allocation's; None for others
     unchecked: bool = False  # whether the data are not here, so that no result of the run could be compared with them
 
     @property
@@ -150,7 +151,8 @@ class _Planner:
             architecture, epochs = network_and_epochs(experiment, self.methods[experiment.method.target])
         except Refused as refused:
             return replace(planned, state="refused", reason=str(refused))
-        warnings = [target_warning(experiment) if architecture == full_network(experiment) else ""]
+        masked = architecture == full_network(experiment)
+        warnings = [target_warning(experiment) if masked else ""]
         if other_data:
             planned = replace(planned, state="refused", reason=other_data)
         else:
@@ -169,6 +171,7 @@ class _Planner:
             warning="; ".join(warning for warning in warnings if warning),
             architecture=architecture,
             work=work,
+            closest_p=closest_exponent_of(experiment) if masked else None,
         )
 
     def _with_state(self, planned: Planned, records: Sequence[Record], *, remeasure: bool) -> Planned:

@@ -10,7 +10,7 @@ from benchmark.data.catalog import DATASETS
 from benchmark.networks.resnet import NetworkPlan, prunable_shapes
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.target import target_of
-from methods.allocation import weight_budget
+from methods.allocation import auto_constant, closest_exponent, weight_budget
 from methods.granularity import layer_budgets
 
 NEARLY_EMPTY = 16  # weights; a layer with fewer can hardly pass on any signal
@@ -24,17 +24,31 @@ def target_warning(experiment: Experiment) -> str:
     sizes, kept = layer_sizes(network), layer_budgets(list(layer_shapes(network).values()), target_of(experiment))
     whole = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count == size]
     starved = [name for (name, size), count in zip(sizes.items(), kept, strict=True) if count < min(NEARLY_EMPTY, size)]
+    automatic = auto_constant(experiment.allocation) is not None
     parts = []
     if whole:
-        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; a larger p takes from small layers")
+        less = "a smaller constant" if automatic else "a larger p"
+        parts.append(f"keeps {_some(whole)} whole, nothing to choose there; {less} takes from small layers")
     if starved:
-        parts.append(
-            f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; a smaller p gives small layers more"
-        )
+        more = "a larger constant" if automatic else "a smaller p"
+        parts.append(f"keeps fewer than {NEARLY_EMPTY} weights of {_some(starved)}; {more} gives small layers more")
     unspent = weight_budget(sum(sizes.values()), experiment.keep_ratio) - sum(kept)
     if unspent:
         parts.append(f"leaves {unspent:,} weights of its budget unspent, as only whole groups are kept")
     return "; ".join(parts)
+
+
+def closest_exponent_of(experiment: Experiment) -> float | None:
+    """Return the exponent p whose layer budgets are closest to an automatic allocation's; None for other targets."""
+    c = auto_constant(experiment.allocation)
+    if c is None or experiment.keep_ratio == 1.0:
+        return None
+    return _closest_exponent(full_network(experiment), experiment.keep_ratio, c)
+
+
+@lru_cache(maxsize=256)
+def _closest_exponent(network: NetworkPlan, keep_ratio: float, c: float) -> float:
+    return closest_exponent(list(layer_sizes(network).values()), keep_ratio, c)
 
 
 @lru_cache(maxsize=256)

@@ -28,6 +28,8 @@ def plan_lines(planned: Sequence[Planned], measured: Measurement | None = None) 
         yield f"{item.state:<8}{item.experiment.run}"
         if options := options_text(item.experiment.method.options):
             yield f"{INDENT}options: {options}"
+        if item.closest_p is not None:
+            yield f"{INDENT}allocation: closest to p {item.closest_p:g}"
         if item.state != "refused":
             yield INDENT + _numbers(item, time, timed=measured is not None)
         if item.remeasured is not None:

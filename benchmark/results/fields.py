@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, JsonValue
 
 from benchmark.results.bounds import MAX_INTEGER, MAX_NAME, MAX_TEXT, check_setting
 from benchmark.results.protocol import exact_epsilon
+from methods.allocation import check_allocation
 
 
 def _is_exact(text: str) -> str:
@@ -58,6 +59,7 @@ Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]
 Positive = Annotated[int, Field(strict=True, ge=1, le=MAX_INTEGER)]
 Quantity = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(strict=True, ge=0, le=1, allow_inf_nan=False)]
+AllocationName = Annotated[str, Field(max_length=40), AfterValidator(check_allocation)]  # "global", "auto", "auto:0.01"
 KeepRatio = Annotated[float, Field(strict=True, gt=0, le=1, allow_inf_nan=False)]
 Width = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StrictBool, model_validator
 
 from benchmark.results.bounds import MAX_DEVIATIONS, MAX_ITEMS, MAX_LINES, MAX_NAME
 from benchmark.results.fields import (
+    AllocationName,
     Count,
     Granularity,
     KeepRatio,
@@ -88,7 +89,7 @@ class CompressionPart(Part):
 
     weights: Literal["fp", "binary"]
     keep_ratio: KeepRatio
-    allocation: Share | Literal["global"]  # exponent p of the layer budgets
+    allocation: Share | AllocationName  # exponent p of the layer budgets, or how else they were chosen
     # Groups of weights that were kept together; not written for single weights, as early records lack it.
     granularity: Granularity = Field(default="weight", exclude_if=is_single)
     budget: Count  # prunable weights that may be kept

@@ -26,7 +26,7 @@ from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import resolve
 from benchmark.suite.suite import expand, load_suite
 from benchmark.suite.target import target_of
-from methods.allocation import weight_budget
+from methods.allocation import allocation_text, weight_budget
 from methods.granularity import layer_budgets
 
 MAX_CLASSES, MAX_SIDE, MAX_CHANNELS = 100_000, 4096, 16  # as in an artifact
@@ -148,10 +148,15 @@ def _budget(record: Record, experiment: Experiment) -> list[str]:
             reasons.append(f"layers: they are not those of {spec.name} of width {spec.width:g}")
         return reasons
     if experiment.allocation != "global" and experiment.keep_ratio < 1:
-        shares = layer_budgets(list(prunable_shapes(plan).values()), target_of(experiment))
+        try:
+            shares = layer_budgets(list(prunable_shapes(plan).values()), target_of(experiment))
+        except ValueError as error:
+            return [*reasons, f"layers: {error}"]
         over = [layer.name for layer, share in zip(compression.layers, shares, strict=True) if layer.kept > share]
         if over:
-            reasons.append(f"layers: {over[0]} keeps more than its share under p={experiment.allocation:g}")
+            reasons.append(
+                f"layers: {over[0]} keeps more than its share under {allocation_text(experiment.allocation)}"
+            )
     return reasons
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.networks.shapes import get_shape
-from benchmark.results.fields import Granularity, is_single
+from benchmark.results.fields import AllocationName, Granularity, is_single
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
 from benchmark.suite.objectives import Objective, passes_per_image
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
@@ -107,7 +107,7 @@ class Experiment(Strict):
     method: MethodSpec
     weights: Literal["fp", "binary"]
     keep_ratio: float
-    allocation: float | Literal["global"]
+    allocation: float | AllocationName
     # Groups of weights that are kept together; not dumped unless chosen, as early configs lack it.
     granularity: Granularity = Field(default="weight", exclude_if=is_single)
     objective: Objective = "pgd"
@@ -174,5 +174,5 @@ class Experiment(Strict):
 
 
 def strategy_label(allocation: float | str) -> str:
-    """Return the label of an allocation strategy: 'global', or for example 'p0.1'."""
-    return "global" if allocation == "global" else f"p{allocation:g}"
+    """Return the label of an allocation strategy, such as 'global', 'p0.1', 'auto' or, with a constant, 'auto0.01'."""
+    return allocation.replace(":", "") if isinstance(allocation, str) else f"p{allocation:g}"

@@ -22,6 +22,8 @@ from benchmark.suite.presets import PresetName, apply_preset
 from benchmark.suite.registry import ResolvedMethod, resolve
 from benchmark.suite.scalars import is_decimal
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
+from methods.allocation import AUTO, auto_name, check_allocation
+from methods.auto_allocation import MAX_C
 
 T = TypeVar("T")
 OneOrMany = Annotated[
@@ -30,10 +32,21 @@ OneOrMany = Annotated[
 
 
 def _strategy(value: Any) -> Any:
-    number = float(value) if isinstance(value, str) and is_decimal(value) else value
-    if value != "global" and not (isinstance(number, int | float) and 0 <= number <= 1):
-        raise ValueError("allocation must be 'global' or an exponent p from 0 to 1")
-    return number
+    """Return an allocation as an experiment has it: {auto: c} becomes a name."""
+    constant = isinstance(value, dict) and [*value] == [AUTO]
+    number = value[AUTO] if constant else value
+    number = float(number) if isinstance(number, str) and is_decimal(number) else number
+    try:
+        if constant and isinstance(number, int | float) and not isinstance(number, bool):
+            return auto_name(number)
+        if isinstance(number, int | float | str) and not constant:
+            return check_allocation(number)
+    except ValueError:
+        pass
+    raise ValueError(
+        "allocation must be an exponent p from 0 to 1, 'global', 'auto', "
+        f"or {{auto: c}} with a constant c from 0 to {MAX_C:g}"
+    )
 
 
 def _text(value: Any) -> Any:
@@ -45,7 +58,7 @@ def _text(value: Any) -> Any:
 Text = Annotated[str, BeforeValidator(_text)]
 WeightForm = Literal["fp", "binary"]
 KeepRatio = Annotated[float, Field(gt=0, le=1)]
-Strategy = Annotated[Literal["global"] | float, BeforeValidator(_strategy)]
+Strategy = Annotated[float | str, BeforeValidator(_strategy)]
 ObjectiveName = Literal["own", Objective]  # own: the method's paper's
 
 

@@ -302,8 +302,8 @@ def test_the_effective_weight_follows_the_scores_only_when_the_masks_are_refresh
     [
         ({"keep_ratio": 0.0}, r"keep_ratio is the fraction of weights kept, in \(0, 1\]; got 0"),
         ({"keep_ratio": 1.01}, r"keep_ratio is the fraction of weights kept, in \(0, 1\]; got 1.01"),
-        ({"allocation": -0.5}, r"allocation is an exponent p in \[0, 1\] or 'global'; got -0.5"),
-        ({"allocation": 2.0}, r"allocation is an exponent p in \[0, 1\] or 'global'; got 2"),
+        ({"allocation": -0.5}, r"allocation is an exponent p in \[0, 1\], 'global', 'auto' or 'auto:c'; got -0.5"),
+        ({"allocation": 2.0}, r"allocation is an exponent p in \[0, 1\], 'global', 'auto' or 'auto:c'; got 2"),
     ],
 )
 def test_an_impossible_target_is_refused(settings, message):

@@ -78,7 +78,7 @@ class Row:
     architecture: str
     width: float | None
     keep_ratio: float | None
-    allocation: float | Literal["global"] | None
+    allocation: float | str | None
     granularity: Granularity | None
     objective: str | None
     clean: Stat

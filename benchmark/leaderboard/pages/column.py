@@ -11,7 +11,8 @@ from typing import Any, Literal
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import Board
-from benchmark.leaderboard.pages.legends import ABOUT
+from benchmark.leaderboard.pages.legends import ABOUT, AUTOMATIC
+from methods.allocation import AUTO
 
 Line = Row | ReportedRow  # what a line of a table is about
 Value = str | int | float | bool | tuple[Any, ...] | dict[str, Any] | None
@@ -59,6 +60,11 @@ class Column:
     def about(self) -> str:
         """What it means, in a plain sentence; empty where the title says it."""
         return ABOUT.get(self.key, "")
+
+    def about_on(self, board: Board) -> str:
+        """Return what it means on a board, with a sentence more where a row was allocated automatically."""
+        automatic = any(str(row.allocation).startswith(AUTO) for row in board.every_row)
+        return f"{self.about} {AUTOMATIC}" if self.key == "allocation" and automatic else self.about
 
     @property
     def heading(self) -> str:

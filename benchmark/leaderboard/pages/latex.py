@@ -22,7 +22,7 @@ def to_latex(state: BoardState) -> str:
         LATEX_MARKER,
         f"% {board.protocol}\n% state {state.digest}\n% Needs \\usepackage{{booktabs}}. Accuracies are percentages of "
         f"{board.n_images} test images.",
-        "\n".join(f"% {column.title}: {column.about}" for column in columns if column.about),
+        "\n".join(f"% {column.title}: {about}" for column in columns if (about := column.about_on(board))),
     ]
     titles = [(column.title, column.side) for column in columns]
     for preset in PRESETS:

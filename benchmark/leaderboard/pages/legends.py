@@ -54,3 +54,6 @@ ABOUT = {
     "latency_64": "The same for a batch of 64 images.",
     "n_seeds": "Networks trained with this setting.",
 }
+AUTOMATIC = (
+    "auto: the budgets that give the most masks and paths together; with a number: with another factor of the paths."
+)

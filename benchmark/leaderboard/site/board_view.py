@@ -18,10 +18,11 @@ from benchmark.leaderboard.site.links import row_path, run_ids, safe_json
 from benchmark.leaderboard.site.pareto import pareto_plot
 from benchmark.results.evaluation import HEALTH_ORDER
 from benchmark.results.external import PRESET as EXTERNAL
+from methods.allocation import auto_constant
 
 _MAX_NOTES = 100_000  # characters of a board's notes; a browser takes seconds to lay out millions of them
 VERDICTS = (*HEALTH_ORDER, "not run", "not checked")  # in the order in which a column sorts them
-_GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1
+_GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1; automatic allocations follow by their constant
 
 # Results come first on the site, where the settings may have to be scrolled to; last comes what few boards have.
 _FIRST = ("rank", "method", "robust", "robust_interval", "autoattack", "pgd", "clean", "size_bytes", "passes")
@@ -124,8 +125,8 @@ class BoardView:
         """Return the values that each list of the filters offers, as the script knows them and in words."""
         rows = [entry.row for entry in self.ranked]
         strategies = sorted({strategy(row) for row in rows if row.own})
-        exponents = [name for name in strategies if name not in ("dense", "global")]
-        offered = [(name, name) for name in strategies if name in ("dense", "global")]
+        exponents = [name for name in strategies if name[0].isdigit()]
+        offered = [(name, name) for name in strategies if name not in exponents]
         offered += [("p", "any p")] if exponents else []
         classes = {row.size_class for row in rows}
         presets = {row.preset for row in rows}
@@ -184,7 +185,10 @@ def interval_bar(row: Row, scale: float) -> Markup:
 
 
 def strategy(row: Row) -> str:
-    """Return how the layers' budgets were chosen: "dense", "global" or the exponent p; empty where it is unknown."""
+    """Return how the layers' budgets were chosen: "dense", a name such as "global" or "auto", or the exponent p.
+
+    It is empty where it is unknown.
+    """
     if not row.own:
         return ""
     text = allocation(row.keep_ratio, row.allocation)
@@ -202,7 +206,10 @@ def _sorted_by(column: Column, row: Row, board: Board) -> Any:
         return answer.value if answer.hint else VERDICTS.index(answer.verdict)
     if column.key == "allocation":
         chosen = strategy(row)
-        return None if chosen in ("dense", "") else _GLOBAL if chosen == "global" else float(chosen)
+        if chosen in ("dense", ""):
+            return None
+        c = auto_constant(chosen)
+        return _GLOBAL if chosen == "global" else float(chosen) if c is None else _GLOBAL + 1 + c
     if column.key == "architecture" or (column.key == "last_norm" and row.own):
         return column.text(row, board)
     return column.value(row, board)

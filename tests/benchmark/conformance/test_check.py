@@ -407,7 +407,7 @@ def test_refused_targets_are_shown_with_their_reason_and_one_accepted_target_is_
     assert len(verdicts) == len(check.TARGETS)
     assert all(verdict.passed for verdict in verdicts)
     assert str(verdicts[0]) == "refused fp keep 0.3 p0.5        at trains dense networks: keep_ratio must be 1, got 0.3"
-    assert check.summary(verdicts, "at") == "at: all 2 checks passed on 2 targets, 9 refused"
+    assert check.summary(verdicts, "at") == "at: all 2 checks passed on 2 targets, 11 refused"
 
 
 def test_a_method_that_refuses_everything_fails(only):

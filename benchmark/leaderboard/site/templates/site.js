@@ -121,7 +121,7 @@
         && (chosen.preset === "" || groups[group].preset === chosen.preset)
         && (chosen.class === "" || groups[group].class === chosen.class)
         && (chosen.strategy === "" || chosen.strategy === strategy
-          || (chosen.strategy === "p" && !["", "dense", "global"].includes(strategy)))
+          || (chosen.strategy === "p" && /^[0-9]/.test(strategy)))
         && values[at.size_bytes] <= size
         && values[at.density] >= least && values[at.density] <= most
         && values[at.n_seeds] >= seeds
