@@ -75,7 +75,11 @@ def layer_budgets(shapes: Sequence[Sequence[int]], target: Target) -> list[int]:
     """
     sizes = [math.prod(shape) for shape in shapes]
     if target.granularity == "2:4":
-        return [two_of_four_budget(shape) for shape in shapes]
+        if min(kept := [two_of_four_budget(shape) for shape in shapes]) < 1:
+            raise ValueError(
+                "granularity 2:4 keeps none of a layer with one weight per output; take another granularity"
+            )
+        return kept
     assert target.allocation != "global", "a global budget has no layers"
     kept = allocate(sizes, target.keep_ratio, target.allocation)
     groups = [
@@ -116,16 +120,9 @@ def whole_groups(sizes: Sequence[int], kept: Sequence[int], groups: Sequence[int
 
 
 def two_of_four_budget(shape: Sequence[int]) -> int:
-    """Return how many weights of a layer of `shape` (out, in, k, k) the pattern 2:4 keeps.
-
-    Raises:
-        ValueError: if it keeps none.
-    """
+    """Return how many weights of a layer of `shape` (out, in, k, k) the pattern 2:4 keeps; none of one per output."""
     fan_in = math.prod(shape[1:])
-    kept: int = shape[0] * (fan_in // 4 * 2 + fan_in % 4 // 2)
-    if kept < 1:
-        raise ValueError(f"granularity 2:4 keeps none of a layer with one weight per output: {tuple(shape)}")
-    return kept
+    return shape[0] * (fan_in // 4 * 2 + fan_in % 4 // 2)
 
 
 def two_of_four_mask(magnitudes: Tensor) -> Tensor:

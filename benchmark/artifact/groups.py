@@ -5,8 +5,6 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -39,34 +37,45 @@ def mask_of(weight: NDArray[np.float32], granularity: Granularity) -> Bits:
     if granularity == "weight":
         return nonzero
     if granularity == "2:4":
-        return _from_rows(np.concatenate([_completed(part) for part in _rows(nonzero)], axis=1), weight.shape)
+        return from_rows(np.concatenate([_completed(part) for part in rows_of(nonzero)], axis=1), weight.shape)
     axes = (2, 3) if granularity == "kernel" else (0, 2, 3)
     kept: Bits = np.broadcast_to(nonzero.any(axis=axes, keepdims=True), weight.shape)
     return kept
 
 
-def pattern_count(width: int) -> int:
-    """Return in how many ways `width` weights keep half of them, rounded down."""
-    return len(_patterns(width))
+def group_bits(mask: Bits, granularity: Granularity) -> Bits:
+    """Return one bit for every group of a mask of whole groups, which is not of 2:4, in C order."""
+    if granularity == "kernel":
+        return mask[:, :, 0, 0].reshape(-1)
+    return mask[0, :, 0, 0] if granularity == "channel" else mask.reshape(-1)
 
 
-def _patterns(width: int) -> Bits:
-    """Return the patterns of a group, one a row, in the order of the positions that they keep."""
-    chosen = list(combinations(range(width), width // 2))
-    patterns = np.zeros((len(chosen), width), np.bool_)
-    for row, kept in enumerate(chosen):
-        patterns[row, list(kept)] = True
-    return patterns
+def spread(bits: Bits, shape: tuple[int, ...], granularity: Granularity) -> Bits:
+    """Return the mask of a shape (out, in, k, k) from the bits of its groups, the inverse of `group_bits`."""
+    if granularity == "weight":
+        return bits.reshape(shape)
+    groups = bits.reshape(*shape[:2], 1, 1) if granularity == "kernel" else bits.reshape(1, shape[1], 1, 1)
+    mask: Bits = np.broadcast_to(groups, shape)
+    return mask
 
 
-def _rows(mask: Bits) -> tuple[Bits, Bits]:
+def group_count(shape: tuple[int, ...], granularity: Granularity) -> int:
+    """Return the number of groups of a weight of shape (out, in, k, k), which are not of 2:4."""
+    out_channels, in_channels, rows, columns = shape
+    return {"kernel": out_channels * in_channels, "channel": in_channels}.get(
+        granularity, out_channels * in_channels * rows * columns
+    )
+
+
+def rows_of(mask: Bits) -> tuple[Bits, Bits]:
     """Split a mask into groups of four, (out, 4 * groups), and the rest of each output, (out, 0 to 3)."""
     rows = mask.transpose(0, 2, 3, 1).reshape(len(mask), -1)
     end = rows.shape[1] // FOUR * FOUR
     return rows[:, :end], rows[:, end:]
 
 
-def _from_rows(rows: Bits, shape: tuple[int, ...]) -> Bits:
+def from_rows(rows: Bits, shape: tuple[int, ...]) -> Bits:
+    """Return the mask (out, in, k, k) of its outputs' rows, the inverse of `rows_of` without its split."""
     out_channels, in_channels, height, width = shape
     mask: Bits = rows.reshape(out_channels, height, width, in_channels).transpose(0, 3, 1, 2)
     return mask

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from benchmark.artifact.groups import BadGroups, mask_of
+from benchmark.artifact.groups import FOUR, BadGroups, group_bits, group_count, mask_of
 from benchmark.networks.resnet import convolutions
 from benchmark.results.fields import Granularity
 
@@ -58,6 +58,7 @@ def measure_export(
     budget: int,
     binary: bool,
     granularity: Granularity = "weight",
+    seeded: bool = False,
 ) -> Measured:
     """Check an exported network against its target and count its weights and bits.
 
@@ -67,6 +68,7 @@ def measure_export(
         budget: maximum number of kept weights.
         binary: whether a layer may have at most two nonzero values.
         granularity: what its masks keep together; all weights of a group that is not all zero count against the budget.
+        seeded: whether a seed gives the kept weights again, so that they cost nothing.
 
     Raises:
         BadExport: if convolutions are missing or added, a value is not finite, more weights are kept than budgeted,
@@ -99,23 +101,40 @@ def measure_export(
         all_parameters=total + _other_values(network),
         budget=budget,
         kept_weights=kept,
-        entropy_bound_bytes=math.ceil(entropy_bound_bits(network, binary=binary) / 8),
+        entropy_bound_bytes=math.ceil(
+            entropy_bound_bits(network, binary=binary, granularity=granularity, seeded=seeded) / 8
+        ),
     )
 
 
-def entropy_bound_bits(network: nn.Module, *, binary: bool) -> float:
+def entropy_bound_bits(
+    network: nn.Module, *, binary: bool, granularity: Granularity = "weight", seeded: bool = False
+) -> float:
     """Return the bits that an ideal coder needs for the network.
 
-    Per convolution: log2 C(n, m) for the positions of m kept among n weights, plus one bit per kept weight and 32 per
-    level (binary), or 32 bits per kept weight. Batch-norm statistics and parameters cost 32 bits per value; the fixed
-    input normalisation and step counters cost nothing.
+    Per convolution: log2 C(n, m) for the positions of m kept among n weights, or among n groups (2:4: log2 6 for each
+    four weights, log2 3 or 1 for a rest of three or two), plus one bit per kept weight and 32 per level (binary), or 32
+    bits per kept weight. Of weights from a seed only the level of a binary layer costs anything. Batch-norm statistics
+    and parameters cost 32 bits per value; the fixed input normalisation and step counters cost nothing.
     """
     bits = float(FLOAT_BITS * _other_values(network))
     for conv in convolutions(network).values():
-        size, kept = conv.weight.numel(), int(conv.weight.count_nonzero())
-        bits += log2_binomial(size, kept)
-        bits += kept + FLOAT_BITS * nonzero_levels(conv) if binary else FLOAT_BITS * kept
+        bits += _position_bits(conv, granularity)
+        kept, levels = int(conv.weight.count_nonzero()), nonzero_levels(conv)
+        if seeded:
+            bits += FLOAT_BITS * min(levels, 1) if binary else 0
+        else:
+            bits += kept + FLOAT_BITS * levels if binary else FLOAT_BITS * kept
     return bits
+
+
+def _position_bits(conv: nn.Conv2d, granularity: Granularity) -> float:
+    shape = tuple(conv.weight.shape)
+    if granularity == "2:4":
+        fours, rest = divmod(math.prod(shape[1:]), FOUR)
+        return shape[0] * (fours * math.log2(6) + math.log2(max(rest, 1)))
+    mask = mask_of(conv.weight.detach().cpu().numpy(), granularity)
+    return log2_binomial(group_count(shape, granularity), int(group_bits(mask, granularity).sum()))
 
 
 def weights_in_groups(network: nn.Module, granularity: Granularity) -> dict[str, int]:

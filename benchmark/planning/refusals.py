@@ -9,6 +9,7 @@ from benchmark.suite.registry import ResolvedMethod
 from benchmark.suite.target import target_of
 from methods.allocation import weight_budget
 from methods.base import Architecture
+from methods.counted import seed_refusal
 from methods.granularity import layer_budgets, refusal
 
 
@@ -35,6 +36,8 @@ def _network_and_epochs(experiment: Experiment, resolved_method: ResolvedMethod)
     target = target_of(experiment)
     method = resolved_method.create(experiment.method.options, experiment.run)
     if reason := refusal(method, target):
+        raise ValueError(reason)
+    if experiment.artifact.weights == "seed" and (reason := seed_refusal(method, target)):
         raise ValueError(reason)
     network = full_network(experiment)
     architecture = method.resize(network, target)

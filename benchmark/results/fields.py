@@ -53,6 +53,14 @@ def is_single(granularity: Granularity) -> bool:
     return granularity == "weight"
 
 
+StoredWeights = Literal["stored", "seed"]  # what a file holds of the kept weights
+
+
+def is_stored(weights: StoredWeights) -> bool:
+    """Return whether a file holds the kept weights themselves."""
+    return weights == "stored"
+
+
 # Bounded, because pages show the digits.
 Integer = Annotated[int, Field(strict=True, ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Count = Annotated[int, Field(strict=True, ge=0, le=MAX_INTEGER)]

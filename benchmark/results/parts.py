@@ -22,10 +22,12 @@ from benchmark.results.fields import (
     Settings,
     Sha256,
     Share,
+    StoredWeights,
     Text,
     Utc,
     Width,
     is_single,
+    is_stored,
 )
 
 
@@ -121,7 +123,10 @@ class FilePart(Part):
 class ArtifactPart(FilePart):
     """A file in the compressed format."""
 
-    statistics: Literal["float32", "float16"]  # how batch-norm statistics and parameters are stored
+    statistics: Literal["float32", "float16", "int8"]  # how batch-norm statistics and parameters are stored
+    # seed: the kept weights are random and were drawn from the run's seed; not written for stored ones, as early
+    # records lack it.
+    weights: StoredWeights = Field(default="stored", exclude_if=is_stored)
 
 
 class CostPart(Part):

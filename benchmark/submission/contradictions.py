@@ -122,6 +122,7 @@ def _against_config(record: Record, experiment: Experiment) -> list[str]:
         "allocation": (record.compression.allocation, experiment.allocation),
         "granularity": (record.compression.granularity, experiment.granularity),
         "type of the statistics": (record.artifact.statistics, experiment.artifact.statistics),
+        "weights of the file": (record.artifact.weights, experiment.artifact.weights),
         "epochs": (record.training.epochs, experiment.training.epochs),
         "batch_size": (record.training.batch_size, experiment.training.batch_size),
         "protocol": (record.protocol, experiment.protocol(images, record.dataset.num_classes).id),

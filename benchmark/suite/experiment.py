@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.networks.shapes import get_shape
-from benchmark.results.fields import AllocationName, Granularity, is_single
+from benchmark.results.fields import AllocationName, Granularity, StoredWeights, is_single, is_stored
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
 from benchmark.suite.objectives import Objective, passes_per_image
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
@@ -76,7 +76,9 @@ class TrainingSpec(Strict):
 class ArtifactSpec(Strict):
     """How the compressed network is stored, which determines its size and its accuracy."""
 
-    statistics: Literal["float32", "float16"] = "float32"  # of batch-norm statistics and parameters
+    statistics: Literal["float32", "float16", "int8"] = "float32"  # of batch-norm statistics and parameters
+    # seed: random weights come from the counter-based generator, and the file holds its seed; not dumped unless chosen.
+    weights: StoredWeights = Field(default="stored", exclude_if=is_stored)
 
 
 class MethodSpec(Strict):

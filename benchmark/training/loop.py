@@ -14,7 +14,7 @@ from benchmark.data.load import TrainingData
 from benchmark.networks.resnet import convolutions, network_plan
 from benchmark.runtime.seeding import derive_seed
 from benchmark.suite.experiment import Experiment
-from benchmark.suite.target import target_of
+from benchmark.suite.target import drawn_of, target_of
 from benchmark.training.checkpoint import TrainingKey, save_network
 from benchmark.training.compiling import compile_network
 from benchmark.training.epoch import as_training_images, train_epoch
@@ -29,6 +29,7 @@ from benchmark.training.schedule import frozen_digest, learning_rate, make_optim
 from benchmark.training.selection import recalibrate, validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Method, Phase
+from methods.counted import redraw
 
 
 def train(
@@ -92,6 +93,8 @@ class _Run:
         torch.manual_seed(derive_seed(experiment.seed, "build"))
         plan = method.resize(network_plan(experiment.architecture, data.info), self.target)
         self.model = method.build(plan, self.target)
+        if (drawn := drawn_of(experiment)) is not None:
+            redraw(self.model, drawn)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
         self.state = State()

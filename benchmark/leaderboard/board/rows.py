@@ -148,7 +148,7 @@ def make_row(group: Sequence[AnyRecord], reasons: tuple[str, ...]) -> Row:
         rank=None,
         tie=None,
         fronts=(),
-        size_class=size_class(costs.size_bytes),
+        size_class=size_class(costs.size_bytes, seeded=costs.stored_weights == "seed"),
         preset=first.preset,
         **_setting(first),
         clean=_stat([record.evaluation.clean_accuracy for record in group]),

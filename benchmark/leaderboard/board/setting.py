@@ -50,6 +50,8 @@ def options_of(record: Record) -> str:
     options = dict(record.method.options)
     if record.compression.granularity != "weight":
         options["granularity"] = record.compression.granularity
+    if record.artifact.weights != "stored":
+        options["weights_from"] = record.artifact.weights
     if cell := _first_phase(record):
         options["first_phase"] = "/".join(cell.split("/")[-2:])  # the data and the network are the row's own
     if (precision := _precision(record)) != "fp32":

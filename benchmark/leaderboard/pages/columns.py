@@ -178,6 +178,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("dense_bytes", "dense size", of("costs.dense_bytes"), DATA | COSTS, int, _bytes),
     Column("bits_per_weight", "bits per weight", of("costs.bits_per_weight"), DATA | COSTS, float, short),
     Column("statistics", "norm statistics", of("costs.statistics"), DATA | COSTS),
+    Column("stored_weights", "weights in the file", of("costs.stored_weights"), DATA | COSTS),
     Column("density", "density", of("costs.density"), DATA | RANKING | SITE | COSTS, float, short),
     Column("density_all", "density of all", of("costs.density_all"), DATA | COSTS, float, short),
     Column("dense_macs", "dense MACs", of("costs.dense_macs"), DATA | COSTS, int, amount),
@@ -206,6 +207,7 @@ OCCASIONAL: tuple[tuple[frozenset[str], Callable[[Row], bool]], ...] = (
     (frozenset(key for key in BY_KEY if key.startswith("wide_")), lambda row: row.wide is not None),
     (frozenset({"trained", "authors", "licence"}), lambda row: row.external is not None),
     (frozenset({"granularity"}), lambda row: row.grouped),
+    (frozenset({"stored_weights"}), lambda row: row.costs.stored_weights == "seed"),
 )
 
 

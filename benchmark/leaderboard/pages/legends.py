@@ -41,6 +41,7 @@ ABOUT = {
     "dense_bytes": "All parameters in float32.",
     "bits_per_weight": "Bits of the file over prunable weights.",
     "statistics": "Number format of the batch-norm statistics in the file.",
+    "stored_weights": "Stored, or drawn again from a seed in the file; such files have size classes of their own.",
     "density": "Weights kept over prunable weights, counted in the network.",
     "density_all": "Parameters kept or not prunable, over all parameters.",
     "dense_macs": "Multiply-adds of all convolutions for one image.",
