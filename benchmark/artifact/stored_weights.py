@@ -39,11 +39,16 @@ def weight_tensors(weights: Mapping[str, Floats], manifest: Manifest) -> Tensors
     return {"kept": np.array(counts, "<u4"), **stored, "positions": np.frombuffer(positions, np.uint8)}
 
 
-def check_weights(tensors: Tensors, shapes: Layout, manifest: Manifest) -> None:
-    """Raise UserError for tensors whose shapes or counts do not fit the network or each other."""
+def check_layers(tensors: Tensors, shapes: Layout, manifest: Manifest) -> None:
+    """Raise UserError for tensors of another number of layers than the network has."""
+    count = len(shapes.convolutions)
+    check_shape(tensors, "kept", (count,))
+    check_shape(tensors, "levels", (count, manifest.levels_per_layer))
+
+
+def check_counts(tensors: Tensors, shapes: Layout, manifest: Manifest) -> None:
+    """Raise UserError for counts that do not fit the network or the lengths of the other tensors."""
     layers = list(shapes.convolutions.values())
-    check_shape(tensors, "kept", (len(layers),))
-    check_shape(tensors, "levels", (len(layers), manifest.levels_per_layer))
     kept, levels = tensors["kept"].astype(np.int64), tensors["levels"]
     if manifest.granularity == "2:4":
         if kept.tolist() != [two_of_four_budget(shape) for shape in layers]:
@@ -67,7 +72,7 @@ def check_weights(tensors: Tensors, shapes: Layout, manifest: Manifest) -> None:
 
 
 def read_weights(tensors: Tensors, shapes: Layout, manifest: Manifest) -> dict[str, Floats]:
-    """Return the weight of every convolution by name, of tensors that `check_weights` has passed.
+    """Return the weight of every convolution by name, of tensors that the checks have passed.
 
     Raises:
         UserError: if no masks are encoded as these bytes, or unused bits are set.

@@ -17,7 +17,7 @@ from benchmark.artifact.manifest import MAX_WEIGHTS, VERSIONS, Manifest, Statist
 from benchmark.artifact.measure import BadExport
 from benchmark.artifact.pack import assemble
 from benchmark.artifact.stored_norms import check_norms, read_norms
-from benchmark.artifact.stored_weights import Floats, check_weights, read_weights
+from benchmark.artifact.stored_weights import Floats, check_counts, check_layers, read_weights
 from benchmark.errors import UserError
 from benchmark.files.kinds import kind_of_content
 from benchmark.files.mistakes import first_mistake
@@ -118,8 +118,9 @@ def unpack(content: bytes) -> Artifact:
     shapes = layout(plan, affine=manifest.affine)
     if sum(shapes.sizes) > MAX_WEIGHTS:
         raise refused(f"its network has {sum(shapes.sizes):,} weights, more than {MAX_WEIGHTS:,}")
-    check_weights(tensors, shapes, manifest)
+    check_layers(tensors, shapes, manifest)
     check_norms(tensors, shapes, manifest)
+    check_counts(tensors, shapes, manifest)
     state = read_weights(tensors, shapes, manifest) | read_norms(tensors, shapes, manifest)
     try:
         again = assemble(manifest, shapes, state)
