@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from fractions import Fraction
+from functools import lru_cache
 
 from methods.auto_allocation import DEFAULT_C, MAX_C, auto_budgets
 
@@ -147,14 +149,21 @@ def closest_exponent(sizes: Sequence[int], keep_ratio: float, c: float = DEFAULT
         c: constant of the automatic allocation.
     """
     automatic = allocate(sizes, keep_ratio, auto_name(c))
-    divergences = {}
-    for hundredths in range(101):
-        try:
-            kept = allocate(sizes, keep_ratio, hundredths / 100)
-        except ValueError:
-            continue
-        divergences[hundredths / 100] = sum(a * math.log(a / b) for a, b in zip(automatic, kept, strict=True))
+    divergences = {
+        p: sum(a * math.log(a / b) for a, b in zip(automatic, kept, strict=True))
+        for p, kept in _by_exponent(tuple(sizes), keep_ratio).items()
+    }
     return min(divergences, key=divergences.__getitem__)
+
+
+@lru_cache(maxsize=64)
+def _by_exponent(sizes: tuple[int, ...], keep_ratio: float) -> dict[float, list[int]]:
+    """Return the budgets of every exponent, in hundredths, that leaves each layer some."""
+    budgets = {}
+    for hundredths in range(101):
+        with suppress(ValueError):
+            budgets[hundredths / 100] = allocate(sizes, keep_ratio, hundredths / 100)
+    return budgets
 
 
 def _water_fill(sizes: Sequence[int], budget: int, p: float) -> list[Fraction]:

@@ -13,15 +13,17 @@ the most by it, and enough to find the smallest gain that is granted.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, localcontext
 from fractions import Fraction
-from functools import cache
+from typing import TypeVar
+
+Number = TypeVar("Number", float, Decimal)
 
 DEFAULT_C = 0.035
 MAX_C = 1000.0
 DIGITS = 50  # of the gains that decide; the logarithm of Decimal is the same on every machine, that of floats is not
-_HALVINGS = 200  # enough for any two floats to become neighbours
+_FLOAT_ERROR = 1e-12  # of a gain in floats, with much to spare, relative to the largest gain
 
 
 def auto_budgets(sizes: Sequence[int], budget: int, c: float = DEFAULT_C) -> list[int]:
@@ -51,61 +53,50 @@ def auto_budgets(sizes: Sequence[int], budget: int, c: float = DEFAULT_C) -> lis
             if budget < len(sizes)
             else f"a budget of {budget:,} weights is more than the {sum(sizes):,} of all layers"
         )
-    kept = _close_budgets(sizes, budget, c)
+    exact = Fraction(repr(c)) * sum(sizes) / len(sizes)  # of the decimal that the user wrote
+    strength = float(exact)
+    margin = _FLOAT_ERROR * (strength + math.log(max(sizes)) + 1.0)
+    low, high = _threshold(sizes, budget, strength, margin)
+    granted = [_count_above(size, high + margin, strength) for size in sizes]
+    possible = [_count_above(size, low - margin, strength) for size in sizes]
+    assert sum(granted) <= budget <= sum(possible), "the margin covers the error of floats"
     with localcontext() as context:
         context.prec = DIGITS
-        _make_exact(kept, sizes, budget, c)
-    return kept
+        precise = Decimal(exact.numerator) / exact.denominator
+        undecided = sorted(  # the larger gain first, then the earlier layer
+            (-_gain(Decimal(size), Decimal(m), precise, Decimal.ln), layer)
+            for layer, size in enumerate(sizes)
+            for m in range(granted[layer], possible[layer])
+        )
+    for _, layer in undecided[: budget - sum(granted)]:
+        granted[layer] += 1
+    return granted
 
 
-def _close_budgets(sizes: Sequence[int], budget: int, c: float) -> list[int]:
-    """Return budgets by bisection on the smallest gain that is granted, in floats: near the optimum and its total."""
-    strength = c * sum(sizes) / len(sizes)
-    low, high = -math.log(max(sizes)) - 1.0, math.log(max(sizes)) + strength + 1.0  # below and above every gain
-    kept = [1] * len(sizes)
-    for _ in range(_HALVINGS):
-        threshold = (low + high) / 2
-        granted = [_granted(size, threshold, strength) for size in sizes]
-        if sum(granted) > budget:
-            low = threshold
+def _gain(size: Number, m: Number, strength: Number, log: Callable[[Number], Number]) -> Number:
+    """Return what a layer of `size` weights that keeps m, at least 1, gains by one more."""
+    return log((size - m) / (m + 1)) + strength * log((m + 1) / m)
+
+
+def _threshold(sizes: Sequence[int], budget: int, strength: float, margin: float) -> tuple[float, float]:
+    """Return two numbers, at most `margin` apart, that enclose the smallest gain that is granted, by bisection."""
+    largest = math.log(max(sizes)) + 1.0
+    low, high = -largest, largest + strength  # below and above every gain
+    while high - low > margin:
+        middle = (low + high) / 2
+        if sum(_count_above(size, middle, strength) for size in sizes) > budget:
+            low = middle
         else:
-            high, kept = threshold, granted
-        if budget - sum(kept) <= len(sizes) or not low < (low + high) / 2 < high:
-            break
-    return kept
+            high = middle
+    return low, high
 
 
-def _granted(size: int, threshold: float, strength: float) -> int:
+def _count_above(size: int, threshold: float, strength: float) -> int:
     """Return how many weights of a layer gain at least a threshold; the first one is granted in any case."""
     enough, too_many = 1, size + 1
     while too_many - enough > 1:
         count = (enough + too_many) // 2
         m = count - 1
-        gain = math.log((size - m) / count) + strength * math.log1p(1 / m)
+        gain = _gain(size, m, strength, math.log)
         enough, too_many = (count, too_many) if gain >= threshold else (enough, count)
     return enough
-
-
-def _make_exact(kept: list[int], sizes: Sequence[int], budget: int, c: float) -> None:
-    """Grant and take back single weights, in place, until the granted ones are the first `budget` of all by rank."""
-    exact = Fraction(repr(c)) * sum(sizes) / len(sizes)
-    strength = Decimal(exact.numerator) / exact.denominator
-
-    @cache
-    def rank(layer: int, m: int) -> tuple[Decimal, int]:
-        """Return the place of a layer's (m+1)-th weight: the larger gain first, then the earlier layer."""
-        masks, paths = Decimal(sizes[layer] - m) / (m + 1), Decimal(m + 1) / m
-        return -(masks.ln() + strength * paths.ln()), layer
-
-    while True:
-        following = min((rank(layer, m) for layer, m in enumerate(kept) if m < sizes[layer]), default=None)
-        last = max((rank(layer, m - 1) for layer, m in enumerate(kept) if m > 1), default=None)
-        missing = budget - sum(kept)
-        if missing == 0 and (following is None or last is None or last < following):
-            return
-        if missing >= 0:
-            assert following is not None, "the budget is at most the number of weights"
-            kept[following[1]] += 1
-        else:
-            assert last is not None, "the budget is at least the number of layers"
-            kept[last[1]] -= 1

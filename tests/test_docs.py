@@ -6,6 +6,7 @@ import ast
 import json
 import os
 import re
+import runpy
 import shlex
 import shutil
 import tomllib
@@ -240,3 +241,10 @@ def test_a_notebook_is_committed_without_outputs(path):
     cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
 
     assert [cell for cell in cells if cell.get("outputs") or cell.get("execution_count")] == []
+
+
+def test_the_tables_of_the_automatic_allocation_are_those_that_its_script_computes():
+    script = runpy.run_path(str(DOCS / "automatic_allocation.py"))
+
+    for table in script["tables"]():
+        assert table in PAGES["docs/automatic-allocation.md"]

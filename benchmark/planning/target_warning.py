@@ -43,12 +43,7 @@ def closest_exponent_of(experiment: Experiment) -> float | None:
     c = auto_constant(experiment.allocation)
     if c is None or experiment.keep_ratio == 1.0:
         return None
-    return _closest_exponent(full_network(experiment), experiment.keep_ratio, c)
-
-
-@lru_cache(maxsize=256)
-def _closest_exponent(network: NetworkPlan, keep_ratio: float, c: float) -> float:
-    return closest_exponent(list(layer_sizes(network).values()), keep_ratio, c)
+    return closest_exponent(list(layer_sizes(full_network(experiment)).values()), experiment.keep_ratio, c)
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from benchmark.data.hashes import LocalData
 from benchmark.launch.order import work_folder
 from benchmark.planning.states import plan
 from benchmark.planning.target_warning import target_warning
-from benchmark.planning.text import remarks
+from benchmark.planning.text import plan_lines, remarks
 from benchmark.results.store import save_record
 from benchmark.suite.registry import ResolvedMethod
 from methods.allocation import allocate
@@ -183,6 +183,27 @@ def test_a_target_that_leaves_fewer_than_sixteen_weights_is_warned_of(make_exper
 )
 def test_a_sound_target_is_not_warned_of(make_experiment, changes):
     assert target_warning(make_experiment(**changes)) == ""
+
+
+def test_a_plan_names_the_exponent_that_an_automatic_target_is_closest_to(planned):
+    items = [planned(keep_ratio=0.01, allocation=name) for name in ("auto", "auto:0.105", 0.1)]
+
+    assert [item.closest_p for item in items] == [0.23, 0.09, None]
+    assert "        allocation: closest to p 0.23" in plan_lines(items)
+    assert planned(method=DENSE_METHOD, keep_ratio=1.0, allocation="auto").closest_p is None
+
+
+@pytest.mark.parametrize(
+    ("keep_ratio", "width", "words"),
+    [
+        (0.1, 1.0, "keeps conv1 whole, nothing to choose there; a smaller constant takes from small layers"),
+        (0.0003, 0.25, "keeps fewer than 16 weights of conv1"),
+    ],
+)
+def test_the_warning_about_an_automatic_target_names_its_constant(make_experiment, keep_ratio, width, words):
+    warning = target_warning(make_experiment(keep_ratio=keep_ratio, allocation="auto", architecture={"width": width}))
+
+    assert words in warning and " p " not in warning
 
 
 def test_the_warning_looks_at_the_narrowed_network(make_experiment):

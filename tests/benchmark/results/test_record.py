@@ -58,6 +58,8 @@ def test_a_record_cannot_be_changed(make_record):
         ({"compression__keep_ratio": 0.0}, "greater than 0"),
         ({"artifact__size_bytes": 0}, "greater than or equal to 1"),
         ({"compression__allocation": "local"}, "allocation"),
+        ({"compression__allocation": "auto:0.035"}, "allocation"),  # its one spelling is "auto"
+        ({"compression__allocation": "auto:2000.0"}, "allocation"),
         ({"training__epochs": 4.0}, "valid integer"),
         ({"training__seconds": float("inf")}, "finite"),
         ({"method__options": {"a": [{"b": float("inf")}]}}, "finite"),
@@ -100,6 +102,8 @@ def test_best_known_counts_images_that_every_attack_left_right(fields):
         ({"right": (80, 45, 45)}, []),
         ({"training__frozen_parts_unchanged": None}, []),
         ({"compression__allocation": "global"}, []),
+        ({"compression__allocation": "auto"}, []),
+        ({"compression__allocation": "auto:0.0117"}, []),
         ({"right": (80, 45, 46)}, ["AutoAttack accuracy 0.4600 exceeds PGD"]),
         ({"right": (45, 50, 40)}, ["PGD counts images as robust that are wrong"]),
         ({"right": (40, 50, 45)}, ["PGD counts images", "AutoAttack counts images"]),

@@ -7,6 +7,7 @@ from collections import Counter
 import pytest
 
 from benchmark.errors import UserError
+from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import resolve
 from benchmark.suite.suite import expand, load_suite
 
@@ -61,7 +62,8 @@ def expanded(tmp_path):
         ("grid: {weights: ternary}\n", "suite.yaml: grid.weights[0]: must be 'fp' or 'binary', got 'ternary'"),
         (
             "grid: {allocation: glob}\n",
-            "suite.yaml: grid.allocation[0]: allocation must be 'global' or an exponent p from 0 to 1, got 'glob'",
+            "suite.yaml: grid.allocation[0]: allocation must be an exponent p from 0 to 1, 'global', "
+            "'auto', or {auto: c} with a constant c from 0 to 1000, got 'glob'",
         ),
         ("epsilon: 8\n", "suite.yaml: epsilon: '8' is not a perturbation size: give a fraction or decimal strictly"),
         ("training: {attack: {step_size: 17/255}}\n", "step_size 17/255 leaves the epsilon ball of 8/255 at every"),
@@ -150,6 +152,33 @@ def test_an_axis_is_one_value_or_a_list_and_the_grid_their_product(expanded):
         for last_norm in (True, False)
         for seed in (0, 3)
     )
+
+
+def test_an_automatic_allocation_is_named_by_its_constant(expanded):
+    grid = "grid: {weights: binary, allocation: [auto, {auto: 0.0117}, {auto: 1e-1}, 'auto:0.5', {auto: 0.035}]}\n"
+
+    experiments = expanded(BASE + grid)
+
+    assert [e.allocation for e in experiments] == ["auto", "auto:0.0117", "auto:0.1", "auto:0.5"]
+    assert [e.cell.rpartition("/")[2] for e in experiments] == [
+        f"binary-keep0.01-{name}-pgd" for name in ("auto", "auto0.0117", "auto0.1", "auto0.5")
+    ]
+    assert len({e.run_hash for e in experiments}) == 4
+    assert all(Experiment.model_validate_json(e.model_dump_json()) == e for e in experiments)
+
+
+@pytest.mark.parametrize(
+    "allocation", ["{auto: -1}", "{auto: 1001}", "{auto: true}", "{auto: .nan}", "{c: 1}", "auto:x"]
+)
+def test_an_automatic_allocation_with_another_constant_is_refused(expanded, allocation):
+    with pytest.raises(UserError, match=r"grid\.allocation\[0\]: allocation must be an exponent p from 0 to 1"):
+        expanded(BASE + f"grid: {{allocation: [{allocation}]}}\n")
+
+
+def test_an_override_may_name_an_automatic_allocation(expanded):
+    experiments = expanded(BASE, "grid.allocation={auto: 0.0117}", "grid.weights=fp")
+
+    assert [e.allocation for e in experiments] == ["auto:0.0117"]
 
 
 def test_an_entrys_axis_replaces_the_suites(expanded):

@@ -229,6 +229,22 @@ def test_the_table_sorts_intervals_by_their_lower_end(site, records):
     assert {line["ids"][0]: line["values"][place] for line in data["rows"]} == pytest.approx(lower)
 
 
+def test_an_automatic_allocation_is_a_strategy_of_its_own(make_site_record, make_site, site, records):
+    named = {name: make_site_record(f"with {name}", compression__allocation=name) for name in ("auto:0.0117", "auto")}
+    pages = make_site([*records, *named.values()])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', pages[BOARD], re.DOTALL)[1])
+    place = [column["key"] for column in data["columns"]].index("allocation")
+    by_strategy = {line["strategy"]: line["values"][place] for line in data["rows"]}
+
+    assert by_strategy["1"] < by_strategy["global"] < by_strategy["auto:0.0117"] < by_strategy["auto"]
+    offered = re.findall(r'<option value="([^"]*)">([^<]*)', pages[BOARD])
+    assert ("auto", "auto") in offered and ("auto:0.0117", "auto:0.0117") in offered and ("1", "p = 1") in offered
+    (page,) = [text for path, text in pages.items() if path.endswith(f"{named['auto'].run_hash[:6]}.html")]
+    assert "keep 0.01, auto, pgd" in page
+    legend = "auto: the budgets that give the most masks and paths together"
+    assert legend in pages[BOARD] and legend not in site[BOARD]
+
+
 def test_a_row_shows_what_was_reported_and_the_difference(records):
     (board,) = boards(records).values()
     published = ReportedRow("cifar10", "8/255", "x", "pgd", "r", True, None, 1.0, "fp", {}, 0.8, 0.40, "A doubt.")
