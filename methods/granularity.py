@@ -28,13 +28,20 @@ TWO_OF_FOUR_RATIO = 0.5
 def refusal(method: Method, target: Target) -> str | None:
     """Return in one sentence why a method cannot have `target`; None if it can.
 
-    This is the method's own reason, or that it cannot choose the groups of weights.
+    This is the method's own reason, or that it or the target cannot have groups of weights.
     """
-    granularity = target.granularity
-    if (reason := method.refusal(target)) is not None or granularity == "weight":
+    if (reason := method.refusal(target)) is not None or target.granularity == "weight":
         return reason
     if GROUPED.isdisjoint(vars(cls).get("name") for cls in type(method).__mro__):
-        return f"{method.name} chooses single weights: granularity must be weight, got {granularity}"
+        return f"{method.name} chooses single weights: granularity must be weight, got {target.granularity}"
+    return _contradiction(target)
+
+
+def _contradiction(target: Target) -> str | None:
+    """Return in one sentence why a target cannot have its groups; None if it can."""
+    granularity = target.granularity
+    if granularity == "weight":
+        return None
     if target.dense:
         return f"granularity {granularity} says what is dropped together: keep_ratio must be below 1"
     if target.allocation == "global":
@@ -71,8 +78,10 @@ def layer_budgets(shapes: Sequence[Sequence[int]], target: Target) -> list[int]:
         target: with an allocation to layers, not global.
 
     Raises:
-        ValueError: as `allocate` does, or if not every layer can have a group.
+        ValueError: as `allocate` does, or if the target cannot have its groups, or not every layer one of them.
     """
+    if reason := _contradiction(target):
+        raise ValueError(reason)
     sizes = [math.prod(shape) for shape in shapes]
     if target.granularity == "2:4":
         if min(kept := [two_of_four_budget(shape) for shape in shapes]) < 1:

@@ -163,8 +163,7 @@ def set_budgets(model: nn.Module, target: Target) -> None:
     sizes = [layer.weight.numel() for layer in layers]
     for layer in layers if target.granularity != "weight" else ():
         layer.set_granularity(target.granularity)
-    if target.allocation == "global":
-        assert target.granularity == "weight", "see `methods.granularity.refusal`"
+    if target.allocation == "global" and target.granularity == "weight":
         if weight_budget(sum(sizes), target.keep_ratio) < 1:
             raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
         for layer in layers:

@@ -100,7 +100,10 @@ def _outside_groups(experiment: Experiment, artifact: Artifact) -> list[str]:
     if experiment.granularity == "weight":
         return []
     shapes = [tuple(conv.weight.shape) for conv in convolutions(artifact.network).values()]
-    shares = layer_budgets(shapes, target_of(experiment))
+    try:
+        shares = layer_budgets(shapes, target_of(experiment))
+    except ValueError as error:
+        return [f"layers: {error}"]
     grouped = weights_in_groups(artifact.network, experiment.granularity)
     over = [name for (name, count), share in zip(grouped.items(), shares, strict=True) if count > share]
     return [f"layers: {over[0]} has weights in more groups than its share holds"] if over else []

@@ -16,6 +16,7 @@ from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, load_records
 from benchmark.review.recount import recount
 from benchmark.submission.artifact import check_artifact
+from benchmark.submission.budget_claims import check_budget
 from benchmark.submission.contradictions import check_numbers, experiment_of
 from methods.counted import Drawn, draw_weights
 from tests.short_attacks import run_in_process
@@ -94,6 +95,23 @@ def test_a_record_that_says_otherwise_is_contradicted_by_file_and_experiment(row
     assert any(reason.startswith(why) for reason in recount(forged, artifact))
     (reason,) = [r for r in check_numbers(forged, experiment, now=datetime.now(UTC)) if "its config gives" in r]
     assert next(iter(changes.values())) in reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"allocation": "global"}, "layers: granularity kernel needs a budget per layer"),
+        ({"keep_ratio": 1.0}, "layers: granularity kernel says what is dropped together"),
+        ({"granularity": "2:4"}, "layers: granularity 2:4 keeps half of every layer"),
+        ({"keep_ratio": 0.001}, "layers: a budget of "),
+    ],
+)
+def test_groups_that_cannot_be_had_are_a_reason_and_no_error(row, changes, why):
+    record, experiment, artifact = row
+    impossible = experiment.model_copy(update=changes)
+
+    for reasons in (check_budget(record, impossible), check_artifact(record, impossible, artifact)):
+        assert any(reason.startswith(why) for reason in reasons)
 
 
 def test_a_file_that_stores_the_same_weights_is_not_that_of_the_record(row):
