@@ -10,7 +10,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias
+from typing import ClassVar, Literal, NamedTuple, Protocol, TypeAlias, get_args
 
 from torch import Tensor, nn
 
@@ -19,6 +19,7 @@ from methods.allocation import check_allocation
 Trainable: TypeAlias = Literal["weights", "scores", "norm"]
 WeightForm: TypeAlias = Literal["fp", "binary"]
 Allocation: TypeAlias = float | str  # exponent p of the layer budgets, or a name, see `methods.allocation`
+Granularity: TypeAlias = Literal["weight", "kernel", "channel", "2:4"]  # see `methods.granularity`
 
 
 class Batch(NamedTuple):
@@ -64,17 +65,21 @@ class Target:
     """The target of the compression: one point of the experiment grid.
 
     Raises:
-        ValueError: if `keep_ratio` is not in (0, 1] or `allocation` is neither in [0, 1] nor a name.
+        ValueError: if `keep_ratio` is not in (0, 1], `allocation` is neither in [0, 1] nor a name, or `granularity`
+            does not exist.
     """
 
     keep_ratio: float = 1.0  # kept weights divided by prunable weights, in (0, 1]
     weights: WeightForm = "fp"
     allocation: Allocation = 1.0  # exponent p of `allocate`, "global": one budget for the whole network, or "auto"
+    granularity: Granularity = "weight"  # the groups of weights that are kept or dropped together
 
     def __post_init__(self) -> None:
         if not 0.0 < self.keep_ratio <= 1.0:
             raise ValueError(f"keep_ratio is the fraction of weights kept, in (0, 1]; got {self.keep_ratio:g}")
         check_allocation(self.allocation)
+        if self.granularity not in get_args(Granularity):
+            raise ValueError(f"granularity is one of {', '.join(get_args(Granularity))}; got {self.granularity}")
 
     @property
     def dense(self) -> bool:

@@ -103,7 +103,12 @@ class Hydra(Method):
 
 @torch.no_grad()
 def scores_from_weights(model: nn.Module) -> None:
-    """Set scores to sqrt(6 / fan_in) * w / max|w| per layer (HYDRA's initialisation), from latent weights if binary."""
+    """Set scores to sqrt(6 / fan_in) * w / max|w| per layer (HYDRA's initialisation), from latent weights if binary.
+
+    For a group of weights, w is the sum of their magnitudes.
+    """
     for layer in compressed_layers(model):
         assert layer.scores is not None, "built with scored=True"
-        layer.scores.copy_(math.sqrt(6 / layer.fan_in) * layer.weight / layer.weight.abs().max())
+        grouped = layer.group_size > 1
+        values = layer.weight.abs().sum_to_size(layer.scores.shape) if grouped else layer.weight
+        layer.scores.copy_(math.sqrt(6 / layer.fan_in) * values / values.abs().max())

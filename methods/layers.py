@@ -15,14 +15,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from methods.allocation import allocate, weight_budget
-from methods.base import Architecture, Target, Trainable
+from methods.allocation import weight_budget
+from methods.base import Architecture, Granularity, Target, Trainable
+from methods.granularity import layer_budgets, score_shape, two_of_four_mask
 from methods.projections import joint_top_k_masks
 from methods.sparse_attack import SparseConvolution
 
 
 class _Selected(torch.autograd.Function):
-    """Forward: the masked weight. Backward: as if the mask were the score magnitudes."""
+    """Forward: the masked weight. Backward: as if the mask were the score magnitudes, each of its group."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, scores: Tensor, mask: Tensor) -> Tensor:
@@ -35,7 +36,7 @@ class _Selected(torch.autograd.Function):
         to_weight, to_scores, _ = ctx.needs_input_grad
         return (
             grads[0] * mask if to_weight else None,
-            (grads[0] * weight).mul_(scores.sgn()) if to_scores else None,
+            (grads[0] * weight).sum_to_size(scores.shape).mul_(scores.sgn()) if to_scores else None,
             None,
         )
 
@@ -64,13 +65,12 @@ class CompressedConv2d(nn.Module):
         in_channels, out_channels, kernel_size, stride, padding: as in torch.nn.Conv2d.
         binary: compute with the sign of `weight` instead of its value.
         scored: add a `scores` parameter of the weight's shape, and a `mask` chosen from it.
-
     The mask is a buffer and thus part of every checkpoint. `set_budgets` sets the number of weights it keeps; loading a
     checkpoint with another budget raises an error.
     """
 
     weight: nn.Parameter  # (out, in, k, k)
-    scores: nn.Parameter | None  # (out, in, k, k)
+    scores: nn.Parameter | None  # (out, in, k, k), or smaller and broadcast to it: one per group
     mask: Tensor | None  # (out, in, k, k) bool
 
     def __init__(
@@ -93,6 +93,7 @@ class CompressedConv2d(nn.Module):
         self.stride, self.padding, self.binary = stride, padding, binary
         self.budget_group = 0  # layers of the same group share `keep_count`
         self.keep_count = self.weight.numel()
+        self.granularity: Granularity = "weight"
         self._held: Tensor | None = None
         self._sparse: SparseConvolution | None = None  # used in attacks if it is faster
 
@@ -101,10 +102,21 @@ class CompressedConv2d(nn.Module):
         """Number of inputs per output: in_channels * kernel_size ** 2."""
         return self.weight[0].numel()
 
+    @property
+    def group_size(self) -> int:
+        """Number of weights that share a score."""
+        return 1 if self.scores is None else self.weight.numel() // self.scores.numel()
+
+    def set_granularity(self, granularity: Granularity) -> None:
+        """Replace the scores by zeros, one per group of `granularity`."""
+        self.granularity = granularity
+        self.scores = nn.Parameter(torch.zeros(score_shape(self.weight.shape, granularity)))
+
     def effective_weight(self) -> Tensor:
         """Return the weight that the network computes with, differentiable in `weight` and `scores`.
 
-        All scores get the gradient dL/d(effective) * weight * sign(score) (edge-popup, Ramanujan et al. 2020).
+        All scores get the gradient dL/d(effective) * weight * sign(score) (edge-popup, Ramanujan et al. 2020), summed
+        over the weights of a group.
         """
         weight: Tensor = self.weight
         if self.binary:
@@ -142,22 +154,23 @@ def compressed_layers(model: nn.Module) -> list[CompressedConv2d]:
 
 
 def set_budgets(model: nn.Module, target: Target) -> None:
-    """Set the exact weight budget of every compressible layer.
+    """Set the exact weight budget of every compressible layer, and give its groups of weights one score each.
 
     Raises:
         ValueError: if the target leaves a layer, or the network, without weights.
     """
     layers = compressed_layers(model)
     sizes = [layer.weight.numel() for layer in layers]
-    if target.allocation == "global":
+    for layer in layers if target.granularity != "weight" else ():
+        layer.set_granularity(target.granularity)
+    if target.allocation == "global" and target.granularity == "weight":
         if weight_budget(sum(sizes), target.keep_ratio) < 1:
             raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
         for layer in layers:
             layer.budget_group, layer.keep_count = 0, weight_budget(sum(sizes), target.keep_ratio)
         return
-    for group, (layer, count) in enumerate(
-        zip(layers, allocate(sizes, target.keep_ratio, target.allocation), strict=True)
-    ):
+    budgets = layer_budgets([layer.weight.shape for layer in layers], target)
+    for group, (layer, count) in enumerate(zip(layers, budgets, strict=True)):
         layer.budget_group, layer.keep_count = group, count
 
 
@@ -178,10 +191,13 @@ def refresh_masks(model: nn.Module) -> None:
     """Set every mask to the largest score magnitudes of its budget group; call it after scores change."""
     for layers in budget_groups(model):
         magnitudes = [layer.scores.abs() for layer in layers if layer.scores is not None]
-        masks = joint_top_k_masks(magnitudes, layers[0].keep_count)
+        if layers[0].granularity == "2:4":
+            masks = [two_of_four_mask(scores) for scores in magnitudes]
+        else:
+            masks = joint_top_k_masks(magnitudes, layers[0].keep_count // layers[0].group_size)
         for layer, mask in zip(layers, masks, strict=True):
             assert layer.mask is not None, "a scored layer has a mask"
-            layer.mask.copy_(mask)
+            layer.mask.copy_(mask)  # broadcasts a group's bit to its weights
 
 
 @torch.no_grad()
@@ -226,10 +242,8 @@ def to_plain(model: nn.Module) -> nn.Module:
     for parent in list(plain.modules()):
         for name, layer in list(parent.named_children()):
             if isinstance(layer, CompressedConv2d):
-                out_channels, in_channels, size, _ = layer.weight.shape
-                conv = nn.Conv2d(
-                    in_channels, out_channels, size, layer.stride, layer.padding, bias=False, device="meta"
-                )
+                out, inner, size, _ = layer.weight.shape
+                conv = nn.Conv2d(inner, out, size, layer.stride, layer.padding, bias=False, device="meta")
                 conv.weight = nn.Parameter(layer.effective_weight().detach().clone(), requires_grad=False)
                 setattr(parent, name, conv)
     return plain.requires_grad_(False).eval()

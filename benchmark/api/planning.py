@@ -57,9 +57,9 @@ class Plan:
         """Return the experiments as a pandas DataFrame, one a line.
 
         Columns `run`, `state` ("todo", "done", "failed" or "refused"), `reason`, `warning`, `method`, `weights`,
-        `keep_ratio`, `allocation`, `objective`, `seed`, `epochs`, `passes_per_image`, `flops` (of training),
-        `seconds` (predicted), `reported_robust` and `reported_clean` (the paper's, as fractions); None or NaN is what
-        is unknown.
+        `keep_ratio`, `allocation`, `granularity`, `objective`, `seed`, `epochs`, `passes_per_image`, `flops` (of
+        training), `seconds` (predicted), `reported_robust` and `reported_clean` (the paper's, as fractions); None or
+        NaN is what is unknown.
         """
         from pandas import DataFrame
 
@@ -77,6 +77,7 @@ class Plan:
             "weights": experiment.weights,
             "keep_ratio": experiment.keep_ratio,
             "allocation": experiment.allocation,
+            "granularity": experiment.granularity,
             "objective": experiment.objective,
             "seed": experiment.seed,
             "epochs": experiment.training.epochs,

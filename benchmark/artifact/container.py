@@ -27,7 +27,7 @@ DTYPES = {
     "kept": ("U32",),
     "levels": ("F32",),
     "values": ("F32",),
-    "norm": ("F32", "F16"),
+    "norm": ("F32", "F16", "U8"),
     "exponents": ("I8",),
     "signs": ("U8",),
     "positions": ("U8",),
@@ -65,6 +65,12 @@ class _Header(BaseModel):
 def refused(reason: str) -> UserError:
     """Return the error for content that is not a valid artifact."""
     return UserError(f"the artifact is refused because {reason}: fetch the file again or pack the network again.")
+
+
+def check_shape(tensors: Tensors, name: str, shape: tuple[int, ...]) -> None:
+    """Raise UserError for a tensor of another shape than a network needs."""
+    if tensors[name].shape != shape:
+        raise refused(f"tensor {name} has shape {tensors[name].shape}, but its network needs {shape}")
 
 
 def write(manifest: str, tensors: Mapping[str, NDArray[Any]]) -> bytes:

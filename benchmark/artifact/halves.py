@@ -30,6 +30,6 @@ def to_halves(values: NDArray[np.float32]) -> tuple[NDArray[np.float16], int]:
 
 
 def from_halves(halves: NDArray[np.float16], exponent: int) -> NDArray[np.float32]:
-    """Return halves * 2 ** exponent; overflow gives infinities."""
-    with np.errstate(over="ignore"):
+    """Return halves * 2 ** exponent; overflow gives infinities, and NaN stays NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):
         return np.ldexp(halves.astype(np.float64), exponent).astype(np.float32)

@@ -1,7 +1,8 @@
 """Writes an exported network as an artifact, the file that is published and evaluated. See docs/artifact-format.md.
 
 A convolution with at most two nonzero values is stored as these values and one bit per kept weight, any other as its
-kept weights in float32; their positions are entropy-coded. `benchmark.artifact.unpack` is the exact inverse.
+kept weights in float32, or neither is stored if a seed gives them again; the positions of the kept weights, or groups
+of weights, are entropy-coded. `benchmark.artifact.unpack` is the exact inverse.
 """
 
 from __future__ import annotations
@@ -17,15 +18,17 @@ from pydantic import ValidationError
 from torch import nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from benchmark.artifact import container, rans
-from benchmark.artifact.halves import from_halves, to_halves
+from benchmark.artifact import container
 from benchmark.artifact.manifest import MAX_WEIGHTS, Layout, Manifest, Statistics, layout, make_manifest, skeleton
 from benchmark.artifact.measure import BadExport
+from benchmark.artifact.stored_norms import norm_tensors
+from benchmark.artifact.stored_weights import weight_tensors
 from benchmark.files.mistakes import first_mistake
 from benchmark.networks.resnet import NetworkPlan
+from benchmark.results.fields import Granularity
 from benchmark.results.store import write_atomic
+from methods.counted import Drawn
 
-Floats = NDArray[np.float32]
 # The attributes that a layer's output depends on. Momentum is not included, as it matters only in training.
 _SETTINGS = ("kernel_size", "stride", "padding", "dilation", "groups", "padding_mode", "num_features", "eps")
 
@@ -37,6 +40,8 @@ def pack(
     dataset: str,
     image_size: tuple[int, int],
     statistics: Statistics = "float32",
+    granularity: Granularity = "weight",
+    drawn: Drawn | None = None,
 ) -> bytes:
     """Return the artifact of a network; the same network always gives the same bytes.
 
@@ -47,16 +52,26 @@ def pack(
         plan: plan of the network itself, so the narrowed plan if a method made it smaller.
         dataset: name of the data set it was trained for.
         image_size: (height, width) in pixels.
-        statistics: storage type of batch-norm tensors; float16 rounds them to eleven significant bits.
+        statistics: storage type of batch-norm tensors; float16 rounds them to eleven significant bits, int8 to eight.
+        granularity: what the masks keep or drop together.
+        drawn: how the kept weights follow from a seed, so that they need not be stored; None: they are stored.
 
     Raises:
-        BadExport: if the network differs from what `plan` builds, a value is not finite, a variance is negative or a
-            field is out of the format's range.
+        BadExport: if the network differs from what `plan` builds, a value is not finite, a variance is negative, a
+            field is out of the format's range, or the kept weights are not those of the seed.
     """
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
     affine = any(norm.affine for norm in norms)
     try:
-        manifest = make_manifest(plan, dataset=dataset, image_size=image_size, statistics=statistics, affine=affine)
+        manifest = make_manifest(
+            plan,
+            dataset=dataset,
+            image_size=image_size,
+            statistics=statistics,
+            affine=affine,
+            granularity=granularity,
+            drawn=drawn,
+        )
     except ValidationError as error:
         raise BadExport(f"the format cannot hold {first_mistake(error)}") from None
     shapes = layout(plan, affine=affine)
@@ -76,31 +91,22 @@ def assemble(manifest: Manifest, shapes: Layout, state: Mapping[str, NDArray[Any
         state: float32 arrays of these names and shapes; others are ignored.
 
     Raises:
-        BadExport: if a value is not finite or a variance is negative.
+        BadExport: if a value is not finite, a variance is negative, the weights are in no groups of the granularity, or
+            the kept weights are not those of the seed.
     """
     for name in [*shapes.convolutions, *shapes.norms]:
         if not np.isfinite(state[name]).all():
             raise BadExport(f"exported tensor {name} holds values that are not finite")
         if name.endswith("running_var") and (state[name] < 0).any():
             raise BadExport(f"exported tensor {name} holds a negative variance")
-    convolutions = [state[name].reshape(-1) for name in shapes.convolutions]
-    norms = [state[name] for name in shapes.norms]
-    return container.write(manifest.text(), _weight_tensors(convolutions) | _norm_tensors(norms, manifest.statistics))
+    norms = {name: state[name] for name in shapes.norms}
+    weights = weight_tensors({name: state[name] for name in shapes.convolutions}, manifest)
+    return container.write(manifest.text(), weights | norm_tensors(norms, manifest.statistics))
 
 
 def write_artifact(path: Path, content: bytes) -> None:
     """Write what `pack` returned, completely or not at all; missing folders are created."""
     write_atomic(path, content)
-
-
-def distinct(values: Floats) -> list[np.float32]:
-    """Return the distinct numbers of an array in ascending order, or any three of them if there are more than two."""
-    numbers: list[np.float32] = []
-    rest = values
-    while len(rest) and len(numbers) < 3:
-        numbers.append(rest[0])
-        rest = rest[rest != rest[0]]
-    return sorted(numbers)
 
 
 def _check_structure(network: nn.Module, plan: NetworkPlan, *, affine: bool) -> None:
@@ -135,38 +141,3 @@ def _settings(module: nn.Module) -> tuple[Any, ...]:
 
 def _signature(network: nn.Module) -> dict[str, tuple[tuple[int, ...], torch.dtype]]:
     return {name: (tuple(value.shape), value.dtype) for name, value in network.state_dict().items()}
-
-
-def _weight_tensors(convolutions: list[Floats]) -> container.Tensors:
-    kept, levels, signs, values, masks = [], [], [], [], []
-    for weights in convolutions:
-        mask = weights != 0.0
-        nonzero = weights[mask]
-        numbers = distinct(nonzero)
-        kept.append(len(nonzero))
-        levels.append((numbers + [np.float32(0.0)] * 2)[:2] if len(numbers) < 3 else [np.float32(0.0)] * 2)
-        if len(numbers) == 2:
-            signs.append(nonzero == numbers[1])
-        elif len(numbers) == 3:
-            values.append(nonzero)
-        if 0 < len(nonzero) < len(weights):
-            masks.append(mask)
-    return {
-        "kept": np.array(kept, "<u4"),
-        "levels": np.array(levels, "<f4"),
-        "values": np.concatenate([np.empty(0, "<f4"), *values]).astype("<f4"),
-        "signs": np.packbits(np.concatenate([np.empty(0, np.bool_), *signs])),
-        "positions": np.frombuffer(rans.encode(masks), np.uint8),
-    }
-
-
-def _norm_tensors(tensors: list[Floats], statistics: Statistics) -> container.Tensors:
-    if statistics == "float32":
-        return {"norm": np.concatenate(tensors).astype("<f4"), "exponents": np.empty(0, np.int8)}
-    halves = [to_halves(values) for values in tensors]
-    if not all(np.isfinite(from_halves(*rounded)).all() for rounded in halves):
-        raise BadExport("a batch-norm value rounded to eleven bits is beyond float32's range")
-    return {
-        "norm": np.concatenate([values for values, _ in halves]).astype("<f2"),
-        "exponents": np.array([exponent for _, exponent in halves], np.int8),
-    }

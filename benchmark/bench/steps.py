@@ -19,10 +19,11 @@ from benchmark.networks.resnet import network_plan
 from benchmark.runtime.seeding import generator_for
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import ResolvedMethod
+from benchmark.suite.target import target_of
 from benchmark.training.make_objective import make_objective
 from benchmark.training.objectives import PgdObjective
 from benchmark.training.schedule import make_optimizer, set_trainable
-from methods.base import Batch, Method, Phase, Target
+from methods.base import Batch, Method, Phase
 
 
 @dataclass
@@ -64,7 +65,7 @@ def experiment_step(
         channels_last: lay network and images out as training does; False keeps the contiguous layout.
     """
     data = random_data(experiment.dataset, batch_size)
-    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    target = target_of(experiment)
     method = resolved_method.create(experiment.method.options, experiment.run)
     objective = make_objective(experiment, data, torch.Generator(device))
     layout = torch.channels_last if channels_last else torch.contiguous_format

@@ -18,9 +18,13 @@ from benchmark.errors import CannotWrite
 from benchmark.suite.experiment import strategy_label
 from benchmark.suite.registry import ResolvedMethod
 from methods.base import Target
+from methods.granularity import refusal
 
 TARGETS = [
     *(Target(0.3, weights, split) for weights in ("fp", "binary") for split in (0.5, 1.0, "global", "auto")),
+    Target(0.3, "binary", 1.0, "kernel"),
+    Target(0.3, "fp", 1.0, "channel"),
+    Target(0.5, "binary", 1.0, "2:4"),
     Target(1.0, "fp"),
     Target(1.0, "binary"),
 ]
@@ -45,9 +49,10 @@ class RuleResult:
 
 def target_label(target: Target) -> str:
     """Return a target as a line of the report shows it."""
-    return f"{target.weights} " + (
-        "dense" if target.dense else f"keep {target.keep_ratio:g} {strategy_label(target.allocation)}"
-    )
+    if target.dense:
+        return f"{target.weights} dense"
+    groups = "" if target.granularity == "weight" else f" {target.granularity}"
+    return f"{target.weights} keep {target.keep_ratio:g} {strategy_label(target.allocation)}{groups}"
 
 
 def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | None = None) -> Iterator[RuleResult]:
@@ -61,7 +66,7 @@ def check_method(resolved_method: ResolvedMethod, targets: Sequence[Target] | No
     for target in TARGETS if targets is None else targets:
         trial = Trial(resolved_method, target)
         try:
-            reason = trial.method.refusal(target)
+            reason = refusal(trial.method, target)
         except Exception as error:
             yield RuleResult(target, None, False, f"refusal raised {_described(error, resolved_method)}")
             continue

@@ -5,12 +5,13 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from benchmark.artifact.measure import measure_export
+from benchmark.artifact.measure import measure_export, weights_in_groups
 from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.conformance.trial import Trial, batch, digits, fingerprint
-from benchmark.networks.resnet import NetworkPlan, convolutions, prunable_sizes
-from methods.allocation import allocate, allocation_text, weight_budget
+from benchmark.networks.resnet import NetworkPlan, convolutions, prunable_shapes, prunable_sizes
+from methods.allocation import allocation_text, weight_budget
+from methods.granularity import layer_budgets
 
 
 class Broken(Exception):
@@ -71,7 +72,7 @@ def allocation_is_kept(trial: Trial) -> str | None:
     split, sizes = trial.target.allocation, prunable_sizes(trial.full_size)
     if split == "global" or trial.target.dense or sizes != prunable_sizes(trial.architecture):
         return None
-    shares = dict(zip(sizes, allocate(list(sizes.values()), trial.target.keep_ratio, split), strict=True))
+    shares = dict(zip(sizes, layer_budgets(list(prunable_shapes(trial.full_size).values()), trial.target), strict=True))
     for name, kept in (layer for layers in _kept(trial) for layer in layers.items()):
         if kept > shares[name]:
             raise Broken(
@@ -79,6 +80,20 @@ def allocation_is_kept(trial: Trial) -> str | None:
                 "refuse what the method does not follow"
             )
     return f"{len(shares)} layers within their shares"
+
+
+def groups_are_whole(trial: Trial) -> str | None:
+    """Compare the weights of the groups that are not all zero with each layer's share."""
+    granularity = trial.target.granularity
+    if granularity == "weight":
+        return None
+    shapes = prunable_shapes(trial.full_size)
+    shares = dict(zip(shapes, layer_budgets(list(shapes.values()), trial.target), strict=True))
+    for network in _final_networks(trial):
+        for name, grouped in weights_in_groups(network, granularity).items():
+            if grouped > shares[name]:
+                raise Broken(f"{name} has weights in groups of {grouped:,} together, its share is {shares[name]:,}")
+    return f"{sum(shares.values()):,} weights in whole groups"
 
 
 def _kept(trial: Trial) -> list[dict[str, int]]:

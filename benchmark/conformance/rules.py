@@ -19,6 +19,7 @@ from benchmark.conformance.exports import (
     budget_is_kept,
     export_is_plain,
     export_leaves_untouched,
+    groups_are_whole,
     levels_are_binary,
 )
 from benchmark.conformance.trial import CountingObjective, Trial, batch, fingerprint
@@ -162,6 +163,7 @@ RULES = [
     ),
     Rule("budget", "the export keeps at most as many weights as budgeted", budget_is_kept),
     Rule("allocation", "no layer keeps more weights than its share of the allocation", allocation_is_kept),
+    Rule("groups", "groups of weights are kept or dropped as a whole, where the target has them", groups_are_whole),
     Rule("levels", "a binary layer has at most two nonzero values", levels_are_binary),
     Rule(
         "gradients",

@@ -170,6 +170,7 @@ class Trial:
             "weights": self.target.weights,
             "keep_ratio": self.target.keep_ratio,
             "allocation": self.target.allocation,
+            "granularity": self.target.granularity,
             "objective": cls.objective,
             "training": TrainingSpec(
                 epochs=epochs, batch_size=IMAGES // UPDATES, attack=AttackSpec(num_steps=1), selection_steps=1

@@ -17,6 +17,7 @@ from benchmark.networks.resnet import NetworkPlan
 from benchmark.results.parts import CostPart
 from benchmark.results.store import artifact_path
 from benchmark.suite.experiment import Experiment
+from benchmark.suite.target import drawn_of
 from methods.base import Architecture
 
 
@@ -31,11 +32,16 @@ def write_network(
     if not isinstance(architecture, NetworkPlan):
         raise BadExport("`resize` returned an architecture of its own, which the artifact format cannot describe")
     path = artifact_path(out, experiment.run)
-    statistics = experiment.artifact.statistics
-    size = (info.height, info.width)
-    write_artifact(
-        path, pack(network.cpu(), architecture, dataset=experiment.dataset, image_size=size, statistics=statistics)
+    content = pack(
+        network.cpu(),
+        architecture,
+        dataset=experiment.dataset,
+        image_size=(info.height, info.width),
+        statistics=experiment.artifact.statistics,
+        granularity=experiment.granularity,
+        drawn=drawn_of(experiment),
     )
+    write_artifact(path, content)
     return read_artifact(path)
 
 

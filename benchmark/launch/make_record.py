@@ -119,6 +119,7 @@ def _trained_record(
             weights=experiment.weights,
             keep_ratio=experiment.keep_ratio,
             allocation=experiment.allocation,
+            granularity=experiment.granularity,
             budget=counts.budget,
             kept_weights=counts.kept_weights,
             density=counts.density,

@@ -14,6 +14,7 @@ from benchmark.networks.resnet import NetworkPlan, network_plan
 from benchmark.runtime.devices import choose_device, threads_for
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import ResolvedMethod
+from benchmark.suite.target import target_of
 from methods import load_method_class
 from methods.base import Architecture, Method, Target
 
@@ -53,7 +54,7 @@ def prepare_order(order: WorkOrder) -> PreparedOrder:
         name = resolved_method.cls.name
         raise UserError(f"the source of {name} was edited after {experiment.run} was planned; run it again")
     method = resolved_method.create(experiment.method.options, experiment.run)
-    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    target = target_of(experiment)
     data = load_training(experiment.dataset, order.data_dir, limit=experiment.train_images)
     full_network = network_plan(experiment.architecture, data.info)
     architecture = method.resize(full_network, target)

@@ -80,6 +80,8 @@ def _train(prepared: PreparedOrder, report: Callable[[str], None]) -> TrainedNet
         prunable_sizes(prepared.architecture),
         budget=weight_budget(sum(prunable_sizes(prepared.full_network).values()), prepared.target.keep_ratio),
         binary=prepared.target.weights == "binary",
+        granularity=prepared.target.granularity,
+        seeded=experiment.artifact.weights == "seed",
     )
     artifact = write_network(experiment, trained.network, prepared.architecture, data.info, order.out)
     return TrainedNetwork(artifact, trained, counts, tensors_sha256(artifact.network.state_dict()))

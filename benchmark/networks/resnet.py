@@ -7,6 +7,7 @@ batch norm (LBN) on the logits. Every convolution can be compressed, including t
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -212,11 +213,16 @@ def plain_conv(
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, bias=False)
 
 
-def prunable_sizes(plan: Architecture) -> dict[str, int]:
-    """Return the weights per convolution by name, in module order, without allocating the network."""
+def prunable_shapes(plan: Architecture) -> dict[str, tuple[int, ...]]:
+    """Return the shape (out, in, k, k) of each convolution's weight by name, in module order, without allocating it."""
     with torch.device("meta"):
         model = plan(conv=plain_conv, norm=nn.BatchNorm2d)
-    return {name: conv.weight.numel() for name, conv in convolutions(model).items()}
+    return {name: tuple(conv.weight.shape) for name, conv in convolutions(model).items()}
+
+
+def prunable_sizes(plan: Architecture) -> dict[str, int]:
+    """Return the weights per convolution by name, in module order, without allocating the network."""
+    return {name: math.prod(shape) for name, shape in prunable_shapes(plan).items()}
 
 
 def convolutions(model: nn.Module) -> dict[str, nn.Conv2d]:

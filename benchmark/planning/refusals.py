@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from benchmark.planning.target_warning import full_network, layer_sizes
+from benchmark.planning.target_warning import full_network, layer_shapes, layer_sizes
 from benchmark.results.bounds import check_chosen
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import ResolvedMethod
-from methods.allocation import allocate, weight_budget
-from methods.base import Architecture, Target
+from benchmark.suite.target import target_of
+from methods.allocation import weight_budget
+from methods.base import Architecture
+from methods.counted import seed_refusal
+from methods.granularity import layer_budgets, refusal
 
 
 class Refused(ValueError):
@@ -30,18 +33,19 @@ def network_and_epochs(experiment: Experiment, resolved_method: ResolvedMethod) 
 
 
 def _network_and_epochs(experiment: Experiment, resolved_method: ResolvedMethod) -> tuple[Architecture, int]:
-    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    target = target_of(experiment)
     method = resolved_method.create(experiment.method.options, experiment.run)
-    if reason := method.refusal(target):
+    if reason := refusal(method, target):
+        raise ValueError(reason)
+    if experiment.artifact.weights == "seed" and (reason := seed_refusal(method, target)):
         raise ValueError(reason)
     network = full_network(experiment)
     architecture = method.resize(network, target)
     if architecture == network:  # a method that builds a smaller one needs no masks
-        sizes = list(layer_sizes(network).values())
         if target.allocation != "global":
-            allocate(sizes, target.keep_ratio, target.allocation)
-        elif weight_budget(sum(sizes), target.keep_ratio) < 1:
-            raise ValueError(f"keep_ratio {target.keep_ratio:g} of {sum(sizes):,} weights keeps none; raise it")
+            layer_budgets(list(layer_shapes(network).values()), target)
+        elif weight_budget(total := sum(layer_sizes(network).values()), target.keep_ratio) < 1:
+            raise ValueError(f"keep_ratio {target.keep_ratio:g} of {total:,} weights keeps none; raise it")
     phases = method.phases(experiment.training.epochs, target)
     check_chosen(experiment.model_dump(mode="json"), resolved_method.deviations(), phases)
     reused = phases[0].epochs if experiment.first_phase is not None else 0

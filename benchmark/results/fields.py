@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, JsonValue
@@ -43,6 +43,22 @@ def _is_link(text: str) -> str:
 def _are_settings(value: dict[str, JsonValue]) -> dict[str, JsonValue]:
     check_setting(value)
     return value
+
+
+Granularity = Literal["weight", "kernel", "channel", "2:4"]  # what a mask keeps or drops together
+
+
+def is_single(granularity: Granularity) -> bool:
+    """Return whether a mask chooses single weights."""
+    return granularity == "weight"
+
+
+StoredWeights = Literal["stored", "seed"]  # what a file holds of the kept weights
+
+
+def is_stored(weights: StoredWeights) -> bool:
+    """Return whether a file holds the kept weights themselves."""
+    return weights == "stored"
 
 
 # Bounded, because pages show the digits.

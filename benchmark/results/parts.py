@@ -14,6 +14,7 @@ from benchmark.results.bounds import MAX_DEVIATIONS, MAX_ITEMS, MAX_LINES, MAX_N
 from benchmark.results.fields import (
     AllocationName,
     Count,
+    Granularity,
     KeepRatio,
     Name,
     Positive,
@@ -21,9 +22,12 @@ from benchmark.results.fields import (
     Settings,
     Sha256,
     Share,
+    StoredWeights,
     Text,
     Utc,
     Width,
+    is_single,
+    is_stored,
 )
 
 
@@ -88,6 +92,8 @@ class CompressionPart(Part):
     weights: Literal["fp", "binary"]
     keep_ratio: KeepRatio
     allocation: Share | AllocationName  # exponent p of the layer budgets, or how else they were chosen
+    # Groups of weights that were kept together; not written for single weights, as early records lack it.
+    granularity: Granularity = Field(default="weight", exclude_if=is_single)
     budget: Count  # prunable weights that may be kept
     kept_weights: Count  # prunable weights that are not zero
     density: Share  # kept over prunable weights
@@ -117,7 +123,10 @@ class FilePart(Part):
 class ArtifactPart(FilePart):
     """A file in the compressed format."""
 
-    statistics: Literal["float32", "float16"]  # how batch-norm statistics and parameters are stored
+    statistics: Literal["float32", "float16", "int8"]  # how batch-norm statistics and parameters are stored
+    # seed: the kept weights are random and were drawn from the run's seed; not written for stored ones, as early
+    # records lack it.
+    weights: StoredWeights = Field(default="stored", exclude_if=is_stored)
 
 
 class CostPart(Part):

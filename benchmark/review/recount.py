@@ -10,13 +10,21 @@ from benchmark.networks.resnet import convolutions
 from benchmark.results.external import AnyRecord, ExternalRecord
 from benchmark.results.record import Record
 from benchmark.runtime.hashing import tensors_sha256
+from methods.counted import Drawn, drawn_from
 
 
 def recount(record: Record, artifact: Artifact) -> list[str]:
     """Return one sentence for every count of a record that its artifact contradicts; empty if all agree."""
     network, compression = artifact.network, record.compression
     sizes = {name: conv.weight.numel() for name, conv in convolutions(network).items()}
-    measured = measure_export(network, sizes, budget=sum(sizes.values()), binary=compression.weights == "binary")
+    measured = measure_export(
+        network,
+        sizes,
+        budget=sum(sizes.values()),
+        binary=compression.weights == "binary",
+        granularity=compression.granularity,
+        seeded=record.artifact.weights == "seed",
+    )
     counted = operations(network, artifact.plan.in_channels, artifact.image_size)
     pairs: dict[str, tuple[object, object]] = {
         "network": (record.architecture.name, artifact.plan.name),
@@ -32,12 +40,18 @@ def recount(record: Record, artifact: Artifact) -> list[str]:
         "entropy bound": (compression.entropy_bound_bytes, measured.entropy_bound_bytes),
         "file size": (record.artifact.size_bytes, artifact.size_bytes),
         "type of the statistics": (record.artifact.statistics, artifact.statistics),
+        "granularity": (compression.granularity, artifact.granularity),
+        "seed of the weights": (_drawn(record), artifact.drawn),
         "dense MACs": (record.cost.dense_macs, counted.dense_macs),
         "sparse MACs": (record.cost.sparse_macs, counted.sparse_macs),
         "bit-operations": (record.cost.bit_operations, counted.bit_operations),
         "hash of the weights": (record.weights_sha256, tensors_sha256(network.state_dict())),
     }
     return _differing(pairs)
+
+
+def _drawn(record: Record) -> Drawn | None:
+    return None if record.artifact.weights == "stored" else drawn_from(record.compression.weights, record.seed)
 
 
 def recount_external(record: ExternalRecord, artifact: OnnxArtifact) -> list[str]:

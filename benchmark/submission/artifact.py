@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from benchmark.artifact.measure import BadExport
+from benchmark.artifact.measure import BadExport, weights_in_groups
 from benchmark.artifact.unpack import Artifact, unpack
 from benchmark.errors import UserError
 from benchmark.files.plain import read_plain
+from benchmark.networks.resnet import convolutions
 from benchmark.results.record import Record
 from benchmark.review.recount import recount
 from benchmark.submission.download import download
@@ -17,6 +18,8 @@ from benchmark.submission.reading import Parts
 from benchmark.submission.schema import ArtifactClaim
 from benchmark.submission.training_claims import differing
 from benchmark.suite.experiment import Experiment
+from benchmark.suite.target import target_of
+from methods.granularity import layer_budgets
 
 
 def find_artifact(parts: Parts, at_hand: Path | None) -> tuple[Artifact | None, list[str]]:
@@ -87,6 +90,20 @@ def check_artifact(record: Record, experiment: Experiment, artifact: Artifact) -
     if plan.width != experiment.architecture.width and record.architecture.prunable_weights > record.compression.budget:
         reasons.append(f"width: the experiment says {experiment.architecture.width:g}, the artifact has {plan.width:g}")
     try:
-        return reasons + recount(record, artifact)
+        return reasons + recount(record, artifact) + _outside_groups(experiment, artifact)
     except BadExport as error:
         return [*reasons, str(error)]
+
+
+def _outside_groups(experiment: Experiment, artifact: Artifact) -> list[str]:
+    """Return which layer has weights in more groups than its share holds."""
+    if experiment.granularity == "weight":
+        return []
+    shapes = [tuple(conv.weight.shape) for conv in convolutions(artifact.network).values()]
+    try:
+        shares = layer_budgets(shapes, target_of(experiment))
+    except ValueError as error:
+        return [f"layers: {error}"]
+    grouped = weights_in_groups(artifact.network, experiment.granularity)
+    over = [name for (name, count), share in zip(grouped.items(), shares, strict=True) if count > share]
+    return [f"layers: {over[0]} has weights in more groups than its share holds"] if over else []

@@ -15,17 +15,16 @@ from benchmark.evaluation.opponent.attacks import HARD_LABEL, LEAKY
 from benchmark.evaluation.opponent.checks import hard_label_attacked, hard_label_of, leaky_bpda_of
 from benchmark.evaluation.probes import PROBE_IMAGES
 from benchmark.files.places import CONFIGS
-from benchmark.networks.resnet import NetworkPlan, prunable_sizes
 from benchmark.results.evaluation import OPPONENT, VERDICTS, EvaluationPart
 from benchmark.results.external import AnyRecord
 from benchmark.results.parts import TestDataPart
 from benchmark.results.record import Record
+from benchmark.submission.budget_claims import check_budget
 from benchmark.submission.reading import is_built_in
 from benchmark.submission.training_claims import check_training, differing
 from benchmark.suite.experiment import Experiment
 from benchmark.suite.registry import resolve
 from benchmark.suite.suite import expand, load_suite
-from methods.allocation import allocate, allocation_text, weight_budget
 
 MAX_CLASSES, MAX_SIDE, MAX_CHANNELS = 100_000, 4096, 16  # as in an artifact
 MAX_THREADS = 1024
@@ -62,7 +61,7 @@ def check_numbers(record: Record, experiment: Experiment, *, now: datetime) -> l
     return [
         *_against_config(record, experiment),
         *check_training(record, experiment),
-        *_budget(record, experiment),
+        *check_budget(record, experiment),
         *_method(record, experiment),
         *_preset(record, experiment),
         *time_contradictions(record, now),
@@ -118,7 +117,9 @@ def _against_config(record: Record, experiment: Experiment) -> list[str]:
         "weights": (record.compression.weights, experiment.weights),
         "keep_ratio": (record.compression.keep_ratio, experiment.keep_ratio),
         "allocation": (record.compression.allocation, experiment.allocation),
+        "granularity": (record.compression.granularity, experiment.granularity),
         "type of the statistics": (record.artifact.statistics, experiment.artifact.statistics),
+        "weights of the file": (record.artifact.weights, experiment.artifact.weights),
         "epochs": (record.training.epochs, experiment.training.epochs),
         "batch_size": (record.training.batch_size, experiment.training.batch_size),
         "protocol": (record.protocol, experiment.protocol(images, record.dataset.num_classes).id),
@@ -129,32 +130,6 @@ def _against_config(record: Record, experiment: Experiment) -> list[str]:
         "images of PGD": (evaluation.wide.n_images if evaluation.wide else images, asked.pgd.images or images),
     }
     return differing(pairs, "its config gives")
-
-
-def _budget(record: Record, experiment: Experiment) -> list[str]:
-    """Compare budget and layers with the network that the experiment names."""
-    spec, compression = experiment.architecture, record.compression
-    channels = record.dataset.image_shape[0]
-    zeros, ones = (0.0,) * channels, (1.0,) * channels
-    plan = NetworkPlan(spec.name, record.dataset.num_classes, zeros, ones, spec.width, spec.last_norm)
-    sizes = prunable_sizes(plan)
-    budget = weight_budget(sum(sizes.values()), experiment.keep_ratio)
-    reasons = differing({"budget": (compression.budget, budget)}, "its network and keep ratio give")
-    if {layer.name: layer.weights for layer in compression.layers} != sizes:
-        if record.architecture.prunable_weights > budget:  # only a network made small enough may differ
-            reasons.append(f"layers: they are not those of {spec.name} of width {spec.width:g}")
-        return reasons
-    if experiment.allocation != "global" and experiment.keep_ratio < 1:
-        try:
-            shares = allocate(list(sizes.values()), experiment.keep_ratio, experiment.allocation)
-        except ValueError as error:
-            return [*reasons, f"layers: {error}"]
-        over = [layer.name for layer, share in zip(compression.layers, shares, strict=True) if layer.kept > share]
-        if over:
-            reasons.append(
-                f"layers: {over[0]} keeps more than its share under {allocation_text(experiment.allocation)}"
-            )
-    return reasons
 
 
 def _method(record: Record, experiment: Experiment) -> list[str]:

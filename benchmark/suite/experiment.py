@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from benchmark.networks.shapes import get_shape
-from benchmark.results.fields import AllocationName
+from benchmark.results.fields import AllocationName, Granularity, StoredWeights, is_single, is_stored
 from benchmark.results.protocol import Protocol, autoattack_version, default_pgd_step, exact_epsilon
 from benchmark.suite.objectives import Objective, passes_per_image
 from benchmark.suite.settings import EvaluationSpec, ExactFraction, Strict
@@ -81,7 +81,9 @@ class TrainingSpec(Strict):
 class ArtifactSpec(Strict):
     """How the compressed network is stored, which determines its size and its accuracy."""
 
-    statistics: Literal["float32", "float16"] = "float32"  # of batch-norm statistics and parameters
+    statistics: Literal["float32", "float16", "int8"] = "float32"  # of batch-norm statistics and parameters
+    # seed: random weights come from the counter-based generator, and the file holds its seed; not dumped unless chosen.
+    weights: StoredWeights = Field(default="stored", exclude_if=is_stored)
 
 
 class MethodSpec(Strict):
@@ -113,6 +115,8 @@ class Experiment(Strict):
     weights: Literal["fp", "binary"]
     keep_ratio: float
     allocation: float | AllocationName
+    # Groups of weights that are kept together; not dumped unless chosen, as early configs lack it.
+    granularity: Granularity = Field(default="weight", exclude_if=is_single)
     objective: Objective = "pgd"
     training: TrainingSpec
     artifact: ArtifactSpec = ArtifactSpec()
@@ -148,6 +152,8 @@ class Experiment(Strict):
     def cell(self) -> str:
         """Readable name of the grid cell, the same for every seed."""
         strategy = "" if self.keep_ratio == 1.0 else f"-{strategy_label(self.allocation)}"
+        if self.granularity != "weight":
+            strategy += f"-{self.granularity.replace(':', 'of')}"  # a colon is not portable in names of files
         form = f"{self.weights}-keep{self.keep_ratio:g}{strategy}-{self.objective}"
         return f"{self.dataset}/{self.architecture}/{self.method.name}/{form}"
 

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from benchmark.errors import UserError
 from benchmark.suite.experiment import Experiment, FirstPhaseSpec
 from benchmark.suite.registry import ResolvedMethod
-from methods.base import DenseTraining, Target
+from benchmark.suite.target import target_of
+from methods.base import DenseTraining
 
 
 def with_first_phase(
@@ -28,7 +29,7 @@ def with_first_phase(
     Raises:
         UserError: if the method has no such first phase, or if not exactly one candidate matches.
     """
-    target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+    target = target_of(experiment)
     wanted = method.create(experiment.method.options, where).first_phase(target)
     if wanted is None or wanted.method != dense_method:
         allowed = f"only first_phase: {wanted.method}" if wanted else "no first_phase"

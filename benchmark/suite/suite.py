@@ -13,6 +13,7 @@ from benchmark.data.catalog import DATASETS
 from benchmark.errors import UserError, suggestion
 from benchmark.files.mistakes import first_mistake
 from benchmark.files.yaml_file import read_mapping
+from benchmark.results.fields import Granularity
 from benchmark.suite.allocation import Strategy
 from benchmark.suite.experiment import ArtifactSpec, Experiment, NetworkSpec, TrainingSpec
 from benchmark.suite.first_phase import with_first_phase
@@ -46,6 +47,7 @@ class Axes(Strict):
     weights: OneOrMany[WeightForm] | None = None
     keep_ratio: OneOrMany[KeepRatio] | None = None
     allocation: OneOrMany[Strategy] | None = None
+    granularity: OneOrMany[Granularity] | None = None
     last_norm: OneOrMany[bool] | None = None
     objective: OneOrMany[ObjectiveName] | None = None
 
@@ -82,6 +84,7 @@ GRID_DEFAULTS: dict[str, list[Any]] = {
     "weights": ["fp", "binary"],
     "keep_ratio": [0.01],
     "allocation": [0.1],
+    "granularity": ["weight"],
     "last_norm": [True],
     "objective": ["own"],
 }
@@ -199,9 +202,7 @@ def _experiment(
             f"{suite.dataset!r} is not a known data set and has no default epsilon."
             f"{suggestion(suite.dataset, DATASETS)} For your own data set, give --data-dir and --set epsilon=8/255"
         )
-    allocation = (
-        cell["allocation"] if cell["keep_ratio"] < 1 else 1.0
-    )  # for a dense network all allocations are the same
+    dense = cell["keep_ratio"] == 1  # all its allocations and granularities are the same
     settings = {
         "suite": suite.name,
         "preset": suite.preset,
@@ -216,7 +217,8 @@ def _experiment(
         "method": method.spec(options, where).model_dump(),
         "weights": cell["weights"],
         "keep_ratio": cell["keep_ratio"],
-        "allocation": allocation,
+        "allocation": 1.0 if dense or cell["granularity"] == "2:4" else cell["allocation"],  # 2:4 halves every layer
+        "granularity": "weight" if dense else cell["granularity"],
         "objective": cell["objective"],
         "training": _merged(suite.training.model_dump(exclude_unset=True), entry.training),
         "artifact": suite.artifact.model_dump(exclude_unset=True),

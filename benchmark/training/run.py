@@ -14,6 +14,7 @@ from benchmark.errors import UserError
 from benchmark.networks.resnet import network_plan
 from benchmark.runtime.seeding import derive_seed
 from benchmark.suite.experiment import Experiment
+from benchmark.suite.target import drawn_of, target_of
 from benchmark.training.checkpoint import TrainingKey
 from benchmark.training.leftovers import Leftovers, load_leftovers
 from benchmark.training.make_objective import make_objective
@@ -23,7 +24,8 @@ from benchmark.training.progress import resumed_text
 from benchmark.training.saving import Saver
 from benchmark.training.schedule import updates_per_epoch
 from benchmark.training.state import FirstPhase, State, TrainingFailed
-from methods.base import Method, Target
+from methods.base import Method
+from methods.counted import redraw
 
 
 class Run:
@@ -50,7 +52,7 @@ class Run:
         self.key = TrainingKey(experiment.run_hash, data.sha256)
         self.training = data.train.to(device)
         self.validation = data.validation.first(experiment.training.selection_images).to(device)
-        self.target = Target(experiment.keep_ratio, experiment.weights, experiment.allocation)
+        self.target = target_of(experiment)
         self.phases = tuple(method.phases(experiment.training.epochs, self.target))
         planned = sum(phase.epochs for phase in self.phases)
         if planned != experiment.training.epochs:
@@ -60,6 +62,8 @@ class Run:
         torch.manual_seed(derive_seed(experiment.seed, "build"))
         plan = method.resize(network_plan(experiment.architecture, data.info), self.target)
         self.model = method.build(plan, self.target)
+        if (drawn := drawn_of(experiment)) is not None:
+            redraw(self.model, drawn)
         self.model.to(device=device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.best: dict[str, Tensor] = {}
         self.state = State()

@@ -12,30 +12,37 @@ class SizeClass:
 
     name: str
     limit: float  # bytes, included
+    seeded: bool = False  # whether the artifacts hold a seed in place of their weights
 
     @property
     def title(self) -> str:
         """The class in words."""
-        return f"above {SIZE_CLASSES[-2].name}" if self is SIZE_CLASSES[-1] else f"up to {self.name}"
+        size = f"above {_LIMITS[-2][0]}" if self.limit == _LIMITS[-1][1] else f"up to {self.name}"
+        return f"{size.removesuffix(_WITH_SEED)},{_WITH_SEED}" if self.seeded else size
 
 
 # Steps of about three. A dense ResNet34 has 85 MB, one of 1-bit weights 2.8 MB, one with 1% of them 0.3 MB.
+_LIMITS = (
+    ("10 kB", 1e4),
+    ("30 kB", 3e4),
+    ("100 kB", 1e5),
+    ("300 kB", 3e5),
+    ("1 MB", 1e6),
+    ("3 MB", 3e6),
+    ("10 MB", 1e7),
+    ("30 MB", 3e7),
+    ("more", float("inf")),
+)
+_WITH_SEED = " with seed"
 SIZE_CLASSES = (
-    SizeClass("10 kB", 1e4),
-    SizeClass("30 kB", 3e4),
-    SizeClass("100 kB", 1e5),
-    SizeClass("300 kB", 3e5),
-    SizeClass("1 MB", 1e6),
-    SizeClass("3 MB", 3e6),
-    SizeClass("10 MB", 1e7),
-    SizeClass("30 MB", 3e7),
-    SizeClass("more", float("inf")),
+    *(SizeClass(name, limit) for name, limit in _LIMITS),
+    *(SizeClass(f"{name}{_WITH_SEED}", limit, seeded=True) for name, limit in _LIMITS),
 )
 
 
-def size_class(size_bytes: int) -> SizeClass:
-    """Return the class of an artifact of so many bytes, at least 1."""
-    return next(each for each in SIZE_CLASSES if size_bytes <= each.limit)
+def size_class(size_bytes: int, *, seeded: bool = False) -> SizeClass:
+    """Return the class of an artifact of so many bytes, at least 1; one with a seed in place of weights has its own."""
+    return next(each for each in SIZE_CLASSES if each.seeded == seeded and size_bytes <= each.limit)
 
 
 def pareto_front(costs: Sequence[float], scores: Sequence[float]) -> list[bool]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.results.fields import StoredWeights
 from benchmark.results.record import Record
 
 FLOAT_BYTES = 4  # of a float32
@@ -21,6 +22,7 @@ class Costs:
     dense_bytes: int  # all parameters in float32
     bits_per_weight: float  # bits of the file over prunable weights
     statistics: str | None  # type in which the file holds the batch-norm statistics; None: in an ONNX file
+    stored_weights: StoredWeights  # what the file holds of the kept weights
     density: float  # kept over prunable weights
     density_all: float  # kept weights and everything that is not pruned, over all parameters
     dense_macs: int
@@ -58,6 +60,7 @@ def _costs_elsewhere(record: ExternalRecord) -> Costs:
         dense_bytes=FLOAT_BYTES * graph.all_parameters,
         bits_per_weight=8 * size / graph.prunable_weights,
         statistics=None,
+        stored_weights="stored",
         density=graph.density,
         density_all=graph.density_all,
         dense_macs=graph.dense_macs,
@@ -80,6 +83,7 @@ def _costs_here(group: Sequence[Record]) -> Costs:
         dense_bytes=round(mean(FLOAT_BYTES * record.architecture.all_parameters for record in group)),
         bits_per_weight=mean(8 * record.artifact.size_bytes / record.architecture.prunable_weights for record in group),
         statistics=first.artifact.statistics,
+        stored_weights=first.artifact.weights,
         density=mean(record.compression.density for record in group),
         density_all=mean(record.compression.density_all for record in group),
         dense_macs=round(mean(record.cost.dense_macs for record in group)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from benchmark.leaderboard.board.classes import SIZE_CLASSES, pareto_front
@@ -54,14 +54,19 @@ def ranked_rows(groups: Sequence[Sequence[AnyRecord]]) -> list[Row]:
 
 
 def _fronts(rows: Sequence[Row]) -> dict[tuple[str, ...], tuple[Front, ...]]:
-    """Return the Pareto fronts that each row is on, by its runs; without training passes it is on none of passes."""
-    costs: dict[Front, dict[tuple[str, ...], float]] = {
-        "size": {row.runs: row.costs.size_bytes for row in rows},
-        "passes": {row.runs: row.costs.passes for row in rows if row.costs.passes is not None},
-    }
+    """Return the Pareto fronts that each row is on, by its runs; without training passes it is on none of passes.
+
+    Files with a seed in place of weights have a front of size of their own.
+    """
+    sizes = [{row.runs: row.costs.size_bytes for row in rows if row.size_class.seeded == seeded} for seeded in (0, 1)]
+    passes = {row.runs: row.costs.passes for row in rows if row.costs.passes is not None}
+    costs: list[tuple[Front, Mapping[tuple[str, ...], float]]] = [
+        *(("size", size) for size in sizes),
+        ("passes", passes),
+    ]
     robust = {row.runs: _score(row.robust) for row in rows}
     on: dict[tuple[str, ...], tuple[Front, ...]] = {row.runs: () for row in rows}
-    for name, cost in costs.items():
+    for name, cost in costs:
         best = pareto_front(list(cost.values()), [robust[runs] for runs in cost])
         for runs, is_best in zip(cost, best, strict=True):
             if is_best:

@@ -48,6 +48,8 @@ def find_reported(experiment: Experiment, rows: Sequence[ReportedRow]) -> Report
         return None
     if experiment.preset != "paper" or experiment.train_images is not None or experiment.first_phase is not None:
         return None
+    if experiment.granularity != "weight" or experiment.artifact.weights != "stored":
+        return None
     if architecture.width != 1.0 or experiment.artifact.statistics != "float32" or not _paper_schedule(experiment):
         return None
     allocation = None if experiment.keep_ratio == 1.0 else experiment.allocation

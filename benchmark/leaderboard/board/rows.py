@@ -18,6 +18,7 @@ from benchmark.leaderboard.formats import HINT, options_text, short
 from benchmark.results.citations import Citation
 from benchmark.results.evaluation import HEALTH_ORDER, OPPONENT_CHECKS, wide_parts, worst_verdict
 from benchmark.results.external import AnyRecord, ExternalRecord
+from benchmark.results.fields import Granularity
 from benchmark.results.record import Record
 from benchmark.results.statistics import accuracy_interval
 
@@ -73,11 +74,12 @@ class Row:
     target: str | None
     options: str  # settings of the method that are not its defaults, the run it began with, reduced precision; as JSON
     weights: Literal["fp", "binary"]
-    last_norm: bool | None  # this and the next five: None for a network that was trained elsewhere
+    last_norm: bool | None  # this and the next six: None for a network that was trained elsewhere
     architecture: str
     width: float | None
     keep_ratio: float | None
     allocation: float | str | None
+    granularity: Granularity | None
     objective: str | None
     clean: Stat
     pgd: Stat
@@ -119,6 +121,11 @@ class Row:
         return compared(self.reported, self.own, "clean")
 
     @property
+    def grouped(self) -> bool:
+        """Whether its masks keep groups of weights together."""
+        return self.granularity not in (None, "weight")
+
+    @property
     def options_text(self) -> str:
         """The options as 'name=value, name=value'."""
         return _spelled(self.options)
@@ -141,7 +148,7 @@ def make_row(group: Sequence[AnyRecord], reasons: tuple[str, ...]) -> Row:
         rank=None,
         tie=None,
         fronts=(),
-        size_class=size_class(costs.size_bytes),
+        size_class=size_class(costs.size_bytes, seeded=costs.stored_weights == "seed"),
         preset=first.preset,
         **_setting(first),
         clean=_stat([record.evaluation.clean_accuracy for record in group]),
@@ -171,7 +178,9 @@ def make_row(group: Sequence[AnyRecord], reasons: tuple[str, ...]) -> Row:
 def _setting(record: AnyRecord) -> dict[str, Any]:
     """Return the fields of a row that say how its networks were made."""
     if isinstance(record, ExternalRecord):
-        unknown = dict.fromkeys(("target", "last_norm", "width", "keep_ratio", "allocation", "objective"))
+        unknown = dict.fromkeys(
+            ("target", "last_norm", "width", "keep_ratio", "allocation", "granularity", "objective")
+        )
         origin = record.origin
         stated = {"method": origin.method, "architecture": origin.architecture, "weights": record.graph.weights}
         return {**unknown, **stated, "options": "{}"}
@@ -186,6 +195,7 @@ def _setting(record: AnyRecord) -> dict[str, Any]:
         "width": network.width,
         "keep_ratio": compression.keep_ratio,
         "allocation": compression.allocation,
+        "granularity": compression.granularity,
         "objective": record.method.objective,
     }
 

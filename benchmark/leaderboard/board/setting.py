@@ -24,7 +24,7 @@ def setting_of(record: AnyRecord) -> str:
             "dataset": True,
             "architecture": True,
             "method": {"name", "options", "objective"},
-            "compression": {"weights", "keep_ratio", "allocation", "budget"},
+            "compression": {"weights", "keep_ratio", "allocation", "granularity", "budget"},
             "training": {"epochs", "batch_size"},
             "evaluation": {"autoattack": {"package", "package_version", "seed", "batch_size"}},
         },
@@ -46,8 +46,12 @@ def _first_phase(record: Record) -> str | None:
 
 
 def options_of(record: Record) -> str:
-    """Return what a table shows beside the method: its settings, the run it began with, reduced precision; as JSON."""
+    """Return what a table shows beside the method, as JSON: settings, groups, the run it began with, precision."""
     options = dict(record.method.options)
+    if record.compression.granularity != "weight":
+        options["granularity"] = record.compression.granularity
+    if record.artifact.weights != "stored":
+        options["weights_from"] = record.artifact.weights
     if cell := _first_phase(record):
         options["first_phase"] = "/".join(cell.split("/")[-2:])  # the data and the network are the row's own
     if (precision := _precision(record)) != "fp32":

@@ -191,11 +191,13 @@ def precision(weights: str) -> str:
 
 
 def row_label(row: Row) -> str:
-    """Return a row's name in a figure: method, precision, ratio and p as far as it has them, and its id."""
+    """Return a row's name in a figure: method, precision, ratio, p and groups as far as it has them, and its id."""
     parts = [f"{printable(row.method)[:24]} {row.weights}"]
     if row.keep_ratio is not None and row.keep_ratio < 1:
         parts.append(f"keep {short(row.keep_ratio)}")
         parts.append(f"p {allocation(row.keep_ratio, row.allocation)}")
+    if row.grouped:
+        parts.append(str(row.granularity))
     return f"{', '.join(parts)} ({row.id})"
 
 

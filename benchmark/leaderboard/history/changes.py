@@ -42,6 +42,7 @@ class PageRow(BaseModel, frozen=True):
     objective: str | None  # this and the next two: None for a network that was trained elsewhere
     keep_ratio: float | None
     allocation: float | str | None
+    granularity: str | None = None
     preset: str
     size_class: str
     rank: int | None  # None: refused or superseded
@@ -57,6 +58,7 @@ class PageRow(BaseModel, frozen=True):
         if self.keep_ratio is None:
             return f"{self.id} ({self.method}, {self.weights}, trained elsewhere)"
         p = "" if self.keep_ratio == 1 else f", p {self.allocation}"
+        p += "" if self.granularity in (None, "weight") else f", {self.granularity}"
         return f"{self.id} ({self.method}, {self.weights}, {self.objective}, keep {short(self.keep_ratio)}{p})"
 
     @property

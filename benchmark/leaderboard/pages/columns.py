@@ -8,6 +8,7 @@ them.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -149,6 +150,7 @@ COLUMNS: tuple[Column, ...] = (
     _data("width", lambda line, board: 1.0 if isinstance(line, ReportedRow) else line.width, float),
     Column("keep_ratio", "keep ratio", both("keep_ratio"), SETTING, float, short),
     Column("allocation", "p", both("allocation"), SETTING, object, show=_p, align="right"),
+    Column("granularity", "granularity", of("granularity"), DATA | COSTS),
     Column("objective", "objective", both("objective"), SETTING),
     Column("trained", "trained", of_row(_trained), DATA | RANKING | LATEX | README | COSTS | MORE_IMAGES),
     Column("authors", "authors", of_row(_authors), DATA | COSTS),
@@ -176,6 +178,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("dense_bytes", "dense size", of("costs.dense_bytes"), DATA | COSTS, int, _bytes),
     Column("bits_per_weight", "bits per weight", of("costs.bits_per_weight"), DATA | COSTS, float, short),
     Column("statistics", "norm statistics", of("costs.statistics"), DATA | COSTS),
+    Column("stored_weights", "weights in the file", of("costs.stored_weights"), DATA | COSTS),
     Column("density", "density", of("costs.density"), DATA | RANKING | SITE | COSTS, float, short),
     Column("density_all", "density of all", of("costs.density_all"), DATA | COSTS, float, short),
     Column("dense_macs", "dense MACs", of("costs.dense_macs"), DATA | COSTS, int, amount),
@@ -198,16 +201,24 @@ COLUMNS: tuple[Column, ...] = (
     *_wide("clean", "clean, more images"),
     *_wide("pgd", "PGD, more images"),
 )
-EXTERNAL_KEYS = ("trained", "authors", "licence")  # columns of boards with a network that was trained elsewhere
-WIDE = "wide_"  # how the keys of columns on more images begin
 BY_KEY = {column.key: column for column in COLUMNS}
+# Columns that a page has only if a row needs them, and which row does.
+OCCASIONAL: tuple[tuple[frozenset[str], Callable[[Row], bool]], ...] = (
+    (frozenset(key for key in BY_KEY if key.startswith("wide_")), lambda row: row.wide is not None),
+    (frozenset({"trained", "authors", "licence"}), lambda row: row.external is not None),
+    (frozenset({"granularity"}), lambda row: row.grouped),
+    (frozenset({"stored_weights"}), lambda row: row.costs.stored_weights == "seed"),
+)
+
+
+def unneeded(board: Board) -> frozenset[str]:
+    """Return the keys of the occasional columns that no row of a board needs."""
+    return frozenset().union(*(keys for keys, needed in OCCASIONAL if not any(map(needed, board.every_row))))
 
 
 def columns_of(table: Table, board: Board) -> list[Column]:
-    """Return the columns of a table in their order; those that only some boards have only if a row has them."""
-    left_out = [] if table is FRAME or board.has_external else list(EXTERNAL_KEYS)
-    if table is not FRAME and not any(row.wide for row in board.every_row):
-        left_out += [column.key for column in COLUMNS if column.key.startswith(WIDE)]
+    """Return the columns of a table in their order; occasional ones only if a row needs them, or in a DataFrame."""
+    left_out = frozenset() if table is FRAME else unneeded(board)
     chosen = [column for column in COLUMNS if column.tables & table and column.key not in left_out]
     if table in (LATEX, README):
         chosen.sort(key=lambda column: column.key != "size_class")  # the lines are grouped by it

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import json
+from itertools import product
 
 from benchmark.leaderboard.board.tables import Board
 from benchmark.leaderboard.formats import csv_cell
 from benchmark.leaderboard.pages.column import Line, Table, Value
-from benchmark.leaderboard.pages.columns import COLUMNS, EXTERNAL_KEYS, WIDE, columns_of
+from benchmark.leaderboard.pages.columns import COLUMNS, OCCASIONAL, columns_of
 
 CSV_MARKER = "kind,protocol,preset,rank,"  # how every generated page begins, also those of earlier versions
 _KEYS = [column.key for column in COLUMNS if column.tables & Table.CSV]
-# The first line of a page, with and without the columns that only some boards have.
+# The first line of a page, with and without each set of the columns that only some boards have.
 CSV_HEADERS = tuple(
-    ",".join(
-        key for key in _KEYS if (more_images or not key.startswith(WIDE)) and (elsewhere or key not in EXTERNAL_KEYS)
-    )
-    for more_images in (True, False)
-    for elsewhere in (True, False)
+    ",".join(key for key in _KEYS if key not in frozenset().union(*left_out))
+    for left_out in product(*((frozenset(), keys) for keys, _ in OCCASIONAL))
 )
 
 

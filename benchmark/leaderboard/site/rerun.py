@@ -58,6 +58,7 @@ def _settings(experiment: Experiment) -> list[str]:
         "weights": experiment.weights,
         "keep_ratio": experiment.keep_ratio,
         "allocation": experiment.allocation,
+        **({} if experiment.granularity == "weight" else {"granularity": experiment.granularity}),
         "last_norm": experiment.architecture.last_norm,
         "objective": experiment.objective,
         **({"options": options} if options else {}),

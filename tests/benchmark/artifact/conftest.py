@@ -17,6 +17,8 @@ from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.errors import UserError
 from benchmark.networks.resnet import convolutions, plain_conv
+from methods.counted import draw_weights
+from methods.granularity import score_shape, two_of_four_mask
 
 
 @pytest.fixture(scope="session")
@@ -45,6 +47,25 @@ def random_network():
                     norm.weight.normal_(generator=generator)
                     norm.bias.normal_(generator=generator)
         return network.requires_grad_(False).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def in_groups(random_network):
+    """Return a function that makes random networks of which each mask keeps about a third of its groups, or 2:4."""
+
+    def make(plan, *, granularity, drawn=None, seed=0):
+        network = random_network(plan, density=1.0, levels=2, seed=seed)
+        generator = torch.Generator().manual_seed(seed)
+        for number, conv in enumerate(convolutions(network).values()):
+            weight = conv.weight
+            if drawn is not None:
+                numbers = draw_weights(drawn.seed, number, weight.numel(), drawn.draw)
+                weight.copy_(torch.from_numpy(numbers).view_as(weight))
+            scores = torch.rand(score_shape(weight.shape, granularity), generator=generator)
+            weight.mul_(two_of_four_mask(scores) if granularity == "2:4" else scores < 0.4)
+        return network
 
     return make
 

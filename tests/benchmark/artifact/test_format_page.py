@@ -13,6 +13,7 @@ from benchmark.artifact.container import DTYPES, read
 from benchmark.artifact.manifest import Manifest
 from benchmark.artifact.unpack import unpack
 from benchmark.networks.shapes import SHAPES
+from methods.counted import Drawn
 
 PAGE = (Path(__file__).resolve().parents[3] / "docs" / "artifact-format.md").read_text(encoding="utf-8")
 
@@ -49,6 +50,23 @@ def test_the_reader_of_the_page_reads_every_number(
     }
     assert list(state) == list(expected)
     assert all(torch.equal(torch.from_numpy(state[key]), value) for key, value in expected.items())
+    assert manifest == json.loads(read(content)[0])
+
+
+@pytest.mark.parametrize("statistics", ["float32", "float16", "int8"])
+@pytest.mark.parametrize("draw", [None, "signs", "uniform"])
+@pytest.mark.parametrize("granularity", ["weight", "kernel", "channel", "2:4"])
+def test_the_reader_of_the_page_reads_every_file_of_version_2(
+    page, make_plan, in_groups, small_pack, granularity, draw, statistics
+):
+    plan, drawn = make_plan(name="resnet6", width=1 / 16), None if draw is None else Drawn(draw, 7)
+    network = in_groups(plan, granularity=granularity, drawn=drawn)
+    content = small_pack(network, plan, statistics=statistics, granularity=granularity, drawn=drawn)
+
+    manifest, state = page["read"](content)
+
+    restored = unpack(content).network.state_dict()
+    assert all(torch.equal(torch.from_numpy(value), restored[key]) for key, value in state.items())
     assert manifest == json.loads(read(content)[0])
 
 

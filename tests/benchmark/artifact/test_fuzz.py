@@ -1,4 +1,4 @@
-"""Ten thousand mutated files: each is refused with a `UserError`, or is exactly the file of the network in it."""
+"""Ten thousand mutated files a version: each is refused by `UserError`, or is exactly the file of its network."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
 from benchmark.errors import UserError
 from benchmark.networks.resnet import NetworkPlan
+from methods.counted import Drawn
 
 FILES = 10_000
 NUMBERS = (0, 1, 2, 7, 127, 128, 255, 65_535, 2**24, 2**31 - 1, 2**31, 2**32 - 1)
@@ -35,6 +36,11 @@ VALUES = (
     "resnet34",
     "resnet50",
     "float16",
+    "int8",
+    "kernel",
+    "2:4",
+    "signs",
+    "uniform",
     "../x",
     [],
     [1],
@@ -44,8 +50,8 @@ LETTERS = b'0123456789"{}[]:,.-\\ea'
 
 
 @pytest.fixture(scope="module")
-def originals(random_network, small_pack):
-    """Return small files of every kind."""
+def originals(random_network, small_pack, in_groups):
+    """Return small files of every kind, by version."""
     plan = NetworkPlan("resnet6", 4, (0.5,), (0.25,), 1 / 32)
     kinds = [
         ({"levels": 2}, "float32"),
@@ -54,7 +60,22 @@ def originals(random_network, small_pack):
         ({"density": 0.5}, "float32"),
         ({"levels": 2, "density": 1.0}, "float32"),
     ]
-    return [small_pack(random_network(plan, **kind), plan, statistics=statistics) for kind, statistics in kinds]
+    first = [small_pack(random_network(plan, **kind), plan, statistics=statistics) for kind, statistics in kinds]
+    signs, uniform = Drawn("signs", 3), Drawn("uniform", 4)
+    kinds_of_groups = [
+        ({"granularity": "kernel", "drawn": signs}, "int8"),
+        ({"granularity": "channel", "drawn": uniform}, "float16"),
+        ({"granularity": "2:4"}, "float32"),
+        ({"granularity": "2:4", "drawn": signs}, "int8"),
+        ({"granularity": "kernel"}, "float16"),
+        ({"granularity": "weight", "drawn": signs}, "float16"),
+    ]
+    wider = NetworkPlan("resnet6", 4, (0.5,), (0.25,), 1 / 16)
+    second = [
+        small_pack(in_groups(wider, **kind), wider, statistics=statistics, **kind)
+        for kind, statistics in kinds_of_groups
+    ]
+    return {1: first, 2: second}
 
 
 def mutated_bytes(content, others, generator):
@@ -138,7 +159,9 @@ def peak_memory(*, reset=False):
 
 
 @pytest.mark.slow
-def test_ten_thousand_mutated_files_are_refused_or_exact(originals, reseal):
+@pytest.mark.parametrize("version", [1, 2])
+def test_ten_thousand_mutated_files_are_refused_or_exact(originals, reseal, version):
+    originals = originals[version]
     generator = np.random.default_rng(20261122)
     outcomes = Counter()
     before = peak_memory(reset=True)
@@ -151,8 +174,9 @@ def test_ten_thousand_mutated_files_are_refused_or_exact(originals, reseal):
             assert "\n" not in sentence and len(sentence) < 400
             outcomes[sentence.partition("because ")[2][:14]] += 1
         else:
-            fields = {"dataset": artifact.dataset, "image_size": artifact.image_size}
-            assert pack(artifact.network, artifact.plan, **fields, statistics=artifact.statistics) == content
+            names = ("dataset", "image_size", "statistics", "granularity", "drawn")
+            fields = {name: getattr(artifact, name) for name in names}
+            assert pack(artifact.network, artifact.plan, **fields) == content
             outcomes["valid"] += content not in originals
 
     assert peak_memory() - before < 64 * 2**20

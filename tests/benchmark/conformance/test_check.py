@@ -300,6 +300,20 @@ OFFENCES = {
         return super().loss(model, phase, batch, objective) * (1 + len(self.seen))
 """,
     ),
+    "keeps a weight outside its groups": (
+        "groups",
+        "EdgePopup",
+        Target(0.3, "binary", 1.0, "kernel"),
+        "weights in groups of",
+        """
+    def export(self, model):
+        network = super().export(model)
+        weight = convolution(network).weight.flatten()
+        weight[weight.nonzero()[0]] = 0.0
+        weight[(weight == 0).nonzero()[-1]] = 1.0
+        return network
+""",
+    ),
     "an exception": (
         "plain",
         "AT",
@@ -393,7 +407,7 @@ def test_refused_targets_are_shown_with_their_reason_and_one_accepted_target_is_
     assert len(verdicts) == len(check.TARGETS)
     assert all(verdict.passed for verdict in verdicts)
     assert str(verdicts[0]) == "refused fp keep 0.3 p0.5        at trains dense networks: keep_ratio must be 1, got 0.3"
-    assert check.summary(verdicts, "at") == "at: all 2 checks passed on 2 targets, 8 refused"
+    assert check.summary(verdicts, "at") == "at: all 2 checks passed on 2 targets, 11 refused"
 
 
 def test_a_method_that_refuses_everything_fails(only):

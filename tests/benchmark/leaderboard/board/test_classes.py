@@ -14,11 +14,33 @@ POINTS = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), max_size=12)
 
 
 def test_a_limit_belongs_to_its_own_class_and_one_byte_more_to_the_next():
-    for smaller, larger in itertools.pairwise(SIZE_CLASSES):
-        assert size_class(int(smaller.limit)) is smaller
-        assert size_class(int(smaller.limit) + 1) is larger
-    assert size_class(1) is SIZE_CLASSES[0]
-    assert [SIZE_CLASSES[0].title, SIZE_CLASSES[-1].title] == ["up to 10 kB", "above 30 MB"]
+    for seeded in (False, True):
+        classes = [each for each in SIZE_CLASSES if each.seeded == seeded]
+        for smaller, larger in itertools.pairwise(classes):
+            assert size_class(int(smaller.limit), seeded=seeded) is smaller
+            assert size_class(int(smaller.limit) + 1, seeded=seeded) is larger
+        assert size_class(1, seeded=seeded) is classes[0]
+        words = ", with seed" if seeded else ""
+        assert [classes[0].title, classes[-1].title] == [f"up to 10 kB{words}", f"above 30 MB{words}"]
+    assert size_class(5) is not size_class(5, seeded=True) and len({each.name for each in SIZE_CLASSES}) == 18
+
+
+def test_a_file_with_a_seed_is_ranked_apart_and_pushes_no_other_off_the_front_of_size(make_record):
+    def record(method, size, right, weights):
+        return make_record(method=method, right=(90, 80, right), artifact__size_bytes=size, artifact__weights=weights)
+
+    (board,) = boards(
+        [record("stored", 9_000, 40, "stored"), record("drawn", 5_000, 50, "seed"), record("worse", 9_000, 30, "seed")]
+    ).values()
+    (protocol,) = {row.preset for row in board.rows}
+
+    assert [(each.name, [row.method for row in rows]) for each, rows in board.rankings(protocol)] == [
+        ("10 kB", ["stored"]),
+        ("10 kB with seed", ["drawn", "worse"]),
+    ]
+    fronts = {row.method: "size" in row.fronts for row in board.rows}
+    assert fronts == {"stored": True, "drawn": True, "worse": False}
+    assert {row.method: row.costs.stored_weights for row in board.rows}["drawn"] == "seed"
 
 
 @given(POINTS)

@@ -13,7 +13,7 @@ from benchmark.leaderboard.board.state import state_of
 from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.formats import tex
 from benchmark.leaderboard.pages.column import Table
-from benchmark.leaderboard.pages.columns import BY_KEY, COLUMNS, EXTERNAL_KEYS, columns_of
+from benchmark.leaderboard.pages.columns import BY_KEY, COLUMNS, OCCASIONAL, columns_of
 from benchmark.leaderboard.pages.csv_file import to_csv
 from benchmark.leaderboard.pages.json_file import to_json
 from benchmark.leaderboard.pages.latex import to_latex
@@ -114,11 +114,12 @@ def site_table(page):
     return dict(zip(titles, cells, strict=True))
 
 
+ABSENT = frozenset().union(*(keys for keys, needed in OCCASIONAL if "wide_images" not in keys))
 CASES = [
     pytest.param(table, column, id=f"{table.name}-{column.key}")
     for table in (Table.RANKING, Table.COSTS, Table.README, Table.LATEX, Table.SITE)
     for column in COLUMNS
-    if column.tables & table and column.key not in ("reported", "difference", *EXTERNAL_KEYS)
+    if column.tables & table and column.key not in ("reported", "difference", *ABSENT)
 ]
 
 
@@ -174,3 +175,31 @@ def test_a_reader_of_published_results_sees_the_same_titles(board):
     published = [column.title for column in columns_of(Table.REPORTED, board)]
     ranking = [column.title for column in columns_of(Table.RANKING, board)]
     assert [title for title in published if title not in ranking] == ["note"]
+
+
+def test_groups_of_weights_have_a_column_where_a_row_has_them(make_record):
+    single, grouped = (
+        make_record(),
+        make_record(
+            compression__granularity="kernel",
+            run_hash="3f9a1c000001",
+            seed=1,
+            run="cifar10/resnet34-lbn/edge_popup/binary-keep0.01-p0.1-kernel-pgd/seed1-3f9a1c",
+        ),
+    )
+    without, having = boards([single]), boards([single, grouped])
+    (protocol,) = without
+
+    for table in (Table.CSV, Table.JSON, Table.COSTS):
+        assert "granularity" not in [column.key for column in columns_of(table, without[protocol])]
+        assert "granularity" in [column.key for column in columns_of(table, having[protocol])]
+    assert sorted(BY_KEY["granularity"].value(row, having[protocol]) for row in having[protocol].rows) == [
+        "kernel",
+        "weight",
+    ]
+    assert [json.loads(row.options).get("granularity") for row in having[protocol].rows].count("kernel") == 1
+
+
+def test_a_record_of_single_weights_does_not_mention_groups(make_record):
+    assert "granularity" not in make_record().model_dump(mode="json")["compression"]
+    assert make_record(compression__granularity="2:4").model_dump(mode="json")["compression"]["granularity"] == "2:4"
