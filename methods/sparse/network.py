@@ -181,6 +181,7 @@ class _Lease:
 
     def __init__(self, runner: _Runner, groups: int) -> None:
         size = 1 << max(0, groups - 1).bit_length()  # few sizes, so that many batches find one that is free
+        size = min((each for each, free in runner.free.items() if free and each >= size), default=size)
         self.free = runner.free.setdefault(size, [])
         self.arenas = self.free.pop() if self.free else zeros(size, runner.program.width)
 

@@ -68,7 +68,9 @@ def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["verdicts"])
-    parser.add_argument("rows", nargs="*", help="hashes of runs; all rows with at most --images images if none is given")
+    parser.add_argument(
+        "rows", nargs="*", help="hashes of runs; all rows with at most --images images if none is given"
+    )
     parser.add_argument("--data-dir", type=Path, required=True)
     parser.add_argument("--images", type=int, default=256)
     arguments = parser.parse_args()
@@ -79,7 +81,8 @@ def main() -> int:
     chosen = [each for each in records if each.evaluation.n_images <= arguments.images]
     counts = [differences(record, arguments.data_dir) for record in chosen]
     compared = [count for count in counts if count is not None]
-    print(f"{len(compared)} rows in their sparse form, {len(counts) - len(compared)} left out: {sum(compared)} bits differ")
+    left_out = len(counts) - len(compared)
+    print(f"{len(compared)} rows in their sparse form, {left_out} left out: {sum(compared)} bits differ")
     return 1 if any(compared) else 0
 
 

@@ -8,6 +8,6 @@ at once. Other modules import these names from here, not from the files behind t
 from benchmark.evaluation.fast.attacked import AllBroken, AttackedNetwork, Rows
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
 from benchmark.evaluation.fast.folding import can_fold, fold
-from benchmark.evaluation.fast.sparse import sparse_copy
+from benchmark.evaluation.fast.sparse import sparse_copy, sparse_form
 
-__all__ = ["AllBroken", "AttackedNetwork", "ComputeBatch", "Rows", "can_fold", "fold", "sparse_copy"]
+__all__ = ["AllBroken", "AttackedNetwork", "ComputeBatch", "Rows", "can_fold", "fold", "sparse_copy", "sparse_form"]
