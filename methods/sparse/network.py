@@ -5,8 +5,10 @@ Its results depend on an image alone: not on the number of threads, nor on the o
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -172,8 +174,13 @@ def in_threads(groups: int, part: Callable[[int, int, int], None]) -> None:
         part(0, 0, groups)
         return
     bounds = [groups * number // threads for number in range(threads + 1)]
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(part, range(threads), bounds[:-1], bounds[1:]))
+    list(_pool(threads, os.getpid()).map(part, range(threads), bounds[:-1], bounds[1:]))
+
+
+@cache
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """Return threads that wait for work; those of the process that this one was forked from are not here."""
+    return ThreadPoolExecutor(threads, thread_name_prefix="sparse")
 
 
 class _Lease:

@@ -10,66 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from methods.sparse.layout import CONV, FIELDS, HALO, NONE, SHAPES, TILE_PIXELS, Map
-
-Integers = NDArray[np.int64]
-Floats = NDArray[np.float32]
+from methods.sparse.lists import Floats, Integers, Lists, Weights
 
 L1_BYTES = 20_000  # of a tile's window: what should stay in the first-level cache
 MIN_LIST = 14  # entries: below this, cutting a list costs more than the cache saves
 MAX_CHUNKS = 4
-
-
-@dataclass(frozen=True)
-class Weights:
-    """The weights of a convolution that are not zero: output, input channel, row and column of the kernel, value."""
-
-    out: Integers
-    inner: Integers
-    row: Integers
-    column: Integers
-    value: Floats
-
-    @classmethod
-    def of(cls, weight: Floats) -> Weights:
-        """Collect them from (out, in, k, k)."""
-        out, inner, row, column = np.nonzero(weight)
-        return cls(out, inner, row, column, weight[out, inner, row, column])
-
-
-@dataclass
-class Lists:
-    """A program's lists: entries between two bounds belong to one output channel."""
-
-    bounds: list[Integers] = field(default_factory=list)
-    offsets: list[NDArray[np.int32]] = field(default_factory=list)
-    values: list[Floats] = field(default_factory=list)
-    bias: list[Floats] = field(default_factory=list)
-    bound_count: int = 0
-    entry_count: int = 0
-    bias_count: int = 0
-
-    def add(self, owner: Integers, place: Integers, value: Floats, chunk: Integers, outputs: int, chunks: int) -> int:
-        """Add lists, one for each (chunk, output); return where their bounds begin."""
-        list_number = chunk * outputs + owner
-        order = np.lexsort((place, list_number))
-        bounds = np.searchsorted(list_number[order], np.arange(chunks * outputs + 1)) + self.entry_count
-        start = self.bound_count
-        self.bounds.append(bounds.astype(np.int64))
-        self.offsets.append(place[order].astype(np.int32))
-        self.values.append(value[order].astype(np.float32))
-        self.bound_count += len(bounds)
-        self.entry_count += len(place)
-        return start
-
-    def add_bias(self, bias: Floats) -> int:
-        """Add the values that the sums of a convolution's channels begin with; return where they begin."""
-        start = self.bias_count
-        self.bias.append(bias.astype(np.float32))
-        self.bias_count += len(bias)
-        return start
 
 
 @dataclass
@@ -115,6 +62,10 @@ class Builder:
         optional = dict.fromkeys(("res", "mask", "stat", "stat2"), NONE)
         named = {"op": op, **optional, **fields}
         self.steps.append([named.get(name, 0) for name in FIELDS])
+
+    def cut(self, first: int) -> Integers:
+        """Return the steps from `first` on."""
+        return np.array(self.steps[first:], np.int64).reshape(-1, len(FIELDS))
 
     def map_step(self, op: int, place: Map, **fields: int) -> None:
         """Add a step that reads or writes a whole map."""

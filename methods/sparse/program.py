@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from methods.sparse.layout import CLASSIFY, PACK, POOL, UNCLASSIFY, UNPACK, UNPOOL, Map
-from methods.sparse.plan import Builder, Floats, Weights
+from methods.sparse.lists import Arrays, Weights
+from methods.sparse.plan import Builder
 
 
 class Convolution(Protocol):
@@ -101,7 +102,7 @@ class Program:
     channels: int  # of the last map
     forward: NDArray[np.int64]  # steps
     backward: NDArray[np.int64]  # steps; none without gradients
-    lists: tuple[NDArray[np.int64], NDArray[np.int32], Floats, Floats, NDArray[np.int32]]
+    lists: Arrays
     size: int  # of all maps, in floats; what a convolution keeps between its chunks comes after them
     part: int
 
@@ -147,17 +148,9 @@ class ProgramMaker:
         forward = len(builder.steps)
         if gradients:
             self._backward(records, last)
-        steps = np.array(builder.steps, np.int64)
-        lists = builder.lists
-        arrays = (
-            np.concatenate(lists.bounds),
-            np.concatenate(lists.offsets),
-            np.concatenate(lists.values),
-            np.concatenate(lists.bias),
-            np.array(builder.tiles, np.int32),
-        )
+        arrays = builder.lists.arrays(builder.tiles)
         images = builder.lanes // (self.strips[0] * self.strips[1])
-        ends = (steps[:forward], steps[forward:])
+        ends = (builder.cut(0)[:forward], builder.cut(forward))
         return Program(
             builder.lanes, images, self.strips, last.channels, *ends, arrays, size=builder.size, part=builder.part
         )
