@@ -49,8 +49,8 @@ def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
             assert layer._held is not None, "attack_weights must be used inside held_effective_weights"
             layer._held = layer._held.detach().to(dtype or layer._held.dtype)
         with sparse_passes(model) as sparse:
-            if not sparse:
-                for layer in layers:
+            for layer in layers:
+                if not sparse and layer._held is not None:
                     layer._sparse = sparse_convolution(layer._held, stride=layer.stride, padding=layer.padding)
             yield
     finally:

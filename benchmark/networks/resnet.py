@@ -10,8 +10,9 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -169,9 +170,9 @@ class ResNet(nn.Module):
         return ResidualParts(self.normalize.mean, self.normalize.std, stem, tuple(blocks), classifier)
 
 
-def normed_conv(conv: nn.Module, norm: nn.Module) -> NormedConv:
+def normed_conv(conv: Any, norm: nn.Module) -> NormedConv:
     """Describe a convolution and the norm after it; strides and paddings are the same in both directions."""
-    stride, padding = (each if isinstance(each, int) else each[0] for each in (conv.stride, conv.padding))
+    stride, padding = (int(np.max(each)) for each in (conv.stride, conv.padding))
     return NormedConv(conv, norm, stride, padding)
 
 

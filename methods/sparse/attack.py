@@ -90,9 +90,14 @@ def _hooked(module: nn.Module) -> bool:
 
 
 def _plain(part: NormedConv, *, normed: bool) -> bool:
-    """Return whether a convolution holds its weight, is of a size that programs have, and has an ordinary norm."""
+    """Return whether a convolution holds its weight, is of a size that programs have, and has an ordinary norm.
+
+    Only weights in channels_last, the layout of training: contiguous ones give the bits of a plain implementation.
+    """
     held, norm = getattr(part.conv, "_held", None), part.norm
     if not isinstance(held, Tensor) or held.dtype != torch.float32 or held.device.type != "cpu":
+        return False
+    if not held.is_contiguous(memory_format=torch.channels_last):
         return False
     size = held.shape[2]
     if size not in (1, 3) or part.padding != size // 2 or part.stride not in (1, 2):
@@ -144,7 +149,7 @@ def _folded(parts: ResidualParts) -> FoldedParts:
 
 
 def _held(part: NormedConv) -> Tensor:
-    held: Tensor = part.conv._held  # type: ignore[assignment]
+    held: Tensor = part.conv._held
     return held.detach()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -70,9 +72,9 @@ class NormedLayer:
             extra: the shortcut, and the gradient of its output.
         """
         builder, part, first = self.builder, self.part, len(self.builder.steps)
-        more = {} if source is None else {"mask": source.start - target.start}
-        counted = {} if stat is None else {"stat": stat, "stat2": y.start - target.start}
-        added = {"res": NONE if res is None else res}
+        more: dict[str, Any] = {} if source is None else {"mask": source.start - target.start}
+        counted: dict[str, Any] = {} if stat is None else {"stat": stat, "stat2": y.start - target.start}
+        added: dict[str, Any] = {"res": NONE if res is None else res}
         beside = None if extra is None else (extra[0].weights, extra[1])
         if beside is None or extra is None or extra[0].part.stride == part.stride:
             builder.backward(
@@ -108,7 +110,7 @@ class NormedLayer:
         return p.astype(np.float32), q.astype(np.float32), r.astype(np.float32)
 
 
-def effective_weight(conv: nn.Module) -> Tensor:
+def effective_weight(conv: Any) -> Tensor:
     """Return the weight that a compressible layer computes with in this step, held for it."""
     held = conv._held
     assert isinstance(held, Tensor), "used within `attack_weights`"

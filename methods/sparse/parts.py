@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 class NormedConv:
     """A convolution and the norm after it; `stride` also where the maps are thinned out before a 1x1 convolution."""
 
-    conv: nn.Module
+    conv: Any  # with `weight` (out, in, k, k)
     norm: nn.Module
     stride: int
     padding: int

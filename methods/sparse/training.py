@@ -20,8 +20,8 @@ from methods.sparse.network import Floats, in_threads, zeros
 from methods.sparse.normed import NormedLayer
 from methods.sparse.parts import NormedConv, ResidualParts
 from methods.sparse.plan import Builder
+from methods.sparse.tile import LANES
 
-LANES: int = kernels.LANES
 Steps = NDArray[np.int64]
 
 
@@ -29,7 +29,7 @@ class TrainingPass:
     """A residual network in train mode, with the weights that it has when this is made, for batches of one shape."""
 
     def __init__(self, parts: ResidualParts, shape: torch.Size, arenas: dict[tuple[int, int], Floats]) -> None:
-        """Take parts for which `attack.refusal` has nothing to say, the images' shape (B, C, H, W), and old arenas."""
+        """Take parts as `attack.residual_parts` returns them, the images' shape (B, C, H, W), and old arenas."""
         self.shape, self.groups, self.builder = shape, -(-shape[0] // LANES), Builder(LANES, (1, 1))
         builder, (_, channels, rows, cols) = self.builder, shape
         widest = max(layer.conv.weight.shape[0] for layer in parts.convolutions())
@@ -195,7 +195,7 @@ class TrainingPass:
 
     def __call__(self, images: Tensor) -> Tensor:
         """Return the features (B, C) of images (B, C, H, W), differentiable in the images."""
-        features: Tensor = _Features.apply(images, self)  # type: ignore[no-untyped-call]
+        features: Tensor = _Features.apply(images, self)
         return features
 
 
