@@ -20,18 +20,21 @@ class Claim:
     threads: int
     device: str
     torch: str  # version
+    kernels: str | None = None  # see `OriginPart`
 
     @classmethod
     def of_record(cls, record: AnyRecord) -> Claim:
         """Return what a record claims."""
         machine = record.measured if isinstance(record, ExternalRecord) else record.provenance
-        return cls(record.evaluation, record.dataset.num_classes, machine.threads, machine.device, machine.torch)
+        where = (machine.threads, machine.device, machine.torch, machine.kernels)
+        return cls(record.evaluation, record.dataset.num_classes, *where)
 
     @classmethod
     def of_evaluated(cls, evaluated: Evaluated, num_classes: int) -> Claim:
         """Return what a result of `evaluate` on a data set of `num_classes` classes claims."""
         machine = evaluated.machine
-        return cls(evaluated.evaluation, num_classes, machine.threads, machine.device, machine.torch)
+        where = (machine.threads, machine.device, machine.torch, machine.kernels)
+        return cls(evaluated.evaluation, num_classes, *where)
 
     @property
     def epsilon(self) -> float:

@@ -19,11 +19,26 @@ from torch import Tensor, nn
 from methods.sparse.lists import Floats
 from methods.sparse.network import SparseNetwork, share_of_dense
 from methods.sparse.parts import NormedConv, ResidualParts
-from methods.sparse.support import kernels
+from methods.sparse.support import kernel_name, kernels
 
 MAX_SHARE = 0.2  # see `share_of_dense`; above it dense passes are about as fast
 
+DENSE = "dense"
+
 _arenas: WeakKeyDictionary[nn.Module, dict[tuple[int, int], Floats]] = WeakKeyDictionary()
+
+
+_used: str | None = None  # by the attacks of this process that could be sparse
+
+
+def kernels_used() -> str | None:
+    """Return what has computed those attacks of this process that could be sparse; None if there were none."""
+    return _used
+
+
+def kernels_to_use() -> str:
+    """Return what computes such attacks here."""
+    return kernel_name() or DENSE
 
 
 @dataclass(frozen=True)
@@ -62,8 +77,13 @@ def sparse_passes(model: nn.Module) -> Iterator[bool]:
 
     Weights must be held, and the mode must not change inside the block. Gradients reach the images alone.
     """
-    compiled, parts = kernels(), residual_parts(model)
-    if compiled is None or parts is None or share_of_dense(folded := _folded(parts)) > MAX_SHARE:
+    parts = residual_parts(model)
+    if parts is None or share_of_dense(folded := _folded(parts)) > MAX_SHARE:
+        yield False
+        return
+    global _used
+    compiled, _used = kernels(), kernels_to_use()
+    if compiled is None:
         yield False
         return
     object.__setattr__(model, "forward", _forward(model, parts, folded, compiled))

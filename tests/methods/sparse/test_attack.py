@@ -17,6 +17,7 @@ from methods.holding import attack_weights, held_effective_weights
 from methods.hydra import Hydra
 from methods.layers import compressed_layers, refresh_masks
 from methods.sparse import attack
+from methods.sparse.support import kernel_name
 
 
 @pytest.fixture(autouse=True)
@@ -151,4 +152,18 @@ def test_above_a_share_of_weights_passes_stay_dense(monkeypatch):
     model = build("resnet10")
 
     with held_effective_weights(model), attack_weights(model):
+        assert "forward" not in vars(model)
+
+
+def test_what_computed_the_attacks_is_known_afterwards(monkeypatch):
+    model = build("resnet10")
+    monkeypatch.setattr(attack, "_used", None)
+    with held_effective_weights(model.double()), attack_weights(model):
+        assert attack.kernels_used() is None  # this network would be dense anywhere
+    with held_effective_weights(model.float()), attack_weights(model):
+        assert attack.kernels_used() == attack.kernels_to_use() == kernel_name()
+    monkeypatch.setattr(attack, "kernels", lambda: None)
+    monkeypatch.setattr(attack, "kernel_name", lambda: None)
+    with held_effective_weights(model), attack_weights(model):
+        assert attack.kernels_used() == attack.kernels_to_use() == "dense"
         assert "forward" not in vars(model)
