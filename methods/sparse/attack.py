@@ -97,7 +97,8 @@ def residual_parts(model: nn.Module) -> ResidualParts | None:
     """Return the parts of a network in float32 on the CPU that has no other computation than these; else None."""
     describe: Callable[[], ResidualParts | None] | None = getattr(model, "residual_parts", None)
     parts = None if describe is None else describe()
-    if parts is None or "forward" in vars(model) or any(_hooked(module) for module in model.modules()):
+    compiled = model._compiled_call_impl is not None  # traces of its own passes
+    if parts is None or compiled or "forward" in vars(model) or any(_hooked(module) for module in model.modules()):
         return None
     plain = all(_plain(each, normed=True) for each in parts.convolutions()) and _plain(parts.classifier, normed=False)
     return parts if plain else None
