@@ -12,6 +12,7 @@ LOCKED := $(PIP) --require-hashes --only-binary :all: --no-compile
 # when they are imported first: most of their modules never are.
 COMPILED := $(BIN)/python -m compileall -q -j 0 $(VENV)/lib >/dev/null || true
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --benchmark-skip
+DENSE_VERDICTS := tests/benchmark/evaluation/fast/test_attacked.py::test_the_verdicts_after_each_attack_are_those_of_the_package
 PROJECT := $(PIP) --no-build-isolation -e .
 
 # A stamp says that an installation went through to its end. Its name holds the checksum of what was asked for: times
@@ -21,7 +22,7 @@ REQUIREMENTS := pyproject.toml constraints.txt constraints-torch.txt constraints
 INSTALLED := $(VENV)/.installed-$(call checksum,$(REQUIREMENTS))
 INSTALLED_DEV := $(VENV)/.installed-dev-$(call checksum,$(REQUIREMENTS) constraints-dev.txt)
 
-.PHONY: install install-dev run test test-slow lint types pytest docs bench format leaderboard leaderboard-check lock clean
+.PHONY: install install-dev run test test-slow lint types pytest pytest-dense docs bench format leaderboard leaderboard-check lock clean
 
 install: $(INSTALLED)  ## The environment: what the benchmark needs.
 
@@ -42,6 +43,11 @@ types: $(INSTALLED_DEV)
 # One torch thread per worker: more would only fight over the cores.
 pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
 	$(PYTEST) -m "not slow" --doctest-modules methods benchmark tests
+
+# numba is an extra: networks with few weights are attacked without it as well, and give the same verdicts.
+pytest-dense: $(INSTALLED_DEV)  ## The tests of attacks on such networks, without the kernels that numba compiles.
+	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not slow" tests/methods/sparse tests/methods/test_layers.py \
+		tests/methods/test_sparse_attack.py tests/benchmark/evaluation/fast/test_sparse.py $(DENSE_VERDICTS)
 
 test-slow: $(INSTALLED_DEV)  ## The tests marked as slow: long trainings, kills, whole grids.
 	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' 'mark.slow' tests)

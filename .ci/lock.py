@@ -36,7 +36,7 @@ def main() -> None:
         resolved = Path(folder) / "resolved.txt"
         resolved.write_text("".join(path.read_text(encoding="utf-8") for path in ABOUT if path.exists()))
         everything = resolve(resolved, builds, "--all-extras", *sys.argv[1:])
-        needed = resolve(resolved, builds)  # prefers the versions just resolved
+        needed = resolve(resolved, builds, "--extra", "fast")  # prefers the versions just resolved
     torch = {name for name in needed if re.match(r"(torch|triton)$|(nvidia|cuda)-", name)}
     write(RUN, {name: entry for name, entry in needed.items() if name not in torch})
     write(DEV, {name: entry for name, entry in everything.items() if name not in needed})

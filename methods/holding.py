@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from methods.layers import compressed_layers
+from methods.sparse.attack import sparse_passes
 from methods.sparse_attack import sparse_convolution
 
 
@@ -38,7 +39,8 @@ def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
     """Let the passes inside the block share detached held weights, in `dtype` if given.
 
     Used inside `held_effective_weights`. Autocast would round the weights in every pass of an attack; rounding them
-    once gives the same bits. Nearly empty kernels skip their zeros.
+    once gives the same bits. Zeros are skipped where that is faster: by sparse passes of the whole network, if numba is
+    installed, or in single nearly empty kernels.
     """
     layers = compressed_layers(model)
     held = [layer._held for layer in layers]
@@ -46,8 +48,11 @@ def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
         for layer in layers:
             assert layer._held is not None, "attack_weights must be used inside held_effective_weights"
             layer._held = layer._held.detach().to(dtype or layer._held.dtype)
-            layer._sparse = sparse_convolution(layer._held, stride=layer.stride, padding=layer.padding)
-        yield
+        with sparse_passes(model) as sparse:
+            for layer in layers:
+                if not sparse and layer._held is not None:
+                    layer._sparse = sparse_convolution(layer._held, stride=layer.stride, padding=layer.padding)
+            yield
     finally:
         for layer, weight in zip(layers, held, strict=True):
             object.__setattr__(layer, "_held", weight)

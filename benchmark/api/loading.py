@@ -12,6 +12,7 @@ from benchmark.api.places import board_folder, checked_path, checked_protocol_id
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.published import PUBLISHED
 from benchmark.errors import UserError
+from benchmark.evaluation.fast import sparse_form
 from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact
 from benchmark.leaderboard.board.find import find_records, of_protocol
 from benchmark.networks.loaded import LoadedModel
@@ -21,11 +22,16 @@ from benchmark.results.record import Record
 from benchmark.results.store import artifact_path, load_all
 from benchmark.review.sources import artifact_at, artifact_of, check_artifact
 
+RUNTIMES = ("torch", "sparse")
 ENDINGS = (Record.ending, ExternalRecord.ending)
 
 
 def load_model(
-    row: str | PathLike[str], *, board: str | PathLike[str] | None = None, protocol: str | None = None
+    row: str | PathLike[str],
+    *,
+    board: str | PathLike[str] | None = None,
+    protocol: str | None = None,
+    runtime: str = "torch",
 ) -> LoadedModel:
     """Return the network of a row, exactly as it was measured.
 
@@ -40,15 +46,21 @@ def load_model(
             folder that it is in.
         protocol: id of the board whose record to take, where the same network is on several; None for the one with
             the most test images.
+        runtime: "torch" computes the network as it was measured. "sparse" visits only its weights that are not zero
+            (extra `fast`), on the CPU: the same logits up to rounding, several times as fast where few weights are
+            kept; its `network` has no layers.
 
     Returns:
         A module in eval mode on float32 images in [0, 1], on the CPU, with the attributes `record` and `classes`. The
         record is None for an artifact in the compressed format that no record is about.
 
     Raises:
-        UserError: if there is no such row or file, several fit, or the artifact is not the record's.
+        UserError: if there is no such row or file, several fit, or the artifact is not the record's; for another
+            runtime, or if the network or this installation has none that is sparse.
     """
     protocol = checked_protocol_id(protocol)
+    if runtime not in RUNTIMES:
+        raise UserError(f"runtime takes {' or '.join(map(repr, RUNTIMES))}; got {runtime!r}")
     if isinstance(row, PathLike) or (isinstance(row, str) and row.endswith(ENDINGS)):
         artifact, record = _of_file(checked_path(row, "row"), board, protocol)
     else:
@@ -60,7 +72,8 @@ def load_model(
     else:
         assert record is not None, "an ONNX file without one is refused"
         classes = class_names(record.dataset.name, record.dataset.num_classes)
-    return LoadedModel(artifact.network, record, classes)
+    network = sparse_form(artifact.network.eval()) if runtime == "sparse" else artifact.network
+    return LoadedModel(network, record, classes)
 
 
 def _record_of(name: str, folder: Path, protocol: str | None) -> AnyRecord:

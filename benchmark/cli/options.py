@@ -74,6 +74,25 @@ TimeLimitOption = Annotated[
 OutOption = Annotated[
     Path, typer.Option(help="Output folder for records, artifacts, board pages, and work in progress.", **PATH)
 ]
+ArchOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Architecture of a state dict: a name, package.module:factory or path/to/file.py:factory.",
+        show_default=False,
+    ),
+]
+LatencyOption = Annotated[
+    bool, typer.Option("--latency", help="Also time the network: torch, ONNX Runtime, and sparse (extra fast).")
+]
+MeanOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Subtracted from pixels in [0, 1] before the network, such as 0.49,0.48,0.45.", show_default=False
+    ),
+]
+StdOption = Annotated[
+    str | None, typer.Option(help="What these are then divided by, such as 0.25,0.24,0.26.", show_default=False)
+]
 LeaderboardOption = Annotated[Path, typer.Option("--out", help="Folder with records/ and artifacts/.", **PATH)]
 RowArgument = Annotated[
     str,

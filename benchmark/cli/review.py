@@ -9,7 +9,17 @@ import typer
 
 from benchmark.cli.echo import echo_line, echo_text
 from benchmark.cli.main import app, stoppable
-from benchmark.cli.options import DataDirOption, DeviceOption, LeaderboardOption, ProtocolOption, RowArgument
+from benchmark.cli.options import (
+    ArchOption,
+    DataDirOption,
+    DeviceOption,
+    LatencyOption,
+    LeaderboardOption,
+    MeanOption,
+    ProtocolOption,
+    RowArgument,
+    StdOption,
+)
 from benchmark.cli.paths import PATH
 
 
@@ -62,22 +72,10 @@ def evaluate(
         bool,
         typer.Option("--provisional", help="Print an upper bound from clean, PGD and two APGD attacks; write nothing."),
     ] = False,
-    arch: Annotated[
-        str | None,
-        typer.Option(
-            help="Architecture of a state dict: a name, package.module:factory or path/to/file.py:factory.",
-            show_default=False,
-        ),
-    ] = None,
-    mean: Annotated[
-        str | None,
-        typer.Option(
-            help="Subtracted from pixels in [0, 1] before the network, such as 0.49,0.48,0.45.", show_default=False
-        ),
-    ] = None,
-    std: Annotated[
-        str | None, typer.Option(help="What these are then divided by, such as 0.25,0.24,0.26.", show_default=False)
-    ] = None,
+    latency: LatencyOption = False,
+    arch: ArchOption = None,
+    mean: MeanOption = None,
+    std: StdOption = None,
     nhwc: Annotated[bool, typer.Option("--nhwc", help="The network takes images with the channels last.")] = False,
 ) -> None:
     """Measure the accuracy and robustness of a network from a file.
@@ -86,6 +84,7 @@ def evaluate(
     """
     from benchmark.foreign.preprocessing import typed_reading
     from benchmark.review.evaluating import evaluate_file
+    from benchmark.review.latencies import latency_text
     from benchmark.review.provisional import evaluate_provisionally
     from benchmark.review.tasks import EvaluateRequest
     from benchmark.review.text import evaluated_text
@@ -111,7 +110,8 @@ def evaluate(
         return
     with stoppable():
         evaluated, file = evaluate_file(request, echo_line)
-    echo_text(f"\n{evaluated_text(evaluated)}\n")
+        times = latency_text(request) if latency else ""
+    echo_text(f"\n{evaluated_text(evaluated)}\n{times}")
     echo_line(f"written to {file}")
 
 

@@ -39,7 +39,6 @@ from benchmark.results.evaluation import CASCADE
 from benchmark.results.protocol import MIN_CLASSES, STANDARD_TARGETS
 from benchmark.runtime.hashing import tensors_sha256
 
-WAY = "folded 2"  # of computing: in the journal's settings, because another way may round differently
 PROBED = 8  # images whose logits identify a network in its journal
 BALL_TOLERANCE = 1e-6  # rounding may take the package's images out of the ball by this much
 
@@ -125,7 +124,7 @@ def autoattack(
             "package": f"{PACKAGE} {package_version()}",
             "torch": torch.__version__,
             "device": device.type,
-            "way": WAY if attacked.folded else "plain",
+            "way": attacked.way,
         }
         finished = Journal(journal, settings, report=report)
         adversary = standard_attack(

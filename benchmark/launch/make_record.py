@@ -33,6 +33,7 @@ from benchmark.suite.experiment import Experiment
 from benchmark.training.history import EpochLine
 from benchmark.training.state import Trained
 from methods.base import Phase
+from methods.sparse.support import kernel_name
 
 
 def provenance(order: WorkOrder, started: datetime, seconds: float) -> ProvenancePart:
@@ -56,6 +57,7 @@ def provenance(order: WorkOrder, started: datetime, seconds: float) -> Provenanc
         threads=order.threads,
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
+        kernels=kernel_name() if torch.device(order.device).type == "cpu" else None,
     )
 
 

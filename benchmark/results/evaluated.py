@@ -45,6 +45,7 @@ class MachinePart(Part):
     threads: Positive
     started: Utc
     seconds: Quantity  # of the session that finished; killed ones are not counted
+    kernels: Name | None = Field(default=None, exclude_if=not_)  # see `OriginPart`
 
 
 class Evaluated(Part):

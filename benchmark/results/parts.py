@@ -205,6 +205,8 @@ class OriginPart(Part):
     device: Name
     threads: Positive
     started: Utc
+    # What passes of networks with few weights are computed by on a CPU; not written where that is torch.
+    kernels: Name | None = Field(default=None, exclude_if=not_)
 
 
 class ProvenancePart(OriginPart):

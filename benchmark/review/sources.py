@@ -19,6 +19,7 @@ from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
 from benchmark.runtime.provenance import device_name
+from methods.sparse.support import kernel_name
 
 A = TypeVar("A", bound=Artifact | OnnxArtifact)
 
@@ -91,6 +92,7 @@ def measured_here(device: torch.device, started: datetime, seconds: float) -> Ma
         threads=torch.get_num_threads(),
         started=started.isoformat(timespec="seconds"),
         seconds=round(seconds, 3),
+        kernels=kernel_name() if device.type == "cpu" else None,
     )
 
 

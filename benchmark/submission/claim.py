@@ -20,26 +20,24 @@ class Claim:
     threads: int
     device: str
     torch: str  # version
+    kernels: str | None = None  # see `OriginPart`
     merged: bool = False  # from evaluations of parts of the images, each of which chose images for its own checks
 
     @classmethod
     def of_record(cls, record: AnyRecord) -> Claim:
         """Return what a record claims."""
-        numbers, classes = record.evaluation, record.dataset.num_classes
-        if isinstance(record, ExternalRecord):
-            machine = record.measured
-            merged = numbers.autoattack.shards > 1
-            return cls(numbers, classes, machine.threads, machine.device, machine.torch, merged)
+        machine = record.measured if isinstance(record, ExternalRecord) else record.provenance
+        where = (machine.threads, machine.device, machine.torch, machine.kernels)
         # Shards of a run are those of AutoAttack alone.
-        origin = record.provenance
-        return cls(numbers, classes, origin.threads, origin.device, origin.torch)
+        merged = isinstance(record, ExternalRecord) and record.evaluation.autoattack.shards > 1
+        return cls(record.evaluation, record.dataset.num_classes, *where, merged)
 
     @classmethod
     def of_evaluated(cls, evaluated: Evaluated, num_classes: int) -> Claim:
         """Return what a result of `evaluate` on a data set of `num_classes` classes claims."""
-        machine, numbers = evaluated.machine, evaluated.evaluation
-        merged = numbers.autoattack.shards > 1
-        return cls(numbers, num_classes, machine.threads, machine.device, machine.torch, merged)
+        machine = evaluated.machine
+        where = (machine.threads, machine.device, machine.torch, machine.kernels)
+        return cls(evaluated.evaluation, num_classes, *where, evaluated.evaluation.autoattack.shards > 1)
 
     @property
     def epsilon(self) -> float:

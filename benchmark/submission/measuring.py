@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from benchmark.data.load import Images
 from benchmark.evaluation.accuracy import as_float_images, clean_verdicts, frozen_eval
 from benchmark.evaluation.evaluate import PGD_SEED
-from benchmark.evaluation.fast import fold
+from benchmark.evaluation.fast import fold, sparse_copy
 from benchmark.evaluation.health.health import Check, gradient_health
 from benchmark.results.evaluation import HEALTH_ORDER, VERDICTS
 from benchmark.runtime.provenance import device_name
 from benchmark.submission.claim import Claim
+from methods.sparse.support import kernel_name
 
 # Checks that cost little and need no new verdicts; `slow_health` runs those that attack.
 HEALTH = ("eval_mode", "deterministic", "batch_independent", "zero_gradients", "true_gradients")
@@ -79,21 +80,25 @@ def check_clean(claim: Claim, network: nn.Module, images: Images) -> list[str]:
 def _other_copy(network: nn.Module, images: Images) -> str:
     """Return why attacks would meet a network other than the artifact's; empty if they meet the same.
 
-    They query a copy with folded batch norms. Weights can be crafted so that rounding alone separates the two.
+    They query a copy with folded batch norms, or its sparse form. Weights can be crafted so that rounding alone
+    separates them.
     """
-    if (copy := fold(network)) is None:
+    if (folded := fold(network)) is None:
         return ""
+    sparse, _ = sparse_copy(folded)
+    copies = {"folded": folded} if sparse is None else {"folded": folded, "sparse": sparse}
     generator = torch.Generator().manual_seed(PGD_SEED)
     for pixels in images.first(FOLDED_IMAGES).images.split(FOLDED_BATCH):
         clean = as_float_images(pixels)
         noisy = torch.rand(clean.shape, generator=generator)
         with frozen_eval(network):
             for points in (clean, noisy):
-                stored, folded = network(points), copy(points)
+                stored = network(points)
                 spread = (stored.amax(1) - stored.amin(1)).clamp(min=1e-30)
-                apart = ((stored - folded).abs().amax(1) / spread > MARGIN).sum()
-                if apart > FOLDED_DIFFERENCES * len(points):
-                    return f"the folded copy that attacks query differs on {int(apart)} of {len(points)} images"
+                for name, copy in copies.items():
+                    apart = ((stored - copy(points)).abs().amax(1) / spread > MARGIN).sum()
+                    if apart > FOLDED_DIFFERENCES * len(points):
+                        return f"the {name} copy that attacks query differs on {int(apart)} of {len(points)} images"
     return ""
 
 
@@ -147,11 +152,12 @@ def check_health(claim: Claim, measured: list[Check]) -> list[str]:
 
 
 def same_machine(claim: Claim, measured: list[Check]) -> bool:
-    """Return whether this machine, by its name and version of torch, gives the claimed numbers to the last bit."""
+    """Return whether this machine, by its name, torch and kernels, gives the claimed numbers to the last bit."""
     stated = {check.name: check.value for check in claim.evaluation.health}
     release = [text.partition("+")[0] for text in (claim.torch, torch.__version__)]
     return (
         claim.device == device_name(torch.device("cpu"))
         and release[0] == release[1]
+        and claim.kernels == kernel_name()
         and all(stated[check.name] == check.value for check in measured if check.name in _FINGERPRINT)
     )

@@ -1,13 +1,13 @@
 """The network that attacks query in place of the stored one: the same answers for less work.
 
-A folded copy answers, and only for images that the attack has not broken yet. When it misclassifies an image, the
-stored network is asked, and its answer counts.
+A copy answers, folded or sparse, and only for images that the attack has not broken yet. When it misclassifies an
+image, the stored network is asked, and its answer counts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -16,6 +16,10 @@ from torch import Tensor, nn
 from benchmark.evaluation.fast.compute_batch import ComputeBatch
 from benchmark.evaluation.fast.folding import fold
 from benchmark.evaluation.fast.leaking import leaking
+from benchmark.evaluation.fast.sparse import sparse_copy
+
+WAY = "folded 2"  # of computing: in the journals' settings, because another way may round differently
+SPARSE_WAY = "sparse 1"
 
 
 class AllBroken(Exception):
@@ -64,7 +68,8 @@ class AttackedNetwork(nn.Module):
     """A network as attacks see it: maps images to logits and counts its passes.
 
     Attributes:
-        folded: whether a folded copy answers; a network of others is queried as it is.
+        folded: whether a copy answers; a network of others is queried as it is.
+        way: names how answers are computed.
     """
 
     def __init__(
@@ -75,11 +80,11 @@ class AttackedNetwork(nn.Module):
         count: Callable[[int, float], None] = lambda images, passes: None,
         check: Callable[[Tensor], None] = lambda logits: None,
     ) -> None:
-        """Fold the network if it is one of this project.
+        """Copy the network if it is one of this project.
 
         Args:
             stored: network in eval mode, its parameters frozen.
-            compute: how many images go through at once.
+            compute: how many images go through at once; reports why a sparse network is attacked by a dense copy.
             count: called before each pass with the number of images computed, and with the share of the attack's images
                 that they stand for.
             check: called with the logits (B, classes) of each pass; may raise.
@@ -87,7 +92,11 @@ class AttackedNetwork(nn.Module):
         super().__init__()
         folded = fold(stored)
         self.folded = folded is not None
-        self._stored, self._network = stored, stored if folded is None else folded
+        sparse, reason = (None, "") if folded is None else sparse_copy(folded)
+        compute.say(reason)
+        self.way = "plain" if folded is None else WAY if sparse is None else SPARSE_WAY
+        self._stored, self._dense, self._sparse = stored, stored if folded is None else folded, sparse
+        self._network = self._dense if sparse is None else sparse
         self._compute, self._count, self._check = compute, count, check
         self._rows: Rows | None = None
         self._share = 1.0
@@ -112,16 +121,23 @@ class AttackedNetwork(nn.Module):
         return self._compute.forward(wrap(self._network), images)
 
     def choose_rows(self, image: Tensor) -> None:
-        """Choose how many images like this one (1, C, H, W) go through the folded copy at once."""
-        self._compute.choose_rows(self._network, image)
+        """Choose how many images like this one (1, C, H, W) go through the copy at once."""
+        unit = 1 if self._sparse is None else self._sparse.lanes * torch.get_num_threads()
+        self._compute.choose_rows(self._dense, image, unit=unit)
 
     def at_most(self, rows: int) -> int:
         """Return how many of `rows` rows go through at once."""
         return self._compute.at_most(rows)
 
-    def leaking(self, slope: float) -> AbstractContextManager[None]:
-        """Give ReLUs this slope below zero inside the block, in the backward pass only."""
-        return leaking(self._network, slope)
+    @contextmanager
+    def leaking(self, slope: float) -> Iterator[None]:
+        """Give ReLUs this slope below zero inside the block, in the backward pass only, of the folded copy."""
+        network, self._network = self._network, self._dense
+        try:
+            with leaking(self._dense, slope):
+                yield
+        finally:
+            self._network = network
 
     @contextmanager
     def watching(self, rows: Rows, *, share: float = 1.0) -> Iterator[None]:

@@ -38,9 +38,19 @@ class ComputeBatch:
         self.report, self.rows = report, rows
         self.notes: list[str] = []
         self._largest = 0  # pass since the last failure, in rows
+        self._said = {""}
 
-    def choose_rows(self, network: nn.Module, image: Tensor) -> None:
-        """Choose the rows for a folded network on images like this one (1, C, H, W), unless they are chosen already."""
+    def say(self, sentence: str) -> None:
+        """Report a sentence about the passes, unless it is empty or was reported before."""
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.report(f"evaluate   {sentence}")
+
+    def choose_rows(self, network: nn.Module, image: Tensor, *, unit: int = 1) -> None:
+        """Choose the rows for a folded network on images like this one (1, C, H, W), unless they are chosen already.
+
+        On a CPU they are a multiple of `unit`.
+        """
         if self.rows is not None or not isinstance(network, FoldedResNet):
             return
         sizes = [maps.numel() * maps.element_size() for maps in network.maps(image)]
@@ -48,7 +58,7 @@ class ComputeBatch:
             memory = torch.cuda.get_device_properties(image.device).total_memory
             self.rows = max(1, int(DEVICE_SHARE * memory) // sum(sizes))
         else:
-            self.rows = max(1, LAYER_BYTES // max(sizes))
+            self.rows = -(-max(1, LAYER_BYTES // max(sizes)) // unit) * unit
 
     def at_most(self, rows: int) -> int:
         """Return how many of `rows` rows may go at once, at least one."""

@@ -232,3 +232,17 @@ def test_an_artifact_that_is_nowhere_is_named(demo, elsewhere):
     address_path(demo, record.run).unlink()
     with pytest.raises(UserError, match=r"has no artifact at .*; fetch the file there"):
         benchmark.load_model("at/fp", board=demo)
+
+
+def test_the_sparse_runtime_gives_the_logits_of_the_row_or_says_what_is_missing(demo, monkeypatch):
+    pytest.importorskip("numba")
+    images = torch.rand(3, 1, 8, 8)
+
+    model, sparse = (benchmark.load_model("at/fp", board=demo, runtime=name) for name in ("torch", "sparse"))
+
+    assert torch.allclose(sparse(images), model(images), atol=1e-5)
+    assert (sparse.record, sparse.classes) == (model.record, model.classes)
+    monkeypatch.setattr("benchmark.evaluation.fast.sparse.kernels", lambda: None)
+    for name, message in (("sparse", "needs numba"), ("onnx", "runtime takes 'torch' or 'sparse'; got 'onnx'")):
+        with pytest.raises(UserError, match=message):
+            benchmark.load_model("at/fp", board=demo, runtime=name)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from benchmark.errors import UserError
+from benchmark.training import checkpoint
 from benchmark.training.checkpoint import (
     OtherTraining,
     TrainingKey,
@@ -41,6 +42,39 @@ def test_a_loaded_state_equals_the_saved_one(tmp_path, state):
     assert torch.equal(loaded["model"].pop("mask"), state["model"].pop("mask"))
     assert loaded == state
     assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+
+
+@pytest.mark.parametrize(
+    ("began", "here", "action"),
+    [
+        ("sparse 1, 8 lanes, numba 0.68.1", "dense", "install numba in that version"),
+        ("sparse 1, 8 lanes, numba 0.68.1", "sparse 1, 16 lanes, numba 0.68.1", "install numba in that version"),
+        ("dense", "sparse 1, 8 lanes, numba 0.68.1", "set NUMBA_DISABLE_JIT=1"),
+    ],
+)
+def test_a_training_goes_on_with_the_kernels_that_it_began_with_or_not_at_all(
+    tmp_path, state, monkeypatch, began, here, action
+):
+    path = tmp_path / "checkpoint.pt"
+    monkeypatch.setattr(checkpoint, "kernels_used", lambda: began)
+    save_checkpoint(path, state)
+
+    monkeypatch.setattr(checkpoint, "kernels_to_use", lambda: here)
+    with pytest.raises(UserError, match=action) as refusal:
+        load_checkpoint(path, KEY)
+    monkeypatch.setattr(checkpoint, "kernels_to_use", lambda: began)
+
+    assert load_checkpoint(path, KEY) is not None
+    assert began in str(refusal.value) and here in str(refusal.value) and path.exists()
+
+
+def test_attacks_that_are_dense_anyway_ask_for_no_kernels(tmp_path, state, monkeypatch):
+    monkeypatch.setattr(checkpoint, "kernels_used", lambda: None)
+    save_checkpoint(tmp_path / "checkpoint.pt", state)
+
+    monkeypatch.setattr(checkpoint, "kernels_to_use", lambda: "others")
+
+    assert load_checkpoint(tmp_path / "checkpoint.pt", KEY) is not None
 
 
 def test_a_missing_file_means_a_fresh_start(tmp_path):

@@ -26,6 +26,12 @@ def _fresh_compiler():
     torch._dynamo.config.recompile_limit = limit
 
 
+@pytest.fixture(autouse=True)
+def _dense(monkeypatch):
+    """Compute the eager passes densely, as on a GPU, where networks are compiled."""
+    monkeypatch.setattr("methods.sparse.attack.MAX_SHARE", -1.0)
+
+
 SETTINGS = ("architecture.name=resnet6", "architecture.width=0.0625", "training.attack.num_steps=2")
 
 

@@ -14,7 +14,6 @@ from torch import nn
 
 from benchmark.bench.yardstick.evaluation import plain_autoattack
 from benchmark.data.load import Images, load_test, load_training
-from benchmark.evaluation import autoattack as autoattack_module
 from benchmark.evaluation import progress
 from benchmark.evaluation.accuracy import clean_verdicts, pgd_verdicts
 from benchmark.evaluation.autoattack import autoattack
@@ -438,7 +437,8 @@ def test_a_journal_of_another_way_of_computing_is_not_used(short, trained, digit
     data, lines = Images(digits.images[:6], digits.labels[:6]), []
     first = run(trained, data, journal=tmp_path)
     again = run(trained, data, journal=tmp_path, report=lines.append)
-    monkeypatch.setattr(autoattack_module, "WAY", "another")
+    for way in ("WAY", "SPARSE_WAY"):
+        monkeypatch.setattr(attacked_module, way, "another")
     run(trained, data, journal=tmp_path)
 
     assert torch.equal(first.adversarial, again.adversarial) and "resumes from" in lines[0]

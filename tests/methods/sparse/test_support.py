@@ -1,0 +1,66 @@
+"""Without numba nothing is compiled, and no program meets a kernel that was compiled from other sources."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from methods.sparse import support
+
+
+@pytest.fixture(autouse=True)
+def _asked_again():
+    """Forget what was found out about this installation, before and after."""
+    support.kernels.cache_clear()
+    yield
+    support.kernels.cache_clear()
+
+
+def test_without_numba_there_are_no_kernels(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+
+    assert support.kernels() is None
+
+
+def test_where_numba_does_not_compile_there_are_no_kernels(monkeypatch):
+    numba = pytest.importorskip("numba")
+    monkeypatch.setattr(numba.config, "DISABLE_JIT", 1)
+
+    assert support.kernels() is None
+
+
+def test_the_folder_of_compiled_kernels_changes_with_whatever_they_depend_on(monkeypatch, tmp_path):
+    pytest.importorskip("numba")
+    from methods.sparse import compiled
+
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    source = tmp_path / "sources" / "kernels.py"
+    source.parent.mkdir()
+    folders = []
+    for attribute, value in ((None, None), ("__version__", "0.0"), ("source", "b = 1")):
+        if attribute == "source":
+            source.write_text(value)
+        elif attribute:
+            monkeypatch.setattr(compiled.numba, attribute, value)
+        monkeypatch.setattr(compiled, "__file__", str(source))
+        compiled.digest.cache_clear()
+        compiled.cache_folder.cache_clear()
+        folders.append(compiled.cache_folder())
+    compiled.digest.cache_clear()
+    compiled.cache_folder.cache_clear()
+
+    assert len(set(folders)) == 3 and all(folder.parents[1] == tmp_path for folder in folders)
+
+
+def test_a_cache_that_cannot_be_written_is_not_used(monkeypatch, tmp_path):
+    pytest.importorskip("numba")
+    from methods.sparse import compiled
+
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "file"))
+    compiled.cache_folder.cache_clear()
+
+    assert compiled.cache_folder() is None
+    assert compiled.compiled(lambda number: number + 1)(2) == 3
+    compiled.cache_folder.cache_clear()
