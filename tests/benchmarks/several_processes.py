@@ -2,8 +2,9 @@
 
     python tests/benchmarks/several_processes.py
 
-Needs two idle cores: other work on them takes its share. All variants are timed in turn; quote the ratios of the medians. The network is a quarter-width
-ResNet18 on random images of CIFAR's size: on smaller ones the exchange between the processes weighs more.
+Needs two idle cores: other work on them takes its share. All variants are timed in turn; quote the ratios of the
+medians. The network is a quarter-width ResNet18 on random images of CIFAR's size: on smaller ones the exchange between
+the processes weighs more.
 """
 
 from __future__ import annotations
