@@ -11,9 +11,8 @@ import math
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -160,21 +159,15 @@ class ResNet(nn.Module):
         for block in (each for stage in (self.layer1, self.layer2, self.layer3, self.layer4) for each in stage):
             if not isinstance(block, BasicBlock | Bottleneck):
                 return None
-            convs = [normed_conv(block.conv1, block.bn1), normed_conv(block.conv2, block.bn2)]
+            convs = [NormedConv.of(block.conv1, block.bn1), NormedConv.of(block.conv2, block.bn2)]
             if isinstance(block, Bottleneck):
-                convs.append(normed_conv(block.conv3, block.bn3))
+                convs.append(NormedConv.of(block.conv3, block.bn3))
             shortcut = None
             if isinstance(block.shortcut, Shortcut):
                 shortcut = NormedConv(block.shortcut[0], block.shortcut[1], block.shortcut.stride, 0)
             blocks.append(ResidualBlock(tuple(convs), shortcut))
-        stem, classifier = normed_conv(self.conv1, self.bn1), normed_conv(self.fc, self.last_norm)
+        stem, classifier = NormedConv.of(self.conv1, self.bn1), NormedConv.of(self.fc, self.last_norm)
         return ResidualParts(self.normalize.mean, self.normalize.std, stem, tuple(blocks), classifier)
-
-
-def normed_conv(conv: Any, norm: nn.Module) -> NormedConv:
-    """Describe a convolution and the norm after it; strides and paddings are the same in both directions."""
-    stride, padding = (int(np.max(each)) for each in (conv.stride, conv.padding))
-    return NormedConv(conv, norm, stride, padding)
 
 
 @dataclass(frozen=True)

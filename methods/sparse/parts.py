@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 
@@ -17,6 +18,12 @@ class NormedConv:
     norm: nn.Module
     stride: int
     padding: int
+
+    @classmethod
+    def of(cls, conv: Any, norm: nn.Module) -> NormedConv:
+        """Describe a convolution; strides and paddings are the same in both directions."""
+        stride, padding = (int(np.max(each)) for each in (conv.stride, conv.padding))
+        return cls(conv, norm, stride, padding)
 
 
 @dataclass(frozen=True)
