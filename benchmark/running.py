@@ -134,10 +134,17 @@ def _context(request: Request, options: LaunchOptions, config: LauncherConfig) -
         devices: dict[str, Literal["auto", "cpu", "cuda"]] = {"auto": "auto", "cpu": "cpu", "cuda": "cuda"}
         if options.device not in devices:
             raise UserError(f"--device takes auto, cpu or cuda; got {options.device!r}")
-        return LaunchContext(request.out.absolute(), devices[options.device], 1, config.cpus_per_job)
-    device = choose_device(options.device)
-    jobs, threads = jobs_and_threads(device, options.jobs, gpus_per_job=config.gpus_per_job)
-    return LaunchContext(request.out, device, jobs, threads)
+        context = LaunchContext(request.out.absolute(), devices[options.device], 1, config.cpus_per_job)
+    else:
+        device = choose_device(options.device)
+        jobs, threads = jobs_and_threads(device, options.jobs, gpus_per_job=config.gpus_per_job)
+        context = LaunchContext(request.out, device, jobs, threads)
+    if context.device == "cpu" and config.gpus_per_job > 1:
+        raise UserError(
+            f"gpus_per_job is {config.gpus_per_job}, but this run computes on CPUs; remove it from --launcher-config, "
+            "or use --device cuda"
+        )
+    return context
 
 
 def _order(
@@ -158,7 +165,7 @@ def _order(
         command=command,
         trained_for=item.remeasured.protocol if item.remeasured else None,
         shards=options.shards,
-        processes=1 if context.device == "cpu" else config.gpus_per_job,
+        processes=config.gpus_per_job,
         lease_seconds=config.lease_seconds,
         track=None if options.track is None else check_tracker(options.track, here=_runs_here(config)),
     )

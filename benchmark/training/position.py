@@ -10,7 +10,7 @@ from torch import Tensor
 
 @dataclass
 class Position:
-    """A place between two updates of an epoch, at its beginning unless told otherwise."""
+    """A place between two updates of an epoch, at its beginning by default."""
 
     updates: int = 0  # of the epoch that are done
     loss: Tensor | None = None  # the sum of their losses, a scalar on the training device; None before the first

@@ -43,12 +43,14 @@ def suite(tmp_path):
 def test_mistakes_in_the_new_options_are_one_sentence_each(command, suite, tmp_path):
     path = suite(1)
     (tmp_path / "slurm.yaml").write_text("partition: x\n")
+    (tmp_path / "two.yaml").write_text("gpus_per_job: 2\n")
     for words, sentence in (
         (["--shards", 5], "--shards 5: digits/"),
         (["--time-limit", "nan"], "--time-limit takes a time above zero"),
         (["--launcher", "slrum"], "unknown launcher 'slrum'. Did you mean slurm?"),
         (["--launcher-config", "slurm.yaml"], "'partition' is a setting of --launcher slurm, not of local"),
         (["--launcher", "commands", "--jobs", 2], "--jobs is for workers on this machine"),
+        (["--launcher-config", "two.yaml", "--device", "cpu"], "gpus_per_job is 2, but this run computes on CPUs"),
     ):
         code, out, err = command("run", path, *words)
         assert code == 2 and sentence in err and err.count("\n") == 1, err

@@ -42,8 +42,13 @@ def connect(ray: Any, config: RayConfig) -> None:
     """Connect to the cluster of the settings, or start one here.
 
     Raises:
-        UserError: if the address is not one, nobody answers there, or Ray refuses.
+        UserError: if the address is not one, nobody answers there, a cluster is both named and to be started, or Ray
+            refuses.
     """
+    if config.address is not None and config.start:
+        raise UserError(
+            f"--launcher-config has an address, {config.address}, and resources to start a cluster with; remove one"
+        )
     logging.getLogger("ray").setLevel(logging.ERROR)
     options: dict[str, Any] = {"configure_logging": False, "logging_level": logging.ERROR, "log_to_driver": False}
     if config.address is None:

@@ -47,6 +47,11 @@ def test_a_cluster_of_this_machine_is_started_without_dashboard_and_handlers_of_
     assert (given["num_cpus"], given["num_gpus"], given["resources"]) == (3, None, {"disk": 1.5})
 
 
+def test_a_cluster_is_named_or_started_but_not_both():
+    with pytest.raises(UserError, match="has an address, auto, and resources to start a cluster with; remove one"):
+        connect(None, RayConfig(address="auto", start={"CPU": 2}))
+
+
 def test_what_ray_refuses_is_one_sentence():
     def init(**_):
         raise RuntimeError("Version mismatch: 1 and 2.\nmore")
