@@ -1,7 +1,7 @@
 """Which jobs are queued, as files: a second `run` on the same folder waits for them instead of queueing them again.
 
     out/work/.slurm/            only for this user; what submitit needs for each job and writes about it
-        queued-123.json         names of jobs and their ids, for one array; removed by a later submission once all have ended
+        queued-123.json         names of jobs and their ids, for one array; removed by a later one once all have ended
         123_4.ended             exit code of the worker of one job, once it will not run again, and the array's token
         123_4.elsewhere         which other process works on the job, while SLURM's job waits for it
         lock                    held while jobs are queued
