@@ -24,6 +24,9 @@ from methods.sparse.tile import LANES
 
 Steps = NDArray[np.int64]
 
+# Numbers that are not finite pass through silently, as in torch: the training loop finds them in the loss.
+_SILENT = np.errstate(invalid="ignore", over="ignore")
+
 
 class TrainingPass:
     """A residual network in train mode, with the weights that it has when this is made, for batches of one shape."""
@@ -136,6 +139,7 @@ class TrainingPass:
         if rest := self.shape[0] % LANES:
             sweeps.clear_lanes(self.arenas[self.groups - 1], shape_of(place), place.inner, place.channels, rest)
 
+    @_SILENT
     def forward(self, images: Floats) -> Floats:
         """Return the features (B, C) of images, the means of the last maps; running statistics move."""
         features = np.empty((len(images), self.last.channels), np.float32)
@@ -176,6 +180,7 @@ class TrainingPass:
         self._sweep(sweeps.normalise, *places, layer.scale, shift, beside, scale)
         self._clear(layer.z)
 
+    @_SILENT
     def backward(self, features: Floats) -> Floats:
         """Return the gradient of the images from that of the features; after `forward`."""
         images = np.empty(self.shape, np.float32)
