@@ -16,8 +16,9 @@ from benchmark.launch.exit_codes import DONE, FAILED, STOPPED
 from benchmark.runtime.interpreters import module_command, module_environment
 from benchmark.runtime.stopping import Stopped
 
-# After a process was lost, all begin again at the last checkpoint. A failure that repeats costs one more start.
-RESTARTS = 1
+# After a process was lost, all begin again at the last checkpoint. More than once, because they may fail to find each
+# other on a busy machine; a failure of the job's own repeats as often.
+RESTARTS = 3
 PATIENCE = 60.0  # seconds for the current update and the checkpoint, which torchrun's own 30 s may be too short for
 _EXIT_CODE = "BENCHMARK_EXIT_CODE_FILE"  # environment variable; torchrun's own exit code says only that one failed
 
