@@ -76,18 +76,18 @@ def table(cells: Accuracies, network: str, width: float) -> list[str]:
     best = [max(cells[ratio], key=cells[ratio].__getitem__) for ratio in ratios]
     oracle = [max(cells[ratio].values()) for ratio in ratios]
     fixed = max(exponents, key=lambda p: fmean(cells[ratio][p] for ratio in ratios))
-    found = automatic(DEFAULT_C)
+    points = automatic(DEFAULT_C)
     lines = [
         _line("keep ratio", [f"{ratio:g}" for ratio in ratios], "mean"),
         "| --- " * (len(ratios) + 2) + "|",
         _line("best p measured", [f"{p:g}" for p in best], ""),
         _accuracies("accuracy there", oracle),
         _accuracies(f"accuracy at the best fixed p, {fixed:g}", [cells[ratio][fixed] for ratio in ratios]),
-        _line(f"p closest to `auto`, c = {DEFAULT_C:g}", [f"{p:.2f}" for p, _ in found], ""),
-        _accuracies("accuracy interpolated there", [accuracy for _, accuracy in found]),
+        _line(f"p closest to `auto`, c = {DEFAULT_C:g}", [f"{p:.2f}" for p, _ in points], ""),
+        _accuracies("accuracy interpolated there", [accuracy for _, accuracy in points]),
     ]
     means = [f"{fmean(accuracy for _, accuracy in automatic(c)):.2f}" for c in CONSTANTS]
-    lost = max(best_here - accuracy for best_here, (_, accuracy) in zip(oracle, found, strict=True))
+    lost = max(best_here - accuracy for best_here, (_, accuracy) in zip(oracle, points, strict=True))
     return [
         *lines,
         "",

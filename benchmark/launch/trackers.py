@@ -25,7 +25,7 @@ _INSTALL: dict[TrackerName, str] = {
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker is told of a run.
+    """What a tracker learns about a run.
 
     Attributes:
         name: of the run.

@@ -122,7 +122,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Iterato
     if importlib.util.find_spec("ray") is None:
         pytest.skip("Ray is not installed here; it is by: pip install -e '.[ray]'")
     if sys.platform != "linux":
-        pytest.skip("nodes need addresses such as 127.0.0.2, which only Linux has without being told")
+        pytest.skip("nodes need addresses such as 127.0.0.2, which only Linux has by default")
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:  # a short path, for Ray's sockets
