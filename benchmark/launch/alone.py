@@ -88,7 +88,7 @@ class Alone:
 
     def _work(self, job: Job, left: float | None) -> int:
         limit = [] if left is None else ["--seconds-left", f"{left:.0f}"]
-        command = [sys.executable, *worker_arguments(job), *limit]
+        command = [sys.executable, *worker_arguments(job.command_words), *limit]
         # The worker ends with this process, which holds the other end of its standard input.
         self._worker = subprocess.Popen(
             command, stdin=subprocess.PIPE, env={**os.environ, **worker_variables(job.order.threads)}

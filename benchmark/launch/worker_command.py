@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
-from benchmark.launch.job import Job
 from benchmark.runtime.interpreters import module_environment
 
 OF_THE_USER = ("ROBUST_COMPRESSION_CACHE", "OMP_WAIT_POLICY")  # environment variables that hold wherever a job runs
 
 
-def worker_arguments(job: Job) -> list[str]:
-    """Return the arguments of a Python interpreter that runs a job, with `worker_variables` in its environment."""
-    return ["-P", "-m", "benchmark.launch.worker", *job.command_words, "--with-parent"]
+def worker_arguments(words: Sequence[str]) -> list[str]:
+    """Return the arguments of a Python interpreter that runs a job, with `worker_variables` in its environment.
+
+    Args:
+        words: of the job, see `Job.command_words`.
+    """
+    return ["-P", "-m", "benchmark.launch.worker", *words, "--with-parent"]
 
 
 def worker_variables(threads: int) -> dict[str, str]:

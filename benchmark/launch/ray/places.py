@@ -112,7 +112,9 @@ class Places:
             placed: the job.
             seconds: after which it saves its state and leaves; None for no limit.
         """
-        words = worker_arguments(placed.job) + ([] if seconds is None else ["--seconds-left", f"{seconds:.0f}"])
+        words = worker_arguments(placed.job.command_words) + (
+            [] if seconds is None else ["--seconds-left", f"{seconds:.0f}"]
+        )
         variables = worker_variables(placed.job.order.threads)
         start, path = placed.actor.start.remote, placed.job.command_words[0]
         self._ask(placed, "start", partial(start, words, variables, os.getcwd(), path))

@@ -22,8 +22,8 @@ from benchmark.files.plain import no_link
 from benchmark.launch.exit_codes import DONE, ELSEWHERE, FAILED, STOPPED
 from benchmark.launch.lease import BEATS, Watch
 from benchmark.launch.slurm.commands import state_of
+from benchmark.launch.worker_command import worker_arguments, worker_variables
 from benchmark.results.store import write_atomic
-from benchmark.runtime.interpreters import module_command, module_environment
 from benchmark.runtime.stopping import SIGNALS
 
 
@@ -128,10 +128,10 @@ class Task:
         self._code, self._process = STOPPED if asked_to_stop else code, None
 
     def _command(self) -> list[str]:
-        return [*module_command("benchmark.launch.worker"), *self.words, "--with-parent"]
+        return [sys.executable, *worker_arguments(self.words)]
 
     def _variables(self) -> dict[str, str]:
-        return {**module_environment(), "OMP_NUM_THREADS": str(self.threads), "PYTHONUNBUFFERED": "1"}
+        return {**os.environ, **worker_variables(self.threads)}
 
     def _open_log(self) -> IO[str]:
         try:
