@@ -12,14 +12,21 @@ MISSING = (
 )
 
 
+def compiles() -> bool:
+    """Return whether numba can be had here; False where it is missing or switched off."""
+    try:
+        import numba
+    except ImportError:
+        return False
+    return not numba.config.DISABLE_JIT
+
+
 @cache
 def kernels() -> ModuleType | None:
     """Return the module with the compiled kernels; None where numba is missing, too old or switched off."""
+    if not compiles():
+        return None
     try:
-        import numba
-
-        if numba.config.DISABLE_JIT:
-            return None
         from methods.sparse import kernels as compiled
     except ImportError:
         return None
