@@ -7,8 +7,8 @@ from types import ModuleType
 
 VERSION = 1  # of the arithmetic: the order of sums, what is fused
 MISSING = (
-    "numba is not installed; with it (extra `fast`) a network that keeps few of its weights is attacked several times "
-    "as fast on a CPU"
+    "numba is not installed, or switched off; with it (extra `fast`) a network that keeps few of its weights is "
+    "attacked several times as fast on a CPU"
 )
 
 
