@@ -9,7 +9,7 @@ from benchmark.evaluation.fast import sparse
 from benchmark.networks.resnet import NetworkPlan, convolutions, plain_conv
 from benchmark.review import sources
 
-PLAN = NetworkPlan("resnet6", 10, (0.5,), (0.25,), 1 / 8)
+PLAN = NetworkPlan("resnet6", 10, (0.5,), (0.25,), 1.0)
 HERE = "sparse 1, 8 lanes, numba 1"
 
 
