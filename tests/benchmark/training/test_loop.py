@@ -396,14 +396,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
         train(experiment(method, weights="fp"), method, digits, tmp_path, device=CPU, report=ignore)
 
 
-@pytest.mark.parametrize(("keep_ratio", "times"), [(0.05, 1), (0.9, 0)])
-def test_without_numba_one_line_says_what_it_would_gain(digits, tmp_path, monkeypatch, keep_ratio, times):
+@pytest.mark.parametrize(("most", "times"), [(1.0, 1), (0.0, 0)])  # share of a dense pass that may be sparse
+def test_without_numba_one_line_says_what_it_would_gain(digits, tmp_path, monkeypatch, most, times):
     monkeypatch.setattr(attack, "_used", None)
+    monkeypatch.setattr(attack, "MAX_SHARE", most)
     monkeypatch.setattr(attack, "kernels", lambda: None)
     monkeypatch.setattr(attack, "kernel_name", lambda: None)
-    setting, lines = experiment(EdgePopup(), keep_ratio=keep_ratio), []
+    lines = []
 
-    train(setting, EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
+    train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
 
     assert [line.endswith(MISSING) for line in lines].count(True) == times
     assert "extra `fast`" in MISSING
@@ -414,6 +415,6 @@ def test_with_numba_nothing_is_said_about_it(digits, tmp_path, monkeypatch):
     monkeypatch.setattr(attack, "kernel_name", lambda: "sparse")
     lines = []
 
-    train(experiment(EdgePopup(), keep_ratio=0.05), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
+    train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
 
     assert not any("numba" in line for line in lines)
