@@ -132,13 +132,15 @@ def summary(work: Path, suite: str, dataset: str | None, preset: str | None) -> 
         record = records[run]
         autoattack, training = record.evaluation.autoattack, record.training
         shares = (record.evaluation.clean_accuracy, record.evaluation.pgd.accuracy, autoattack.accuracy)
-        yield f"{' '.join(f'{100 * share:6.2f}' for share in shares)} {training.seconds:8.0f} {autoattack.seconds:6.0f}  {run}"
+        numbers = " ".join(f"{100 * share:6.2f}" for share in shares)
+        yield f"{numbers} {training.seconds:8.0f} {autoattack.seconds:6.0f}  {run}"
     for order in sorted((work / "runs" / "work").rglob("order.json")):
         run = order.parent.relative_to(work / "runs" / "work").as_posix()
         if run not in records:
             yield f"begun: {run}, {progress(order.parent)}"
     missing = [run for run in wanted if run not in records]
-    yield f"{len(wanted) - len(missing)} of {len(wanted)} rows have a record{'; the next is ' + missing[0] if missing else ''}"
+    following = f"; the next is {missing[0]}" if missing else ""
+    yield f"{len(wanted) - len(missing)} of {len(wanted)} rows have a record{following}"
 
 
 def progress(folder: Path) -> str:

@@ -69,7 +69,7 @@ if [ -n "$wheels" ] && [ ! -e "$work/site.done" ]; then
         --upgrade --target "$work/site" "$wheels"/*.whl || fail "the wheels of $wheels cannot be installed"
     touch "$work/site.done"
 fi
-export PYTHONPATH=$root:$work/site PYTHONUNBUFFERED=1
+export PYTHONPATH=$root:$work/site${PYTHONPATH:+:$PYTHONPATH} PYTHONUNBUFFERED=1
 checked=$("$python" - "$rehearse" 2>&1 <<'PYTHON'
 import importlib, sys
 needed = "torch numpy scipy pydantic yaml typer safetensors pyautoattack pyarrow PIL pooch jinja2 pandas tabulate pytest hypothesis"

@@ -1,4 +1,4 @@
-"""The script for a leased GPU, rehearsed on a CPU: killed in a training, resumed, and carried to another machine."""
+"""The script for a leased GPU, rehearsed on a CPU: killed in a training and resumed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def end_session(leader: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="ends the processes that /proc names")
-def test_a_rehearsal_killed_in_a_training_goes_on_and_its_packs_elsewhere(tmp_path):
+def test_a_rehearsal_killed_in_a_training_goes_on_to_its_record(tmp_path):
     work, out = tmp_path / "work", tmp_path / "out"
     (work / "stages").mkdir(parents=True)
     for stage in ("bench", "variants"):  # take half a minute, and have tests of their own
@@ -46,6 +46,7 @@ def test_a_rehearsal_killed_in_a_training_goes_on_and_its_packs_elsewhere(tmp_pa
     process = subprocess.Popen(command, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL)
     while process.poll() is None and not list((work / "runs" / "work").rglob("checkpoint.pt")):
         time.sleep(0.1)
+    assert process.poll() is None, "it has not ended by itself"
     end_session(process.pid)
     process.wait()
     assert not list((work / "runs" / "records").rglob("*.json"))
@@ -58,19 +59,16 @@ def test_a_rehearsal_killed_in_a_training_goes_on_and_its_packs_elsewhere(tmp_pa
     assert "1 of 29 rows have a record; the next is digits/resnet34-w0.125/at" in resumed.stdout
     assert {path.name for path in out.iterdir()} == {"summary.txt", "records.tar.gz", "artifacts-1.tar"}
 
-    elsewhere = first_hour(*RUN, "--out", tmp_path / "2", "--work", tmp_path / "w", "--from", out, "--time-limit", "1")
-
-    assert elsewhere.returncode == 0, elsewhere.stdout + elsewhere.stderr
-    assert "1 of 29 rows have a record" in elsewhere.stdout
-    assert (tmp_path / "2" / "artifacts-1.tar").read_bytes() == (out / "artifacts-1.tar").read_bytes()
-
 
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
         ((), "--out is missing"),
         (("--out", "{tmp}/out"), "--data-dir is missing"),
-        (("--out", "{tmp}/out", "--rehearse", "--time-limit", "8m"), "--time-limit takes minutes such as 8 or 2.5; got 8m"),
+        (
+            ("--out", "{tmp}/out", "--rehearse", "--time-limit", "8m"),
+            "--time-limit takes minutes such as 8 or 2.5",
+        ),
         (("--out", "{tmp}/out", "--data-dir", "{tmp}/none"), "there is no folder {tmp}/none"),
         (("--out", "{tmp}/out", "--fast"), "--fast is no option"),
     ],

@@ -25,14 +25,17 @@ from benchmark.bench.timing import medians
 from benchmark.evaluation.fast import fold
 from benchmark.networks.count import forward_flops
 from benchmark.networks.resnet import NetworkPlan, plain_conv
-from methods.edge_popup import EdgePopup
 from methods.base import Target
+from methods.edge_popup import EdgePopup
 from methods.layers import refresh_masks
 
+Step = Callable[[], None]
 LAYOUTS = {"channels_last": torch.channels_last, "contiguous": torch.contiguous_format}
 
 
-def attack_pass(network: nn.Module, images: torch.Tensor, *, bf16: bool, tf32: bool, search: bool) -> Callable[[], None]:
+def attack_pass(
+    network: nn.Module, images: torch.Tensor, *, bf16: bool, tf32: bool, search: bool
+) -> Callable[[], None]:
     """Return a pass with some settings of torch, which are set again in every call."""
     point = images.clone().requires_grad_(True)
 
