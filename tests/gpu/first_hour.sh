@@ -17,8 +17,7 @@
 #
 # PYTHON names the interpreter. Exit code 0 if nothing failed, 1 if something did, 2 for a mistake.
 set -uo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/../.." || exit 2
-root=$PWD python=${PYTHON:-python3} suite=gpu-first
+root=$(realpath "$(dirname "${BASH_SOURCE[0]}")/../..") python=${PYTHON:-python3} suite=gpu-first
 
 fail() {
     echo "error: $1" >&2
@@ -34,14 +33,14 @@ while [ $# -gt 0 ]; do
     esac
     [ $# -gt 1 ] || fail "$1 needs a value"
     case $1 in
-    --out) out=$2 ;;
-    --data-dir) data=$2 ;;
+    --out) out=$(realpath -m "$2") ;;
+    --data-dir) data=$(realpath -m "$2") ;;
     --time-limit) minutes=$2 ;;
-    --wheels) wheels=$2 ;;
-    --from) from=$2 ;;
+    --wheels) wheels=$(realpath -m "$2") ;;
+    --from) from=$(realpath -m "$2") ;;
     --dataset) dataset=$2 ;;
     --rows) rows=$2 ;;
-    --work) work=$2 ;;
+    --work) work=$(realpath -m "$2") ;;
     esac
     shift 2
 done
@@ -57,6 +56,7 @@ if [ -z "$work" ]; then # checkpoints have half a GB and are written after every
     free=$(df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 { print $4 }')
     if [ "${free:-0}" -gt 8000000 ] && [ -w /dev/shm ]; then work=/dev/shm/gpu-first; fi
 fi
+cd "$root" || exit 2
 mkdir -p "$work/stages" "$work/logs" "$out" || fail "$work or $out cannot be made"
 # Time for the last checkpoint, the summary and packing.
 reserve=$((limit / 5 < 45 ? limit / 5 : 45))
@@ -124,23 +124,26 @@ stage() {
 
 pack() { carry pack "$work" "$out" || failures=$((failures + 1)); }
 
-# row NUMBER ENTRY: an entry of the suite by `run`, which stops within an epoch in time and goes on from there.
+# row NUMBER ENTRY: an entry of the suite by `run`, which stops within an epoch in time and goes on from there. It starts
+# to count four seconds late.
 row() {
     local name started=$SECONDS code rest end
     name=$(printf 'row-%02d' "$1")
     [ ! -e "$work/stages/$name" ] || return 0
     rest=$(left)
-    if ((rest < 10)); then
+    if ((rest < 12)); then
         say "$name and all after it: left, the time is up"
         return 1
     fi
     # Compiling the network takes a minute or two, more than it gains in so short a training.
     TORCH_COMPILE_DISABLE=1 timeout --signal=INT --kill-after=20 $((rest + reserve / 2)) "$python" -m benchmark run $suite \
         --set "methods=[$2]" "${chosen[@]}" "${options[@]}" --out "$work/runs" --device $device --jobs 1 \
-        --time-limit "${rest}s" >"$work/logs/$name.txt" 2>&1 </dev/null
+        --time-limit "$((rest - 4))s" >"$work/logs/$name.txt" 2>&1 </dev/null
     code=$?
     end=$(grep -E 'error|left:|FAILED|failed' "$work/logs/$name.txt" | tail -n 1 | cut -c 1-200)
-    if [ $code != 0 ]; then
+    if [ $code = 124 ] || [ $code = 137 ]; then
+        say "$name, $((SECONDS - started)) s, cut, as the time is up; it goes on from its last checkpoint"
+    elif [ $code != 0 ]; then
         failures=$((failures + 1))
         say "$name, $((SECONDS - started)) s, FAILED with code $code: ${end:-$(tail -n 1 "$work/logs/$name.txt" | cut -c 1-200)}"
     elif grep -q '^left: ' "$work/logs/$name.txt"; then
