@@ -110,9 +110,9 @@ def unpack(source: Path, work: Path) -> list[str]:
 
 def entries(suite: str) -> list[str]:
     """Return the entries of a suite in `configs/`, each as JSON."""
-    import yaml
+    from benchmark.files.yaml_file import read_mapping
 
-    document = yaml.safe_load((ROOT / "configs" / f"{suite}.yaml").read_text(encoding="utf-8"))
+    document = read_mapping(ROOT / "configs" / f"{suite}.yaml", "name, dataset and methods")
     return [json.dumps(entry) for entry in document["methods"]]
 
 

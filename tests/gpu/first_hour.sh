@@ -92,9 +92,10 @@ say "$(tail -n 1 <<<"$checked")"
 if [ -z "$(ls "$work/stages")" ] && [ -d "${from:-$out}" ]; then
     carry unpack "${from:-$out}" "$work" || fail "the files of ${from:-$out} cannot be unpacked"
 fi
-failures=0 device=cuda tests='' options=(${data:+--data-dir "$data"}) small=()
+failures=0 device=cuda options=(${data:+--data-dir "$data"}) small=() variants=(--seconds 20)
 if [ -n "$rehearse" ]; then
     device=cpu dataset=${dataset:-$([ -n "$data" ] || echo digits)} small=(--preset smoke)
+    variants=(--seconds 1 --width 0.125)
 fi
 chosen=(${dataset:+--dataset "$dataset"} "${small[@]}")
 
@@ -158,23 +159,22 @@ row() {
 command -v nvidia-smi >/dev/null && nvidia-smi >"$work/logs/nvidia-smi.txt" 2>&1
 stage tests $((limit * 18 / 100)) "$python" -m pytest -v --tb=short -p no:xdist -p no:cacheprovider --benchmark-skip \
     -o filterwarnings=default tests/gpu/test_training_on_gpu.py
-if [ -n "$rehearse" ]; then
-    stage bench $((limit * 12 / 100)) "$python" -m benchmark bench $suite "${chosen[@]}" --methods at --device cpu --out "$work/bench"
-    stage variants $((limit * 6 / 100)) "$python" tests/gpu/variants.py --seconds 1 --width 0.125
-else
-    # The first entries' steps in bf16 and fp32, and the evaluation of their networks.
-    stage bench $((limit * 12 / 100)) "$python" -m benchmark bench $suite --methods edge_popup,at --device $device --out "$work/bench"
-    stage variants $((limit * 6 / 100)) "$python" tests/gpu/variants.py --seconds 20
-fi
+# The steps of the first entry in bf16 and fp32, and the evaluation of its network.
+entries=$(carry entries $suite)
+measured="methods=[$(sed -n 1p <<<"$entries"),$(grep -m 1 '"fp32"' <<<"$entries")]"
+stage bench $((limit * 12 / 100)) "$python" -m benchmark bench $suite --set "$measured" "${chosen[@]}" --device $device \
+    --out "$work/bench"
+stage variants $((limit * 6 / 100)) "$python" tests/gpu/variants.py "${variants[@]}"
 number=0
 while IFS= read -r entry && ((number < rows)); do
     number=$((number + 1))
     row $number "$entry" || break
-done < <(carry entries $suite)
+done <<<"$entries"
 
 {
     echo
-    carry summary "$work" $suite "${chosen[@]}" || failures=$((failures + 1))
+    timeout $((limit - SECONDS > 10 ? limit - SECONDS : 10)) "$python" tests/gpu/carry.py summary "$work" $suite \
+        "${chosen[@]}" || echo "FAILED: the summary"
     echo
     [ ! -e "$work/logs/variants.txt" ] || cat "$work/logs/variants.txt"
     for log in "$work"/stages/*; do [ ! -e "$log" ] || echo "${log##*/}: $(cat "$log")"; done

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark.session import Request, resolve_request
+
 SPEC = importlib.util.spec_from_file_location("carry", Path(__file__).with_name("carry.py"))
 carry = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(carry)
@@ -93,8 +95,14 @@ def test_a_pack_cannot_write_outside(tmp_path):
     assert not (tmp_path / "below" / "outside").exists()
 
 
-def test_every_entry_of_the_suite_can_be_given_on_the_command_line(capsys):
-    entries = [json.loads(line) for line in carry.entries("gpu-first")]
+def test_the_entries_given_one_by_one_are_the_rows_of_the_suite_in_their_order():
+    def runs(*overrides):
+        experiments, _ = resolve_request(Request("gpu-first", None, None, None, None, overrides, None, Path("runs")))
+        return [each.run for each in experiments]
 
-    assert entries[0]["method"] == "edge_popup"
-    assert entries[4] == {**entries[0], "training": {"precision": "fp32"}}
+    entries = carry.entries("gpu-first")
+
+    one_by_one = dict.fromkeys(run for entry in entries for run in runs(f"methods=[{entry}]"))
+    assert list(one_by_one) == runs()
+    assert len(one_by_one) == 28 + 1
+    assert json.loads(entries[4]) == {**json.loads(entries[0]), "training": {"precision": "fp32"}}
