@@ -72,7 +72,7 @@ def run(arenas, begin, end, shared, steps, lists, part, strips, masks, ends, ima
             if op == CONV:
                 _convolve(arena, step, lists, part)
             elif op == HALO:
-                _copy_borders(arena, step, strips, masks)
+                _copy_borders(arena, step, lists, strips, masks)
             elif op == PACK:
                 _pack(arena, step, strips, images, first, last, ends[0], ends[1])
             elif op == POOL:
@@ -125,21 +125,27 @@ def _convolve(arena, step, lists, part):
 
 
 @compiled
-def _copy_borders(arena, step, strips, masks):
-    """Copy the borders between strips: a neighbour's pixels are in other lanes. Outside of the image they are zero."""
-    rows, cols, rs, cs = step[ROWS], step[COLS], step[TARGET_RS], step[TARGET_CS]
+def _copy_borders(arena, step, lists, strips, masks):
+    """Copy the borders between strips, in the channels of a list: a neighbour's pixels are in other lanes.
+
+    Outside of the image they are zero. Corners come from the rows copied first, long enough before.
+    """
+    bounds, offsets = lists[0], lists[1]
+    channels = offsets[bounds[step[BOUNDS]] : bounds[step[BOUNDS] + 1]]
+    rows, cols, rs = step[ROWS], step[COLS], step[TARGET_RS]
     row_shift, column_shift = strips[2] * strips[0], strips[0]
     corner = step[TARGET] - rs - LANES
-    for channel in range(step[CHANNELS]):
-        base = corner + channel * cs
-        if strips[1] > 1:
+    if strips[1] > 1:
+        for channel in channels:
             for x in range(1, cols + 1):
-                at = base + x * LANES
+                at = corner + channel + x * LANES
                 shift(arena, masks, 0, at + rows * rs - row_shift, at)
                 shift(arena, masks, 1, at + rs + row_shift, at + (rows + 1) * rs)
-        if strips[2] > 1:
+    if strips[2] > 1:
+        for channel in channels:
             for y in range(rows + 2):
-                left, right = base + y * rs, base + y * rs + (cols + 1) * LANES
+                left = corner + channel + y * rs
+                right = left + (cols + 1) * LANES
                 shift(arena, masks, 2, right - LANES - column_shift, left)
                 shift(arena, masks, 3, left + LANES + column_shift, right)
 

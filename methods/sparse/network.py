@@ -40,6 +40,7 @@ class SparseNetwork(nn.Module):
         for block in folded.blocks:
             self.total_stride *= block.stride
         self.runners: dict[tuple[tuple[int, int], Strips, bool], _Runner] = {}
+        self.planned: dict[tuple[torch.Size, bool], list[tuple[int, int, _Runner]]] = {}
 
     @property
     def lanes(self) -> int:
@@ -50,11 +51,23 @@ class SparseNetwork(nn.Module):
         """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""
         if torch.is_grad_enabled() and images.requires_grad:
             return _ToImages.apply(images, self)  # type: ignore[no-untyped-call, no-any-return]
-        pixels, parts = images.detach().float().contiguous().numpy(), []
-        for begin, end, strips in self.shares(len(pixels), pixels.shape[2:]):
-            runner = self.runner(pixels.shape[2:], strips, gradients=False)
-            parts.append(runner.forward(pixels[begin:end], _Lease(runner, torch.get_num_threads()), keep=False))
-        return torch.from_numpy(np.concatenate(parts))
+        pixels, threads = images.detach().float().contiguous().numpy(), torch.get_num_threads()
+        parts = [
+            runner.forward(pixels[begin:end], _Lease(runner, threads), keep=False)
+            for begin, end, runner in self.runners_for(images.shape, gradients=False)
+        ]
+        return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
+
+    def runners_for(self, shape: torch.Size, *, gradients: bool) -> list[tuple[int, int, _Runner]]:
+        """Return the parts (begin, end) of a batch of images and what runs them; looked up if the shape is not new."""
+        key = (shape, gradients)
+        if key not in self.planned:
+            size = (shape[2], shape[3])
+            self.planned[key] = [
+                (begin, end, self.runner(size, strips, gradients=gradients))
+                for begin, end, strips in self.shares(shape[0], size)
+            ]
+        return self.planned[key]
 
     def runner(self, size: tuple[int, int], strips: Strips, *, gradients: bool) -> _Runner:
         """Return what runs groups of images of a size, cut into strips; built when first asked for."""
@@ -210,8 +223,7 @@ class _ToImages(torch.autograd.Function):
     def forward(ctx: Any, images: Tensor, network: SparseNetwork) -> Tensor:
         pixels = images.detach().float().contiguous().numpy()
         ctx.network, ctx.shape, ctx.kept, logits = network, pixels.shape, [], []
-        for begin, end, strips in network.shares(len(pixels), pixels.shape[2:]):
-            runner = network.runner(pixels.shape[2:], strips, gradients=True)
+        for begin, end, runner in network.runners_for(images.shape, gradients=True):
             lease = _Lease(runner, runner.groups(end - begin))
             logits.append(runner.forward(pixels[begin:end], lease, keep=True))
             ctx.kept.append((begin, end, runner, lease))

@@ -6,6 +6,7 @@ with the lists transposed; with stride 2 there is one list for each parity of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,6 +37,16 @@ class Builder:
         made = Map(self.size, channels, rows, cols, self.lanes)
         self.size += -(-made.size // 16) * 16 + 16
         return made
+
+    def map_beside(self, channels: int, rows: int, cols: int, avoid: Sequence[Map], first: int) -> Map:
+        """Return a map in the lowest place from `first` on that no map to avoid takes."""
+        start, size = first, Map(0, channels, rows, cols, self.lanes).size
+        for each in sorted(avoid, key=lambda each: each.start):
+            if start + size <= each.start:
+                break
+            start = max(start, -(-(each.start + each.size) // 16) * 16 + 16)
+        self.size = max(self.size, -(-(start + size) // 16) * 16 + 16)
+        return Map(start, channels, rows, cols, self.lanes)
 
     def space(self, floats: int) -> int:
         """Return where so many floats begin that are no map."""
@@ -73,10 +84,16 @@ class Builder:
         between = {"target_rs": place.rs, "target_cs": place.cs, "target_xs": place.lanes}
         self.step(op, target=place.inner, **shape, **between, **fields)
 
-    def halo(self, target: Map) -> None:
-        """Copy the borders between the strips of a map, if there are any."""
-        if self.strips != (1, 1):
-            self.map_step(HALO, target)
+    def halo(self, source: Map, weight: Weights, padding: int, channel: Integers) -> None:
+        """Copy the borders between strips before a map is read, in those channels where an entry crosses a border.
+
+        `channel`: of each entry, the channel of the source.
+        """
+        read = np.unique(channel[(weight.row != padding) | (weight.column != padding)])
+        if self.strips != (1, 1) and len(read):
+            one = np.zeros(len(read), np.int64)
+            bounds = self.lists.add(one, read * source.cs, one.astype(np.float32), one, 1, 1)
+            self.map_step(HALO, source, bounds=bounds)
 
     def conv(
         self,
@@ -150,8 +167,8 @@ class Builder:
     ) -> None:
         """Add a convolution; further arguments as for `conv`."""
         place = (weight.row - padding) * source.rs + weight.inner * source.cs + (weight.column - padding) * self.lanes
+        self.halo(source, weight, padding, weight.inner)
         self.conv(source, target, weight.out, place, weight.value, weight.inner, bias=bias, stride=stride, **more)
-        self.halo(target)
 
     def backward(
         self,
@@ -168,6 +185,7 @@ class Builder:
         `source` holds the gradient with respect to the output, `target` will hold that with respect to the input.
         `extra`: weights and map of a 1x1 convolution with the same stride, whose gradient is added.
         """
+        self.halo(source, weight, padding, weight.out)
         for py in range(stride):
             for px in range(stride):
                 # Output row o reads input row stride * i + py at kernel row stride * (i - o) + py + padding.
@@ -181,7 +199,6 @@ class Builder:
                     fields = {**more, "res": 0}  # what has just been written there
                 phase = (py, px) if stride == 2 else None
                 self.conv(source, target, weight.inner[here], place, weight.value[here], out, phase=phase, **fields)
-        self.halo(target)
 
     def backward_1x1(self, weight: Weights, stride: int, source: Map, target: Map, **more: Any) -> None:
         """Add the gradient of a 1x1 convolution at the pixels that it reads; the others stay as they are."""
