@@ -137,17 +137,15 @@ def _copy_borders(arena, step, lists, strips, masks):
     corner = step[TARGET] - rs - LANES
     if strips[1] > 1:
         for channel in channels:
-            for x in range(1, cols + 1):
-                at = corner + channel + x * LANES
-                shift(arena, masks, 0, at + rows * rs - row_shift, at)
-                shift(arena, masks, 1, at + rs + row_shift, at + (rows + 1) * rs)
+            at = corner + channel + LANES
+            shift(arena, masks, 0, at + rows * rs - row_shift, at, LANES, cols)
+            shift(arena, masks, 1, at + rs + row_shift, at + (rows + 1) * rs, LANES, cols)
     if strips[2] > 1:
         for channel in channels:
-            for y in range(rows + 2):
-                left = corner + channel + y * rs
-                right = left + (cols + 1) * LANES
-                shift(arena, masks, 2, right - LANES - column_shift, left)
-                shift(arena, masks, 3, left + LANES + column_shift, right)
+            left = corner + channel
+            right = left + (cols + 1) * LANES
+            shift(arena, masks, 2, right - LANES - column_shift, left, rs, rows + 2)
+            shift(arena, masks, 3, left + LANES + column_shift, right, rs, rows + 2)
 
 
 def lane_masks(images, strip_rows, strip_columns):

@@ -47,11 +47,15 @@ class SparseNetwork(nn.Module):
         """Images that one vector holds."""
         return int(self.kernels.LANES)
 
+    def __call__(self, images: Tensor) -> Tensor:
+        """Map images to logits; without hooks, whose look-up takes a tenth of the time of a small network."""
+        return self.forward(images)
+
     def forward(self, images: Tensor) -> Tensor:
         """Map (B, C, H, W) images in [0, 1] to (B, classes) logits."""
         if torch.is_grad_enabled() and images.requires_grad:
             return _ToImages.apply(images, self)  # type: ignore[no-untyped-call, no-any-return]
-        pixels, threads = images.detach().float().contiguous().numpy(), torch.get_num_threads()
+        pixels, threads = _pixels(images), torch.get_num_threads()
         parts = [
             runner.forward(pixels[begin:end], _Lease(runner, threads), keep=False)
             for begin, end, runner in self.runners_for(images.shape, gradients=False)
@@ -216,12 +220,16 @@ def zeros(rows: int, cols: int) -> Floats:
     return raw[start : start + rows * cols].reshape(rows, cols)
 
 
+def _pixels(images: Tensor) -> Floats:
+    return np.ascontiguousarray(images.detach().float().numpy())
+
+
 class _ToImages(torch.autograd.Function):
     """The whole network as one differentiable operation."""
 
     @staticmethod
     def forward(ctx: Any, images: Tensor, network: SparseNetwork) -> Tensor:
-        pixels = images.detach().float().contiguous().numpy()
+        pixels = _pixels(images)
         ctx.network, ctx.shape, ctx.kept, logits = network, pixels.shape, [], []
         for begin, end, runner in network.runners_for(images.shape, gradients=True):
             lease = _Lease(runner, runner.groups(end - begin))

@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from methods.sparse.layout import NONE, SHAPES
@@ -204,9 +205,12 @@ def tile(
 
 
 @intrinsic
-def shift(typingctx, arena, masks, row, source, target):
-    """Copy the vector at `source`, aligned or not, to `target`; lanes that a row of `masks` excludes become zero."""
-    signature = types.void(arena, masks, types.int64, types.int64, types.int64)
+def shift(typingctx, arena, masks, row, source, target, step, count):
+    """Copy `count` vectors, one every `step` floats, from `source`, aligned or not, to `target`.
+
+    Lanes that a row of `masks` excludes become zero. The mask stays in a register, which a loop outside would reload.
+    """
+    signature = types.void(arena, masks, *[types.int64] * 5)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(2)]
@@ -214,11 +218,15 @@ def shift(typingctx, arena, masks, row, source, target):
         def at(pointer: Any, index: Any) -> Any:
             return builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
 
-        value = builder.load(at(data[0], args[3]))
         mask = builder.load(at(data[1], builder.mul(args[2], const(LANES))))
-        value.align = mask.align = 4
-        kept = builder.select(builder.fcmp_ordered(">", mask, ZERO), value, ZERO)
-        builder.store(kept, at(data[0], args[4])).align = 4
+        mask.align = 4
+        inside = builder.fcmp_ordered(">", mask, ZERO)
+        with cgutils.for_range(builder, args[6]) as loop:
+            away = builder.mul(loop.index, args[5])
+            value = builder.load(at(data[0], builder.add(args[3], away)))
+            value.align = 4
+            kept = builder.select(inside, value, ZERO)
+            builder.store(kept, at(data[0], builder.add(args[4], away))).align = 4
         return context.get_dummy_value()
 
     return signature, codegen

@@ -7,9 +7,9 @@
 edge-popup makes it: 1% kept, p=0.1. Torch computes the folded copy in channels_last. Runtimes take turns, a few passes
 each. Errors are those of the logits, by norm, relative to the stored network in float64.
 
-`verdicts` attacks rows again, with the settings of their records and in the sparse form, and compares six bits for each image
-(clean, PGD and the four stages of AutoAttack) with those of the record, which dense attacks have given. Rows whose
-network is attacked in its dense form are left out. Exit code 1 if any bit differs.
+`verdicts` attacks rows again, with the settings of their records and in the sparse form, and compares six bits for each
+image (clean, PGD and the four stages of AutoAttack) with those of the record, which dense attacks have given. Rows
+whose network is attacked in its dense form are left out. Exit code 1 if any bit differs.
 """
 
 from __future__ import annotations
