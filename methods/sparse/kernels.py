@@ -91,14 +91,18 @@ def run(arenas, begin, end, shared, steps, lists, part, strips, masks, ends, ima
 def _convolve(arena, step, lists, part):
     bounds, offsets, values, bias, tiles = lists
     channels, chunks = step[CHANNELS], step[CHUNKS]
+    # In variables, because writes to the arena could change a step, as far as the compiler knows.
+    source_rs, source_xs, first_list, first_bias = step[SOURCE_RS], step[SOURCE_XS], step[BOUNDS], step[BIAS]
+    target_rs, target_xs, target_cs = step[TARGET_RS], step[TARGET_XS], step[TARGET_CS]
+    relu, res, mask, stat, stat2 = step[RELU], step[RES], step[MASK], step[STAT], step[STAT2]
     for number in range(step[TILE], step[TILES]):
         shape, y, x = tiles[number, 0], tiles[number, 1], tiles[number, 2]
-        source = step[SOURCE] + y * step[SOURCE_RS] + x * step[SOURCE_XS]
-        target = step[TARGET] + y * step[TARGET_RS] + x * step[TARGET_XS]
+        source = step[SOURCE] + y * source_rs + x * source_xs
+        target = step[TARGET] + y * target_rs + x * target_xs
         for chunk in range(chunks):
             whole = 1 if chunk == chunks - 1 else 0
             for channel in range(channels):
-                at = step[BOUNDS] + chunk * channels + channel
+                at = first_list + chunk * channels + channel
                 begun = part + channel * PART
                 tile(
                     arena,
@@ -108,19 +112,19 @@ def _convolve(arena, step, lists, part):
                     bounds[at],
                     bounds[at + 1],
                     source,
-                    step[SOURCE_RS],
-                    step[SOURCE_XS],
+                    source_rs,
+                    source_xs,
                     begun if chunk > 0 else -1,
-                    bias[step[BIAS] + channel],
+                    bias[first_bias + channel],
                     whole,
-                    target + channel * step[TARGET_CS] if whole else begun,
-                    step[TARGET_RS],
-                    step[TARGET_XS],
-                    step[RELU],
-                    step[RES],
-                    step[MASK],
-                    NONE if step[STAT] == NONE else step[STAT] + channel * (2 * LANES),
-                    step[STAT2],
+                    target + channel * target_cs if whole else begun,
+                    target_rs,
+                    target_xs,
+                    relu,
+                    res,
+                    mask,
+                    NONE if stat == NONE else stat + channel * (2 * LANES),
+                    stat2,
                 )
 
 

@@ -58,14 +58,14 @@ class Builder:
         """Cover rows x cols with tiles as large as fit; return the range of their numbers."""
         start, row = len(self.tiles), 0
         while row < rows:
-            tall = not wide and rows - row >= 2 and cols % 4 == 0
+            rest = rows - row
+            height = 1 if wide or rest < 2 else 4 if cols == 2 and rest >= 4 else 2
             column = 0
             while column < cols:
-                fits = (number for number, (r, c) in enumerate(SHAPES) if r == 1 and column + c <= cols)
-                number = 0 if tall else next(fits)
-                self.tiles.append((number, row, column))
-                column += SHAPES[number][1]
-            row += 2 if tall else 1
+                width = max(c for r, c in SHAPES if r == height and column + c <= cols)
+                self.tiles.append((SHAPES.index((height, width)), row, column))
+                column += width
+            row += height
         return start, len(self.tiles)
 
     def step(self, op: int, **fields: int) -> None:

@@ -135,17 +135,21 @@ class TileWriter:
         def away(distance: Any) -> list[Any]:
             return [self.load(builder.add(place, distance)) for place in places]
 
-        def positive(values: list[Any], of: list[Any]) -> list[Any]:
-            pairs = zip(values, of, strict=True)
+        def unmasked(values: list[Any]) -> list[Any]:
+            pairs = zip(values, away(get["mask"]), strict=True)
             return [builder.select(builder.fcmp_unordered(">", other, ZERO), value, ZERO) for value, other in pairs]
+
+        def rectified(values: list[Any]) -> list[Any]:
+            # Unlike `value <= 0` this is a single instruction; -0 stays -0.
+            return [builder.select(builder.fcmp_ordered(">", ZERO, value), ZERO, value) for value in values]
 
         def added(values: list[Any]) -> list[Any]:
             return [builder.fadd(value, other) for value, other in zip(values, away(get["res"]), strict=True)]
 
         sums = self._where(builder.icmp_signed("!=", get["res"], none), sums, added)
-        sums = self._where(builder.icmp_signed("!=", get["relu"], const(0)), sums, lambda v: positive(v, v))
+        sums = self._where(builder.icmp_signed("!=", get["relu"], const(0)), sums, rectified)
         masked = builder.icmp_signed("!=", get["mask"], none)
-        sums = self._where(masked, sums, lambda values: positive(values, away(get["mask"])))
+        sums = self._where(masked, sums, unmasked)
         for value, place in zip(sums, places, strict=True):
             self.store(value, place)
 
