@@ -54,7 +54,7 @@ def _drawn(attack: Any, shape: torch.Size) -> tuple[NDArray[np.int64], NDArray[n
     _, channels, height, width = shape
     features = channels * height * width
     areas = (attack.p_selection(query) * features / channels for query in range(attack.n_queries))
-    sides = torch.tensor([min(max(int(round(math.sqrt(area))), 1), height, width) for area in areas])
+    sides = torch.tensor([min(max(round(math.sqrt(area)), 1), height, width) for area in areas])
     draws = torch.rand(attack.n_queries, 2 + channels)
     row, column = (((end - sides) * draws[:, place]).long() for place, end in enumerate((height, width)))
     return torch.stack([row, column, sides], 1).numpy(), torch.sign(2 * draws[:, 2:] - 1).numpy()

@@ -3,8 +3,8 @@
     PYTHONPATH=CHECKOUT python tests/benchmarks/autoattack.py run ROW --data-dir FOLDER --out new.json
     python tests/benchmarks/autoattack.py compare old.json new.json
 
-`run` imports `benchmark` from the checkout that PYTHONPATH names, so that the code of two commits can be run in turn; it
-writes processor and wall seconds and one verdict for each image. `--what plain` times one call of the package on the
+`run` imports `benchmark` from the checkout that PYTHONPATH names, so that the code of two commits can be run in turn;
+it writes processor and wall seconds and one verdict for each image. `--what plain` times one call of the package on the
 network as it is stored. `compare` shows ratios, and exits with 1 if any verdict differs.
 """
 
@@ -14,10 +14,11 @@ import argparse
 import json
 import sys
 import time
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-EPSILON, STEP_SIZE, PGD_STEPS = 8 / 255, 2 / 255, 50
+PGD_STEPS = 50
 BOARD = Path(__file__).resolve().parents[2] / "leaderboards"
 
 
@@ -46,28 +47,32 @@ def run(arguments: argparse.Namespace) -> None:
     from benchmark.evaluation.autoattack import autoattack
     from benchmark.evaluation.fast import ComputeBatch
     from benchmark.leaderboard.board.find import find_records
+    from benchmark.results.protocol import Protocol
     from benchmark.results.record import Record
     from benchmark.results.store import load_all
     from benchmark.review.sources import artifact_of, test_data_of
 
     torch.set_num_threads(arguments.threads)
-    records = [each for each in load_all(BOARD) if isinstance(each, Record)]
+    records = [each for each in load_all(arguments.board) if isinstance(each, Record)]
     record = find_records(records, arguments.row)[0]
-    network = artifact_of(record, BOARD).network.eval()
+    epsilon = float(Fraction(Protocol.parse(record.protocol).epsilon))
+    network = artifact_of(record, arguments.board).network.eval()
     test = test_data_of(record, arguments.data_dir, arguments.first + arguments.images).test
     images, labels = test.images[arguments.first :], test.labels[arguments.first :]
     data = Images(images, labels)
     if arguments.what != "plain":
         network = prepare(network, "cpu")
         prepared = Images(images[:16], labels[:16])  # compiles kernels or reads them
-        pgd_verdicts(network, prepared, epsilon=EPSILON, step_size=STEP_SIZE, steps=1, restarts=1, seed=0, batch_size=16)
+        pgd_verdicts(
+            network, prepared, epsilon=epsilon, step_size=epsilon / 4, steps=1, restarts=1, seed=0, batch_size=16
+        )
     watch = Stopwatch()
     if arguments.what == "pgd":
         verdicts = pgd_verdicts(
             network,
             data,
-            epsilon=EPSILON,
-            step_size=STEP_SIZE,
+            epsilon=epsilon,
+            step_size=epsilon / 4,
             steps=PGD_STEPS,
             restarts=1,
             seed=0,
@@ -76,7 +81,7 @@ def run(arguments: argparse.Namespace) -> None:
         )
         watch.note("pgd", verdicts.tolist())
     elif arguments.what == "plain":
-        robust = plain_autoattack(network, images.float() / 255, labels, epsilon=EPSILON, seed=0, batch_size=256)
+        robust = plain_autoattack(network, images.float() / 255, labels, epsilon=epsilon, seed=0, batch_size=256)
         watch.note("all", robust.tolist())
     else:
 
@@ -85,7 +90,7 @@ def run(arguments: argparse.Namespace) -> None:
             if line.startswith("autoattack  ") and "at most" in line and " pass " not in line:
                 watch.note(line.split()[1], [])
 
-        settings: dict[str, Any] = {"num_classes": record.dataset.num_classes, "epsilon": EPSILON, "seed": 0}
+        settings: dict[str, Any] = {"num_classes": record.dataset.num_classes, "epsilon": epsilon, "seed": 0}
         result = autoattack(network, data, batch_size=256, report=report, **settings)
         for attack, robust in result.robust.items():
             if attack in watch.stages:
@@ -124,7 +129,8 @@ def main() -> int:
     timed = commands.add_parser("run")
     timed.add_argument("row", help="hash of a run")
     timed.add_argument("--what", choices=["autoattack", "plain", "pgd"], default="autoattack")
-    timed.add_argument("--data-dir", type=Path, required=True)
+    timed.add_argument("--data-dir", type=Path)
+    timed.add_argument("--board", type=Path, default=BOARD, help="folder with records and artifacts")
     timed.add_argument("--out", type=Path, required=True)
     timed.add_argument("--images", type=int, default=64)
     timed.add_argument("--first", type=int, default=0, help="number of the first image")
