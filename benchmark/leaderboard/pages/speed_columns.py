@@ -28,9 +28,7 @@ def _speed() -> Iterator[Column]:
         yield Column(f"speedup_{batch}", f"speed-up, batch {batch}", _of_times(get), tables, float, "{:.2f}".format)
     for runtime, name in RUNTIMES.items():
         get = partial(RowTimes.memory, runtime=runtime)
-        yield Column(
-            f"{runtime}_memory", f"{name}, memory", _of_times(get), everywhere, float, partial(amount, unit="B")
-        )
+        yield Column(f"{runtime}_memory", f"{name}, memory", _of_times(get), everywhere, float, size)
     yield Column("timed_on", "measured on", _of_times(_timed_on), _DATA)
 
 
