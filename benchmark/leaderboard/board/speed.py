@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.leaderboard.board.costs import mean
-from benchmark.results.speed import Batch, RowSpeed, Runtime, SpeedMachine
+from benchmark.results.speed import RUNTIMES, Batch, RowSpeed, Runtime, SpeedMachine
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class RowTimes:
 def times_of(rows: Sequence[RowSpeed], machine: SpeedMachine) -> RowTimes:
     """Return the times of a row from those of its seeds, at least one."""
     dates = sorted(row.measured[:10] for row in rows)
-    shared = [name for name in rows[0].seconds if all(name in row.seconds for row in rows)]
+    shared = [name for name in RUNTIMES if all(name in row.seconds for row in rows)]
     return RowTimes(machine, (dates[0], dates[-1]), {name: _runtime(rows, name) for name in shared})
 
 
