@@ -1,6 +1,7 @@
-"""Replaces the passes of an attack within training by sparse ones, where the network keeps few of its weights.
+"""Replaces the passes of a training step by sparse ones, where the network keeps few of its weights.
 
-In train mode a pass is `TrainingPass`; in eval mode the norms are folded into the convolutions, as for an evaluation.
+In train mode a pass is that of `passes`; attacks in eval mode have the norms folded into the convolutions, as for an
+evaluation.
 """
 
 from __future__ import annotations
@@ -16,8 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from methods.sparse.lists import Floats
-from methods.sparse.network import SparseNetwork, share_of_dense
+from methods.sparse.network import Floats, SparseNetwork, share_of_dense
 from methods.sparse.parts import NormedConv, ResidualParts
 from methods.sparse.support import kernel_name, kernels
 
@@ -25,19 +25,17 @@ MAX_SHARE = 0.2  # see `share_of_dense`; above it dense passes are about as fast
 
 DENSE = "dense"
 
-_arenas: WeakKeyDictionary[nn.Module, dict[tuple[int, int], Floats]] = WeakKeyDictionary()
-
-
-_used: str | None = None  # by the attacks of this process that could be sparse
+_arenas: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], list[Floats]]] = WeakKeyDictionary()
+_used: str | None = None  # by the training steps of this process that could be sparse
 
 
 def kernels_used() -> str | None:
-    """Return what has computed those attacks of this process that could be sparse; None if there were none."""
+    """Return what has computed those training steps of this process that could be sparse; None if there were none."""
     return _used
 
 
 def kernels_to_use() -> str:
-    """Return what computes such attacks here."""
+    """Return what computes such steps here."""
     return kernel_name() or DENSE
 
 
@@ -71,26 +69,94 @@ class FoldedParts:
     classifier: FoldedConv
 
 
-@contextmanager
-def sparse_passes(model: nn.Module) -> Iterator[bool]:
-    """Let the network's forward passes inside the block be sparse, if it can be done and is faster; yield whether.
+class SparseStep:
+    """In place of the network's own `forward` within a training step, during which its weights do not change."""
 
-    Weights must be held, and the mode must not change inside the block. Gradients reach the images alone.
+    def __init__(self, model: nn.Module, parts: ResidualParts, compiled: ModuleType) -> None:
+        self.model, self.parts, self.compiled = model, parts, compiled
+        self.plans: dict[torch.Size, Any] = {}
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return logits, differentiable in images, held weights and norms; the network's own where it is in eval mode.
+        """
+        if not self.fits(images) or not self.model.training:
+            logits: Tensor = type(self.model).forward(self.model, images)
+            return logits
+        return self.in_train_mode(images, parameters=True)
+
+    def fits(self, images: Tensor) -> bool:
+        """Return whether passes with such images are those of this class; of one image, norms have no statistics."""
+        plain = images.dtype == torch.float32 and images.device.type == "cpu" and images.ndim == 4
+        return plain and len(images) > 1 and not torch.is_autocast_enabled("cpu")
+
+    def in_train_mode(self, images: Tensor, *, parameters: bool) -> Tensor:
+        """Return logits, differentiable in images, and with `parameters` in held weights and norms."""
+        from methods.sparse.passes import features  # compiles kernels
+        from methods.sparse.training import TrainingPlan
+
+        if images.shape not in self.plans:
+            self.plans[images.shape] = TrainingPlan(self.parts, images.shape)
+        free = _arenas.setdefault(self.model, {})
+        means = features(self.plans[images.shape], free, images, parameters=parameters)
+        classifier = self.parts.classifier
+        logits: Tensor = classifier.norm(F.conv2d(means[:, :, None, None], classifier.conv._held))
+        return logits.flatten(1)
+
+    def attacking(self) -> Callable[[Tensor], Tensor]:
+        """Return what computes logits for an attack, in the mode that the network has now."""
+        if self.model.training:
+            return lambda images: self.in_train_mode(images, parameters=False)
+        network, norm = SparseNetwork(_folded(self.parts), self.compiled), self.parts.classifier.norm
+
+        def in_eval_mode(images: Tensor) -> Tensor:
+            logits: Tensor = norm(network(images)[:, :, None, None])
+            return logits.flatten(1)
+
+        return in_eval_mode
+
+
+@contextmanager
+def sparse_step(model: nn.Module) -> Iterator[None]:
+    """Let the network's forward passes in train mode inside the block be sparse, if it can be done and is faster.
+
+    Weights must be held, and nothing but running statistics and modes may change inside the block.
     """
     parts = residual_parts(model)
-    if parts is None or share_of_dense(folded := _folded(parts)) > MAX_SHARE:
-        yield False
+    if parts is None or share_of_dense(_folded(parts)) > MAX_SHARE:
+        yield
         return
     global _used
     compiled, _used = kernels(), kernels_to_use()
     if compiled is None:
-        yield False
+        yield
         return
-    object.__setattr__(model, "forward", _forward(model, parts, folded, compiled))
+    object.__setattr__(model, "forward", SparseStep(model, parts, compiled))
     try:
-        yield True
+        yield
     finally:
         object.__delattr__(model, "forward")
+
+
+@contextmanager
+def sparse_attack(model: nn.Module) -> Iterator[bool]:
+    """Let the passes of an attack inside the block be sparse, within `sparse_step`, if it is one; yield whether.
+
+    The mode must not change inside the block. Gradients reach the images alone.
+    """
+    step = vars(model).get("forward")
+    if not isinstance(step, SparseStep):
+        yield False
+        return
+    held = (part.conv._held for part in (*step.parts.convolutions(), step.parts.classifier))
+    sparse = all(each.dtype == torch.float32 for each in held) and not torch.is_autocast_enabled("cpu")
+    if sparse:
+        object.__setattr__(model, "forward", step.attacking())
+    else:
+        object.__delattr__(model, "forward")
+    try:
+        yield sparse
+    finally:
+        object.__setattr__(model, "forward", step)
 
 
 def residual_parts(model: nn.Module) -> ResidualParts | None:
@@ -124,34 +190,6 @@ def _plain(part: NormedConv, *, normed: bool) -> bool:
     if size not in (1, 3) or part.padding != size // 2 or part.stride not in (1, 2):
         return False
     return not normed or (type(norm) is nn.BatchNorm2d and "forward" not in vars(norm))
-
-
-def _forward(
-    model: nn.Module, parts: ResidualParts, folded: FoldedParts, compiled: ModuleType
-) -> Callable[[Tensor], Tensor]:
-    """Return what computes logits in the network's mode; passes of one shape share their lists."""
-    if not model.training:
-        network = SparseNetwork(folded, compiled)
-
-        def in_eval_mode(images: Tensor) -> Tensor:
-            logits: Tensor = parts.classifier.norm(network(images)[:, :, None, None])
-            return logits.flatten(1)
-
-        return in_eval_mode
-
-    from methods.sparse.training import TrainingPass  # compiles kernels
-
-    passes: dict[torch.Size, Any] = {}
-    weight = folded.classifier.weight
-
-    def in_train_mode(images: Tensor) -> Tensor:
-        if images.shape not in passes:
-            passes[images.shape] = TrainingPass(parts, images.shape, _arenas.setdefault(model, {}))
-        features: Tensor = passes[images.shape](images)
-        logits: Tensor = parts.classifier.norm(F.conv2d(features[:, :, None, None], weight))
-        return logits.flatten(1)
-
-    return in_train_mode
 
 
 def _folded(parts: ResidualParts) -> FoldedParts:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import nn
 
 from benchmark.networks.resnet import NetworkPlan
-from methods import holding
 from methods.base import Target
 from methods.edge_popup import EdgePopup
 from methods.holding import attack_weights, held_effective_weights
@@ -24,12 +22,6 @@ from methods.sparse.support import kernel_name
 def _everywhere(compiled, monkeypatch):
     """Take the sparse passes for these small networks too."""
     monkeypatch.setattr(attack, "MAX_SHARE", 10.0)
-
-
-@contextmanager
-def dense(model):
-    """In place of `sparse_passes`: never."""
-    yield False
 
 
 def build(name, method=None, *, channels=3, keep=0.2, **settings):
@@ -75,7 +67,7 @@ def test_a_pass_is_as_exact_as_the_dense_one_and_moves_the_same_statistics(
     model.train(train)
 
     ours = attacked(model, images, pull)
-    monkeypatch.setattr(holding, "sparse_passes", dense)
+    monkeypatch.setattr(attack, "MAX_SHARE", -1.0)
     exact, torchs = (attacked(model, images, pull, double=double) for double in (True, False))
 
     for number in (0, 1):
@@ -89,25 +81,6 @@ def test_a_pass_is_as_exact_as_the_dense_one_and_moves_the_same_statistics(
         not torch.equal(exact[2][key], value.double()) for key, value in model.named_buffers() if key in exact[2]
     )
     assert moved == train
-
-
-def test_features_do_not_depend_on_the_number_of_threads():
-    from methods.sparse.training import TrainingPass
-
-    model, images = build("resnet10"), torch.rand(29, 3, 16, 16)
-    results = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
-        try:
-            with held_effective_weights(model), attack_weights(model):
-                network = TrainingPass(model.residual_parts(), images.shape, {})
-                points = images.clone().requires_grad_(True)
-                features = network(points)
-                results.append((features, *torch.autograd.grad(features.square().sum(), points)))
-        finally:
-            torch.set_num_threads(1)
-
-    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
 
 
 def test_weights_are_those_of_the_update_and_the_network_is_itself_again_afterwards():
