@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from methods.layers import compressed_layers
-from methods.sparse.attack import sparse_attack, sparse_step
+from methods.sparse.step import sparse_attack, sparse_step
 from methods.sparse_attack import sparse_convolution
 
 
@@ -21,8 +21,8 @@ from methods.sparse_attack import sparse_convolution
 def held_effective_weights(model: nn.Module) -> Iterator[None]:
     """Compute every effective weight once and let all forward passes inside the block share it.
 
-    Weights and scores must not change inside the block. The gradient of the update still reaches them. Zeros are skipped
-    where that is faster.
+    Weights and scores must not change inside the block. The gradient of the update still reaches them. The update's
+    passes skip zeros where that is faster.
     """
     layers = compressed_layers(model)
     try:

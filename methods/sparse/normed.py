@@ -42,7 +42,7 @@ class NormedLayer:
         """Plan the convolution; its steps are added to the builder's."""
         assert isinstance(part.norm, nn.BatchNorm2d)
         self.part, self.source, self.builder, self.norm, self.stat = part, source, builder, part.norm, stat
-        self.weights = Weights.of(held_weight(part).detach().numpy())
+        self.weights = Weights.of(part.held().detach().numpy())
         self.channels = part.conv.weight.shape[0]
         rows, cols = -(-source.rows // part.stride), -(-source.cols // part.stride)
         self.y = builder.map(self.channels, rows, cols)
@@ -101,8 +101,7 @@ class NormedLayer:
         return Statistics(count, mean, inverse_deviation, scale, self.beta - scale * mean)
 
     def to_norm(self, sums: Doubles, statistics: Statistics) -> tuple[Doubles, Doubles]:
-        """Return the gradients of the norm's weight and bias, from the sums of the gradient and of its products with y.
-        """
+        """Return the gradients of the norm's weight and bias, from the sums of the gradient and of gradient * y."""
         to_bias = sums[:, 0]
         return statistics.inverse_deviation * (sums[:, 1] - statistics.mean * to_bias), to_bias
 
@@ -111,13 +110,6 @@ class NormedLayer:
         p = self.gamma * statistics.inverse_deviation
         q = -p * statistics.inverse_deviation * to_weight / statistics.count
         return [p, q, -p * to_bias / statistics.count - q * statistics.mean]
-
-
-def held_weight(part: NormedConv) -> Tensor:
-    """Return the weight that a compressible layer computes with in this step, held for it."""
-    held = part.conv._held
-    assert isinstance(held, Tensor), "used while weights are held"
-    return held
 
 
 def _double(parameter: Tensor | None, default: float, channels: int) -> Doubles:

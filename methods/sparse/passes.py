@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -53,8 +52,7 @@ def lease(plan: TrainingPlan, free: Arenas) -> Floats:
     memory = kept.pop() if kept else zeros(*size)
     leased = memory[:]
     weakref.finalize(leased, kept.append, memory).atexit = False
-    for stat, channels in zip(plan.stats, (plan.stats[1] - plan.stats[0], plan.image.start - plan.stats[1]), strict=True):
-        leased[:, stat : stat + channels] = 0  # after a pass that was interrupted
+    leased[:, plan.stats[0] : plan.image.start] = 0  # sums, after a pass that was interrupted
     return leased
 
 

@@ -28,13 +28,21 @@ def phase(arenas, begin, end, thread, place, lanes, sweeps, factors, steps, list
 
     Args:
         arenas: (groups, floats); a group's maps, sums of convolutions and scratch memory.
-        begin, end: groups.
+        begin: the first group.
+        end: the first group after them.
         thread: whose scratch memory to use, the one in the arena of that number; -1: each group's own.
         place: where scratch memory begins in an arena.
         lanes: of the last group that hold an image; the others are kept at zero, where they change no sum.
         sweeps: (sweeps, fields).
         factors: (sweeps, 3, channels); of the first map, of the second, and what is added.
-        steps, lists, part, strips, masks, ends, images, features: as for `run`; the steps may be none.
+        steps: as the following, see `run`; there may be none.
+        lists: see `run`.
+        part: see `run`.
+        strips: see `run`.
+        masks: see `run`.
+        ends: see `run`.
+        images: see `run`.
+        features: see `run`.
         nothing: in place of logits.
     """
     flat, width = arenas.reshape(-1), arenas.shape[1]

@@ -74,7 +74,7 @@ class TrainingPlan:
     """Of a residual network with the weights that it has when this is made, for batches of one shape."""
 
     def __init__(self, parts: ResidualParts, shape: torch.Size) -> None:
-        """Take parts as `attack.residual_parts` returns them, and the images' shape (B, C, H, W)."""
+        """Take parts as `step.residual_parts` returns them, and the images' shape (B, C, H, W)."""
         self.shape, self.groups, self.builder = shape, -(-shape[0] // LANES), Builder(LANES, (1, 1))
         self.lanes = shape[0] - (self.groups - 1) * LANES
         self.scratch: dict[tuple[str, Shape], Map] = {}
@@ -99,7 +99,7 @@ class TrainingPlan:
     def parameters(self) -> Iterator[tuple[NormedLayer, str, Tensor]]:
         """Yield what a pass is differentiable in: each layer's held weight, and its norm's weight and bias."""
         for layer in self.layers:
-            yield layer, "conv", layer.part.conv._held
+            yield layer, "conv", layer.part.held()
             for name in ("weight", "bias"):
                 if (parameter := getattr(layer.norm, name)) is not None:
                     yield layer, name, parameter

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from types import ModuleType
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,6 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from methods.layers import CompressedConv2d
+from methods.sparse.folding import folded
 from methods.sparse.network import Floats, SparseNetwork, share_of_dense
 from methods.sparse.parts import NormedConv, ResidualParts
 from methods.sparse.support import kernel_name, kernels
@@ -26,47 +28,23 @@ MAX_SHARE = 0.2  # see `share_of_dense`; above it dense passes are about as fast
 DENSE = "dense"
 
 _arenas: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], list[Floats]]] = WeakKeyDictionary()
-_used: str | None = None  # by the training steps of this process that could be sparse
+_used: WeakKeyDictionary[nn.Module, str] = WeakKeyDictionary()  # by the network's steps that could be sparse
 
 
-def kernels_used() -> str | None:
-    """Return what has computed those training steps of this process that could be sparse; None if there were none."""
-    return _used
+def kernels_used(model: nn.Module) -> str | None:
+    """Return what has computed those training steps of a network that could be sparse; None if there were none."""
+    return _used.get(model)
 
 
 def kernels_to_use() -> str:
-    """Return what computes such steps here."""
+    """Return what computes such steps of a new network here."""
     return kernel_name() or DENSE
 
 
-@dataclass(frozen=True)
-class FoldedConv:
-    """A convolution with the norm after it folded in, see `program.Convolution`."""
-
-    weight: Tensor
-    bias: Tensor
-    stride: int
-    padding: int
-
-
-@dataclass(frozen=True)
-class FoldedBlock:
-    """See `program.Block`."""
-
-    convs: tuple[FoldedConv, ...]
-    shortcut: FoldedConv | None
-    stride: int
-
-
-@dataclass(frozen=True)
-class FoldedParts:
-    """See `program.Folded`."""
-
-    mean: Tensor
-    std: Tensor
-    stem: FoldedConv
-    blocks: tuple[FoldedBlock, ...]
-    classifier: FoldedConv
+def keep_kernels(model: nn.Module, used: str) -> None:
+    """Let a network's training go on with what it has begun: `DENSE`, or the kernels that are here."""
+    assert used in (DENSE, kernels_to_use()), "the caller has refused other kernels"
+    _used[model] = used
 
 
 class SparseStep:
@@ -77,20 +55,27 @@ class SparseStep:
         self.plans: dict[torch.Size, Any] = {}
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Return logits, differentiable in images, held weights and norms; the network's own where it is in eval mode.
-        """
-        if not self.fits(images) or not self.model.training:
-            logits: Tensor = type(self.model).forward(self.model, images)
-            return logits
-        return self.in_train_mode(images, parameters=True)
+        """Return logits, differentiable in images, held weights and norms; the network's own in eval mode."""
+        return self.in_train_mode(images, parameters=True) if self.model.training else self.dense(images)
+
+    def dense(self, images: Tensor) -> Tensor:
+        """Return what the network's own `forward` computes."""
+        logits: Tensor = type(self.model).forward(self.model, images)
+        return logits
 
     def fits(self, images: Tensor) -> bool:
         """Return whether passes with such images are those of this class; of one image, norms have no statistics."""
-        plain = images.dtype == torch.float32 and images.device.type == "cpu" and images.ndim == 4
-        return plain and len(images) > 1 and not torch.is_autocast_enabled("cpu")
+        plain = images.dtype == torch.float32 and images.device.type == "cpu" and images.ndim == 4 and len(images) > 1
+        return plain and not torch.is_autocast_enabled("cpu") and self.one_mode()
+
+    def one_mode(self) -> bool:
+        """Return whether all norms are in the network's mode."""
+        return all(part.norm.training == self.model.training for part in self.parts.convolutions())
 
     def in_train_mode(self, images: Tensor, *, parameters: bool) -> Tensor:
         """Return logits, differentiable in images, and with `parameters` in held weights and norms."""
+        if not self.fits(images):
+            return self.dense(images)
         from methods.sparse.passes import features  # compiles kernels
         from methods.sparse.training import TrainingPlan
 
@@ -99,14 +84,14 @@ class SparseStep:
         free = _arenas.setdefault(self.model, {})
         means = features(self.plans[images.shape], free, images, parameters=parameters)
         classifier = self.parts.classifier
-        logits: Tensor = classifier.norm(F.conv2d(means[:, :, None, None], classifier.conv._held))
+        logits: Tensor = classifier.norm(F.conv2d(means[:, :, None, None], classifier.held()))
         return logits.flatten(1)
 
     def attacking(self) -> Callable[[Tensor], Tensor]:
         """Return what computes logits for an attack, in the mode that the network has now."""
         if self.model.training:
-            return lambda images: self.in_train_mode(images, parameters=False)
-        network, norm = SparseNetwork(_folded(self.parts), self.compiled), self.parts.classifier.norm
+            return partial(self.in_train_mode, parameters=False)
+        network, norm = SparseNetwork(folded(self.parts), self.compiled), self.parts.classifier.norm
 
         def in_eval_mode(images: Tensor) -> Tensor:
             logits: Tensor = norm(network(images)[:, :, None, None])
@@ -122,12 +107,11 @@ def sparse_step(model: nn.Module) -> Iterator[None]:
     Weights must be held, and nothing but running statistics and modes may change inside the block.
     """
     parts = residual_parts(model)
-    if parts is None or share_of_dense(_folded(parts)) > MAX_SHARE:
+    if parts is None or share_of_dense(folded(parts)) > MAX_SHARE:
         yield
         return
-    global _used
-    compiled, _used = kernels(), kernels_to_use()
-    if compiled is None:
+    compiled = kernels()
+    if _used.setdefault(model, kernels_to_use()) == DENSE or compiled is None:
         yield
         return
     object.__setattr__(model, "forward", SparseStep(model, parts, compiled))
@@ -147,8 +131,9 @@ def sparse_attack(model: nn.Module) -> Iterator[bool]:
     if not isinstance(step, SparseStep):
         yield False
         return
-    held = (part.conv._held for part in (*step.parts.convolutions(), step.parts.classifier))
-    sparse = all(each.dtype == torch.float32 for each in held) and not torch.is_autocast_enabled("cpu")
+    held = (part.held() for part in (*step.parts.convolutions(), step.parts.classifier))
+    exact = all(each.dtype == torch.float32 for each in held) and not torch.is_autocast_enabled("cpu")
+    sparse = exact and step.one_mode()
     if sparse:
         object.__setattr__(model, "forward", step.attacking())
     else:
@@ -182,6 +167,8 @@ def _plain(part: NormedConv, *, normed: bool) -> bool:
     Only weights in channels_last, the layout of training: contiguous ones give the bits of a plain implementation.
     """
     held, norm = getattr(part.conv, "_held", None), part.norm
+    if type(part.conv).forward is not CompressedConv2d.forward or "forward" in vars(part.conv):
+        return False
     if not isinstance(held, Tensor) or held.dtype != torch.float32 or held.device.type != "cpu":
         return False
     if not held.is_contiguous(memory_format=torch.channels_last):
@@ -190,38 +177,3 @@ def _plain(part: NormedConv, *, normed: bool) -> bool:
     if size not in (1, 3) or part.padding != size // 2 or part.stride not in (1, 2):
         return False
     return not normed or (type(norm) is nn.BatchNorm2d and "forward" not in vars(norm))
-
-
-def _folded(parts: ResidualParts) -> FoldedParts:
-    """Return the network in eval mode with folded norms; the last norm, after the classifier, is left out."""
-    blocks = tuple(
-        FoldedBlock(
-            tuple(_fold(conv) for conv in block.convs),
-            None if block.shortcut is None else _fold(block.shortcut),
-            1 if block.shortcut is None else block.shortcut.stride,
-        )
-        for block in parts.blocks
-    )
-    held = _held(parts.classifier)
-    classifier = FoldedConv(held, held.new_zeros(len(held)), 1, 0)
-    return FoldedParts(parts.mean, parts.std, _fold(parts.stem), blocks, classifier)
-
-
-def _held(part: NormedConv) -> Tensor:
-    held: Tensor = part.conv._held
-    return held.detach()
-
-
-def _fold(part: NormedConv) -> FoldedConv:
-    norm, weight = part.norm, _held(part)
-    assert isinstance(norm, nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None
-    if norm.training:  # its weight is as good for counting what is not zero
-        return FoldedConv(weight, weight.new_zeros(len(weight)), part.stride, part.padding)
-    scale = (norm.running_var.double() + norm.eps).rsqrt()
-    if norm.weight is not None:
-        scale = scale * norm.weight.detach().double()
-    bias = -norm.running_mean.double() * scale
-    if norm.bias is not None:
-        bias = bias + norm.bias.detach().double()
-    scaled = (weight.double() * scale[:, None, None, None]).float()
-    return FoldedConv(scaled, bias.float(), part.stride, part.padding)
