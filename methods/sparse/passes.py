@@ -40,7 +40,9 @@ def features(plan: TrainingPlan, free: Arenas, images: Tensor, *, parameters: bo
         images: differentiable.
         parameters: whether gradients also reach the held weights, and the weights and biases of the norms.
     """
-    tensors = [parameter for _, _, parameter in plan.parameters()] if parameters else []
+    tensors = []
+    for layer, name in plan.parameters if parameters else ():
+        tensors.append(layer.part.held() if name == "conv" else getattr(layer.norm, name))
     result: Tensor = _Features.apply(images, plan, free, *tensors)  # type: ignore[no-untyped-call]
     return result
 
@@ -178,12 +180,11 @@ class _Features(torch.autograd.Function):
         network: _Pass = ctx.network
         (arenas,) = ctx.saved_tensors
         network.arenas = arenas.numpy()
-        names = [(layer, name) for layer, name, _ in network.plan.parameters()]
-        asked = ctx.needs_input_grad[3:]
-        wanted = {name for name, needed in zip(names, asked, strict=False) if needed}
+        names = network.plan.parameters if len(ctx.needs_input_grad) > 3 else []
+        wanted = {name for name, needed in zip(names, ctx.needs_input_grad[3:], strict=True) if needed}
         images, results = network.backward(
             gradient.contiguous().numpy(), to_images=ctx.needs_input_grad[0], wanted=wanted
         )
         del network.arenas
         to_images = None if images is None else torch.from_numpy(images)
-        return to_images, None, None, *(results.get(name) for name in names[: len(asked)])
+        return to_images, None, None, *(results.get(name) for name in names)

@@ -7,13 +7,11 @@ What a phase alone reads lies in scratch memory, which stays in the cache; a bac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from methods.sparse import kernels
 from methods.sparse.layout import PACK, POOL, UNPACK, UNPOOL, Map
@@ -88,6 +86,11 @@ class TrainingPlan:
         self.blocks: list[tuple[list[NormedLayer], NormedLayer | None, list[Activation]]] = []
         self._plan_forward(parts)
         self._plan_backward()
+        # What a pass is differentiable in, beside images: each layer's held weight, and its norm's weight and bias.
+        self.parameters: list[tuple[NormedLayer, str]] = []
+        for layer in self.layers:
+            affine = [name for name in ("weight", "bias") if getattr(layer.norm, name) is not None]
+            self.parameters.extend((layer, name) for name in ("conv", *affine))
         self.lists = builder.lists.arrays(builder.tiles)
         self.place = -(-(builder.size + builder.part) // 16) * 16  # of scratch memory
         self.width = self.place + self.scratch_size
@@ -95,14 +98,6 @@ class TrainingPlan:
         nothing = np.zeros((self.last.channels, 0), np.float32)
         self.ends = (*(each.float().numpy() for each in pixels), nothing, np.zeros(0, np.float32))
         self.strips, self.masks = np.array([LANES, 1, 1], np.int64), kernels.lane_masks(LANES, 1, 1)
-
-    def parameters(self) -> Iterator[tuple[NormedLayer, str, Tensor]]:
-        """Yield what a pass is differentiable in: each layer's held weight, and its norm's weight and bias."""
-        for layer in self.layers:
-            yield layer, "conv", layer.part.held()
-            for name in ("weight", "bias"):
-                if (parameter := getattr(layer.norm, name)) is not None:
-                    yield layer, name, parameter
 
     def real(self, place: Map) -> Map:
         """Return where a map lies in an arena, if each group uses its own scratch memory."""
