@@ -2,7 +2,8 @@
 
 dW[o, i, dy, dx] is the sum over images and pixels of G[o, y, x] * X[i, y * stride + dy - padding, x * stride + dx -
 padding]. Images are lanes, so every term is a multiply-add of whole vectors. A tile of 4 outputs and 3 columns of the
-kernel (3 inputs, where the kernel is 1x1) is summed in 12 registers: 12 multiply-adds for 7 loads.
+kernel (3 inputs, where the kernel is 1x1) is summed in 12 registers: 12 multiply-adds for 7 loads. Sums of a block of
+pixels are in float32, those of blocks in float64.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ from methods.sparse.network import Floats, in_threads
 from methods.sparse.tile import FUSED, I32, LANES, VECTOR, ZERO, const
 
 OUTPUTS, TAPS = 4, 3  # of a tile
-BLOCK = 128  # pixels whose products are summed in float32; their part of a tile's maps stays in the first-level cache
-SOURCE_BYTES = 200_000  # of the source that all outputs read before the next: what stays in the second-level cache
+BLOCK = 64  # pixels of a lane summed in float32; their part of a tile's maps stays in the first-level cache
+SOURCE_BYTES = 100_000  # of the source, read by all outputs before the next: what stays in the second-level cache
 
 
 @intrinsic
@@ -93,7 +94,7 @@ def _loop(builder: Any, count: Any, places: list[Any], steps: list[Any], values:
     builder.position_at_end(loop)
     phis = [builder.phi(value.type) for value in (count, *places, *values)]
     left, here, held = phis[0], phis[1 : 1 + len(places)], phis[1 + len(places) :]
-    results = body(here, held)
+    results: list[Any] = body(here, held)
     fewer = builder.sub(left, const(1))
     following = [fewer, *(builder.add(*pair) for pair in zip(here, steps, strict=True)), *results]
     for phi, begun, more in zip(phis, (count, *places, *values), following, strict=True):
@@ -140,8 +141,8 @@ def _accumulate(arenas, groups, begin, end, total, gradient, source, kernel, blo
         for y in range(0, rows, block[1]):
             row_count = min(block[1], rows - y)
             for some in range(0, inputs, inputs_at_once):
-                for number in range(begin, end):
-                    output = number * OUTPUTS
+                for tile in range(begin, end):
+                    output = tile * OUTPUTS
                     first = group * width + start + y * rs + output * cs
                     for channel in range(some, min(some + inputs_at_once, inputs), at_once):
                         read = group * width + source_start + channel * source_cs - padding * (source_rs + LANES)
@@ -162,7 +163,7 @@ def _accumulate(arenas, groups, begin, end, total, gradient, source, kernel, blo
                                 inputs - 1 - channel if size == 1 else size - 1,
                                 source_cs if size == 1 else LANES,
                                 width,
-                                (number * total.shape[1] + (channel * size + dy) * size) * OUTPUTS,
+                                (tile * total.shape[1] + (channel * size + dy) * size) * OUTPUTS,
                             )
 
 
@@ -182,7 +183,7 @@ def weight_gradient(
         stride: of the convolution.
         padding: at most 1, the border of a map.
     """
-    assert size in (1, 3) and 0 <= padding <= 1 and source.lanes == gradient.lanes == LANES
+    assert size in (1, 3) and groups <= len(arenas) and 0 <= padding <= 1 and source.lanes == gradient.lanes == LANES
     for length, other in ((gradient.rows, source.rows), (gradient.cols, source.cols)):
         assert length == (other + 2 * padding - size) // stride + 1, "the maps are not those of one convolution"
     pixels = gradient.rows * gradient.cols
