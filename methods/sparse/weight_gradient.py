@@ -2,7 +2,8 @@
 
 dW[o, i, dy, dx] is the sum over images and pixels of G[o, y, x] * X[i, y * stride + dy - padding, x * stride + dx -
 padding]. Images are lanes, so every term is a multiply-add of whole vectors. A tile of 4 outputs and 3 columns of the
-kernel (3 inputs, where the kernel is 1x1) is summed in 12 registers: 12 multiply-adds for 7 loads.
+kernel (3 inputs, where the kernel is 1x1) is summed in 12 registers: 12 multiply-adds for 7 loads. Sums of a block of
+pixels are in float32, those of blocks in float64.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ from methods.sparse.network import Floats, in_threads
 from methods.sparse.tile import FUSED, I32, LANES, VECTOR, ZERO, const
 
 OUTPUTS, TAPS = 4, 3  # of a tile
-BLOCK = 128  # pixels whose products are summed in float32; their part of a tile's maps stays in the first-level cache
-SOURCE_BYTES = 200_000  # of the source that all outputs read before the next: what stays in the second-level cache
+BLOCK = 64  # pixels of a lane summed in float32; their part of a tile's maps stays in the first-level cache
+SOURCE_BYTES = 100_000  # of the source, read by all outputs before the next: what stays in the second-level cache
 
 
 @intrinsic
 def _tile(
     typingctx, arenas, total, groups, rows, cols, gradient, gradient_rs, gradient_last, gradient_cs, source, source_rs,
-    source_xs, source_last, source_tap, width, at, output_step
+    source_xs, source_last, source_tap, width, at
 ):  # fmt: skip
-    """Add the products of a block of pixels to a tile of sums: total[at + output * output_step + tap].
+    """Add the products of a block of pixels to a tile of sums: total[at + tap * OUTPUTS + output].
 
     gradient, source: where the first pixel of the first output and tap lies. *_rs, *_xs: from one pixel to that of the
     row below, and to the next. gradient_cs, source_tap: to the next output and tap, of which there are `*_last` more;
     those beyond are the last one again. width: from one group to the next.
     """
-    signature = types.void(arenas, total, *[types.int64] * 15)
+    signature = types.void(arenas, total, *[types.int64] * 14)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         arena, sums = (context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(2))
         names = (
             *("groups", "rows", "cols", "gradient", "gradient_rs", "gradient_last", "gradient_cs", "source"),
-            *("source_rs", "source_xs", "source_last", "source_tap", "width", "at", "output_step"),
+            *("source_rs", "source_xs", "source_last", "source_tap", "width", "at"),
         )
         get = dict(zip(names, args[2:], strict=True))
         outputs = [_clamped(builder, number, get["gradient_last"], get["gradient_cs"]) for number in range(OUTPUTS)]
@@ -69,11 +70,12 @@ def _tile(
 
         begun, places = [ZERO] * (OUTPUTS * TAPS), [get["gradient"], get["source"]]
         done = _loop(builder, get["groups"], places, [get["width"]] * 2, begun, group)
-        for number, value in enumerate(done):
-            step = builder.mul(get["output_step"], const(number // TAPS))
-            place = builder.gep(sums, [builder.add(builder.add(get["at"], step), const(number % TAPS))])
-            more = builder.fpext(_across(builder, value), ir.DoubleType())
-            builder.store(builder.fadd(builder.load(place), more), place)
+        for tap in range(TAPS):
+            place = builder.gep(sums, [builder.add(get["at"], const(tap * OUTPUTS))])
+            place = builder.bitcast(place, ir.VectorType(ir.DoubleType(), OUTPUTS).as_pointer())
+            held = builder.load(place)
+            more = builder.fpext(_totals(builder, done[tap::TAPS]), held.type)
+            held.align = builder.store(builder.fadd(held, more), place).align = 8
         return context.get_dummy_value()
 
     return signature, codegen
@@ -92,7 +94,7 @@ def _loop(builder: Any, count: Any, places: list[Any], steps: list[Any], values:
     builder.position_at_end(loop)
     phis = [builder.phi(value.type) for value in (count, *places, *values)]
     left, here, held = phis[0], phis[1 : 1 + len(places)], phis[1 + len(places) :]
-    results = body(here, held)
+    results: list[Any] = body(here, held)
     fewer = builder.sub(left, const(1))
     following = [fewer, *(builder.add(*pair) for pair in zip(here, steps, strict=True)), *results]
     for phi, begun, more in zip(phis, (count, *places, *values), following, strict=True):
@@ -103,24 +105,28 @@ def _loop(builder: Any, count: Any, places: list[Any], steps: list[Any], values:
     return results
 
 
-def _across(builder: Any, value: Any) -> Any:
-    """Return the sum of a vector's lanes: halves are added until one number is left."""
+def _totals(builder: Any, values: list[Any]) -> Any:
+    """Return the sums of the lanes of four vectors, as one vector: neighbours are added twice, then halves."""
+
+    def picked(one: Any, two: Any, lanes: list[int]) -> Any:
+        return builder.shuffle_vector(one, two, ir.Constant(ir.VectorType(I32, len(lanes)), lanes))
+
+    def neighbours(one: Any, two: Any) -> Any:
+        # Four lanes at a time, as processors do: two sums from one vector, two from the other.
+        even = [first + lane for first in range(0, LANES, 4) for lane in (0, 2, LANES, LANES + 2)]
+        return builder.fadd(picked(one, two, even), picked(one, two, [lane + 1 for lane in even]))
+
+    total = neighbours(neighbours(*values[:2]), neighbours(*values[2:]))
     lanes = LANES
-    while lanes > 1:
+    while lanes > OUTPUTS:
         lanes //= 2
-        low, high = (
-            builder.shuffle_vector(
-                value, value, ir.Constant(ir.VectorType(I32, lanes), list(range(first, first + lanes)))
-            )
-            for first in (0, lanes)
-        )
-        value = builder.fadd(low, high)
-    return builder.extract_element(value, ir.Constant(I32, 0))
+        total = builder.fadd(*(picked(total, total, list(range(first, first + lanes))) for first in (0, lanes)))
+    return total
 
 
 @compiled
 def _accumulate(arenas, groups, begin, end, total, gradient, source, kernel, block, inputs_at_once):
-    """Add to total (outputs, inputs * size * size), both rounded up to whole tiles, for tiles begin to end of outputs.
+    """Add to total (tiles of outputs, inputs * size * size, OUTPUTS), for tiles begin to end.
 
     gradient, source: (inner, rs, cs, channels, rows, cols) of the maps. kernel: size, stride and padding. block: groups
     and rows of a block.
@@ -128,15 +134,15 @@ def _accumulate(arenas, groups, begin, end, total, gradient, source, kernel, blo
     size, stride, padding = kernel
     start, rs, cs, outputs, rows, cols = gradient
     source_start, source_rs, source_cs, inputs = source[:4]
-    width, flat, sums, step = arenas.shape[1], arenas.reshape(-1), total.reshape(-1), total.shape[1]
+    width, flat, sums = arenas.shape[1], arenas.reshape(-1), total.reshape(-1)
     at_once = TAPS if size == 1 else 1
     for group in range(0, groups, block[0]):
         group_count = min(block[0], groups - group)
         for y in range(0, rows, block[1]):
             row_count = min(block[1], rows - y)
             for some in range(0, inputs, inputs_at_once):
-                for number in range(begin, end):
-                    output = number * OUTPUTS
+                for tile in range(begin, end):
+                    output = tile * OUTPUTS
                     first = group * width + start + y * rs + output * cs
                     for channel in range(some, min(some + inputs_at_once, inputs), at_once):
                         read = group * width + source_start + channel * source_cs - padding * (source_rs + LANES)
@@ -157,8 +163,7 @@ def _accumulate(arenas, groups, begin, end, total, gradient, source, kernel, blo
                                 inputs - 1 - channel if size == 1 else size - 1,
                                 source_cs if size == 1 else LANES,
                                 width,
-                                output * step + (channel * size + dy) * size,
-                                step,
+                                (tile * total.shape[1] + (channel * size + dy) * size) * OUTPUTS,
                             )
 
 
@@ -178,7 +183,7 @@ def weight_gradient(
         stride: of the convolution.
         padding: at most 1, the border of a map.
     """
-    assert size in (1, 3) and 0 <= padding <= 1 and source.lanes == gradient.lanes == LANES
+    assert size in (1, 3) and groups <= len(arenas) and 0 <= padding <= 1 and source.lanes == gradient.lanes == LANES
     for length, other in ((gradient.rows, source.rows), (gradient.cols, source.cols)):
         assert length == (other + 2 * padding - size) // stride + 1, "the maps are not those of one convolution"
     pixels = gradient.rows * gradient.cols
@@ -187,9 +192,9 @@ def weight_gradient(
     inputs_at_once = -(-max(1, SOURCE_BYTES // channel_bytes) // TAPS) * TAPS
     tiles = -(-gradient.channels // OUTPUTS)
     columns = -(-source.channels // TAPS) * TAPS if size == 1 else source.channels * size * size
-    total = np.zeros((tiles * OUTPUTS, columns))
+    total = np.zeros((tiles, columns, OUTPUTS))
     places = ((each.inner, each.rs, each.cs, each.channels, each.rows, each.cols) for each in (gradient, source))
     arguments = (total, *places, (size, stride, padding), block, inputs_at_once)
     in_threads(tiles, lambda _, begin, end: _accumulate(arenas, groups, begin, end, *arguments))
-    used = total[: gradient.channels, : source.channels * size * size]
+    used = total.swapaxes(1, 2).reshape(-1, columns)[: gradient.channels, : source.channels * size * size]
     return used.astype(np.float32).reshape(gradient.channels, source.channels, size, size)
