@@ -17,16 +17,17 @@ from methods.sparse.plan import Builder
 
 Doubles = NDArray[np.float64]
 
+FAR = 16.0  # squared means, in variances: float32 sums still have six digits of the variance
+
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of a layer in one pass; arrays are (channels,)."""
+    """Of a layer in one pass, of y as it lies in its map; arrays are (channels,)."""
 
     count: int  # pixels of the batch
     mean: Doubles
     inverse_deviation: Doubles
-    scale: Doubles  # with `shift`, what the norm multiplies by and adds
-    shift: Doubles
+    scale: Doubles  # what the norm multiplies y - mean by
 
 
 class NormedLayer:
@@ -85,20 +86,27 @@ class NormedLayer:
             builder.backward(self.weights, part.stride, part.padding, to_conv, target, **more)
             builder.backward_1x1(beside[0], extra[0].part.stride, beside[1], target, res=0, **more)
 
-    def move_statistics(self, sums: Doubles, images: int) -> Statistics:
-        """Return the batch's statistics from the sums (channels, 2), and move the running ones as torch does."""
+    def means_far_from_zero(self, sums: Doubles, images: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Return the means, and which of them are so large that sums of squares say little of the variance."""
+        mean, square = sums.T / (images * self.y.rows * self.y.cols)
+        return mean.astype(np.float32), mean * mean > FAR * (square - mean * mean + self.norm.eps)
+
+    def move_statistics(self, sums: Doubles, images: int, centre: NDArray[np.float32]) -> Statistics:
+        """Return the batch's statistics from the sums (channels, 2), and move the running ones as torch does.
+
+        `centre`: (channels,), what has been subtracted from y.
+        """
         norm, count = self.norm, images * self.y.rows * self.y.cols
         mean = sums[:, 0] / count
         variance = np.maximum(sums[:, 1] / count - mean * mean, 0)
         inverse_deviation = 1 / np.sqrt(variance + norm.eps)
-        scale = self.gamma * inverse_deviation
         if norm.running_mean is not None and norm.running_var is not None and norm.num_batches_tracked is not None:
             norm.num_batches_tracked.add_(1)
             share = 1 / float(norm.num_batches_tracked) if norm.momentum is None else norm.momentum
             unbiased = variance * count / max(count - 1, 1)
-            for running, now in ((norm.running_mean, mean), (norm.running_var, unbiased)):
+            for running, now in ((norm.running_mean, mean + centre), (norm.running_var, unbiased)):
                 running.mul_(1 - share).add_(torch.from_numpy(share * now).to(running.dtype))
-        return Statistics(count, mean, inverse_deviation, scale, self.beta - scale * mean)
+        return Statistics(count, mean, inverse_deviation, self.gamma * inverse_deviation)
 
     def to_norm(self, sums: Doubles, statistics: Statistics) -> tuple[Doubles, Doubles]:
         """Return the gradients of the norm's weight and bias, from the sums of the gradient and of gradient * y."""
@@ -106,10 +114,10 @@ class NormedLayer:
         return statistics.inverse_deviation * (sums[:, 1] - statistics.mean * to_bias), to_bias
 
     def backward_factors(self, to_weight: Doubles, to_bias: Doubles, statistics: Statistics) -> list[Doubles]:
-        """Return p, q and r of `sweeps`, from what `to_norm` returns."""
+        """Return the factors of a sweep over gradient and y, from what `to_norm` returns."""
         p = self.gamma * statistics.inverse_deviation
         q = -p * statistics.inverse_deviation * to_weight / statistics.count
-        return [p, q, -p * to_bias / statistics.count - q * statistics.mean]
+        return [p, np.zeros_like(p), q, statistics.mean, -p * to_bias / statistics.count]
 
 
 def _double(parameter: Tensor | None, default: float, channels: int) -> Doubles:

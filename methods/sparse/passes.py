@@ -27,7 +27,7 @@ Arenas = dict[tuple[int, ...], list[Floats]]  # free ones, by the images' shape 
 
 # Numbers that are not finite pass through silently, as in torch: the training loop finds them in the loss.
 _SILENT = np.errstate(invalid="ignore", over="ignore")
-_NO_SWEEPS, _NO_FACTORS = np.zeros((0, 9), np.int64), np.zeros((0, 3, 0), np.float32)
+_NO_SWEEPS, _NO_FACTORS = np.zeros((0, 9), np.int64), np.zeros((0, 5, 0), np.float32)
 _NO_LOGITS = np.zeros((0, 0), np.float32)
 
 
@@ -43,7 +43,7 @@ def features(plan: TrainingPlan, free: Arenas, images: Tensor, *, parameters: bo
     tensors = []
     for layer, name in plan.parameters if parameters else ():
         tensors.append(layer.part.held() if name == "conv" else getattr(layer.norm, name))
-    result: Tensor = _Features.apply(images, plan, free, *tensors)  # type: ignore[no-untyped-call]
+    result: Tensor = _Features.apply(images, plan, free, *tensors)
     return result
 
 
@@ -70,7 +70,7 @@ class _Pass:
         places, factors = _NO_SWEEPS, _NO_FACTORS
         if operations:
             places = np.array([each.place for each in operations], np.int64)
-            factors = np.zeros((len(operations), 3, max(each.channels for each in operations)), np.float32)
+            factors = np.zeros((len(operations), 5, max(each.channels for each in operations)), np.float32)
             for number, each in enumerate(operations):
                 for which, values in enumerate(each.factors):
                     factors[number, which, : each.channels] = values
@@ -89,19 +89,31 @@ class _Pass:
             operations = [] if phase.activation is None else [self._activated(phase.activation)]
             self._phase(phase.steps, operations, images, pooled)
             for layer in phase.layers:
-                sums = np.empty((layer.channels, 2))
-                sweeps.collect(self.arenas, layer.stat, sums)
-                self.statistics[layer] = layer.move_statistics(sums, len(images))
+                self.statistics[layer] = self._measured(layer, len(images))
         return pooled
+
+    def _measured(self, layer: NormedLayer, images: int) -> Statistics:
+        sums = np.empty((layer.channels, 2))
+        sweeps.collect(self.arenas, layer.stat, sums)
+        means, far = layer.means_far_from_zero(sums, images)
+        if far.any():
+            place = np.array(_Sweep(layer.y, None, layer.y, [], cut=False).place, np.int64)
+            fixed = (self.plan.lanes, place, layer.stat, means, far)
+            in_threads(self.plan.groups, lambda _, begin, end: sweeps.centre(self.arenas, begin, end, *fixed))
+            again = np.empty_like(sums)
+            sweeps.collect(self.arenas, layer.stat, again)
+            sums[far] = again[far]
+        return layer.move_statistics(sums, images, means * far)
 
     def _activated(self, activation: Activation) -> _Sweep:
         layer, shortcut = activation.layer, activation.shortcut
         own = self.statistics[layer]
-        second, factor, shift = activation.beside, np.ones(layer.channels), own.shift
+        factors = [own.scale, own.mean, np.ones(layer.channels), np.zeros(layer.channels), layer.beta]
+        second = activation.beside
         if shortcut is not None:
-            beside = self.statistics[shortcut]
-            second, factor, shift = shortcut.y, beside.scale, own.shift + beside.shift
-        return _Sweep(layer.y, second, activation.place, [own.scale, factor, shift], cut=True)
+            beside, second = self.statistics[shortcut], shortcut.y
+            factors[2:] = beside.scale, beside.mean, layer.beta + shortcut.beta
+        return _Sweep(layer.y, second, activation.place, factors, cut=True)
 
     def backward(
         self, gradient: Floats, *, to_images: bool, wanted: set[tuple[NormedLayer, str]]

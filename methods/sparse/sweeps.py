@@ -1,7 +1,8 @@
 """Batch norm with the statistics of the batch: what reads and writes whole maps between the convolutions of a pass.
 
-Forward, z = relu(scale * y + shift [+ shortcut]); back, with g the gradient where z > 0, y's is p * g + q * y + r: the
-gradient of batch norm is affine in g and y, and its numbers follow from the sums of g and g * y. Both are one sweep.
+Forward, z = relu(scale * (y - mean) + beta [+ shortcut]); back, with g the gradient where z > 0, y's is p * g + q *
+(y - mean) + r: the gradient of batch norm is affine in g and y, and its numbers follow from the sums of g and g * y.
+Both are one kind of sweep.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def phase(arenas, begin, end, thread, place, lanes, sweeps, factors, steps, list
         place: where scratch memory begins in an arena.
         lanes: of the last group that hold an image; the others are kept at zero, where they change no sum.
         sweeps: (sweeps, fields).
-        factors: (sweeps, 3, channels); of the first map, of the second, and what is added.
+        factors: (sweeps, 5, channels); a, d, b, e and c of a * (first - d) + b * (second - e) + c.
         steps: as the following, see `run`; there may be none.
         lists: see `run`.
         part: see `run`.
@@ -72,21 +73,22 @@ def _combine(flat, base, away, sweep, factors):
     for y in range(sweep[HEIGHT]):
         for channel in range(sweep[DEPTH]):
             at = y * sweep[ROW] + channel * sweep[CHANNEL]
-            a, b, c = factors[0, channel], factors[1, channel], factors[2, channel]
+            a, d, b = factors[0, channel], factors[1, channel], factors[2, channel]
+            e, c = factors[3, channel], factors[4, channel]
             x, z = flat[first + at : first + at + run_length], flat[into + at : into + at + run_length]
             if second < 0:
                 for i in range(run_length):
-                    value = a * x[i] + c
+                    value = a * (x[i] - d) + c
                     z[i] = zero if value <= zero else value
                 continue
             w = flat[base + second + at : base + second + at + run_length]
             if sweep[CUT]:
                 for i in range(run_length):
-                    value = a * x[i] + b * w[i] + c
+                    value = a * (x[i] - d) + b * (w[i] - e) + c
                     z[i] = zero if value <= zero else value
             else:
                 for i in range(run_length):
-                    z[i] = a * x[i] + b * w[i] + c
+                    z[i] = a * (x[i] - d) + b * (w[i] - e) + c
 
 
 @compiled
@@ -116,6 +118,29 @@ def count(arenas, begin, end, sweep, stat):
                         value = arena[a + x + lane]
                         one[lane] += value
                         two[lane] += value * arena[b + x + lane]
+
+
+@compiled
+def centre(arenas, begin, end, lanes, sweep, stat, means, far):
+    """Subtract the means from the channels that are far from zero, and count them again, as convolutions do.
+
+    Otherwise the variance of numbers that differ little would be lost between two large sums. `lanes`: see `phase`.
+    """
+    for group in range(begin, end):
+        arena, living = arenas[group], lanes if group == len(arenas) - 1 else LANES
+        for y in range(sweep[HEIGHT]):
+            for channel in range(sweep[DEPTH]):
+                if not far[channel]:
+                    continue
+                at, mean = sweep[INTO] + y * sweep[ROW] + channel * sweep[CHANNEL], means[channel]
+                sums = stat + channel * 2 * LANES
+                one, two = arena[sums : sums + LANES], arena[sums + LANES : sums + 2 * LANES]
+                for x in range(at, at + sweep[LENGTH], LANES):
+                    for lane in range(LANES):
+                        value = arena[x + lane] - mean if lane < living else np.float32(0)
+                        arena[x + lane] = value
+                        one[lane] += value
+                        two[lane] += value * value
 
 
 @compiled
