@@ -57,7 +57,7 @@ class SparseNetwork(nn.Module):
             return _ToImages.apply(images, self)  # type: ignore[no-untyped-call, no-any-return]
         pixels, threads = _pixels(images), torch.get_num_threads()
         parts = [
-            runner.forward(pixels[begin:end], _Lease(runner, threads), keep=False)
+            runner.forward(pixels[begin:end], Lease(runner, threads), keep=False)
             for begin, end, runner in self.runners_for(images.shape, gradients=False)
         ]
         return torch.from_numpy(parts[0] if len(parts) == 1 else np.concatenate(parts))
@@ -149,19 +149,19 @@ class _Runner:
         """Return how many groups so many images make."""
         return -(-images // self.program.images)
 
-    def forward(self, images: Floats, lease: _Lease, *, keep: bool) -> Floats:
+    def forward(self, images: Floats, lease: Lease, *, keep: bool) -> Floats:
         """Return (N, classes) logits; with `keep`, the maps of every group stay in an arena of its own."""
         logits = np.empty((len(images), self.ends[3].shape[0]), np.float32)
         self._run(self.program.forward, images, logits, lease, keep=keep)
         return logits
 
-    def backward(self, gradient: Floats, shape: tuple[int, ...], lease: _Lease) -> Floats:
+    def backward(self, gradient: Floats, shape: tuple[int, ...], lease: Lease) -> Floats:
         """Return the gradient of the images from that of the logits, after a forward pass that kept its maps."""
         images = np.empty(shape, np.float32)
         self._run(self.program.backward, images, gradient, lease, keep=True)
         return images
 
-    def _run(self, steps: NDArray[np.int64], images: Floats, logits: Floats, lease: _Lease, *, keep: bool) -> None:
+    def _run(self, steps: NDArray[np.int64], images: Floats, logits: Floats, lease: Lease, *, keep: bool) -> None:
         features = np.empty((len(images), self.program.channels), np.float32)
 
         def part(number: int, begin: int, end: int) -> None:
@@ -200,7 +200,7 @@ def _pool(threads: int, process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(threads, thread_name_prefix="sparse")
 
 
-class _Lease:
+class Lease:
     """Arenas on loan; they go back when whoever holds this is gone."""
 
     def __init__(self, runner: _Runner, groups: int) -> None:
@@ -232,7 +232,7 @@ class _ToImages(torch.autograd.Function):
         pixels = _pixels(images)
         ctx.network, ctx.shape, ctx.kept, logits = network, pixels.shape, [], []
         for begin, end, runner in network.runners_for(images.shape, gradients=True):
-            lease = _Lease(runner, runner.groups(end - begin))
+            lease = Lease(runner, runner.groups(end - begin))
             logits.append(runner.forward(pixels[begin:end], lease, keep=True))
             ctx.kept.append((begin, end, runner, lease))
         return torch.from_numpy(np.concatenate(logits))

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from methods.sparse.layout import COLS, CONV, NONE, OP, RES, ROWS, SOURCE, SOURCE_RS, TARGET, TARGET_RS
 from methods.sparse.lists import Floats, Integers
-from methods.sparse.network import SparseNetwork, _Lease, in_threads
+from methods.sparse.network import Lease, SparseNetwork, in_threads
 from methods.sparse.square_kernels import search
 
 MOST = 0.5  # of a map
@@ -43,7 +43,7 @@ class SquareSearch:
     def _compute(self, rows: Integers) -> None:
         """Compute the maps of some images, and go on with these alone."""
         self.rows, self.points = rows, self.best[rows]
-        self.lease = _Lease(self.runner, self.runner.groups(len(rows)))
+        self.lease = Lease(self.runner, self.runner.groups(len(rows)))
         self.features = np.empty((len(rows), self.runner.program.channels), np.float32)
         self.logits = self.runner.forward(self.points, self.lease, keep=True)
         others, every = self.logits.copy(), np.arange(len(rows))
