@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TypeVar, overload
 
 import torch
-from methods.sparse.step import DENSE
 from torch import nn
 
 from benchmark.artifact.operations import operations
@@ -22,6 +21,7 @@ from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
 from benchmark.runtime.provenance import device_name
+from methods.sparse.step import DENSE
 from methods.sparse.support import MISSING, kernel_name
 
 A = TypeVar("A", bound=Artifact | OnnxArtifact)

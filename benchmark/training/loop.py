@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from methods.sparse.step import DENSE, kernels_to_use, kernels_used
 
 from benchmark.data.load import TrainingData
 from benchmark.runtime.seeding import derive_seed
@@ -34,6 +33,7 @@ from benchmark.training.schedule import (
 from benchmark.training.selection import Validated, export_and_validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Method, Phase
+from methods.sparse.step import DENSE, kernels_to_use, kernels_used
 from methods.sparse.support import MISSING
 
 
