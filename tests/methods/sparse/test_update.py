@@ -83,8 +83,8 @@ def assert_as_exact(ours, torchs, exact, least=1e-6):
     assert ours.keys() == exact.keys()
     for name, value in exact.items():
         error, theirs = (float((each[name] - value).norm()) for each in (ours, torchs))
-        if theirs > 1e-3 * float(value.norm()):
-            continue  # gradients that cancel, of which torch has few digits either
+        if theirs > 1e-5 * float(value.norm()) and least > 1e-6:
+            continue  # gradients that cancel, of which torch loses digits too
         assert error <= 4 * theirs + least * float(value.norm()), name
 
 
@@ -110,7 +110,7 @@ def test_gradients_are_those_of_central_differences_and_as_exact_as_torchs(
         ours = gradients(model, images, pull)
     exact, torchs = gradients(model, images, pull, double=True), gradients(model, images, pull, sparse=False)
 
-    assert_as_exact(ours, torchs, exact)
+    assert_as_exact(ours, torchs, exact, least=5e-6)
     # The exact gradient, in turn, is that of central differences.
     wide = copy.deepcopy(model).double()
     points = {"images": images.double(), **dict(wide.named_parameters())}
