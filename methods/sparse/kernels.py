@@ -91,7 +91,7 @@ def run(arenas, begin, end, shared, steps, lists, part, strips, masks, ends, ima
 def _convolve(arena, step, lists, part):
     bounds, offsets, values, bias, tiles = lists
     channels, chunks = step[CHANNELS], step[CHUNKS]
-    # In variables, because writes to the arena could change a step, as far as the compiler knows.
+    # In variables: as far as the compiler knows, writes to the arena could change the step.
     source_rs, source_xs, first_list, first_bias = step[SOURCE_RS], step[SOURCE_XS], step[BOUNDS], step[BIAS]
     target_rs, target_xs, target_cs = step[TARGET_RS], step[TARGET_XS], step[TARGET_CS]
     relu, res, mask, stat, stat2 = step[RELU], step[RES], step[MASK], step[STAT], step[STAT2]

@@ -17,7 +17,7 @@ from methods.sparse.plan import Builder
 
 Doubles = NDArray[np.float64]
 
-FAR = 16.0  # squared means, in variances: float32 sums still have six digits of the variance
+FAR = 1.0  # squared means, in variances: float32 sums lose no more digits of the variance than of the squares
 
 
 @dataclass(frozen=True)

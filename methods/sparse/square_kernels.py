@@ -31,7 +31,7 @@ def search(
 ):  # fmt: skip
     """Offer squares to groups of images, see `SquareSearch`; stop a group whose logits are not finite."""
     here = steps[1:].copy()
-    tiles = np.empty_like(lists[4])
+    tiles = np.empty((_tiles_of(steps), 3), np.int32)
     chosen = (lists[0], lists[1], lists[2], lists[3], tiles)
     saved = np.empty(part, np.float32)
     rectangles = np.empty((len(steps), 4), np.int64)
@@ -67,6 +67,15 @@ def search(
                 stage = 2 if accepted else 0
                 _draw(arena, steps[0], ends, images[i], best[i], lane, rectangles[0], signs[number], epsilon, stage)
             _restore(arena, steps, written, saved, rejected)
+
+
+@compiled
+def _tiles_of(steps):
+    """Return how many tiles the steps have in all; maps of one shape share theirs."""
+    count = 0
+    for number in range(len(steps)):
+        count += steps[number, TILES] - steps[number, TILE]
+    return count
 
 
 @compiled
