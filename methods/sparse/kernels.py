@@ -67,8 +67,7 @@ def run(arenas, begin, end, shared, steps, lists, part, strips, masks, ends, ima
         first = group * strips[0]
         last = min(first + strips[0], len(images))
         for number in range(len(steps)):
-            step = steps[number]
-            op = step[OP]
+            step, op = steps[number], steps[number, OP]
             if op == CONV:
                 _convolve(arena, step, lists, part)
             elif op == HALO:
