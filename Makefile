@@ -44,10 +44,11 @@ types: $(INSTALLED_DEV)
 pytest: $(INSTALLED_DEV)  ## The tests and the examples in docstrings.
 	$(PYTEST) -m "not slow" --doctest-modules methods benchmark tests
 
-# numba is an extra: networks with few weights are attacked without it as well, and give the same verdicts.
-pytest-dense: $(INSTALLED_DEV)  ## The tests of attacks on such networks, without the kernels that numba compiles.
+# numba is an extra: networks with few weights are attacked, and masks coded, without it as well, with the same results.
+pytest-dense: $(INSTALLED_DEV)  ## The tests of what numba compiles, without it.
 	NUMBA_DISABLE_JIT=1 $(PYTEST) -m "not slow" tests/methods/sparse tests/methods/test_layers.py \
-		tests/methods/test_sparse_attack.py tests/benchmark/evaluation/fast/test_sparse.py $(DENSE_VERDICTS)
+		tests/methods/test_sparse_attack.py tests/benchmark/evaluation/fast/test_sparse.py \
+		tests/benchmark/artifact/test_rans.py $(DENSE_VERDICTS)
 
 test-slow: $(INSTALLED_DEV)  ## The tests marked as slow: long trainings, kills, whole grids.
 	$(PYTEST) -m slow $$(grep -rl --include='test_*.py' 'mark.slow' tests)

@@ -11,6 +11,7 @@ from typing import Literal
 
 from benchmark.data.hashes import LocalData
 from benchmark.errors import UserError
+from benchmark.files.text import counted
 from benchmark.launch.config import ElsewhereConfig, LauncherConfig, load_config
 from benchmark.launch.engine import LaunchContext, make_engine
 from benchmark.launch.job import Job, job_graph
@@ -95,7 +96,7 @@ def run_suite(request: Request, options: LaunchOptions, say: Callable[[str], Non
             say(line)
         done = sum(item.state == "done" for item in planned)
         where = f"{context.jobs} in parallel on {context.device}" if _runs_here(config) else f"by {config.launcher}"
-        say(f"{len(planned)} experiments: {done} done, {len(todo)} to run, {where}")
+        say(f"{counted(len(planned), 'experiment')}: {done} done, {len(todo)} to run, {where}")
         if engine is not None:
             jobs = job_graph([_order(item, request, options, config, context, command) for item in todo])
             if options.time_limit is not None and _runs_here(config):

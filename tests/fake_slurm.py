@@ -18,7 +18,7 @@ COMMANDS = {
     "squeue": """
         if [ -e down ]; then echo "slurm_load_jobs error: Unable to contact slurm controller" >&2; exit 1; fi
         for word in "$@"; do
-            case $word in --jobs=*) sed -n "s/^${word#--jobs=}|//p" squeue; exit ;; esac
+            case $word in --jobs=*) sed -n "s/^${word#--jobs=}|\\([^|]*\\).*/\\1/p" squeue; exit ;; esac
         done
         cat squeue
     """,
@@ -50,7 +50,7 @@ class FakeSlurm:
         patch.setenv("PATH", f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}")
 
     def queue(self, states: Mapping[str, str]) -> None:
-        """Set what squeue answers: states by id."""
+        """Set what squeue answers: states by id, with a reason or without, as in "PENDING|Priority"."""
         (self.folder / "squeue").write_text("".join(f"{number}|{state}\n" for number, state in states.items()))
 
     def scripts(self) -> list[str]:

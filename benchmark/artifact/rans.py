@@ -12,26 +12,25 @@ Bytes for random masks of ResNet34 (21 million weights), compared with other cod
     0.9,  p=1       1,246,615 1,248,208   1,264,245            1,726,825   2,658,136
 
 Rice codes of the gaps between kept weights (between dropped ones above one half) are as short at 1% and up to 1.4%
-longer elsewhere; rANS stays within 0.9% of the bound log2 C(n, k) at every density. Either takes one second.
+longer elsewhere; rANS stays within 0.9% of the bound log2 C(n, k) at every density.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 import numpy as np
-from numpy.typing import NDArray
 
-Bits = NDArray[np.bool_]
+from benchmark.artifact import rans_steps
+from benchmark.artifact.rans_steps import LOW_BITS, SCALE_BITS, TOO_SHORT, WORD_BITS, Bits, Frequencies, Words
+from methods.sparse.support import compiles
 
-SCALE_BITS = 24  # probabilities are multiples of 2 ** -24, enough for one weight in 16 million
-LOW_BITS = 31  # between symbols every state is in [2 ** 31, 2 ** 63)
-WORD_BITS = 32  # renormalisation moves one word of 32 bits
 MAX_LANES = 256
-
-# Some versions of numpy turn the product of a uint64 and a Python int into a float.
-_SCALE, _LOW, _WORD = np.uint64(SCALE_BITS), np.uint64(LOW_BITS), np.uint64(WORD_BITS)
+# Fewer symbols are coded in numpy before numba would be imported: both take about half a second.
+MIN_COMPILED = 4_000_000
 
 
 class BadStream(ValueError):
@@ -57,24 +56,13 @@ def encode(masks: Sequence[Bits]) -> bytes:
     """
     if not masks:
         return b""
-    lanes = lanes_for(sum(len(mask) for mask in masks))
-    states = np.full(lanes, 1 << LOW_BITS, np.uint64)
-    words: list[NDArray[np.uint32]] = []
-    # Last bit first, because the decoder gets symbols out of a state in reverse order.
+    symbols = sum(len(mask) for mask in masks)
+    steps = _steps(symbols)
+    states = np.full(lanes_for(symbols), 1 << LOW_BITS, np.uint64)
+    words: list[Words] = []
     for mask in reversed(masks):
-        zero, one = _frequencies(len(mask), int(mask.sum()))
-        full_zero, full_one = (frequency << _LOW + _WORD - _SCALE for frequency in (zero, one))
-        for start in range((len(mask) - 1) // lanes * lanes, -1, -lanes):
-            bits = mask[start : start + lanes]
-            active = states[: len(bits)]
-            full = (active >= np.where(bits, full_one, full_zero)).nonzero()[0]
-            words.append(active[full].astype("<u4"))
-            active[full] >>= _WORD
-            ones = bits.nonzero()[0]
-            taken = active[ones]
-            active += active // zero * one
-            active[ones] = taken + (taken // one + np.uint64(1)) * zero
-    return states.astype("<u8").tobytes() + b"".join(chunk.tobytes() for chunk in reversed(words))
+        words += steps.encode_mask(mask, _frequencies(len(mask), int(mask.sum())), states)
+    return states.astype("<u8").tobytes() + b"".join(part.astype("<u4").tobytes() for part in reversed(words))
 
 
 def decode(stream: bytes, sizes: Sequence[int], ones: Sequence[int]) -> list[Bits]:
@@ -100,11 +88,13 @@ def decode(stream: bytes, sizes: Sequence[int], ones: Sequence[int]) -> list[Bit
     states = np.frombuffer(stream, "<u8", lanes).astype(np.uint64)
     if ((states < 1 << LOW_BITS) | (states >= 1 << LOW_BITS + WORD_BITS)).any():
         raise BadStream("a state is out of range")
-    words = np.frombuffer(stream, "<u4", offset=8 * lanes).astype(np.uint64)
-    position, masks = 0, []
+    words = np.frombuffer(stream, "<u4", offset=8 * lanes).astype(np.uint32)
+    steps, position, masks = _steps(sum(sizes)), 0, []
     for size, count in zip(sizes, ones, strict=True):
         mask = np.empty(size, np.bool_)
-        position = _decode_mask(mask, _frequencies(size, count), states, words, position)
+        position = steps.decode_mask(mask, _frequencies(size, count), states, words, position)
+        if position == TOO_SHORT:
+            raise BadStream("it ends too early")
         if int(mask.sum()) != count:
             raise BadStream(f"a mask has {int(mask.sum()):,} ones instead of {count:,}")
         masks.append(mask)
@@ -113,34 +103,16 @@ def decode(stream: bytes, sizes: Sequence[int], ones: Sequence[int]) -> list[Bit
     return masks
 
 
-def _decode_mask(
-    mask: Bits,
-    frequencies: tuple[np.uint64, np.uint64],
-    states: NDArray[np.uint64],
-    words: NDArray[np.uint64],
-    position: int,
-) -> int:
-    """Fill `mask`, advance `states`, and return the position of the next word."""
-    zero, one = frequencies
-    low, slots, lanes = np.uint64(1 << LOW_BITS), np.uint64((1 << SCALE_BITS) - 1), len(states)
-    for start in range(0, len(mask), lanes):
-        bits = mask[start : start + lanes]
-        active = states[: len(bits)]
-        slot = active & slots
-        np.greater_equal(slot, zero, out=bits)
-        active >>= _SCALE
-        active *= np.where(bits, one, zero)
-        active += slot
-        active[bits] -= zero
-        empty = (active < low).nonzero()[0]
-        if position + len(empty) > len(words):
-            raise BadStream("it ends too early")
-        active[empty] = (active[empty] << _WORD) | words[position : position + len(empty)]
-        position += len(empty)
-    return position
+def _steps(symbols: int) -> ModuleType:
+    """Return what codes single masks: compiled if numba is at hand and the wait for it pays; the bytes are the same."""
+    if (symbols < MIN_COMPILED and "numba" not in sys.modules) or not compiles():
+        return rans_steps
+    from benchmark.artifact import rans_kernels
+
+    return rans_kernels
 
 
-def _frequencies(size: int, ones: int) -> tuple[np.uint64, np.uint64]:
+def _frequencies(size: int, ones: int) -> Frequencies:
     """Return the shares of zeros and ones, rounded to positive multiples of 2 ** -24 that add up to one."""
     total = 1 << SCALE_BITS
     one = min(max((ones * total + size // 2) // size, 1), total - 1)

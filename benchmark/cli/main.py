@@ -29,6 +29,7 @@ from benchmark.cli.options import (
     TimeLimitOption,
     TrackOption,
 )
+from benchmark.files.text import counted
 from benchmark.runtime.stopping import SIGNALS, Stopped, stop_on_signals
 
 app = typer.Typer(
@@ -93,7 +94,7 @@ def run(
         echo_text(f"{result.text}\n", err=err)
     if result.left:
         names = "".join(f"\n  {run}" for run in result.left)
-        count = f"{len(result.left)} experiment{'s' * (len(result.left) > 1)}"
+        count = counted(len(result.left), "experiment")
         echo_text(f"left: {count}; run the same command again to continue{names}\n", err=err)
     if not result.ok:
         raise typer.Exit(1)

@@ -37,6 +37,11 @@ def ascii_forms(text: str) -> str:
     return text if text.isascii() else "".join(map(_ascii_form, text))
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number with a noun, such as "1 experiment" or "12 experiments"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def terminal(text: str) -> str:
     r"""Escape hidden characters except line breaks, as in \x1b, so that a terminal does not interpret them."""
     if text.replace("\n", "").isprintable() and not _INVISIBLE.search(text):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import queue
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmark.errors import CannotWrite
+from benchmark.files.ends import last_line
 from benchmark.files.plain import no_link
 from benchmark.launch.exit_codes import USER_MISTAKE
 from benchmark.launch.forking import Worker
@@ -68,6 +70,29 @@ class RunningJob:
         return self._failure.reason(code, self.last_line)
 
 
+class Log:
+    """The log of a run, to which each of its jobs adds its lines.
+
+    Args:
+        order: of the run.
+    """
+
+    def __init__(self, order: WorkOrder) -> None:
+        self._path = order.folder / "log.txt"
+        self._is_whole = True
+
+    def add(self, lines: Sequence[str]) -> str | None:
+        """Add lines, which end without a line break; return a warning the first time this fails."""
+        try:
+            with open(self._path, "a", encoding="utf-8", opener=no_link) as log:
+                log.writelines(f"{line}\n" for line in lines)
+        except OSError as error:
+            if self._is_whole:
+                self._is_whole = False
+                return f"warning: {self._path} cannot be written ({error.strerror}); lines are missing there"
+        return None
+
+
 class FailureFile:
     """What workers of an order leave about a failure, from the start of one of them on.
 
@@ -98,8 +123,7 @@ def failure_reason(order: WorkOrder, code: int | None) -> str:
     path = order.folder / FAILURE
     if not path.exists():
         return no_reason(order, code)
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"{lines[-1] if lines else 'an empty message'} (see {path})"
+    return f"{last_line(path) or 'an empty message'} (see {path})"
 
 
 def no_reason(order: WorkOrder, code: int | None) -> str:
@@ -127,17 +151,13 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _relay(job: Job, worker: Worker, lines: Lines) -> None:
+    log = Log(job.order)
     with worker.output:
-        path = job.order.folder / "log.txt"
         try:
-            with open(path, "a", encoding="utf-8", opener=no_link) as log:
-                for line in worker.output:
-                    log.write(line)
-                    log.flush()
-                    lines.put((job.name, line.rstrip()))
-        except OSError as error:
-            lines.put((job.name, f"warning: {path} cannot be written ({error.strerror}); no log from here on"))
-            for line in worker.output:  # the worker would block once its pipe is full
-                lines.put((job.name, line.rstrip()))
+            for line in worker.output:  # to the end: the worker would block once its pipe is full
+                line = line.rstrip()
+                if warning := log.add([line]):
+                    lines.put((job.name, warning))
+                lines.put((job.name, line))
         finally:
             lines.put((job.name, None))  # or the main thread would wait forever

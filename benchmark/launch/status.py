@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmark.files.ends import first_and_last_line, last_line
 from benchmark.files.plain import read_plain, refuse_links
 from benchmark.launch.lease_file import Holder, read_holder
 from benchmark.launch.order import FAILURE, ORDER
@@ -26,7 +27,7 @@ BEGUN = frozenset({"checkpoint.pt", "network.safetensors", "autoattack"})
 _ORDER = re.compile(r"order(-[0-9]+-shards)?\.json")
 _LEASE = re.compile(r"lease-[a-z0-9-]+\.json")
 _LEVELS = 5  # folders of a run's name
-_ORDER_BYTES, _TAIL_BYTES = 2**20, 2**16  # at most, of an order; read of a text that grows
+_ORDER_BYTES = 2**20  # at most, of an order
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,8 @@ def _status(out: Path, run: str, names: set[str], finished: bool, now: float) ->
         epoch=epoch,
         epochs=epochs,
         seconds_left=seconds_left,
-        reason=_last_line(folder / FAILURE) if state == "failed" else "",
-        line=_last_line(folder / "log.txt") if "log.txt" in names and state == "running" else "",
+        reason=last_line(folder / FAILURE) if state == "failed" else "",
+        line=last_line(folder / "log.txt") if "log.txt" in names and state == "running" else "",
     )
 
 
@@ -205,7 +206,7 @@ def _epochs(path: Path) -> int | None:
 
 def _progress(path: Path, epochs: int | None) -> tuple[int, float | None]:
     """Return the last epoch of a history and the seconds of training left."""
-    first, last = _ends(path)
+    first, last = first_and_last_line(path)
     try:
         begun, done, seconds = (
             int(_parsed(first)["epoch"]),
@@ -225,21 +226,3 @@ def _parsed(line: str) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ValueError(line)
     return document
-
-
-def _last_line(path: Path) -> str:
-    return _ends(path)[1]
-
-
-def _ends(path: Path) -> tuple[str, str]:
-    """Return the first and the last line of a text of any length that is not blank; empty without one."""
-    try:
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-            head = file.read(_TAIL_BYTES)
-            file.seek(max(len(head), os.fstat(file.fileno()).st_size - _TAIL_BYTES))
-            tail = file.read(_TAIL_BYTES) or head
-    except OSError:
-        return "", ""
-    first = head.decode(errors="replace").strip().splitlines()
-    last = tail.decode(errors="replace").strip().splitlines()
-    return first[0] if first else "", last[-1] if last else ""

@@ -12,6 +12,7 @@ from statistics import fmean
 from typing import Literal
 
 from benchmark.data.hashes import LocalData
+from benchmark.files.ends import last_line
 from benchmark.files.places import LEADERBOARDS
 from benchmark.launch.order import FAILURE, work_folder
 from benchmark.launch.remeasured import is_attacked, is_measured, other_data_reason, other_data_warning
@@ -167,7 +168,7 @@ class _Planner:
             return replace(planned, state="done")
         cell, _, seed = experiment.run.rpartition("/")
         if seed in self.begun(cell) and (failure := work_folder(self.out, experiment.run) / FAILURE).exists():
-            planned = replace(planned, state="failed", reason=_last_line(failure))
+            planned = replace(planned, state="failed", reason=last_line(failure) or f"{failure} is empty")
         return replace(planned, remeasured=self._with_artifact(experiment, records)) if remeasure else planned
 
     def _begun(self, cell: str) -> Set[str]:
@@ -205,8 +206,3 @@ class _Planner:
             return False
         hashes = self.hashes(experiment.dataset)
         return hashes is None or is_handed_over(folder, TrainingKey(experiment.first_phase.run_hash, hashes.train))
-
-
-def _last_line(path: Path) -> str:
-    lines = path.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return lines[-1] if lines else f"{path} is empty"

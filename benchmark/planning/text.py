@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from benchmark.files.text import counted
 from benchmark.launch.remeasured import is_attacked
 from benchmark.leaderboard.formats import options_text
 from benchmark.planning.cost import training_images
@@ -79,10 +80,10 @@ def _unchecked(planned: Sequence[Planned]) -> str:
     unchecked = [item for item in planned if item.unchecked and (item.state == "done" or item.remeasured is not None)]
     if not unchecked:
         return ""
-    dataset = unchecked[0].experiment.dataset
+    dataset, finished = unchecked[0].experiment.dataset, counted(len(unchecked), "finished experiment")
     return (
-        f"unchecked: the data of {len(unchecked)} finished experiments, as the files of {dataset} are not here; pass "
-        "their folder as --data-dir to compare them"
+        f"unchecked: the data of {finished}, as the files of {dataset} are not here; pass their folder as --data-dir "
+        "to compare them"
     )
 
 
@@ -110,7 +111,9 @@ def _hours(
         yield from _time("time still to go", missing, machine.jobs)
     accepted = sum(item.state != "refused" for item in planned)
     if len(timed) < accepted:
-        yield f"{accepted - len(timed)} experiments are not in it: their sizes are not known before the data are read."
+        unknown = accepted - len(timed)
+        what = "is not in it: its size is" if unknown == 1 else "are not in it: their sizes are"
+        yield f"{counted(unknown, 'experiment')} {what} not known before the data are read."
     commit = f" at commit {machine.commit[:7]}" if machine.commit else ""
     threads = threads_text(machine.threads)
     place = "" if is_here(machine) else "another machine, "
@@ -165,7 +168,7 @@ def _summary(planned: Sequence[Planned]) -> str:
     states = [item.state for item in planned]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     reported = sum(item.reported is not None for item in planned)
-    return f"{len(planned)} experiments: {counts}; {reported} with a reported number"
+    return f"{counted(len(planned), 'experiment')}: {counts}; {reported} with a reported number"
 
 
 def _total(planned: Sequence[Planned]) -> str:

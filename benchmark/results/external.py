@@ -135,6 +135,11 @@ class ExternalRecord(Part):
         """Threads of the measurement, on which float sums depend."""
         return self.measured.threads
 
+    @property
+    def kernels(self) -> str | None:
+        """Sparse kernels of the measurement, see `OriginPart`."""
+        return self.measured.kernels
+
     @model_validator(mode="after")
     def _parts_agree(self) -> Self:
         check_characters(self)

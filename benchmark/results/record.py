@@ -69,6 +69,11 @@ class Record(Part):
         """Threads of the measurement, on which float sums depend."""
         return self.provenance.threads
 
+    @property
+    def kernels(self) -> str | None:
+        """Sparse kernels of the measurement, see `OriginPart`."""
+        return self.provenance.kernels
+
     @model_validator(mode="after")
     def _text_fits(self) -> Self:
         check_characters(self)

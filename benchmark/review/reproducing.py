@@ -21,7 +21,7 @@ from benchmark.results.protocol import Protocol
 from benchmark.results.rechecks import load_rechecks, rechecked, rechecks_of
 from benchmark.review.adversarial import try_images
 from benchmark.review.recount import recount_any
-from benchmark.review.sources import artifact_of, test_data_of
+from benchmark.review.sources import artifact_of, other_kernels, test_data_of
 from benchmark.runtime.devices import choose_device
 
 JOURNALS = Path("runs", "reproduce")  # in the folder the command is run in
@@ -78,6 +78,8 @@ def reproduce_record(
     reasons += _failed_challenges(record, artifact, folder, data_dir)
     # Not below `folder`, which may belong to somebody else: whoever can write to a journal can forge verdicts.
     journal = JOURNALS / f"{record.artifact.sha256[:12]}-{protocol.id}-{n}"
+    if place.type == "cpu" and (note := other_kernels(record.kernels, artifact.network)):
+        say(f"note       {note}")
     threads = torch.get_num_threads()
     torch.set_num_threads(record.threads)
     try:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import TypeVar, overload
 
 import torch
+from torch import nn
 
 from benchmark.artifact.operations import operations
 from benchmark.artifact.unpack import Artifact, read_artifact
 from benchmark.data.load import TestData, load_test
 from benchmark.errors import UserError
+from benchmark.evaluation.fast import fold, sparse_copy
 from benchmark.foreign.onnx_artifact import OnnxArtifact, read_onnx_artifact
 from benchmark.results.evaluated import MachinePart
 from benchmark.results.external import AnyRecord
@@ -19,7 +21,8 @@ from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
 from benchmark.runtime.provenance import device_name
-from methods.sparse.support import kernel_name
+from methods.sparse.step import DENSE
+from methods.sparse.support import MISSING, kernel_name
 
 A = TypeVar("A", bound=Artifact | OnnxArtifact)
 
@@ -94,6 +97,27 @@ def measured_here(device: torch.device, started: datetime, seconds: float) -> Ma
         seconds=round(seconds, 3),
         kernels=kernel_name() if device.type == "cpu" else None,
     )
+
+
+def other_kernels(kernels: str | None, network: nn.Module) -> str:
+    """Return why attacks on a network round otherwise here than where a record was made; empty if they do not.
+
+    Args:
+        kernels: the sparse ones of that machine, None if it had none: numba was missing, or the record is older.
+        network: that of the record. One that keeps too many weights for sparse kernels has the same rounding anywhere.
+    """
+    here = kernel_name()
+    if kernels == here or (folded := fold(network)) is None:
+        return ""
+    sparse, reason = sparse_copy(folded)
+    if sparse is None and reason != MISSING:
+        return ""
+    if kernels is None:
+        action = "set NUMBA_DISABLE_JIT=1 for the record's rounding"
+    else:
+        action = "install numba in that version (extra `fast`) for the record's rounding"
+    names = [DENSE if name is None else name for name in (kernels, here)]
+    return f"the record's attacks ran on the kernels {names[0]!r}, here they run on {names[1]!r}; {action}"
 
 
 def test_data_of(record: AnyRecord, data_dir: Path | None, images: int) -> TestData:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from benchmark.data.load import Images
+from benchmark.review.sources import other_kernels
 from benchmark.submission.affordable import Budget
 from benchmark.submission.claim import Claim
 from benchmark.submission.measuring import (
@@ -77,6 +78,9 @@ def check_attacks(claim: Claim, network: nn.Module, images: Images, effort: Effo
     measured = measure_health(claim, network, images.first(claim.evaluation.n_images))
     report.note("health", check_health(claim, measured), f"{', '.join(check.name for check in measured)}")
     exact = enough and claim.evaluation.autoattack.shards == 1 and same_machine(claim, measured)
+    if exact and (note := other_kernels(claim.kernels, network)):
+        report.say(f"note     {note}")
+        exact = False
     replay = replay_of(claim, network, images, effort, exact=exact)
     for name, check in _CHECKS.items():
         report.note(name, *check(replay, report.say))

@@ -33,6 +33,8 @@ from benchmark.training.schedule import (
 from benchmark.training.selection import Validated, export_and_validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Method, Phase
+from methods.sparse.step import DENSE, kernels_to_use, kernels_used
+from methods.sparse.support import MISSING
 
 
 def train(
@@ -78,6 +80,8 @@ def train(
 
 class _Loop(Run):
     """One call of `train`."""
+
+    _advised = False  # whether this call has said what numba would gain
 
     def train(self) -> Trained:
         leftovers = self.leftovers()
@@ -206,3 +210,6 @@ class _Loop(Run):
         if self.processes.main:
             append(self.history, line)
         self.report(line.text(self.experiment.training.epochs))
+        if not self._advised and kernels_used(self.model) == kernels_to_use() == DENSE:
+            self._advised = True
+            self.report(f"{phase.name:<10} {MISSING}")

@@ -1,7 +1,8 @@
 """numba's compiler with a cache of its own, in which no program meets a kernel that was compiled from another one.
 
 numba looks at the file of a function alone. Here the folder of the cache bears a digest of everything that a kernel
-depends on: all files of this package, numba, llvmlite, Python and the processor.
+depends on: all files beside its own, numba, llvmlite, Python and the processor. What a kernel calls or reads must
+therefore lie in its folder.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 def compiled(function: Function) -> Function:
     """Compile a function when it is first called, without the interpreter's lock; later processes read the cache."""
-    folder = cache_folder()
+    folder = cache_folder(Path(function.__code__.co_filename).parent)
     if folder is None:
         return njit(nogil=True)(function)  # type: ignore[no-any-return]
     before = numba.config.CACHE_DIR
@@ -36,10 +37,13 @@ def compiled(function: Function) -> Function:
 
 
 @cache
-def cache_folder() -> Path | None:
-    """Return the folder for compiled kernels, below `NUMBA_CACHE_DIR` or the user's cache; None if none can be made."""
+def cache_folder(sources: Path) -> Path | None:
+    """Return where the kernels of a folder of sources are kept, compiled; None if no such folder can be made.
+
+    It is below `NUMBA_CACHE_DIR` or the user's cache.
+    """
     base = os.environ.get("NUMBA_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    folder = Path(base) / "robust-compression-benchmark-kernels" / digest()[:16]
+    folder = Path(base) / "robust-compression-benchmark-kernels" / digest(sources)[:16]
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError:
@@ -48,9 +52,9 @@ def cache_folder() -> Path | None:
 
 
 @cache
-def digest() -> str:
-    """Return the SHA-256 of everything that compiled kernels depend on."""
+def digest(sources: Path) -> str:
+    """Return the SHA-256 of everything that the kernels of a folder of sources depend on."""
     features = binding.get_host_cpu_features().flatten()
     facts = [numba.__version__, llvmlite.__version__, platform.python_version(), binding.get_host_cpu_name(), features]
-    sources = [path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py"))]
-    return hashlib.sha256(b"\0".join([*(fact.encode() for fact in facts), *sources])).hexdigest()
+    texts = [path.read_bytes() for path in sorted(sources.glob("*.py"))]
+    return hashlib.sha256(b"\0".join([*(fact.encode() for fact in facts), *texts])).hexdigest()

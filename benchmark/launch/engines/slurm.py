@@ -12,11 +12,19 @@ from contextlib import contextmanager, suppress
 from typing import Self, cast
 
 from benchmark.errors import UserError
+from benchmark.files.text import counted
 from benchmark.launch.config import LauncherConfig, SlurmConfig
 from benchmark.launch.engine import LaunchContext, Outcome, Say
 from benchmark.launch.job import Job
 from benchmark.launch.remeasured import has_record
-from benchmark.launch.slurm.commands import cancel, check_commands, has_gpus, largest_array, queued_states
+from benchmark.launch.slurm.commands import (
+    QueuedState,
+    cancel,
+    check_commands,
+    has_gpus,
+    largest_array,
+    queued_states,
+)
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.settings import check_settings
 from benchmark.launch.slurm.watching import Watch
@@ -112,9 +120,9 @@ class SlurmEngine:
                 self._mine |= numbers
                 watch.queue(numbers)
             first = next(iter(numbers.values())).partition("_")[0]
-            what = f"1 job as job {first}" if len(numbers) == 1 else f"{len(numbers)} jobs as array {first}"
+            what = f"{counted(len(numbers), 'job')} as {'job' if len(numbers) == 1 else 'array'} {first}"
             kinds = " and ".join(sorted({job.kind for job in array.jobs}))
-            where = f" on {array.gpus} GPU{'s' * (array.gpus > 1)}" if gpus else ""
+            where = f" on {counted(array.gpus, 'GPU')}" if gpus else ""
             say(f"queued {what}: {kinds}{where}, at most {minutes} min each")
 
     def _follow(self, watch: Watch, limit: TimeLimit, say: Say) -> None:
@@ -122,7 +130,7 @@ class SlurmEngine:
         changed = time.monotonic()
         asked, answers = -math.inf, True
         while watch.unfinished:
-            states: Mapping[str, str] | None = None
+            states: Mapping[str, QueuedState] | None = None
             now = time.monotonic()
             pause = min(MAX_ASK_SECONDS, LOOK_SECONDS + (now - changed) / 4)
             if now - asked >= pause or limit.left() == 0:
@@ -141,7 +149,7 @@ class SlurmEngine:
             if watch.unfinished:
                 time.sleep(LOOK_SECONDS)
 
-    def _enforce(self, watch: Watch, limit: TimeLimit, states: Mapping[str, str], say: Say) -> None:
+    def _enforce(self, watch: Watch, limit: TimeLimit, states: Mapping[str, QueuedState], say: Say) -> None:
         """Take jobs out of the queue that cannot end in time, and end all of this run when the time is up."""
         if limit.left() == 0:
             if not watch.cancelled:
@@ -164,7 +172,8 @@ class SlurmEngine:
     def _cancel_if_wanted(self, watch: Watch, say: Say) -> bool:
         """Ask whether to cancel the jobs of this run, and return whether they are."""
         numbers = self._unfinished(watch)
-        question = f"cancel the {len(numbers)} jobs that this run has queued? They save their state. [y/N] "
+        jobs = counted(len(numbers), "job")
+        question = f"cancel {jobs} that this run has queued? What runs saves its state. [y/N] "
         try:
             if not numbers or not sys.stdin.isatty() or input(question).strip().lower() not in ("y", "yes"):
                 return False

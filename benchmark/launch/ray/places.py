@@ -9,10 +9,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
-from benchmark.files.plain import no_link
 from benchmark.launch.job import Job
 from benchmark.launch.ray.place import Place
-from benchmark.launch.relay import FailureFile
+from benchmark.launch.relay import FailureFile, Log
 from benchmark.launch.worker_command import worker_arguments, worker_variables
 
 ASK_SECONDS = 10.0  # for which a node waits for the next line before it answers
@@ -36,6 +35,7 @@ class Placed:
     job: Job  # with the threads that it computes with
     actor: Any
     failure: FailureFile
+    log: Log
     question: Question = "place"  # asked last
     host: str = "its node"
     started: float | None = None  # when the resources were there
@@ -43,19 +43,13 @@ class Placed:
     last_line: str = ""
     ask: Callable[[], Any] = lambda: None  # asks the question once more
 
-    def log(self, lines: Sequence[str]) -> str | None:
+    def take(self, lines: Sequence[str]) -> str | None:
         """Take the worker's next lines and add them to its log; return a warning if that fails."""
         if not lines:
             return None
         self.seen += len(lines)
         self.last_line = lines[-1]
-        path = self.job.order.folder / "log.txt"
-        try:
-            with open(path, "a", encoding="utf-8", opener=no_link) as log:
-                log.writelines(f"{line}\n" for line in lines)
-        except OSError as error:
-            return f"warning: {path} cannot be written ({error.strerror}); lines are missing there"
-        return None
+        return self.log.add(lines)
 
 
 class Places:
@@ -102,7 +96,7 @@ class Places:
             max_task_retries=0,
             max_concurrency=2,
         )
-        placed = Placed(job, kind.remote(), FailureFile(job.order))
+        placed = Placed(job, kind.remote(), FailureFile(job.order), Log(job.order))
         self._ask(placed, "place", placed.actor.host.remote)
 
     def start(self, placed: Placed, seconds: float | None) -> None:

@@ -116,7 +116,7 @@ class RayRun:
     def _relay(self, placed: Placed, lines: list[str], code: int | None) -> None:
         for line in lines:
             self._lines.output(placed.job, line)
-        if warning := placed.log(lines):
+        if warning := placed.take(lines):
             self._lines.output(placed.job, warning)
         if code is None:
             self._places.ask_for_lines(placed)

@@ -7,11 +7,26 @@ import re
 import shutil
 import subprocess
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from benchmark.errors import UserError
+from benchmark.files.text import visible
 
 NEEDED = ("sbatch", "srun", "squeue", "scancel", "scontrol", "sinfo")
 TIMEOUT = 60  # seconds; a busy controller answers late
+
+
+@dataclass(frozen=True)
+class QueuedState:
+    """What SLURM says of a job that is queued or runs.
+
+    Attributes:
+        state: such as "PENDING".
+        reason: why it does not run yet, such as "Priority" or "ReqNodeNotAvail"; of a running job it means nothing.
+    """
+
+    state: str
+    reason: str = ""
 
 
 def check_commands() -> None:
@@ -24,14 +39,15 @@ def check_commands() -> None:
         )
 
 
-def queued_states() -> dict[str, str]:
-    """Return the state of each job of this user that is queued or runs, by id, such as {"123_4": "PENDING"}.
+def queued_states() -> dict[str, QueuedState]:
+    """Return the state of each job of this user that is queued or runs, by its id, such as "123_4".
 
     Raises:
         UserError: if SLURM does not answer.
     """
-    lines = _answer("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%T").splitlines()
-    return {number.strip(): state.strip() for number, _, state in (line.partition("|") for line in lines)}
+    lines = _answer("squeue", "--noheader", "--array", f"--user={os.getuid()}", "--format=%i|%T|%r").splitlines()
+    parts = ([part.strip() for part in f"{line}||".split("|")] for line in lines)
+    return {number: QueuedState(state, visible(reason)) for number, state, reason, *_ in parts}
 
 
 def state_of(job: str) -> str | None:

@@ -10,10 +10,13 @@ from benchmark.launch.exit_codes import DONE, STOPPED
 from benchmark.launch.job import Job
 from benchmark.launch.lines import Lines
 from benchmark.launch.relay import failure_reason, write_reason
+from benchmark.launch.slurm.commands import QueuedState
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.time_limit import TimeLimit
 
 ACTIVE = ("RUNNING", "COMPLETING")
+# With these a job waits for its turn. Any other reason may be one for which it never starts.
+USUAL_REASONS = ("", "None", "Priority", "Resources", "Dependency", "JobArrayTaskLimit", "BeginTime", "Cleaning")
 GONE = 2  # answers of SLURM without a job until it counts as gone: its last file may come late over a network
 
 
@@ -39,6 +42,7 @@ class Watch:
         self._started: dict[str, float] = {}
         self._missed: dict[str, int] = {}
         self._failed, self._left = set[str](), set[str]()  # names of jobs
+        self._reasons = frozenset[str]()  # for which jobs waited at the last look
 
     @property
     def unfinished(self) -> list[Job]:
@@ -67,11 +71,15 @@ class Watch:
             self._lines.left(job, reason)
             self._take_off(job, self._left)
 
-    def pending(self, states: Mapping[str, str]) -> list[Job]:
+    def pending(self, states: Mapping[str, QueuedState]) -> list[Job]:
         """Return the jobs that have not begun."""
-        return [job for job in self.unfinished if states.get(self._ids.get(job.name, "")) == "PENDING"]
+        return [job for job in self.unfinished if self._is_pending(job, states)]
 
-    def look(self, states: Mapping[str, str] | None) -> bool:
+    def _is_pending(self, job: Job, states: Mapping[str, QueuedState]) -> bool:
+        known = states.get(self._ids.get(job.name, ""))
+        return known is not None and known.state == "PENDING"
+
+    def look(self, states: Mapping[str, QueuedState] | None) -> bool:
         """Report what has changed, and return whether something has.
 
         Args:
@@ -81,9 +89,23 @@ class Watch:
         for job in self.unfinished:
             if job.name in self._unfinished:  # and not taken off with one that it needs
                 self._look_at(job, self._ids[job.name], states)
+        if states is not None:
+            self._report_reasons(states)
         return before != (len(self._unfinished), len(self._started))
 
-    def _look_at(self, job: Job, number: str, states: Mapping[str, str] | None) -> None:
+    def _report_reasons(self, states: Mapping[str, QueuedState]) -> None:
+        """Report why jobs wait, unless it is for their turn: each reason once, for as long as it lasts."""
+        waiting: dict[str, list[str]] = {}
+        for job in self.pending(states):
+            waiting.setdefault(states[self._ids[job.name]].reason, []).append(job.name)
+        reasons = [reason for reason in waiting if reason not in USUAL_REASONS]
+        for reason in reasons:
+            if reason not in self._reasons:
+                first, others = waiting[reason][0], len(waiting[reason]) - 1
+                self._say(f"waiting {first}{f' and {others} more' if others else ''}, by SLURM's reason {reason}")
+        self._reasons = frozenset(reasons)
+
+    def _look_at(self, job: Job, number: str, states: Mapping[str, QueuedState] | None) -> None:
         code = self._queued.code(number)
         if code == DONE:
             self._done(job)
@@ -94,7 +116,7 @@ class Watch:
             self._fail(job, failure_reason(job.order, code))
         elif states is not None and number in states:
             self._missed.pop(job.name, None)
-            self._report_state(job, states[number])
+            self._report_state(job, states[number].state)
         elif states is not None:
             self._missed[job.name] = self._missed.get(job.name, 0) + 1
             if self._missed[job.name] == GONE:

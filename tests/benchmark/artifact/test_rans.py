@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import math
+import sys
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.artifact import rans, rans_steps
 from benchmark.artifact.rans import MAX_LANES, BadStream, decode, encode, lanes_for
+from methods.sparse.support import compiles
+
+if compiles():
+    from benchmark.artifact import rans_kernels
+
+needs_numba = pytest.mark.skipif(not compiles(), reason="numba is missing or switched off")
 
 
 def bound_bits(size, ones):
@@ -21,6 +30,23 @@ def random_masks(sizes, densities, seed):
     """Return one mask per size."""
     generator = np.random.default_rng(seed)
     return [generator.random(size) < density for size, density in zip(sizes, densities, strict=True)]
+
+
+@contextmanager
+def steps_are(steps):
+    """Let the coder use these steps, whatever the number of symbols."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rans, "_steps", lambda symbols: steps)
+        yield
+
+
+def outcome(steps, stream, sizes, ones):
+    """Return what decoding with these steps returns, or the sentence with which it is refused."""
+    with steps_are(steps):
+        try:
+            return [mask.tolist() for mask in decode(stream, sizes, ones)]
+        except BadStream as error:
+            return str(error)
 
 
 def decoded(stream, masks):
@@ -105,3 +131,89 @@ def test_another_count_of_ones_is_refused():
 def test_bytes_without_masks_are_refused():
     with pytest.raises(BadStream, match="no masks"):
         decode(b"\0\0\0\0", [], [])
+
+
+# Sizes around one and two lanes' worth of symbols, densities at which frequencies are the smallest and largest.
+LAYERS = st.lists(st.tuples(st.integers(1, 2000), st.sampled_from([0, 1e-4, 0.01, 0.5, 0.99, 1])), max_size=5)
+
+
+@needs_numba
+@given(LAYERS, st.integers(0, 2**32 - 1))
+def test_compiled_steps_give_the_bytes_of_the_reference(layers, seed):
+    masks = random_masks([size for size, _ in layers], [density for _, density in layers], seed)
+
+    with steps_are(rans_steps):
+        stream = encode(masks)
+    with steps_are(rans_kernels):
+        assert encode(masks) == stream
+        assert [mask.tolist() for mask in decoded(stream, masks)] == [mask.tolist() for mask in masks]
+
+
+@needs_numba
+def test_compiled_steps_give_the_bytes_of_the_reference_with_all_lanes_and_in_parts(monkeypatch):
+    monkeypatch.setattr(rans_kernels, "PART", 100_003)  # no multiple of the lanes
+    masks = random_masks([4_300_000, 5, 100_003], [0.01, 0.5, 0.9], 4)
+    masks[0][0] = True
+    with steps_are(rans_steps):
+        stream = encode(masks)
+
+    with steps_are(rans_kernels):
+        assert encode(masks) == stream
+        assert all(np.array_equal(*pair) for pair in zip(decoded(stream, masks), masks, strict=True))
+
+
+@needs_numba
+@given(LAYERS.filter(bool), st.integers(0, 2**32 - 1), st.data())
+def test_compiled_steps_refuse_hostile_streams_in_the_same_words(layers, seed, data):
+    """Cut short, changed, continued, or with other sizes and counts: the same masks or the same refusal."""
+    masks = random_masks([size for size, _ in layers], [density for _, density in layers], seed)
+    sizes, ones = [len(mask) for mask in masks], [int(mask.sum()) for mask in masks]
+    stream = bytearray(encode(masks))
+    place = data.draw(st.integers(0, len(stream) - 1))
+    match data.draw(st.sampled_from(["cut", "whole words", "change", "garbage", "continue", "sizes", "ones"])):
+        case "cut":
+            del stream[place:]
+        case "whole words":
+            del stream[place // 4 * 4 :]
+        case "change":
+            stream[place] ^= data.draw(st.integers(1, 255))
+        case "garbage":
+            stream[8 * lanes_for(sum(sizes)) :] = data.draw(st.binary(max_size=64))
+        case "continue":
+            stream += data.draw(st.binary(min_size=1, max_size=64))
+        case "sizes":
+            sizes[0] += data.draw(st.integers(1, 5000))
+        case "ones":
+            ones[0] = data.draw(st.integers(0, sizes[0]))
+
+    assert outcome(rans_kernels, bytes(stream), sizes, ones) == outcome(rans_steps, bytes(stream), sizes, ones)
+
+
+@needs_numba
+@pytest.mark.parametrize("words", [0, 1, 7])
+def test_compiled_steps_read_no_word_beyond_the_last(words):
+    """In memory that goes on after the words: numba would read what is there."""
+    memory = np.zeros(20, np.uint32)
+    states, mask = np.full(3, 1 << rans_steps.LOW_BITS, np.uint64), np.zeros(1000, np.bool_)
+    frequencies = (np.uint64(1 << 23), np.uint64(1 << 23))
+
+    position = rans_kernels.decode_mask(mask, frequencies, states, memory[:words], 0)
+
+    assert position == rans_steps.TOO_SHORT
+
+
+def test_few_symbols_are_coded_without_waiting_for_numba(monkeypatch):
+    monkeypatch.delitem(sys.modules, "numba", raising=False)
+
+    assert rans._steps(rans.MIN_COMPILED - 1) is rans_steps
+
+
+@needs_numba
+def test_many_symbols_are_coded_by_compiled_steps():
+    assert rans._steps(rans.MIN_COMPILED) is rans_kernels
+
+
+def test_without_numba_the_reference_codes_any_number_of_symbols(monkeypatch):
+    monkeypatch.setitem(sys.modules, "numba", None)
+
+    assert rans._steps(10**9) is rans_steps

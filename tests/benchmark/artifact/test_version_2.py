@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmark.artifact import container, patterns
+from benchmark.artifact import container, patterns, rans, rans_steps
 from benchmark.artifact.measure import BadExport, entropy_bound_bits, measure_export
 from benchmark.artifact.pack import pack
 from benchmark.artifact.unpack import unpack
@@ -19,6 +19,7 @@ from benchmark.networks.resnet import NetworkPlan, convolutions, prunable_sizes
 from methods.base import Target
 from methods.counted import Drawn, drawn_from, redraw
 from methods.edge_popup import EdgePopup
+from methods.sparse.support import compiles
 
 PLAN = NetworkPlan("resnet6", 10, (0.5, 0.4, 0.3), (0.25, 0.2, 0.2), 1 / 8)
 KINDS = {
@@ -76,6 +77,20 @@ def test_every_kind_of_file_gives_its_network_and_its_bytes_again(
     new = granularity != "weight" or seed is not None or statistics == "int8"
     assert json.loads(container.read(content)[0])["version"] == (2 if new else 1)
     assert artifact.part.weights == ("stored" if seed is None else "seed")
+
+
+@pytest.mark.skipif(not compiles(), reason="numba is missing or switched off")
+@pytest.mark.parametrize("granularity", KINDS)
+def test_compiled_masks_make_the_same_file(exported, small_pack, monkeypatch, granularity):
+    from benchmark.artifact import rans_kernels
+
+    files = []
+    for steps in (rans_steps, rans_kernels):
+        monkeypatch.setattr(rans, "_steps", lambda symbols, steps=steps: steps)
+        files.append(small_pack(exported(granularity), PLAN, granularity=granularity))
+        unpack(files[0])  # compares what it reads, packed again, with the file
+
+    assert files[0] == files[1]
 
 
 @pytest.mark.parametrize("granularity", ["kernel", "channel", "2:4"])

@@ -240,7 +240,7 @@ def test_plan_and_run_without_the_data_report_them_as_unchecked(run, shapes, out
         code, output = run(name)
         assert code == 0, output
         assert "1 experiments: 1 done" in output
-        assert "unchecked: the data of 1 finished experiments, as the files of shapes are not here" in output
+        assert "unchecked: the data of 1 finished experiment, as the files of shapes are not here" in output
 
 
 def test_a_plan_before_any_run_also_reports_missing_data(run, shapes):

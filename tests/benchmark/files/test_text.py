@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.files.text import ascii_forms, concealed, terminal, terminal_line, visible
+from benchmark.files.text import ascii_forms, concealed, counted, terminal, terminal_line, visible
 
 
 @pytest.mark.parametrize(
@@ -58,3 +58,7 @@ def test_a_terminal_gets_escapes_in_place_of_control_characters():
 def test_pages_get_blanks_and_ascii():
     assert visible("a\nb\u3164c\u202ed é") == "a b c d é"
     assert ascii_forms("\uff1d\uff11\uff0b\uff57\uff57\uff57\uff0ex² é \u2026 ½") == "=1+www.x² é \u2026 ½"
+
+
+def test_a_number_has_its_noun_in_the_right_form():
+    assert [counted(number, "experiment") for number in (0, 1, 2)] == ["0 experiments", "1 experiment", "2 experiments"]

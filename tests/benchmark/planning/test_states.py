@@ -79,7 +79,7 @@ def test_run_prints_a_warning_once_for_all_experiments_it_applies_to(make_experi
     assert lines[0].startswith(f"skip   {others[2].run}: edge_popup selects weights")
     assert lines[1].startswith(f"note   2 experiments such as {todo[0].run}: keeps conv1 whole")
     assert lines[2].startswith(f"note   {others[0].run}: keeps conv1, fc whole")
-    assert lines[3].startswith("unchecked: the data of 1 finished experiments, as the files of cifar10")
+    assert lines[3].startswith("unchecked: the data of 1 finished experiment, as the files of cifar10")
 
 
 def test_the_cost_counts_attack_steps_and_update_over_all_epochs(planned):

@@ -39,6 +39,8 @@ from methods.hydra import Hydra
 from methods.prune_finetune import MagnitudePruning, RandomPruning
 from methods.rst import RST
 from methods.small_dense import SmallDense
+from methods.sparse import step as sparse_step
+from methods.sparse.support import MISSING
 
 CPU = torch.device("cpu")
 
@@ -392,3 +394,25 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
     method = AT(lr=1e30)
     with pytest.raises(TrainingFailed, match="lower the learning rate"):
         train(experiment(method, weights="fp"), method, digits, tmp_path, device=CPU, report=ignore)
+
+
+@pytest.mark.parametrize(("most", "times"), [(1.0, 1), (0.0, 0)])  # share of a dense pass that may be sparse
+def test_without_numba_one_line_says_what_it_would_gain(digits, tmp_path, monkeypatch, most, times):
+    monkeypatch.setattr(sparse_step, "MAX_SHARE", most)
+    monkeypatch.setattr(sparse_step, "kernels", lambda: None)
+    monkeypatch.setattr(sparse_step, "kernel_name", lambda: None)
+    lines = []
+
+    train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
+
+    assert [line.endswith(MISSING) for line in lines].count(True) == times
+    assert "extra `fast`" in MISSING
+
+
+def test_with_numba_nothing_is_said_about_it(digits, tmp_path, monkeypatch):
+    monkeypatch.setattr(sparse_step, "kernel_name", lambda: "sparse")
+    lines = []
+
+    train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
+
+    assert not any("numba" in line for line in lines)

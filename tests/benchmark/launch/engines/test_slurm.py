@@ -111,7 +111,7 @@ def test_a_job_that_has_left_the_queue_is_queued_again(cluster, jobs):
 @pytest.mark.parametrize(("answer", "cancelled"), [("y", ["11"]), ("", []), ("n", [])])
 def test_ctrl_c_asks_and_cancels_only_jobs_of_this_run(cluster, jobs, monkeypatch, answer, cancelled):
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
-    monkeypatch.setattr(builtins, "input", lambda question: answer if "1 jobs" in question else "n")
+    monkeypatch.setattr(builtins, "input", lambda question: answer if "cancel 1 job that" in question else "n")
     with pytest.raises(KeyboardInterrupt):
         cluster.play(jobs[:2], KeyboardInterrupt)
     cluster.slurm.queue({"10_0": "RUNNING", "10_1": "PENDING", "11": "PENDING"})

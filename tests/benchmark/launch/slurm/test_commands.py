@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.launch.slurm.commands import cancel, check_commands, has_gpus, largest_array, queued_states, state_of
+from benchmark.launch.slurm.commands import (
+    QueuedState,
+    cancel,
+    check_commands,
+    has_gpus,
+    largest_array,
+    queued_states,
+    state_of,
+)
 from tests.fake_slurm import FakeSlurm
 
 
@@ -15,9 +23,13 @@ def slurm(tmp_path, monkeypatch):
 
 
 def test_states_come_from_squeue(slurm):
-    slurm.queue({"7_0": "RUNNING", "7_1": "PENDING"})
+    slurm.queue({"7_0": "RUNNING", "7_1": "PENDING|ReqNodeNotAvail, UnavailableNodes:n[1-2]", "7_2": "PENDING|a\x1bb"})
 
-    assert queued_states() == {"7_0": "RUNNING", "7_1": "PENDING"}
+    assert queued_states() == {
+        "7_0": QueuedState("RUNNING"),
+        "7_1": QueuedState("PENDING", "ReqNodeNotAvail, UnavailableNodes:n[1-2]"),
+        "7_2": QueuedState("PENDING", "a b"),
+    }
     assert state_of("7_1") == "PENDING"
     assert state_of("8") is None
 

@@ -6,6 +6,7 @@ import pytest
 
 from benchmark.launch.job import job_graph
 from benchmark.launch.order import FAILURE, WorkOrder
+from benchmark.launch.slurm.commands import QueuedState
 from benchmark.launch.slurm.queued import Queued
 from benchmark.launch.slurm.watching import Watch
 from benchmark.launch.time_limit import TimeLimit
@@ -22,9 +23,9 @@ class Queue:
         self.watch.queue(ids)
 
     def look(self, *states):
-        """Look with the states of the jobs, by position; None for one that SLURM does not know."""
+        """Look with the states of the jobs, by position, perhaps with a reason; None for one unknown to SLURM."""
         self.lines.clear()
-        self.watch.look({f"7_{index}": state for index, state in enumerate(states) if state})
+        self.watch.look({f"7_{index}": QueuedState(*state.split("|")) for index, state in enumerate(states) if state})
         return [line.replace(self.jobs[0].run, "A") for line in self.lines]
 
     def end(self, index, code):
@@ -149,3 +150,18 @@ def test_work_of_another_process_is_named_once(make_queue):
         "elsewhere  A: on b (process 3) since noon",
     ]
     assert queue.look("RUNNING") == []
+
+
+def test_a_reason_for_which_jobs_may_never_start_is_reported_once_while_it_lasts(make_queue):
+    queue = make_queue(shards=2)
+    gone = "PENDING|ReqNodeNotAvail"
+
+    assert queue.look("PENDING|Priority", *["PENDING|Dependency"] * 3) == []
+    assert queue.look(gone, *["PENDING|Dependency"] * 3) == ["waiting A network, by SLURM's reason ReqNodeNotAvail"]
+    assert queue.look(gone, *["PENDING|Dependency"] * 3) == []
+    assert queue.look(*["PENDING|JobHeldUser"] * 4) == ["waiting A network and 3 more, by SLURM's reason JobHeldUser"]
+    assert queue.look("RUNNING|None", *["PENDING|Dependency"] * 3) == ["start  A network"]
+    assert queue.look(gone, *["PENDING|Dependency"] * 3) == [
+        "queued A network again: its state is saved",
+        "waiting A network, by SLURM's reason ReqNodeNotAvail",
+    ]
