@@ -30,6 +30,7 @@ class Builder:
     steps: list[list[int]] = field(default_factory=list)
     lists: Lists = field(default_factory=Lists)
     tiles: list[tuple[int, int, int]] = field(default_factory=list)  # shape's number, row, column
+    tilings: dict[tuple[int, int, bool], tuple[int, int]] = field(default_factory=dict)  # those that there are
 
     def map(self, channels: int, rows: int, cols: int) -> Map:
         """Return a new map."""
@@ -45,6 +46,8 @@ class Builder:
 
     def tiling(self, rows: int, cols: int, *, wide: bool) -> tuple[int, int]:
         """Cover rows x cols with tiles as large as fit; return the range of their numbers."""
+        if (rows, cols, wide) in self.tilings:
+            return self.tilings[rows, cols, wide]
         start, row = len(self.tiles), 0
         while row < rows:
             tall = not wide and rows - row >= 2 and cols % 4 == 0
@@ -55,6 +58,7 @@ class Builder:
                 self.tiles.append((number, row, column))
                 column += SHAPES[number][1]
             row += 2 if tall else 1
+        self.tilings[rows, cols, wide] = start, len(self.tiles)
         return start, len(self.tiles)
 
     def step(self, op: int, **fields: int) -> None:
