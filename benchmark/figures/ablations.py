@@ -1,4 +1,4 @@
-"""Draws the ablations of edge-popup: accuracy against pruning rate for each p, and against the values of an option."""
+"""Draws the ablations of edge-popup: accuracy against pruning rate, file size, and the values of an option."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, NullLocator
 
+from benchmark.figures.axes import log_axis
 from benchmark.figures.style import (
     FAINT,
     accuracy_axis,
@@ -24,6 +25,7 @@ from benchmark.figures.style import (
 )
 from benchmark.leaderboard.figure_plans.ablations import norm_text
 from benchmark.leaderboard.figure_plans.data import OptionData, OptionPoint, Plan, RateData, RatePoint
+from benchmark.leaderboard.figure_plans.size_data import SizeData, SizePoint
 from methods.allocation import AUTO
 
 _SIDE = 0.012  # distance of points that share a rate, as a share of the axis
@@ -73,6 +75,34 @@ def draw_rates(plan: Plan, data: RateData) -> Figure:
     return figure
 
 
+def draw_sizes(plan: Plan, data: SizeData) -> Figure:
+    """Return the picture of robust accuracy against file size, a line for each granularity."""
+    figure = new_figure(4.7)
+    axes = figure.add_subplot()
+    everything = [point for series in data.series for point in series.points]
+    log_axis(axes, [point.size_bytes for point in everything], unit="B")
+    keys = [
+        _draw_series(
+            *(axes, number, [point.size_bytes for point in series.points], series.points, series.granularity), line="-"
+        )
+        for number, series in enumerate(data.series)
+    ]
+    for point in everything:
+        axes.annotate(
+            f"{point.keep_ratio:g}",
+            (point.size_bytes, 100 * point.robust),
+            xytext=(5, 5),
+            textcoords="offset points",
+            fontsize=7.5,
+            color=FAINT,
+        )
+    _measured_axis(axes, data, everything)
+    axes.set_xlabel("size of the artifact's file (bytes, logarithmic); beside each point its keep ratio")
+    set_title(axes, plan.title)
+    legend_below(figure, [*keys, chance_key(data.chance)], columns=4)
+    return figure
+
+
 def draw_options(plan: Plan, data: OptionData) -> Figure:
     """Return the picture of robust accuracy against the values of an option, with LBN and without it."""
     figure = new_figure(4.4)
@@ -97,7 +127,7 @@ def _draw_series(
     axes: Axes,
     number: int,
     x: Sequence[float],
-    points: Sequence[RatePoint] | Sequence[OptionPoint],
+    points: Sequence[RatePoint] | Sequence[SizePoint] | Sequence[OptionPoint],
     label: str,
     *,
     line: Literal["-", "none"],
@@ -124,7 +154,9 @@ def _draw_series(
     return marker_key(look, label, line=line)
 
 
-def _measured_axis(axes: Axes, data: RateData | OptionData, points: Sequence[RatePoint | OptionPoint]) -> None:
+def _measured_axis(
+    axes: Axes, data: RateData | SizeData | OptionData, points: Sequence[RatePoint | SizePoint | OptionPoint]
+) -> None:
     tops = [point.robust if point.high is None else point.high for point in points]
     accuracy_axis(axes, data.chance, max(tops), f"{data.measured} (%)")
 

@@ -35,6 +35,7 @@ from benchmark.leaderboard.figure_plans.list import (
     load_entries,
     plan_all,
 )
+from benchmark.leaderboard.figure_plans.size_data import SizeData
 from benchmark.results.store import artifact_path, write_atomic
 
 if TYPE_CHECKING:
@@ -140,6 +141,8 @@ def _picture(folder: Path, plan: Plan) -> tuple[Figure, Plan]:
         return lines.draw_security(plan, data), plan
     if isinstance(data, RateData):
         return ablations.draw_rates(plan, data), plan
+    if isinstance(data, SizeData):
+        return ablations.draw_sizes(plan, data), plan
     if isinstance(data, OptionData):
         return ablations.draw_options(plan, data), plan
     if isinstance(data, TrainingData):

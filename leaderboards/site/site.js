@@ -116,12 +116,13 @@
       const most = limit("most", Number, Infinity);
       const seeds = limit("n_seeds", Number, 0);
       const equal = ["method", "weights", "last_norm"].filter((name) => chosen[name] !== "").map((name) => [at[name], chosen[name]]);
-      return ({ values, group, strategy, words: searchable }) =>
+      return ({ values, group, strategy, granularity, words: searchable }) =>
         equal.every(([place, value]) => values[place] === value)
         && (chosen.preset === "" || groups[group].preset === chosen.preset)
         && (chosen.class === "" || groups[group].class === chosen.class)
         && (chosen.strategy === "" || chosen.strategy === strategy
           || (chosen.strategy === "p" && /^[0-9]/.test(strategy)))
+        && (!chosen.granularity || chosen.granularity === granularity) // few boards have this list
         && values[at.size_bytes] <= size
         && values[at.density] >= least && values[at.density] <= most
         && values[at.n_seeds] >= seeds

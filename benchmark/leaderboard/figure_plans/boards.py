@@ -29,6 +29,7 @@ from benchmark.leaderboard.figure_plans.masks import mask_plans
 from benchmark.leaderboard.figure_plans.options import option_plans
 from benchmark.leaderboard.figure_plans.rates import rate_plans, reported_plan
 from benchmark.leaderboard.figure_plans.security import security_plan
+from benchmark.leaderboard.figure_plans.sizes import size_plans
 from benchmark.leaderboard.formats import amount, percent
 from benchmark.results.evaluated import Evaluated
 from benchmark.results.external import PRESET as EXTERNAL
@@ -73,6 +74,7 @@ def plan_figures(
             for ablations_here, reasons in (rate_plans(board, preset, ablated), option_plans(board, preset, ablated)):
                 plans += ablations_here
                 skipped += [f"{where}: {reason}" for reason in reasons]
+            plans += size_plans(board, preset, ablated)
             plans.append(training_plan(board, preset, rows))
         masks, reasons = mask_plans(board)
         plans += masks

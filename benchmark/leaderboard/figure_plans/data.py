@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.leaderboard.board.rows import Front, Row
 from benchmark.leaderboard.board.tables import Board
+from benchmark.leaderboard.figure_plans.size_data import SizeData
 from benchmark.leaderboard.formats import allocation, percent, printable, short
 from benchmark.results.external import PRESET as EXTERNAL
 
@@ -150,7 +151,7 @@ class MaskData:
     layers: tuple[str, ...]
 
 
-Data = FrontData | SecurityData | RateData | OptionData | TrainingData | MaskData
+Data = FrontData | SecurityData | RateData | SizeData | OptionData | TrainingData | MaskData
 
 
 @dataclass(frozen=True)

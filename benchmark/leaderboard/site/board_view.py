@@ -138,9 +138,18 @@ class BoardView:
                 (name, name) for name in sorted({plain(row.last_norm) for row in rows if row.own}, reverse=True)
             ],
             "strategy": offered + [(name, f"p = {name}") for name in exponents],
+            "granularity": [(name, name) for name in self.granularities],
             "preset": [(name, PRESET_TITLES[name]) for name in PRESETS if name in presets],
             "class": [(each.name, each.title) for each in SIZE_CLASSES if each in classes],
         }
+
+    @cached_property
+    def granularities(self) -> tuple[str, ...]:
+        """What the masks of the ranked rows keep together; none where all masks are over single weights."""
+        rows = [entry.row for entry in self.ranked]
+        return (
+            tuple(sorted({plain(row.granularity) for row in rows if row.own})) if any(r.grouped for r in rows) else ()
+        )
 
     def texts(self, row: Row) -> list[tuple[str, str]]:
         """Return the keys and texts of the cells of a row."""
@@ -172,6 +181,7 @@ class BoardView:
         return {
             "values": [_rounded(_sorted_by(column, row, self.board)) for column in self.columns],
             "strategy": strategy(row),
+            **({"granularity": row.granularity} if self.granularities else {}),
             "words": " ".join(words).lower(),
         }
 

@@ -18,7 +18,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from benchmark import __main__
-from benchmark.figures.ablations import draw_rates
+from benchmark.figures.ablations import draw_rates, draw_sizes
 from benchmark.figures.axes import label_points, with_prefix
 from benchmark.figures.draw import draw_figures
 from benchmark.figures.fronts import draw_front
@@ -29,6 +29,7 @@ from benchmark.leaderboard.board.tables import boards
 from benchmark.leaderboard.figure_plans.boards import plan_figures
 from benchmark.leaderboard.figure_plans.data import Plan, RateData, RatePoint, RateSeries, TrainingData, TrainingPanel
 from benchmark.leaderboard.figure_plans.list import FIGURES, load_figures
+from benchmark.leaderboard.figure_plans.size_data import SizeData, SizePoint, SizeSeries
 from benchmark.leaderboard.ticks import log_ticks
 from benchmark.results.store import artifact_path
 
@@ -242,6 +243,22 @@ def test_points_of_many_exponents_stay_near_their_pruning_rate():
     apart = min(before - after for before, after in pairwise(places))
     assert len(drawn) >= 7
     assert max(abs(x - place) for line in drawn for x, place in zip(line, places, strict=True)) <= 0.21 * apart
+
+
+def test_file_sizes_have_a_line_for_each_granularity():
+    lines = {"kernel": ((9_000, 0.02), (19_000, 0.2)), "weight": ((13_000, 0.02), (42_000, 0.2))}
+    series = tuple(
+        SizeSeries(name, tuple(SizePoint(size, keep, 0.4, 0.39, 0.41) for size, keep in points))
+        for name, points in lines.items()
+    )
+    data = SizeData(series, "robust accuracy", 0.1)
+
+    (axes,) = draw_sizes(Plan("a", "A", "", None, None, (), data), data).axes
+
+    drawn = [list(line.get_xdata()) for line in axes.lines]
+    assert [9_000, 19_000] in drawn and [13_000, 42_000] in drawn
+    assert axes.get_xscale() == "log"
+    assert [text.get_text() for text in axes.texts if text.get_text() in ("0.02", "0.2")] == ["0.02", "0.2"] * 2
 
 
 def test_the_mark_of_a_last_epoch_is_whole():

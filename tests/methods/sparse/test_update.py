@@ -91,7 +91,7 @@ def assert_as_exact(ours, torchs, exact, least=1e-6):
         assert error <= 4 * theirs + least * max(float(value.norm()), float(beside.norm())), name
 
 
-@settings(max_examples=10, derandomize=True)  # in one of 100 networks torch is more than four times as exact, by chance
+@settings(max_examples=10)
 @given(
     name=st.sampled_from(["resnet6", "resnet10", "resnet50"]),
     width=st.sampled_from([1 / 16, 3 / 32, 1 / 8]),

@@ -71,6 +71,32 @@ def test_pruning_rates_join_rows_that_differ_in_ratio_and_p_alone(make_short):
     assert all(point.low < point.robust < point.high for point in second.points)
 
 
+def test_file_sizes_join_rows_that_differ_in_ratio_and_granularity_alone(make_short):
+    def row(number, keep, size, accuracy, granularity="weight", **changes):
+        changes |= {"artifact__size_bytes": size, "compression__granularity": granularity, "p": "auto"} | changes
+        return make_short(number, right=(80, 50, accuracy), keep=keep, **changes)
+
+    records = [
+        row(1, 0.02, 12_900, 40),
+        row(2, 0.02, 12_950, 42, seed=1),
+        row(3, 0.2, 42_000, 45),
+        row(4, 0.2, 18_900, 43, "kernel"),
+        row(5, 0.02, 8_900, 30, "kernel", p=0.1),
+    ]
+
+    plans, _ = planned(records)
+    plan = plans["granularity"]
+
+    assert [series.granularity for series in plan.data.series] == ["kernel", "weight"]
+    kernel, weight = plan.data.series
+    assert [(point.size_bytes, point.keep_ratio, point.robust) for point in kernel.points] == [(18_900, 0.2, 0.43)]
+    assert [(point.size_bytes, point.keep_ratio) for point in weight.points] == [(12_925, 0.02), (42_000, 0.2)]
+    assert weight.points[0].robust == pytest.approx(0.41)
+    assert [text.rpartition(", ")[2] for _, text in plan.numbers] == ["18.9 kB", "12.9 kB", "42.0 kB"]
+    assert "p auto" in plan.caption
+    assert "granularity" not in planned(records[:3])[0]
+
+
 def test_reported_pruning_rates_have_a_figure_of_their_own(make_short):
     records = [make_short(1, keep=0.1), make_short(2, keep=0.01)]
 

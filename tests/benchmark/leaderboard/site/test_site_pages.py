@@ -229,6 +229,17 @@ def test_the_table_sorts_intervals_by_their_lower_end(site, records):
     assert {line["ids"][0]: line["values"][place] for line in data["rows"]} == pytest.approx(lower)
 
 
+def test_granularities_are_a_filter_where_a_mask_keeps_groups(make_site_record, make_site, site, records):
+    pages = make_site([*records, make_site_record("in kernels", compression__granularity="kernel")])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', pages[BOARD], re.DOTALL)[1])
+
+    kept_together = [line["granularity"] for line in data["rows"]]
+    assert kept_together.count("kernel") == 1 and set(kept_together) == {"kernel", "weight"}
+    offered = re.search(r'<select name="granularity">(.*?)</select>', pages[BOARD])[1]
+    assert re.findall(r'value="([^"]*)"', offered) == ["", "kernel", "weight"]
+    assert 'name="granularity"' not in site[BOARD] and '"granularity"' not in site[BOARD]
+
+
 def test_an_automatic_allocation_is_a_strategy_of_its_own(make_site_record, make_site, site, records):
     named = {name: make_site_record(f"with {name}", compression__allocation=name) for name in ("auto:0.0117", "auto")}
     pages = make_site([*records, *named.values()])
