@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from methods.layers import compressed_layers
-from methods.sparse.attack import sparse_passes
+from methods.sparse.step import sparse_attack, sparse_step
 from methods.sparse_attack import sparse_convolution
 
 
@@ -21,14 +21,16 @@ from methods.sparse_attack import sparse_convolution
 def held_effective_weights(model: nn.Module) -> Iterator[None]:
     """Compute every effective weight once and let all forward passes inside the block share it.
 
-    Weights and scores must not change inside the block. The gradient of the update still reaches them.
+    Weights and scores must not change inside the block. The gradient of the update still reaches them. The update's
+    passes skip zeros where that is faster.
     """
     layers = compressed_layers(model)
     try:
         for layer in layers:
             # In a dense layer it is the parameter, which `layer._held = ...` would register a second time.
             object.__setattr__(layer, "_held", layer.effective_weight())
-        yield
+        with sparse_step(model):
+            yield
     finally:
         for layer in layers:
             layer._held = None
@@ -48,7 +50,7 @@ def attack_weights(model: nn.Module, dtype: torch.dtype | None = None) -> Iterat
         for layer in layers:
             assert layer._held is not None, "attack_weights must be used inside held_effective_weights"
             layer._held = layer._held.detach().to(dtype or layer._held.dtype)
-        with sparse_passes(model) as sparse:
+        with sparse_attack(model) as sparse:
             for layer in layers:
                 if not sparse and layer._held is not None:
                     layer._sparse = sparse_convolution(layer._held, stride=layer.stride, padding=layer.padding)

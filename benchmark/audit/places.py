@@ -6,7 +6,7 @@ import re
 from typing import Literal
 
 Place = (
-    Literal["record", "artifact", "address", "challenge", "evaluation", "check", "citation"]
+    Literal["record", "artifact", "address", "challenge", "evaluation", "check", "citation", "speed"]
     | Literal["submission", "published", "figure", "prose", "page"]
 )
 
@@ -23,6 +23,7 @@ _PLACES: tuple[tuple[str, Place], ...] = (
     (rf"reference/{_NAME}|claims\.yaml", "published"),
     (rf"site/figures/{_NAME}\.(png|svg|json)", "figure"),
     (r"README\.md", "prose"),
+    (r"speed\.json", "speed"),
     # Which of these a board has, and what they say, follows from its records.
     (rf"{_NAME}\.(md|csv|json|tex|bib)|site/({_NAME}/)*{_NAME}\.(html|css|js)", "page"),
 )

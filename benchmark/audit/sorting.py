@@ -164,6 +164,9 @@ def since(history: History, records: Mapping[Path, AnyRecord]) -> Sorted:
             work.unchecked.append((name, "a picture cannot be compared; draw it with `python -m benchmark figures`"))
         elif place == "prose":
             work.unchecked.append((name, "prose is for people to review"))
+        elif place == "speed":
+            work.unchecked.append((name, "times cannot be checked on another machine; review who measured them"))
+            work.pages = True  # their form, and whether the pages show them
         elif place == "page":
             work.pages = True
     for folder in sorted(removed):

@@ -12,18 +12,20 @@ import torch
 
 from benchmark.bench.attack_times import FEWEST_PASSES, WARM_UP, evaluation_times
 from benchmark.bench.peak import STAGES, convolution_rates, memory_rate
-from benchmark.bench.steps import experiment_step
+from benchmark.bench.runtimes import coder_rate, inference_times
+from benchmark.bench.steps import experiment_step, random_data
 from benchmark.bench.timing import FEWEST, medians
 from benchmark.bench.yardstick.evaluation import plain_pgd
 from benchmark.bench.yardstick.training import plain_training_step
+from benchmark.data.catalog import DATASETS
 from benchmark.networks.count import forward_flops
-from benchmark.networks.resnet import NetworkPlan
+from benchmark.networks.resnet import NetworkPlan, network_plan
 from benchmark.planning.measured import Measurement, Network, TrainingEntry, TrainingKey
 from benchmark.planning.predict import ROBUST_SHARE, attacked_images
 from benchmark.planning.states import Planned
 from benchmark.planning.work import Work
 from benchmark.session import Request
-from benchmark.suite.experiment import Experiment
+from benchmark.suite.experiment import ArchitectureSpec, Experiment
 from benchmark.suite.objectives import forward_runs
 from benchmark.suite.registry import ResolvedMethod
 
@@ -44,6 +46,8 @@ VARIANTS: dict[str, tuple[tuple[str, ...], ...]] = {
         for precision in ("bf16-attack", "bf16")
     ),
 }
+SPARSE = ArchitectureSpec(name="resnet34", width=0.25)  # whose inference with few weights is timed
+SPARSE_DATA = "cifar10"
 TOTAL_SECONDS = 150.0  # that all cases of a user's suite should take together
 MOST_SECONDS = 6.0  # of a single thing that is timed, its warm-up included
 SMALLEST_BATCH = 8
@@ -60,7 +64,7 @@ class Case:
 
 
 def rate_cases(device: torch.device) -> list[Case]:
-    """Return the measurements of the machine alone: convolutions of four widths, and memory."""
+    """Return the measurements of the machine alone: convolutions, memory; on a CPU the sparse runtime and the coder."""
 
     def convolution(channels: int, side: int, measured: Measurement) -> Measurement:
         return measured.with_rates(convolution_rates(device, channels, side))
@@ -68,12 +72,24 @@ def rate_cases(device: torch.device) -> list[Case]:
     def memory(measured: Measurement) -> Measurement:
         return measured.model_copy(update={"memory": memory_rate(device)})
 
+    def inference(measured: Measurement) -> Measurement:
+        plan = network_plan(SPARSE, random_data(SPARSE_DATA, 1).info)
+        return measured.model_copy(update={"inference": inference_times(plan, DATASETS[SPARSE_DATA].size)})
+
+    def coder(measured: Measurement) -> Measurement:
+        return measured.model_copy(update={"coder": coder_rate()})
+
+    compressed = [
+        Case("inference with few weights", 5.0, inference),
+        Case("coder of masks", 1.5, coder),
+    ]
     return [
         *(
             Case(f"convolution of {channels} channels at {side}x{side}", 1.0, partial(convolution, channels, side))
             for channels, side in STAGES
         ),
         Case("memory", 0.5, memory),
+        *(compressed if device.type == "cpu" else ()),
     ]
 
 

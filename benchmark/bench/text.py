@@ -24,6 +24,10 @@ def measurement_lines(measured: Measurement) -> Iterator[str]:
         yield from _training(measured)
     if measured.evaluation:
         yield from _evaluation(measured)
+    if measured.inference:
+        yield from _inference(measured)
+    if measured.coder:
+        yield f"coder of masks: {measured.coder.encoded:.3g} weights/s written, {measured.coder.decoded:.3g} read"
     yield ""
 
 
@@ -77,6 +81,19 @@ def _evaluation(measured: Measurement) -> Iterator[str]:
     if measured.machine.device == "cuda":
         for entry in measured.evaluation:
             yield f"{entry.network}: AutoAttack of 1,000 surviving images takes {measured_time(1000 * total(entry))}"
+
+
+def _inference(measured: Measurement) -> Iterator[str]:
+    rows = []
+    for entry in measured.inference:
+        cells = [f"{entry.network}, {entry.kept:.0%} kept", str(entry.images), measured_time(entry.seconds)]
+        sparse = entry.sparse_seconds
+        rows.append(
+            cells + (["-", "-"] if sparse is None else [measured_time(sparse), f"{entry.seconds / sparse:.2f}"])
+        )
+    yield ""
+    yield "inference on a CPU: a forward pass of torch, batch norms folded, and of the sparse runtime (extra fast)"
+    yield from _table(["network", "batch", "torch", "sparse", "ratio"], rows)
 
 
 def total(entry: EvaluationEntry) -> float:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from statistics import median
 from time import perf_counter
+from typing import TypeVar
 
 import torch
 
+K = TypeVar("K", bound=str)
 FEWEST, MOST = 2, 20  # rounds after the warm-up
 
 
@@ -26,23 +28,31 @@ def seconds_of(step: Callable[[], object], device: torch.device) -> float:
     return perf_counter() - started
 
 
-def medians(steps: Mapping[str, Callable[[], object]], device: torch.device, *, budget: float) -> dict[str, float]:
-    """Return the median seconds of a call of each step, timed in turn: a, b, a, b, ...
+def rounds(
+    steps: Mapping[K, Callable[[], object]], device: torch.device, *, budget: float, most: int = MOST
+) -> dict[K, list[float]]:
+    """Return the seconds of every timed call of each step, timed in turn: a, b, a, b, ...
 
     Args:
         steps: by name; each is called once before the clock counts, because memory is allocated then.
         device: where they compute.
-        budget: seconds to spend on the timed rounds; FEWEST rounds are made even if they take longer, at most MOST.
+        budget: seconds to spend on the timed rounds; FEWEST rounds are made even if they take longer.
+        most: rounds, at most.
     """
     for step in steps.values():
         seconds_of(step, device)
-    seconds: dict[str, list[float]] = {name: [] for name in steps}
-    rounds = 0
-    while rounds < FEWEST or (rounds < MOST and sum(map(sum, seconds.values())) < budget):
+    seconds: dict[K, list[float]] = {name: [] for name in steps}
+    made = 0
+    while made < FEWEST or (made < most and sum(map(sum, seconds.values())) < budget):
         for name, step in steps.items():
             seconds[name].append(seconds_of(step, device))
-        rounds += 1
-    return {name: median(values) for name, values in seconds.items()}
+        made += 1
+    return seconds
+
+
+def medians(steps: Mapping[str, Callable[[], object]], device: torch.device, *, budget: float) -> dict[str, float]:
+    """Return the median seconds of a call of each step, timed as by `rounds`."""
+    return {name: median(values) for name, values in rounds(steps, device, budget=budget).items()}
 
 
 def fastest(step: Callable[[], object], device: torch.device, *, budget: float) -> float:

@@ -1,4 +1,4 @@
-"""Commands on boards: write their pages, compare two rows."""
+"""Commands on boards: write their pages, compare two rows, measure the speed of rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Annotated
 import typer
 
 from benchmark.cli.echo import echo_line, echo_text
-from benchmark.cli.main import app
+from benchmark.cli.main import app, stoppable
+from benchmark.cli.options import LeaderboardOption
 from benchmark.cli.paths import PATH
 
 
@@ -73,3 +74,26 @@ def compare(
 
     check_folder(out)
     echo_text(compare(a, b, board=out, protocol=protocol).text)
+
+
+@app.command()
+def speed(
+    rows: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Rows of the boards: runs, at least four digits of their hashes, or parts of their names. Default: "
+            "all rows.",
+            show_default=False,
+        ),
+    ] = None,
+    out: LeaderboardOption = Path("leaderboards"),
+) -> None:
+    """Measure how long the networks of rows take, and their memory.
+
+    Times torch, ONNX Runtime and the sparse runtime (extra fast) with one thread; the boards show the result.
+    """
+    from benchmark.review.speeds import measure_speed
+
+    with stoppable():
+        path = measure_speed(rows or [], out, echo_line)
+    echo_line(f"wrote {path}; `python -m benchmark leaderboard` shows it on the pages")

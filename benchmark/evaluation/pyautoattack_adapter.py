@@ -44,6 +44,10 @@ def standard_attack(
         for attack in (adversary.apgd, adversary.apgd_targeted):
             attack.attack_single_run = _skipping_broken(attack, attacked)
         adversary.fab = FabTargets(adversary.fab, attacked)
+    if attacked.sparse is not None:
+        from benchmark.evaluation.square_search import searching  # compiles kernels
+
+        adversary.square.attack_single_run = searching(adversary.square, attacked)
     return adversary
 
 

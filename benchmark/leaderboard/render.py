@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import gc
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark.errors import UserError
@@ -54,10 +54,19 @@ def pages(folder: Path) -> dict[str, str]:
     Raises:
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
-    return _build(folder)[0]
+    return _build(folder).texts
 
 
-def _build(folder: Path) -> tuple[dict[str, str], Compared]:
+@dataclass(frozen=True)
+class _Built:
+    """All pages, what the figures show compared with them, and what is measured but on no page."""
+
+    texts: dict[str, str]
+    drawn: Compared
+    stale: Sequence[str]
+
+
+def _build(folder: Path) -> _Built:
     results = load_results(folder)
     boards = results.boards
     states = {protocol: state_of(board, results.digests) for protocol, board in boards.items()}
@@ -82,7 +91,7 @@ def _build(folder: Path) -> tuple[dict[str, str], Compared]:
     drawn = compare_figures(folder, boards)
     figures = [replace(figure, outdated=figure.name in drawn.outdated) for figure in load_figures(folder)]
     texts |= site_pages(list(boards.values()), tables, figures, *answered)
-    return texts | readme_page(folder, boards, answered[0]), drawn
+    return _Built(texts | readme_page(folder, boards, answered[0]), drawn, results.stale)
 
 
 def changelog_from(former: Path, folder: Path) -> str:
@@ -119,7 +128,8 @@ def write_pages(folder: Path, note: Callable[[str], None] = lambda _: None) -> l
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        texts, drawn = _build(folder)
+        built = _build(folder)
+    texts, drawn = built.texts, built.drawn
     stale = list(_leftovers(folder, texts))
     changed = [name for name, text in texts.items() if _read(folder, name) != text]
     _check_names(folder, [name for name in changed if name not in (CHANGELOG, README)])
@@ -179,8 +189,8 @@ def inspect_pages(folder: Path, note: Callable[[str], None] = lambda _: None) ->
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
     """
     with _no_collection():
-        texts, drawn = _build(folder)
-    problems = []
+        built = _build(folder)
+    texts, problems = built.texts, list(built.stale)
     for name, text in sorted(texts.items()):
         current = _read(folder, name)
         if current is None:
@@ -192,9 +202,9 @@ def inspect_pages(folder: Path, note: Callable[[str], None] = lambda _: None) ->
     problems += [
         f"{path.relative_to(folder).as_posix()} has no records: {REMEDY}" for path in _leftovers(folder, texts)
     ]
-    if drawn.outdated:
-        note(outdated_note(drawn.outdated))
-    return texts, [*problems, *drawn.problems]
+    if built.drawn.outdated:
+        note(outdated_note(built.drawn.outdated))
+    return texts, [*problems, *built.drawn.problems]
 
 
 @contextmanager

@@ -90,6 +90,23 @@ class EvaluationEntry(Strict):
     autoattack: dict[str, float] = {}  # attack -> seconds of an image that survives it
 
 
+class InferenceEntry(Strict):
+    """Times of a forward pass of a network with few weights on a CPU, float32, the runtimes timed in turn."""
+
+    network: Network
+    kept: float = Field(gt=0, le=1)  # share of each convolution's weights
+    images: int = Field(ge=1)  # in a batch
+    seconds: float = Field(gt=0)  # of torch, batch norms folded
+    sparse_seconds: float | None = Field(default=None, gt=0)  # None: the extra `fast` is not installed
+
+
+class CoderRate(Strict):
+    """Weights per second whose masks are written to an artifact and read from it."""
+
+    encoded: float = Field(gt=0)
+    decoded: float = Field(gt=0)
+
+
 class Measurement(Strict):
     """Everything measured on one machine at one commit."""
 
@@ -99,6 +116,8 @@ class Measurement(Strict):
     memory: float | None = Field(default=None, gt=0)  # GB/s
     training: list[TrainingEntry] = []
     evaluation: list[EvaluationEntry] = []
+    inference: list[InferenceEntry] = []
+    coder: CoderRate | None = None
 
     def peak(self, precision: Literal["fp32", "bf16"]) -> float | None:
         """Return the GFLOP/s of the fastest convolution measured, forward or backward; None if none was."""

@@ -51,8 +51,10 @@ def available_runtimes(network: nn.Module, channels: int, size: tuple[int, int],
         return runtimes
     if (folded := fold(network)) is not None:
         runtimes["torch, batch norms folded"] = folded
-    with suppress(UserError, RuntimeError):
-        runtimes["ONNX Runtime"] = _onnx_session(network, channels, size)
+    with suppress(UserError, RuntimeError), tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "network.onnx"
+        export_onnx(network, path, channels=channels, size=size)
+        runtimes["ONNX Runtime"] = onnx_session(path.read_bytes())
     with suppress(UserError):
         runtimes["sparse"] = sparse_form(network)
     return runtimes
@@ -62,8 +64,7 @@ def measured_latencies(
     runtimes: Runtimes, channels: int, size: tuple[int, int], device: torch.device
 ) -> dict[int, dict[str, float]]:
     """Return median seconds of a forward pass by batch size and runtime, timed in turn on random images."""
-    images = torch.rand(max(BATCHES), channels, *size, generator=generator_for(torch.device("cpu"), "latency"))
-    images = images.to(device, memory_format=torch.channels_last)
+    images = random_images(channels, size).to(device, memory_format=torch.channels_last)
     with torch.inference_mode():
         return {
             count: medians(
@@ -71,6 +72,11 @@ def measured_latencies(
             )
             for count in BATCHES
         }
+
+
+def random_images(channels: int, size: tuple[int, int]) -> Tensor:
+    """Return the largest batch of random images on the CPU."""
+    return torch.rand(max(BATCHES), channels, *size, generator=generator_for(torch.device("cpu"), "latency"))
 
 
 def latency_table(seconds: Mapping[int, Mapping[str, float]]) -> str:
@@ -89,20 +95,12 @@ def latency_table(seconds: Mapping[int, Mapping[str, float]]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _onnx_session(network: nn.Module, channels: int, size: tuple[int, int]) -> Callable[[Tensor], object]:
-    """Return what runs a network in ONNX Runtime, with as many threads as torch has.
+def onnx_session(content: bytes) -> Callable[[Tensor], object]:
+    """Return what runs an exported ONNX file in ONNX Runtime, with as many threads as torch has."""
+    import onnxruntime
 
-    Raises:
-        UserError: if the extra `onnx` is not installed.
-        RuntimeError: if the network cannot be exported.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "network.onnx"
-        export_onnx(network, path, channels=channels, size=size)
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(path.read_bytes(), options, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     (name,) = (each.name for each in session.get_inputs())
     return lambda images: session.run(None, {name: images.contiguous().numpy()})[0]

@@ -21,7 +21,7 @@ from benchmark.results.record import Record
 from benchmark.results.store import artifact_path
 from benchmark.runtime.devices import threads_for
 from benchmark.runtime.provenance import device_name
-from methods.sparse.attack import DENSE
+from methods.sparse.step import DENSE
 from methods.sparse.support import MISSING, kernel_name
 
 A = TypeVar("A", bound=Artifact | OnnxArtifact)

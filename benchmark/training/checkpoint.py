@@ -17,7 +17,7 @@ from torch import Tensor
 from benchmark.errors import UserError
 from benchmark.files.writing import replacing
 from benchmark.results.store import write_atomic
-from methods.sparse.attack import DENSE, kernels_to_use, kernels_used
+from methods.sparse.step import DENSE, kernels_to_use
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,6 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
         UserError: if writing fails, for example because the disk is full.
     """
     with replacing(path) as temporary:
-        state = {**state, "kernels": kernels_used()}
         torch.save(state, temporary)  # a path takes half the time of an open file
 
 
@@ -107,7 +106,7 @@ def load_checkpoint(path: Path, key: TrainingKey) -> dict[str, Any] | None:
 
     Raises:
         OtherTraining: if the file does not match `key`; it stays in place.
-        UserError: if it is damaged, or began with other kernels than those here; it stays in place.
+        UserError: if it is damaged, or began with kernels that are not here; it stays in place.
     """
     if not path.exists():
         return None
@@ -121,20 +120,18 @@ def load_checkpoint(path: Path, key: TrainingKey) -> dict[str, Any] | None:
     if not isinstance(state, dict):
         raise UserError(f"checkpoint {path} holds a {type(state).__name__}; delete it to start this run over")
     _check_key(path, state, key)
-    _check_kernels(path, state.pop("kernels", None))
+    _check_kernels(path, state.setdefault("kernels", DENSE))  # those of earlier versions do not say it
     return state
 
 
 def _check_kernels(path: Path, used: str | None) -> None:
-    """Refuse to go on with other kernels: the result would be that of no uninterrupted run."""
+    """Refuse to go on with other kernels: the result would be that of no uninterrupted run. All have dense passes."""
     here = kernels_to_use()
-    if used is None or used == here:
-        return
-    action = "set NUMBA_DISABLE_JIT=1" if used == DENSE else "install numba in that version (extra `fast`)"
-    raise UserError(
-        f"the attacks of the training in {path} ran on the kernels {used!r}, here they would run on {here!r}; {action} "
-        "to go on, or delete the file to start over"
-    )
+    if used not in (None, DENSE, here):
+        raise UserError(
+            f"the training in {path} has run on the kernels {used!r}, here it would run on {here!r}; install numba in "
+            "that version (extra `fast`) to go on, or delete the file to start over"
+        )
 
 
 def _check_key(path: Path, saved: Mapping[str, Any], key: TrainingKey) -> None:

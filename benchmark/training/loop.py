@@ -33,7 +33,7 @@ from benchmark.training.schedule import (
 from benchmark.training.selection import Validated, export_and_validate
 from benchmark.training.state import FirstPhase, State, Trained, TrainingFailed
 from methods.base import Method, Phase
-from methods.sparse.attack import DENSE, kernels_used
+from methods.sparse.step import DENSE, kernels_to_use, kernels_used
 from methods.sparse.support import MISSING
 
 
@@ -210,6 +210,6 @@ class _Loop(Run):
         if self.processes.main:
             append(self.history, line)
         self.report(line.text(self.experiment.training.epochs))
-        if not self._advised and kernels_used() == DENSE:
+        if not self._advised and kernels_used(self.model) == kernels_to_use() == DENSE:
             self._advised = True
             self.report(f"{phase.name:<10} {MISSING}")

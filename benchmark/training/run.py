@@ -26,6 +26,7 @@ from benchmark.training.schedule import updates_per_epoch
 from benchmark.training.state import FirstPhase, State, TrainingFailed
 from methods.base import Method
 from methods.counted import redraw
+from methods.sparse.step import keep_kernels, kernels_used
 
 
 class Run:
@@ -113,6 +114,7 @@ class Run:
             "objective": self.objective.state_dict(),
             "position": None if position is None else vars(position),
             "processes": self.processes.size,
+            "kernels": kernels_used(self.model),
         }
         if self.processes.main:
             saver.save(changing, {"best": self.best})
@@ -125,6 +127,8 @@ class Run:
                 f"{self.experiment.run} was begun with {processes} processes, each with its own batch norm, and there "
                 f"are {self.processes.size} now; resume it with {processes}, or delete {self.folder} to start over"
             )
+        if (kernels := checkpoint["kernels"]) is not None:
+            keep_kernels(self.model, kernels)
         self.state = State(**checkpoint["state"])
         self.replay_phase_beginnings()
         self.model.load_state_dict(checkpoint["model"])

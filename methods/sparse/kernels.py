@@ -67,12 +67,11 @@ def run(arenas, begin, end, shared, steps, lists, part, strips, masks, ends, ima
         first = group * strips[0]
         last = min(first + strips[0], len(images))
         for number in range(len(steps)):
-            step = steps[number]
-            op = step[OP]
+            step, op = steps[number], steps[number, OP]
             if op == CONV:
                 _convolve(arena, step, lists, part)
             elif op == HALO:
-                _copy_borders(arena, step, strips, masks)
+                _copy_borders(arena, step, lists, strips, masks)
             elif op == PACK:
                 _pack(arena, step, strips, images, first, last, ends[0], ends[1])
             elif op == POOL:
@@ -91,14 +90,18 @@ def run(arenas, begin, end, shared, steps, lists, part, strips, masks, ends, ima
 def _convolve(arena, step, lists, part):
     bounds, offsets, values, bias, tiles = lists
     channels, chunks = step[CHANNELS], step[CHUNKS]
+    # In variables: as far as the compiler knows, writes to the arena could change the step.
+    source_rs, source_xs, first_list, first_bias = step[SOURCE_RS], step[SOURCE_XS], step[BOUNDS], step[BIAS]
+    target_rs, target_xs, target_cs = step[TARGET_RS], step[TARGET_XS], step[TARGET_CS]
+    relu, res, mask, stat, stat2 = step[RELU], step[RES], step[MASK], step[STAT], step[STAT2]
     for number in range(step[TILE], step[TILES]):
         shape, y, x = tiles[number, 0], tiles[number, 1], tiles[number, 2]
-        source = step[SOURCE] + y * step[SOURCE_RS] + x * step[SOURCE_XS]
-        target = step[TARGET] + y * step[TARGET_RS] + x * step[TARGET_XS]
+        source = step[SOURCE] + y * source_rs + x * source_xs
+        target = step[TARGET] + y * target_rs + x * target_xs
         for chunk in range(chunks):
             whole = 1 if chunk == chunks - 1 else 0
             for channel in range(channels):
-                at = step[BOUNDS] + chunk * channels + channel
+                at = first_list + chunk * channels + channel
                 begun = part + channel * PART
                 tile(
                     arena,
@@ -108,40 +111,44 @@ def _convolve(arena, step, lists, part):
                     bounds[at],
                     bounds[at + 1],
                     source,
-                    step[SOURCE_RS],
-                    step[SOURCE_XS],
+                    source_rs,
+                    source_xs,
                     begun if chunk > 0 else -1,
-                    bias[step[BIAS] + channel],
+                    bias[first_bias + channel],
                     whole,
-                    target + channel * step[TARGET_CS] if whole else begun,
-                    step[TARGET_RS],
-                    step[TARGET_XS],
-                    step[RELU],
-                    step[RES],
-                    step[MASK],
-                    NONE if step[STAT] == NONE else step[STAT] + channel * (2 * LANES),
-                    step[STAT2],
+                    target + channel * target_cs if whole else begun,
+                    target_rs,
+                    target_xs,
+                    relu,
+                    res,
+                    mask,
+                    NONE if stat == NONE else stat + channel * (2 * LANES),
+                    stat2,
                 )
 
 
 @compiled
-def _copy_borders(arena, step, strips, masks):
-    """Copy the borders between strips: a neighbour's pixels are in other lanes. Outside of the image they are zero."""
-    rows, cols, rs, cs = step[ROWS], step[COLS], step[TARGET_RS], step[TARGET_CS]
+def _copy_borders(arena, step, lists, strips, masks):
+    """Copy the borders between strips, in the channels of a list: a neighbour's pixels are in other lanes.
+
+    Outside of the image they are zero. Corners come from the rows copied first, long enough before.
+    """
+    bounds, offsets = lists[0], lists[1]
+    channels = offsets[bounds[step[BOUNDS]] : bounds[step[BOUNDS] + 1]]
+    rows, cols, rs = step[ROWS], step[COLS], step[TARGET_RS]
     row_shift, column_shift = strips[2] * strips[0], strips[0]
     corner = step[TARGET] - rs - LANES
-    for channel in range(step[CHANNELS]):
-        base = corner + channel * cs
-        if strips[1] > 1:
-            for x in range(1, cols + 1):
-                at = base + x * LANES
-                shift(arena, masks, 0, at + rows * rs - row_shift, at)
-                shift(arena, masks, 1, at + rs + row_shift, at + (rows + 1) * rs)
-        if strips[2] > 1:
-            for y in range(rows + 2):
-                left, right = base + y * rs, base + y * rs + (cols + 1) * LANES
-                shift(arena, masks, 2, right - LANES - column_shift, left)
-                shift(arena, masks, 3, left + LANES + column_shift, right)
+    if strips[1] > 1:
+        for channel in channels:
+            at = corner + channel + LANES
+            shift(arena, masks, 0, at + rows * rs - row_shift, at, LANES, cols)
+            shift(arena, masks, 1, at + rs + row_shift, at + (rows + 1) * rs, LANES, cols)
+    if strips[2] > 1:
+        for channel in channels:
+            left = corner + channel
+            right = left + (cols + 1) * LANES
+            shift(arena, masks, 2, right - LANES - column_shift, left, rs, rows + 2)
+            shift(arena, masks, 3, left + LANES + column_shift, right, rs, rows + 2)
 
 
 def lane_masks(images, strip_rows, strip_columns):

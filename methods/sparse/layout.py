@@ -22,9 +22,9 @@ FIELDS = (
 (COLS, BOUNDS, CHUNKS, BIAS, TILE, TILES, RELU, RES, MASK, STAT, STAT2) = range(10, len(FIELDS))
 NONE = -(2**62)  # in `res`, `mask`, `stat` and `stat2`: without
 
-# Tiles, (rows, columns): what one run through a list computes, in as many accumulators. The first two fill the vector
-# registers; the others are for what remains at the edges.
-SHAPES = ((2, 4), (1, 8), (1, 4), (1, 2), (1, 1))
+# Tiles, (rows, columns): what one run through a list computes, in as many accumulators. The first three fill the vector
+# registers, (4, 2) in the narrow maps of strips; the others are for what remains at the edges.
+SHAPES = ((2, 4), (1, 8), (4, 2), (1, 4), (2, 2), (1, 2), (2, 1), (1, 1))
 TILE_PIXELS = 8
 
 

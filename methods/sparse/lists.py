@@ -25,14 +25,16 @@ class Weights:
     @classmethod
     def of(cls, weight: Floats) -> Weights:
         """Collect them from (out, in, k, k), by output channel; the rest of their order is that in memory."""
+        from methods.sparse.listing import nonzero  # compiled
+
         out, inner, size, _ = weight.shape
         if weight.flags.c_contiguous:
             flat = weight.reshape(-1)
-            entry = np.flatnonzero(flat)
+            entry = nonzero(flat)
             channel, source, row, column = np.unravel_index(entry, weight.shape)
         else:  # channels last: a copy would take longer than all the rest
             flat = weight.transpose(0, 2, 3, 1).reshape(-1)
-            entry = np.flatnonzero(flat)
+            entry = nonzero(flat)
             channel, row, column, source = np.unravel_index(entry, (out, size, size, inner))
         return cls(channel, source, row, column, flat[entry])
 
@@ -51,14 +53,13 @@ class Lists:
 
     def add(self, owner: Integers, place: Integers, value: Floats, chunk: Integers, outputs: int, chunks: int) -> int:
         """Add lists, one for each (chunk, output); return where their bounds begin."""
-        list_number = chunk * outputs + owner
-        lists = chunks * outputs
-        order = np.argsort(list_number.astype(np.uint16 if lists < 2**16 else np.int64), kind="stable")
-        bounds = np.searchsorted(list_number[order], np.arange(lists + 1)) + self.entry_count
+        from methods.sparse.listing import by_list  # compiled
+
+        bounds, places, values = by_list(chunk * outputs + owner, place, value, chunks * outputs)
         start = self.bound_count
-        self.bounds.append(bounds.astype(np.int64))
-        self.offsets.append(place[order].astype(np.int32))
-        self.values.append(value[order].astype(np.float32))
+        self.bounds.append(bounds + self.entry_count)
+        self.offsets.append(places)
+        self.values.append(values)
         self.bound_count += len(bounds)
         self.entry_count += len(place)
         return start

@@ -1,4 +1,4 @@
-"""The parts of a residual network in order, as it describes itself to the passes of an attack within training."""
+"""The parts of a residual network in order, as it describes itself to the passes of training."""
 
 from __future__ import annotations
 
@@ -24,6 +24,12 @@ class NormedConv:
         """Describe a convolution; strides and paddings are the same in both directions."""
         stride, padding = (int(np.max(each)) for each in (conv.stride, conv.padding))
         return cls(conv, norm, stride, padding)
+
+    def held(self) -> Tensor:
+        """Return the weight that the convolution computes with in this step, held for it; see `methods.holding`."""
+        held = self.conv._held
+        assert isinstance(held, Tensor), "used while weights are held"
+        return held
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ with the lists transposed; with stride 2 there is one list for each parity of th
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,12 +31,23 @@ class Builder:
     steps: list[list[int]] = field(default_factory=list)
     lists: Lists = field(default_factory=Lists)
     tiles: list[tuple[int, int, int]] = field(default_factory=list)  # shape's number, row, column
+    tilings: dict[tuple[int, int, bool], tuple[int, int]] = field(default_factory=dict)  # those that there are
 
     def map(self, channels: int, rows: int, cols: int) -> Map:
         """Return a new map."""
         made = Map(self.size, channels, rows, cols, self.lanes)
         self.size += -(-made.size // 16) * 16 + 16
         return made
+
+    def map_beside(self, channels: int, rows: int, cols: int, avoid: Sequence[Map], first: int) -> Map:
+        """Return a map in the lowest place from `first` on that no map to avoid takes."""
+        start, size = first, Map(0, channels, rows, cols, self.lanes).size
+        for each in sorted(avoid, key=lambda each: each.start):
+            if start + size <= each.start:
+                break
+            start = max(start, -(-(each.start + each.size) // 16) * 16 + 16)
+        self.size = max(self.size, -(-(start + size) // 16) * 16 + 16)
+        return Map(start, channels, rows, cols, self.lanes)
 
     def space(self, floats: int) -> int:
         """Return where so many floats begin that are no map."""
@@ -45,16 +57,19 @@ class Builder:
 
     def tiling(self, rows: int, cols: int, *, wide: bool) -> tuple[int, int]:
         """Cover rows x cols with tiles as large as fit; return the range of their numbers."""
+        if (rows, cols, wide) in self.tilings:
+            return self.tilings[rows, cols, wide]
         start, row = len(self.tiles), 0
         while row < rows:
-            tall = not wide and rows - row >= 2 and cols % 4 == 0
+            rest = rows - row
+            height = 1 if wide or rest < 2 else 4 if cols == 2 and rest >= 4 else 2
             column = 0
             while column < cols:
-                fits = (number for number, (r, c) in enumerate(SHAPES) if r == 1 and column + c <= cols)
-                number = 0 if tall else next(fits)
-                self.tiles.append((number, row, column))
-                column += SHAPES[number][1]
-            row += 2 if tall else 1
+                width = max(c for r, c in SHAPES if r == height and column + c <= cols)
+                self.tiles.append((SHAPES.index((height, width)), row, column))
+                column += width
+            row += height
+        self.tilings[rows, cols, wide] = start, len(self.tiles)
         return start, len(self.tiles)
 
     def step(self, op: int, **fields: int) -> None:
@@ -73,10 +88,16 @@ class Builder:
         between = {"target_rs": place.rs, "target_cs": place.cs, "target_xs": place.lanes}
         self.step(op, target=place.inner, **shape, **between, **fields)
 
-    def halo(self, target: Map) -> None:
-        """Copy the borders between the strips of a map, if there are any."""
-        if self.strips != (1, 1):
-            self.map_step(HALO, target)
+    def halo(self, source: Map, weight: Weights, padding: int, channel: Integers) -> None:
+        """Copy the borders between strips before a map is read, in those channels where an entry crosses a border.
+
+        `channel`: of each entry, the channel of the source.
+        """
+        read = np.unique(channel[(weight.row != padding) | (weight.column != padding)])
+        if self.strips != (1, 1) and len(read):
+            one = np.zeros(len(read), np.int64)
+            bounds = self.lists.add(one, read * source.cs, one.astype(np.float32), one, 1, 1)
+            self.map_step(HALO, source, bounds=bounds)
 
     def conv(
         self,
@@ -150,8 +171,8 @@ class Builder:
     ) -> None:
         """Add a convolution; further arguments as for `conv`."""
         place = (weight.row - padding) * source.rs + weight.inner * source.cs + (weight.column - padding) * self.lanes
+        self.halo(source, weight, padding, weight.inner)
         self.conv(source, target, weight.out, place, weight.value, weight.inner, bias=bias, stride=stride, **more)
-        self.halo(target)
 
     def backward(
         self,
@@ -168,6 +189,7 @@ class Builder:
         `source` holds the gradient with respect to the output, `target` will hold that with respect to the input.
         `extra`: weights and map of a 1x1 convolution with the same stride, whose gradient is added.
         """
+        self.halo(source, weight, padding, weight.out)
         for py in range(stride):
             for px in range(stride):
                 # Output row o reads input row stride * i + py at kernel row stride * (i - o) + py + padding.
@@ -181,7 +203,6 @@ class Builder:
                     fields = {**more, "res": 0}  # what has just been written there
                 phase = (py, px) if stride == 2 else None
                 self.conv(source, target, weight.inner[here], place, weight.value[here], out, phase=phase, **fields)
-        self.halo(target)
 
     def backward_1x1(self, weight: Weights, stride: int, source: Map, target: Map, **more: Any) -> None:
         """Add the gradient of a 1x1 convolution at the pixels that it reads; the others stay as they are."""

@@ -113,14 +113,22 @@ class Program:
 
 
 class _Places:
-    """Gives out maps; without gradients maps of one shape share places, as soon as nobody reads them any more."""
+    """Gives out maps; without gradients they share places, as soon as nobody reads them any more.
+
+    Whole images share with maps of their shape, because borders stay zero. Where images are cut in both directions, all
+    borders are written before they are read, and any maps share: a small arena stays in the second-level cache.
+    """
 
     def __init__(self, builder: Builder, *, shared: bool) -> None:
         self.builder, self.shared = builder, shared
         self.made: dict[tuple[int, int, int], list[Map]] = {}
+        self.first = builder.size
+        self.overlaid = shared and min(builder.strips) > 1
 
     def new(self, channels: int, rows: int, cols: int, avoid: Sequence[Map] = ()) -> Map:
-        """Return a map that is none of those to avoid."""
+        """Return a map that is none of those to avoid; they are all that is still to be read."""
+        if self.overlaid:
+            return self.builder.map_beside(channels, rows, cols, avoid, self.first)
         made = self.made.setdefault((channels, rows, cols), [])
         free = next((each for each in made if self.shared and each not in avoid), None)
         if free is None:
@@ -168,7 +176,6 @@ class ProgramMaker:
         """Add the forward pass; return each block with its maps, and the last map."""
         builder, stem = self.builder, self.network.stem
         builder.map_step(PACK, self.image)
-        builder.halo(self.image)
         maps = places.new(len(stem.bias), self.image.rows, self.image.cols)
         self._conv(stem, self.image, maps, relu=True)
         records = []
@@ -197,7 +204,6 @@ class ProgramMaker:
         outer = places.new(last.channels, last.rows, last.cols)
         builder.map_step(UNCLASSIFY, outer)
         builder.map_step(UNPOOL, outer, mask=last.start - outer.start)
-        builder.halo(outer)
         for block, within in reversed(records):
             here = outer
             for place in reversed(range(len(block.convs))):
@@ -225,7 +231,6 @@ class ProgramMaker:
         else:  # a bottleneck, whose stride is its second convolution's
             builder.backward(weight, conv.stride, conv.padding, here, target, mask=mask)
             builder.backward_1x1(self._of(shortcut), block.stride, outer, target, res=0, mask=mask)
-            builder.halo(target)
 
 
 def _shape(conv: Convolution, source: Map) -> tuple[int, int, int]:

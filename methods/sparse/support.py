@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import cache
 from types import ModuleType
 
-VERSION = 1  # of the arithmetic: the order of sums, what is fused
+VERSION = 2  # of the arithmetic: the order of sums, what is fused
 MISSING = (
     "numba is not installed, or switched off; with it (extra `fast`) a network that keeps few of its weights is "
     "attacked several times as fast on a CPU"

@@ -11,6 +11,7 @@ from typing import Any
 
 from llvmlite import binding, ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from methods.sparse.layout import NONE, SHAPES
@@ -134,17 +135,21 @@ class TileWriter:
         def away(distance: Any) -> list[Any]:
             return [self.load(builder.add(place, distance)) for place in places]
 
-        def positive(values: list[Any], of: list[Any]) -> list[Any]:
-            pairs = zip(values, of, strict=True)
+        def unmasked(values: list[Any]) -> list[Any]:
+            pairs = zip(values, away(get["mask"]), strict=True)
             return [builder.select(builder.fcmp_unordered(">", other, ZERO), value, ZERO) for value, other in pairs]
+
+        def rectified(values: list[Any]) -> list[Any]:
+            # Unlike `value <= 0` this is a single instruction; -0 stays -0.
+            return [builder.select(builder.fcmp_ordered(">", ZERO, value), ZERO, value) for value in values]
 
         def added(values: list[Any]) -> list[Any]:
             return [builder.fadd(value, other) for value, other in zip(values, away(get["res"]), strict=True)]
 
         sums = self._where(builder.icmp_signed("!=", get["res"], none), sums, added)
-        sums = self._where(builder.icmp_signed("!=", get["relu"], const(0)), sums, lambda v: positive(v, v))
+        sums = self._where(builder.icmp_signed("!=", get["relu"], const(0)), sums, rectified)
         masked = builder.icmp_signed("!=", get["mask"], none)
-        sums = self._where(masked, sums, lambda values: positive(values, away(get["mask"])))
+        sums = self._where(masked, sums, unmasked)
         for value, place in zip(sums, places, strict=True):
             self.store(value, place)
 
@@ -204,9 +209,12 @@ def tile(
 
 
 @intrinsic
-def shift(typingctx, arena, masks, row, source, target):
-    """Copy the vector at `source`, aligned or not, to `target`; lanes that a row of `masks` excludes become zero."""
-    signature = types.void(arena, masks, types.int64, types.int64, types.int64)
+def shift(typingctx, arena, masks, row, source, target, step, count):
+    """Copy `count` vectors, one every `step` floats, from `source`, aligned or not, to `target`.
+
+    Lanes that a row of `masks` excludes become zero. The mask stays in a register, which a loop outside would reload.
+    """
+    signature = types.void(arena, masks, *[types.int64] * 5)
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         data = [context.make_array(signature.args[i])(context, builder, args[i]).data for i in range(2)]
@@ -214,11 +222,15 @@ def shift(typingctx, arena, masks, row, source, target):
         def at(pointer: Any, index: Any) -> Any:
             return builder.bitcast(builder.gep(pointer, [index]), VECTOR.as_pointer())
 
-        value = builder.load(at(data[0], args[3]))
         mask = builder.load(at(data[1], builder.mul(args[2], const(LANES))))
-        value.align = mask.align = 4
-        kept = builder.select(builder.fcmp_ordered(">", mask, ZERO), value, ZERO)
-        builder.store(kept, at(data[0], args[4])).align = 4
+        mask.align = 4
+        inside = builder.fcmp_ordered(">", mask, ZERO)
+        with cgutils.for_range(builder, args[6]) as loop:
+            away = builder.mul(loop.index, args[5])
+            value = builder.load(at(data[0], builder.add(args[3], away)))
+            value.align = 4
+            kept = builder.select(inside, value, ZERO)
+            builder.store(kept, at(data[0], builder.add(args[4], away))).align = 4
         return context.get_dummy_value()
 
     return signature, codegen

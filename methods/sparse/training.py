@@ -1,221 +1,191 @@
-"""A pass of an attack within training: batch norm with the statistics of the batch, gradients to the images alone.
+"""The plan of a pass in train mode: batch norm with the statistics of the batch, gradients to images and parameters.
 
-The convolutions are those of a program; between them `sweeps` read and write whole maps, all groups of images layer by
-layer. Running statistics move with every pass, as in a dense one. Results do not depend on the number of threads.
+The convolutions are those of a program. Batch norm needs the sums over all images before the next convolution, so that
+a pass goes layer by layer, in phases: each normalises maps and convolves them, one group of images after the other.
+What a phase alone reads lies in scratch memory, which stays in the cache; a backward pass computes it again.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from methods.sparse import kernels, sweeps
+from methods.sparse import kernels
 from methods.sparse.layout import PACK, POOL, UNPACK, UNPOOL, Map
-from methods.sparse.network import Floats, in_threads, zeros
 from methods.sparse.normed import NormedLayer
-from methods.sparse.parts import NormedConv, ResidualParts
+from methods.sparse.parts import NormedConv, ResidualBlock, ResidualParts
 from methods.sparse.plan import Builder
+from methods.sparse.sweeps import SCRATCH
 from methods.sparse.tile import LANES
 
 Steps = NDArray[np.int64]
-
-# Numbers that are not finite pass through silently, as in torch: the training loop finds them in the loss.
-_SILENT = np.errstate(invalid="ignore", over="ignore")
+Shape = tuple[int, int, int]
 
 
-class TrainingPass:
-    """A residual network in train mode, with the weights that it has when this is made, for batches of one shape."""
+@dataclass(frozen=True)
+class Activation:
+    """ReLU of a layer's norm, plus the maps of an earlier block or the norm of a shortcut."""
 
-    def __init__(self, parts: ResidualParts, shape: torch.Size, arenas: dict[tuple[int, int], Floats]) -> None:
-        """Take parts as `attack.residual_parts` returns them, the images' shape (B, C, H, W), and old arenas."""
+    layer: NormedLayer
+    place: Map
+    beside: Map | None = None
+    shortcut: NormedLayer | None = None
+
+
+@dataclass(frozen=True)
+class Forward:
+    """A phase: an activation, steps that read it, and the layers whose sums they count."""
+
+    activation: Activation | None
+    steps: Steps
+    layers: tuple[NormedLayer, ...]
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """Of a layer: after its norm (and the ReLU, if it is positive), and where to write that after its convolution."""
+
+    layer: NormedLayer
+    outer: Map
+    to_conv: Map
+
+
+@dataclass(frozen=True)
+class Backward:
+    """A phase: gradients of a layer, and of the shortcut beside it; then steps.
+
+    Attributes:
+        counted: whether the sums for the first layer are there.
+        activation: in scratch memory, which the layer has read; None: it is where it was.
+    """
+
+    gradients: tuple[Gradient, ...]
+    counted: bool
+    activation: Activation | None
+    steps: Steps
+
+
+class TrainingPlan:
+    """Of a residual network with the weights that it has when this is made, for batches of one shape."""
+
+    def __init__(self, parts: ResidualParts, shape: torch.Size) -> None:
+        """Take parts as `step.residual_parts` returns them, and the images' shape (B, C, H, W)."""
         self.shape, self.groups, self.builder = shape, -(-shape[0] // LANES), Builder(LANES, (1, 1))
+        self.lanes = shape[0] - (self.groups - 1) * LANES
+        self.scratch: dict[tuple[str, Shape], Map] = {}
+        self.scratch_size = self.begun = 0
         builder, (_, channels, rows, cols) = self.builder, shape
         widest = max(layer.conv.weight.shape[0] for layer in parts.convolutions())
-        self.stat = builder.space(2 * LANES * widest)
-        image = builder.map(channels, rows, cols)
-        self.pack = self._ends(PACK, image)
-        self.stem = self._layer(parts.stem, image)
-        self.blocks: list[tuple[list[NormedLayer], NormedLayer | None]] = []
-        maps = self.stem.output()
-        for block in parts.blocks:
-            source, layers = maps, []
-            for conv in block.convs:
-                layers.append(self._layer(conv, maps))
-                maps = layers[-1].output()
-            shortcut = None if block.shortcut is None else self._layer(block.shortcut, source)
-            self.blocks.append((layers, shortcut))
-        self.last = maps
-        self.pool = self._ends(POOL, maps)
-        self._plan_backward(image)
+        self.stats = [builder.space(2 * LANES * widest) for _ in range(2)]
+        self.image = builder.map(channels, rows, cols)
+        self.forward: list[Forward] = []
+        self.layers: list[NormedLayer] = []
+        self.blocks: list[tuple[list[NormedLayer], NormedLayer | None, list[Activation]]] = []
+        self._plan_forward(parts)
+        self._plan_backward()
+        # What a pass is differentiable in, beside images: each layer's held weight, and its norm's weight and bias.
+        self.parameters: list[tuple[NormedLayer, str]] = []
+        for layer in self.layers:
+            affine = [name for name in ("weight", "bias") if getattr(layer.norm, name) is not None]
+            self.parameters.extend((layer, name) for name in ("conv", *affine))
         self.lists = builder.lists.arrays(builder.tiles)
-        width = -(-(builder.size + builder.part) // 16) * 16 + 16
-        self.arenas = arenas.setdefault((self.groups, width), zeros(0, width))
-        if not len(self.arenas):
-            self.arenas = arenas[self.groups, width] = zeros(self.groups, width)
+        self.place = -(-(builder.size + builder.part) // 16) * 16  # of scratch memory
+        self.width = self.place + self.scratch_size
         pixels = (parts.mean.flatten(), 1 / parts.std.flatten())
-        nothing = np.zeros((maps.channels, 0), np.float32)
+        nothing = np.zeros((self.last.channels, 0), np.float32)
         self.ends = (*(each.float().numpy() for each in pixels), nothing, np.zeros(0, np.float32))
         self.strips, self.masks = np.array([LANES, 1, 1], np.int64), kernels.lane_masks(LANES, 1, 1)
 
-    def _ends(self, op: int, place: Map, **fields: int) -> Steps:
-        first = len(self.builder.steps)
-        self.builder.map_step(op, place, **fields)
+    def real(self, place: Map) -> Map:
+        """Return where a map lies in an arena, if each group uses its own scratch memory."""
+        return replace(place, start=place.start - SCRATCH + self.place) if place.start >= SCRATCH else place
+
+    def _temporary(self, name: str, like: Map) -> Map:
+        """Return the map of a name and shape in scratch memory."""
+        shape = like.channels, like.rows, like.cols
+        if (name, shape) not in self.scratch:
+            self.scratch[name, shape] = Map(SCRATCH + self.scratch_size, *shape, LANES)
+            self.scratch_size += -(-self.scratch[name, shape].size // 16) * 16 + 16
+        return self.scratch[name, shape]
+
+    def _cut(self) -> Steps:
+        """Return the steps since the last cut."""
+        first, self.begun = self.begun, len(self.builder.steps)
         return self.builder.cut(first)
 
-    def _layer(self, part: NormedConv, source: Map) -> NormedLayer:
-        return NormedLayer(part, source, self.builder, self.stat)
+    def _layer(self, part: NormedConv, source: Map, stat: int = 0) -> NormedLayer:
+        self.layers.append(NormedLayer(part, source, self.builder, self.stats[stat]))
+        return self.layers[-1]
 
-    def _plan_backward(self, image: Map) -> None:
-        """Plan the steps of the backward pass, each with the layer whose norm comes before it."""
-        builder, spare = self.builder, dict[tuple[int, int, int], list[Map]]()
+    def _plan_forward(self, parts: ResidualParts) -> None:
+        builder = self.builder
+        builder.map_step(PACK, self.image)
+        stem = self._layer(parts.stem, self.image)
+        self.forward.append(Forward(None, self._cut(), (stem,)))
+        activation = Activation(stem, self._like(stem.y))
+        for block in parts.blocks:
+            activation = self._plan_block(block, activation)
+        self.last = activation.place
+        builder.map_step(POOL, self.last)
+        self.forward.append(Forward(activation, self._cut(), ()))
+
+    def _plan_block(self, block: ResidualBlock, activation: Activation) -> Activation:
+        first, layers, activations = activation, list[NormedLayer](), list[Activation]()
+        shortcut: NormedLayer | None = None
+        for part in block.convs:
+            layers.append(self._layer(part, activation.place))
+            if part is block.convs[0] and block.shortcut is not None:
+                shortcut = self._layer(block.shortcut, first.place, stat=1)
+            here = layers[-1:] if part is not block.convs[0] or shortcut is None else [layers[0], shortcut]
+            self.forward.append(Forward(activation, self._cut(), tuple(here)))
+            activations.append(activation)
+            activation = Activation(layers[-1], self._temporary("source", layers[-1].y))
+        self.blocks.append((layers, shortcut, activations))
+        beside = first.place if shortcut is None else None
+        return Activation(layers[-1], self._like(layers[-1].y), beside, shortcut)
+
+    def _like(self, place: Map) -> Map:
+        return self.builder.map(place.channels, place.rows, place.cols)
+
+    def _plan_backward(self) -> None:
+        builder, spare = self.builder, dict[Shape, list[Map]]()
 
         def new(like: Map, *avoid: Map) -> Map:
             made = spare.setdefault((like.channels, like.rows, like.cols), [])
             free = next((each for each in made if each not in avoid), None)
             if free is None:
-                made.append(free := builder.map(like.channels, like.rows, like.cols))
+                made.append(free := self._like(like))
             return free
 
-        self.gradient_last = outer = new(self.last)
-        self.unpool = self._ends(UNPOOL, outer, mask=self.last.start - outer.start)
-        normed = {self.stem.z: self.stem, **{layers[-1].z: layers[-1] for layers, _ in self.blocks}}
-        # Gradient to a norm's output, the layer, gradient to the convolution's output, whether sums are there already.
-        self.back: list[tuple[Map, NormedLayer, Map, bool, Steps]] = []
-        counted = False
-        nothing = builder.cut(len(builder.steps))
-        for layers, shortcut in reversed(self.blocks):
-            here, kept = outer, [outer]
-            for layer in reversed(layers[1:]):
-                to_conv = new(layer.y, *kept, here)
-                before = layers[layers.index(layer) - 1]
-                target = new(before.z, *kept, to_conv)
-                steps = layer.backward(to_conv, target, before.z, self.stat, before.y)
-                self.back.append((here, layer, to_conv, counted, steps))
+        self.backward: list[Backward] = []
+        outer, counted = new(self.last), False
+        builder.map_step(UNPOOL, outer, mask=self.last.start - outer.start)
+        self.unpool = self._cut()
+        stat = self.stats[0]
+        for layers, shortcut, activations in reversed(self.blocks):
+            here = outer
+            for layer, activation in zip(layers[:0:-1], activations[:0:-1], strict=True):
+                to_conv, target = self._temporary("gradient", layer.y), new(activation.place, outer, here)
+                layer.plan_backward(to_conv, target, activation.place, stat, activation.layer.y)
+                self.backward.append(Backward((Gradient(layer, here, to_conv),), counted, activation, self._cut()))
                 here, counted = target, True
-            first, source = layers[0], layers[0].source
-            to_conv = new(first.y, *kept, here)
-            y = normed[source].y
+            first, source, y = layers[0], activations[0].place, activations[0].layer.y
+            to_conv, target = self._temporary("gradient", first.y), new(source, outer, here)
+            gradients = [Gradient(first, here, to_conv)]
+            whole = shortcut is None or first.part.stride == shortcut.part.stride
             if shortcut is None:
-                target, whole = new(source, *kept, to_conv), True
-                steps = first.backward(to_conv, target, source, self.stat, y, res=outer.start - target.start)
-                self.back.append((here, first, to_conv, counted, steps))
+                first.plan_backward(to_conv, target, source, stat, y, res=outer.start - target.start)
             else:
-                to_shortcut = new(shortcut.y, *kept, here, to_conv)
-                target = new(source, *kept, to_conv, to_shortcut)
-                whole = first.part.stride == shortcut.part.stride
-                stat = self.stat if whole else None
-                steps = first.backward(to_conv, target, source, stat, y, extra=(shortcut, to_shortcut))
-                # The sums for the first layer are there: they are taken before those for the shortcut are counted.
-                self.back.append((here, first, to_conv, counted, nothing))
-                self.back.append((outer, shortcut, to_shortcut, False, steps))
+                gradients.append(Gradient(shortcut, outer, self._temporary("shortcut", shortcut.y)))
+                extra = (shortcut, gradients[1].to_conv)
+                first.plan_backward(to_conv, target, source, stat if whole else None, y, extra=extra)
+            self.backward.append(Backward(tuple(gradients), counted, None, self._cut()))
             outer, counted = target, whole
-        to_conv, gradient = new(self.stem.y, outer), builder.map(image.channels, image.rows, image.cols)
-        steps = self.stem.backward(to_conv, gradient, None, None, self.stem.y)
-        self.back.append((outer, self.stem, to_conv, counted, steps))
-        self.unpack = self._ends(UNPACK, gradient)
-
-    def _run(self, steps: Steps, images: Floats, features: Floats) -> None:
-        nothing = np.zeros((0, 0), np.float32)
-
-        def part(_: int, begin: int, end: int) -> None:
-            size, masks, strips = self.builder.size, self.masks, self.strips
-            kernels.run(
-                *(self.arenas, begin, end, -1, steps, self.lists, size),
-                *(strips, masks, self.ends, images, features, nothing),
-            )
-
-        in_threads(self.groups, part)
-
-    def _sweep(self, sweep: Any, *arguments: object) -> None:
-        in_threads(self.groups, lambda _, begin, end: sweep(self.arenas, begin, end, *arguments))
-
-    def _clear(self, place: Map) -> None:
-        """Keep lanes without an image at zero, where they change no sum."""
-        if rest := self.shape[0] % LANES:
-            sweeps.clear_lanes(self.arenas[self.groups - 1], shape_of(place), place.inner, place.channels, rest)
-
-    @_SILENT
-    def forward(self, images: Floats) -> Floats:
-        """Return the features (B, C) of images, the means of the last maps; running statistics move."""
-        features = np.empty((len(images), self.last.channels), np.float32)
-        self._run(self.pack, images, features)
-        self._normalised(self.stem, images, features)
-        for layers, shortcut in self.blocks:
-            for layer in layers[:-1]:
-                self._normalised(layer, images, features)
-            final, source = layers[-1], layers[0].source
-            if shortcut is None:
-                one = np.ones(final.y.channels, np.float32)
-                self._normalised(final, images, features, source.inner, one)
-            else:
-                self._statistics(shortcut, images, features)
-                self._normalised(final, images, features, shortcut.y.inner, shortcut.scale, shortcut.shift)
-        self._run(self.pool, images, features)
-        return features
-
-    def _statistics(self, layer: NormedLayer, images: Floats, features: Floats) -> None:
-        self._run(layer.steps, images, features)
-        sweeps.collect(self.arenas, self.groups, self.stat, layer.sums)
-        layer.move_statistics(len(images) * layer.y.rows * layer.y.cols)
-
-    def _normalised(
-        self,
-        layer: NormedLayer,
-        images: Floats,
-        features: Floats,
-        beside: int = -1,
-        beside_scale: Floats | None = None,
-        beside_shift: Floats | None = None,
-    ) -> None:
-        """Convolve, and write ReLU of the norm, plus what is beside it."""
-        self._statistics(layer, images, features)
-        shift = layer.shift if beside_shift is None else layer.shift + beside_shift
-        scale = layer.scale if beside_scale is None else beside_scale
-        places = (shape_of(layer.y), layer.y.inner, layer.z.inner)
-        self._sweep(sweeps.normalise, *places, layer.scale, shift, beside, scale)
-        self._clear(layer.z)
-
-    @_SILENT
-    def backward(self, features: Floats) -> Floats:
-        """Return the gradient of the images from that of the features; after `forward`."""
-        images = np.empty(self.shape, np.float32)
-        self._run(self.unpool, images, features)
-        for outer, layer, to_conv, counted, steps in self.back:
-            place, channels = shape_of(layer.y), layer.y.channels
-            if not counted:
-                self._sweep(sweeps.count, place, outer.inner, layer.y.inner, self.stat, channels)
-            sums = np.empty((channels, 2))
-            sweeps.collect(self.arenas, self.groups, self.stat, sums)
-            factors = layer.backward_factors(sums)
-            self._sweep(sweeps.denormalise, place, outer.inner, layer.y.inner, to_conv.inner, *factors)
-            self._clear(to_conv)
-            self._run(steps, images, features)
-        self._run(self.unpack, images, features)
-        return images
-
-    def __call__(self, images: Tensor) -> Tensor:
-        """Return the features (B, C) of images (B, C, H, W), differentiable in the images."""
-        features: Tensor = _Features.apply(images, self)
-        return features
-
-
-def shape_of(place: Map) -> tuple[int, int, int, int]:
-    """Return what the sweeps need to know about the shape of a map."""
-    return place.rs, place.cs, place.rows, place.cols * place.lanes
-
-
-class _Features(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, images: Tensor, network: TrainingPass) -> Tensor:
-        ctx.network = network
-        return torch.from_numpy(network.forward(images.detach().contiguous().numpy()))
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return torch.from_numpy(ctx.network.backward(gradient.contiguous().numpy())), None
+        stem = self.layers[0]
+        to_conv, gradient = self._temporary("gradient", stem.y), self._like(self.image)
+        stem.plan_backward(to_conv, gradient, None, None, None)
+        builder.map_step(UNPACK, gradient)
+        self.backward.append(Backward((Gradient(stem, outer, to_conv),), counted, None, self._cut()))

@@ -70,6 +70,9 @@ class AttackedNetwork(nn.Module):
     Attributes:
         folded: whether a copy answers; a network of others is queried as it is.
         way: names how answers are computed.
+        sparse: the sparse copy, if it answers.
+        count: see below; for passes that go round this module.
+        check: as well.
     """
 
     def __init__(
@@ -95,9 +98,9 @@ class AttackedNetwork(nn.Module):
         sparse, reason = (None, "") if folded is None else sparse_copy(folded)
         compute.say(reason)
         self.way = "plain" if folded is None else WAY if sparse is None else SPARSE_WAY
-        self._stored, self._dense, self._sparse = stored, stored if folded is None else folded, sparse
+        self._stored, self._dense, self.sparse = stored, stored if folded is None else folded, sparse
         self._network = self._dense if sparse is None else sparse
-        self._compute, self._count, self._check = compute, count, check
+        self._compute, self.count, self.check = compute, count, check
         self._rows: Rows | None = None
         self._share = 1.0
 
@@ -113,7 +116,7 @@ class AttackedNetwork(nn.Module):
         """Return the logits of the stored network, without gradients."""
         with torch.no_grad():
             logits = self._compute.forward(self._stored, images)
-        self._check(logits)
+        self.check(logits)
         return logits
 
     def through(self, wrap: Callable[[nn.Module], nn.Module], images: Tensor) -> Tensor:
@@ -122,7 +125,7 @@ class AttackedNetwork(nn.Module):
 
     def choose_rows(self, image: Tensor) -> None:
         """Choose how many images like this one (1, C, H, W) go through the copy at once."""
-        unit = 1 if self._sparse is None else self._sparse.lanes * torch.get_num_threads()
+        unit = 1 if self.sparse is None else self.sparse.lanes * torch.get_num_threads()
         self._compute.choose_rows(self._dense, image, unit=unit)
 
     def at_most(self, rows: int) -> int:
@@ -153,9 +156,9 @@ class AttackedNetwork(nn.Module):
             self._rows, self._share = None, 1.0
 
     def _passed(self, images: Tensor) -> Tensor:
-        self._count(len(images), self._share)
+        self.count(len(images), self._share)
         logits = self._compute.forward(self._network, images)
-        self._check(logits)
+        self.check(logits)
         return logits
 
     def _of_rows(self, rows: Rows, images: Tensor, *, judged: bool) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from benchmark.results.challenges import load_challenges
 from benchmark.results.citations import load_citations
 from benchmark.results.external import AnyRecord
 from benchmark.results.rechecks import load_rechecks
+from benchmark.results.speed import load_speed
 from benchmark.results.store import artifact_problem, load_hashed_external, load_hashed_records
 
 
@@ -22,10 +23,11 @@ class Results:
     boards: Mapping[str, Board]  # by protocol, in alphabetical order
     digests: Mapping[tuple[str, str], str]
     published: bool  # whether the folder has published numbers
+    stale: Sequence[str]  # sentences about measured times that no page shows
 
 
 def load_results(folder: Path) -> Results:
-    """Read records, artifacts' hashes, later checks, challenges, citations and published numbers below a folder.
+    """Read records, artifacts' hashes, later checks, challenges, citations, times and published numbers below a folder.
 
     Raises:
         UserError: if a record, its later checks, a challenge or a table of reported results cannot be read.
@@ -36,6 +38,7 @@ def load_results(folder: Path) -> Results:
     published = {
         path: load_reported(reference / path) for path in (TABLES, ABLATIONS) if has_reported(reference / path)
     }
+    speed = load_speed(folder)
     by_protocol = boards(
         records,
         published.get(TABLES, ()),
@@ -44,5 +47,7 @@ def load_results(folder: Path) -> Results:
         rechecks=load_rechecks(folder),
         damaged={record.run: problem for record in records if (problem := artifact_problem(folder, record))},
         citations=load_citations(folder, {record.run for record in records}),
+        speed=speed,
     )
-    return Results(by_protocol, {(record.protocol, record.run): digest for record, digest in hashed}, bool(published))
+    digests = {(record.protocol, record.run): digest for record, digest in hashed}
+    return Results(by_protocol, digests, bool(published), [] if speed is None else speed.problems(records))

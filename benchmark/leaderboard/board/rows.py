@@ -14,6 +14,7 @@ from benchmark.leaderboard.board.costs import Costs, costs_of, mean
 from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.reproduction import Comparison, compared
 from benchmark.leaderboard.board.setting import options_of
+from benchmark.leaderboard.board.speed import RowTimes
 from benchmark.leaderboard.formats import HINT, options_text, short
 from benchmark.results.citations import Citation
 from benchmark.results.evaluation import HEALTH_ORDER, OPPONENT_CHECKS, wide_parts, worst_verdict
@@ -98,6 +99,7 @@ class Row:
     footnotes: tuple[int, ...]  # numbers, from 1, into the board's footnotes
     reasons: tuple[str, ...]  # why the row is refused; empty if it is ranked
     citation: Citation | None = None  # of its network, from a file beside the record
+    speed: RowTimes | None = None  # None unless the present artifacts of all seeds were timed
     superseded_by: str | None = None  # run of a newer version, which is ranked in its place
 
     @property

@@ -13,6 +13,7 @@ from benchmark.leaderboard.board.reference import ReportedRow
 from benchmark.leaderboard.board.reproduction import reported_of
 from benchmark.leaderboard.board.rows import Row, make_row
 from benchmark.leaderboard.board.setting import setting_of
+from benchmark.leaderboard.board.speed import times_of
 from benchmark.leaderboard.board.superseding import successors, superseding_problem
 from benchmark.results.challenges import Challenge, challenged
 from benchmark.results.citations import Citation
@@ -22,6 +23,7 @@ from benchmark.results.invariants import doubts, violations
 from benchmark.results.protocol import autoattack_version
 from benchmark.results.rechecks import Rechecked, rechecked
 from benchmark.results.record import Record
+from benchmark.results.speed import Speed
 
 D = TypeVar("D", str, tuple[str, int])
 
@@ -86,6 +88,7 @@ def boards(
     rechecks: Sequence[Rechecked] = (),
     damaged: Mapping[str, str] | None = None,
     citations: Mapping[str, Citation] | None = None,
+    speed: Speed | None = None,
 ) -> dict[str, Board]:
     """Build one board for each protocol of `records`.
 
@@ -97,6 +100,7 @@ def boards(
         rechecks: later checks of single records.
         damaged: what is wrong with an artifact, by run; such a row is refused.
         citations: what to cite for a row, by run.
+        speed: times of networks on one machine, which no rank depends on.
 
     Raises:
         UserError: if a challenge or later checks are to another artifact than their record's.
@@ -111,7 +115,7 @@ def boards(
     bare = {protocol: _board(group, reported, ablations, damaged or {}) for protocol, group in by_protocol.items()}
     return {
         protocol: replace(
-            _cited(board, citations or {}),
+            _timed(_cited(board, citations or {}), speed),
             challenges=tuple(each for each in challenges if each.protocol == protocol),
             rechecks=tuple(each for each in rechecks if each.protocol == protocol),
         )
@@ -128,6 +132,23 @@ def _cited(board: Board, citations: Mapping[str, Citation]) -> Board:
         )
 
     return replace(board, rows=cited(board.rows), refused=cited(board.refused), superseded=cited(board.superseded))
+
+
+def _timed(board: Board, speed: Speed | None) -> Board:
+    """Return a board whose rows have the times of their networks, if the artifacts of all seeds were timed."""
+    if speed is None:
+        return board
+    measured = speed.of(record for row in board.every_row for record in row.records)
+
+    def timed(rows: Sequence[Row]) -> tuple[Row, ...]:
+        return tuple(
+            replace(row, speed=times_of([measured[run] for run in row.runs], speed.machine))
+            if all(run in measured for run in row.runs)
+            else row
+            for row in rows
+        )
+
+    return replace(board, rows=timed(board.rows), refused=timed(board.refused), superseded=timed(board.superseded))
 
 
 def _board(

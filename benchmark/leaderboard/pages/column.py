@@ -25,10 +25,11 @@ class Table(Flag):
     CSV = auto()
     JSON = auto()
     FRAME = auto()  # pandas
-    RANKING = auto()  # the first tables of the Markdown page; its further tables are the next four
+    RANKING = auto()  # the first tables of the Markdown page; its further tables are the next five
     MORE_IMAGES = auto()
     REPRODUCTION = auto()
     COSTS = auto()
+    SPEED = auto()
     REPORTED = auto()  # published results; also on the site
     TERMINAL = auto()
     LATEX = auto()

@@ -26,12 +26,15 @@ from benchmark.leaderboard.formats import (
     short,
 )
 from benchmark.leaderboard.pages.column import Column, Get, Line, Table, Value, both, of, of_row
+from benchmark.leaderboard.pages.speed_columns import SPEED_COLUMNS
 
 CSV, JSON, FRAME = Table.CSV, Table.JSON, Table.FRAME
 RANKING, COSTS, REPRODUCTION, MORE_IMAGES = Table.RANKING, Table.COSTS, Table.REPRODUCTION, Table.MORE_IMAGES
+SPEED = Table.SPEED
 REPORTED, TERMINAL, LATEX, README, SITE = Table.REPORTED, Table.TERMINAL, Table.LATEX, Table.README, Table.SITE
 DATA = CSV | JSON | FRAME
 WIDEST = RANKING | LATEX | SITE  # of the tables for people
+IDENTIFIED = DATA | RANKING | LATEX | TERMINAL | README | COSTS | SPEED | REPRODUCTION | MORE_IMAGES
 SETTING = DATA | WIDEST | TERMINAL | README | REPRODUCTION | MORE_IMAGES | REPORTED
 PUBLISHED = SETTING & ~MORE_IMAGES
 
@@ -141,10 +144,12 @@ COLUMNS: tuple[Column, ...] = (
     _data("preset", of("preset")),
     Column("rank", "rank", of("rank"), DATA | WIDEST | README, int),
     Column("tie", "tie", of("tie"), DATA | RANKING | LATEX | TERMINAL | README, int),
-    Column("id", "id", of("id"), DATA | RANKING | LATEX | TERMINAL | README | COSTS | REPRODUCTION | MORE_IMAGES),
-    Column("method", "method", both("method"), SETTING | COSTS),
+    Column(
+        "id", "id", of("id"), DATA | WIDEST & ~SITE | TERMINAL | README | COSTS | SPEED | REPRODUCTION | MORE_IMAGES
+    ),
+    Column("method", "method", both("method"), SETTING | COSTS | SPEED),
     _data("target", of("target")),
-    Column("weights", "weights", both("weights"), SETTING | COSTS),
+    Column("weights", "weights", both("weights"), SETTING | COSTS | SPEED),
     Column("last_norm", "LBN", both("last_norm"), SETTING, bool),
     Column("architecture", "architecture", both("architecture"), SETTING & ~TERMINAL, show=_network),
     _data("width", lambda line, board: 1.0 if isinstance(line, ReportedRow) else line.width, float),
@@ -179,7 +184,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("bits_per_weight", "bits per weight", of("costs.bits_per_weight"), DATA | COSTS, float, short),
     Column("statistics", "norm statistics", of("costs.statistics"), DATA | COSTS),
     Column("stored_weights", "weights in the file", of("costs.stored_weights"), DATA | COSTS),
-    Column("density", "density", of("costs.density"), DATA | RANKING | SITE | COSTS, float, short),
+    Column("density", "density", of("costs.density"), DATA | RANKING | SITE | COSTS | SPEED, float, short),
     Column("density_all", "density of all", of("costs.density_all"), DATA | COSTS, float, short),
     Column("dense_macs", "dense MACs", of("costs.dense_macs"), DATA | COSTS, int, amount),
     Column("sparse_macs", "sparse MACs", of("costs.sparse_macs"), DATA | COSTS, int, amount),
@@ -188,6 +193,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("train_seconds", "training time", of("costs.train_seconds"), DATA | COSTS, float, measured_time),
     Column("latency_1", "latency, batch 1", of("costs.latency_1"), DATA | COSTS, float, measured_time),
     Column("latency_64", "latency, batch 64", of("costs.latency_64"), DATA | COSTS, float, measured_time),
+    *SPEED_COLUMNS,
     Column("device", "device", of("costs.device"), DATA | COSTS, show=_device),
     _data("threads", of("costs.threads"), int),
     Column("n_seeds", "seeds", of_row(lambda row: len(row.records)), SETTING & ~REPORTED, int),
@@ -206,6 +212,7 @@ BY_KEY = {column.key: column for column in COLUMNS}
 OCCASIONAL: tuple[tuple[frozenset[str], Callable[[Row], bool]], ...] = (
     (frozenset(key for key in BY_KEY if key.startswith("wide_")), lambda row: row.wide is not None),
     (frozenset({"trained", "authors", "licence"}), lambda row: row.external is not None),
+    (frozenset(column.key for column in SPEED_COLUMNS), lambda row: row.speed is not None),
     (frozenset({"granularity"}), lambda row: row.grouped),
     (frozenset({"stored_weights"}), lambda row: row.costs.stored_weights == "seed"),
 )

@@ -53,6 +53,14 @@ ABOUT = {
     "latency_1": "A measured forward run of one image in the dense runtime, which gains nothing from zeros, on this "
     "device.",
     "latency_64": "The same for a batch of 64 images.",
+    "torch_1": "Median time of a pass of one image in torch, batch norms folded into convolutions; all of these times "
+    "were taken on one machine, the runtimes of a row in turn, and no rank depends on them.",
+    "onnxruntime_1": "The same network in ONNX Runtime.",
+    "sparse_1": "Median time of a pass of one image in the sparse runtime, which visits only the weights that are not "
+    "zero; no rank depends on it.",
+    "speedup_1": "Torch's time over that of the sparse runtime.",
+    "sparse_memory": "Peak of a fresh process that computes 1 and then 64 images, libraries included; those of torch "
+    "are in the sparse runtime's, too, as it reads the file and hands over the images.",
     "n_seeds": "Networks trained with this setting.",
 }
 AUTOMATIC = (

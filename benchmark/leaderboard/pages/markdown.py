@@ -11,7 +11,7 @@ from benchmark.leaderboard.board.rows import Row
 from benchmark.leaderboard.board.tables import PRESETS, Board
 from benchmark.leaderboard.formats import PRESET_NOTES, PRESET_TITLES, markdown, percent, row_page
 from benchmark.leaderboard.pages.column import Column, Line, Table
-from benchmark.leaderboard.pages.columns import columns_of
+from benchmark.leaderboard.pages.columns import BY_KEY, columns_of
 from benchmark.leaderboard.pages.markdown_text import link, render, table
 from benchmark.results.external import PRESET as EXTERNAL
 
@@ -21,6 +21,7 @@ _FORMATS = (("CSV", "csv"), ("JSON", "json"), ("LaTeX", "tex"), ("BibTeX", "bib"
 def to_markdown(board: Board) -> str:
     """Return the page of one board: rankings by preset, further tables, refused records, deviations."""
     columns = columns_of(Table.RANKING, board)
+    timed = [row for row in board.rows if row.speed]
     challenges = [(each.run, len(each.broken), each.credit, each.date.isoformat()) for each in board.challenges]
     return render(
         "board.md",
@@ -33,6 +34,9 @@ def to_markdown(board: Board) -> str:
         reproduction=_rows(Table.REPRODUCTION, [row for row in board.rows if row.reported], board),
         costs=_rows(Table.COSTS, board.rows, board),
         cost_columns=[column for column in columns_of(Table.COSTS, board) if column not in columns],
+        speed=_rows(Table.SPEED, timed, board) if timed else "",
+        speed_columns=[column for column in columns_of(Table.SPEED, board) if column not in columns],
+        timed_on=sorted({text for row in timed if (text := BY_KEY["timed_on"].text(row, board))}),
         doubts=table(
             ("id", "method", "check"), [(row.id, row.method, text) for row in board.rows for text in row.doubts]
         ),

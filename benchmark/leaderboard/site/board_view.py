@@ -26,14 +26,14 @@ _GLOBAL = 2.0  # sorts behind every exponent p, which is at most 1; automatic al
 
 # Results come first on the site, where the settings may have to be scrolled to; last comes what few boards have.
 _FIRST = ("rank", "method", "robust", "robust_interval", "autoattack", "pgd", "clean", "size_bytes", "passes")
-_LAST = ("reported", "difference")
+_LAST = ("sparse_1", "speedup_1", "reported", "difference")
 SITE_COLUMNS = (
     *(BY_KEY[key] for key in _FIRST),
     *(column for column in COLUMNS if column.tables & Table.SITE and column.key not in (*_FIRST, *_LAST)),
     *(BY_KEY[key] for key in _LAST),
 )
 # More is better: the first click sorts downwards.
-_DOWN = {"robust", "robust_interval", "autoattack", "pgd", "clean", "n_seeds", "reported", "difference"}
+_DOWN = {"robust", "robust_interval", "autoattack", "pgd", "clean", "n_seeds", "speedup_1", "reported", "difference"}
 
 
 @dataclass(frozen=True)
@@ -82,8 +82,9 @@ class BoardView:
         self.refused = [entry for entry in self.entries if entry.row.reasons]
         self.superseded = [entry for entry in self.entries if entry.row.superseded_by]
         self.by_run = {run: entry for entry in self.entries for run in entry.row.runs}
-        last = len(SITE_COLUMNS) if any(row.reported for row in board.rows) else -len(_LAST)
-        self.columns = SITE_COLUMNS[:last]
+        # A prefix, as the style sheet of all boards goes by places.
+        needed = len(_LAST) if any(row.reported for row in board.rows) else 2 * any(row.speed for row in board.rows)
+        self.columns = SITE_COLUMNS[: len(SITE_COLUMNS) - len(_LAST) + needed]
 
     @cached_property
     def groups(self) -> list[Group]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from statistics import mean
+from typing import get_args
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -42,6 +43,7 @@ from benchmark.leaderboard.site.rerun import rerun
 from benchmark.leaderboard.site.row_view import broken_by_opponent, counts, neighbours, settings, spelled
 from benchmark.results.evaluation import OPPONENT_CHECKS
 from benchmark.results.invariants import doubts
+from benchmark.results.speed import RUNTIMES, Batch
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _SHARED = ("style.css", "site.js")
@@ -154,11 +156,13 @@ def _environment() -> Environment:
         "short": short,
     }
     environment.globals |= {
+        "BATCHES": get_args(Batch),
         "BY_KEY": BY_KEY,
         "CHECKS": ("health", *OPPONENT_CHECKS),
         "KNOWN": KNOWN,
         "MEASURES": MEASURES,
         "PRESET_TITLES": PRESET_TITLES,
+        "RUNTIMES": RUNTIMES,
         "UNCORRECTED": UNCORRECTED,
         "VERDICTS": VERDICTS,
         "accuracy_curve": accuracy_curve,

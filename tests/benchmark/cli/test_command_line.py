@@ -22,11 +22,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from typer.testing import CliRunner
 
 from benchmark.__main__ import app
 from benchmark.data import identity
 from benchmark.launch.lease_file import read_holder
+from methods.sparse.support import kernel_name
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -117,6 +119,8 @@ def test_kill_nine_in_training_then_the_same_command_gives_the_same_record(tmp_p
     process.wait()
     _wait_for(lambda: not _worker_is_alive(broken))
     assert not records(broken)
+    checkpoint = torch.load(next(broken.rglob("checkpoint.pt")), weights_only=True)
+    assert checkpoint["kernels"] == (kernel_name() or "dense")  # passes of this network are sparse, if they can be
     _, again, _ = command_here(*arguments)
 
     assert "resumed after epoch" in again

@@ -232,3 +232,39 @@ def rechecked_for(record: Record, broken: list[int], *, hard_label: str = "pass"
 def make_rechecked() -> Callable[..., Rechecked]:
     """Return the maker of checks that lie beside a record."""
     return rechecked_for
+
+
+@pytest.fixture
+def make_speed() -> Callable[..., Any]:
+    """Return the maker of a file of measured times: seconds by runtime of batch 1, ten times those for 64."""
+    from benchmark.results.speed import Speed
+
+    def make(*records: Any, **seconds: float) -> Speed:
+        def spread(median: float) -> dict[str, Any]:
+            return {"lower": 0.5 * median, "median": median, "upper": 2 * median, "runs": 5}
+
+        chosen = seconds or {"torch": 0.008, "onnxruntime": 0.004, "sparse": 0.001}
+        rows = [
+            {
+                "run": record.run,
+                "artifact_sha256": record.artifact.sha256,
+                "git_commit": None,
+                "git_dirty": None,
+                "measured": "2026-12-01T01:00:00+00:00",
+                "seconds": {name: {"1": spread(value), "64": spread(10 * value)} for name, value in chosen.items()},
+                "memory": {name: {"libraries": 200_000_000, "peak": 300_000_000} for name in chosen},
+            }
+            for record in sorted(records, key=lambda record: record.run)
+        ]
+        machine = {
+            "device": "cpu (some)",
+            "instructions": "AVX2",
+            "python": "3.11.7",
+            "torch": "2.13.0",
+            "onnxruntime": "1.32.0",
+            "kernels": "sparse 1, 8 lanes, numba 0.68.1",
+            "threads": 1,
+        }
+        return Speed.model_validate({"schema_version": 1, "machine": machine, "rows": rows})
+
+    return make

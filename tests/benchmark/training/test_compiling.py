@@ -29,7 +29,7 @@ def _fresh_compiler():
 @pytest.fixture(autouse=True)
 def _dense(monkeypatch):
     """Compute the eager passes densely, as on a GPU, where networks are compiled."""
-    monkeypatch.setattr("methods.sparse.attack.MAX_SHARE", -1.0)
+    monkeypatch.setattr("methods.sparse.step.MAX_SHARE", -1.0)
 
 
 SETTINGS = ("architecture.name=resnet6", "architecture.width=0.0625", "training.attack.num_steps=2")

@@ -39,7 +39,7 @@ from methods.hydra import Hydra
 from methods.prune_finetune import MagnitudePruning, RandomPruning
 from methods.rst import RST
 from methods.small_dense import SmallDense
-from methods.sparse import attack
+from methods.sparse import step as sparse_step
 from methods.sparse.support import MISSING
 
 CPU = torch.device("cpu")
@@ -398,10 +398,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, digits):
 
 @pytest.mark.parametrize(("most", "times"), [(1.0, 1), (0.0, 0)])  # share of a dense pass that may be sparse
 def test_without_numba_one_line_says_what_it_would_gain(digits, tmp_path, monkeypatch, most, times):
-    monkeypatch.setattr(attack, "_used", None)
-    monkeypatch.setattr(attack, "MAX_SHARE", most)
-    monkeypatch.setattr(attack, "kernels", lambda: None)
-    monkeypatch.setattr(attack, "kernel_name", lambda: None)
+    monkeypatch.setattr(sparse_step, "MAX_SHARE", most)
+    monkeypatch.setattr(sparse_step, "kernels", lambda: None)
+    monkeypatch.setattr(sparse_step, "kernel_name", lambda: None)
     lines = []
 
     train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)
@@ -411,8 +410,7 @@ def test_without_numba_one_line_says_what_it_would_gain(digits, tmp_path, monkey
 
 
 def test_with_numba_nothing_is_said_about_it(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(attack, "_used", None)
-    monkeypatch.setattr(attack, "kernel_name", lambda: "sparse")
+    monkeypatch.setattr(sparse_step, "kernel_name", lambda: "sparse")
     lines = []
 
     train(experiment(EdgePopup()), EdgePopup(), digits, tmp_path, device=CPU, report=lines.append)

@@ -3,33 +3,25 @@
 from __future__ import annotations
 
 import copy
-from contextlib import contextmanager
 
 import pytest
 import torch
 from torch import nn
 
 from benchmark.networks.resnet import NetworkPlan
-from methods import holding
 from methods.base import Target
 from methods.edge_popup import EdgePopup
 from methods.holding import attack_weights, held_effective_weights
 from methods.hydra import Hydra
 from methods.layers import compressed_layers, refresh_masks
-from methods.sparse import attack
+from methods.sparse import step
 from methods.sparse.support import kernel_name
 
 
 @pytest.fixture(autouse=True)
 def _everywhere(compiled, monkeypatch):
     """Take the sparse passes for these small networks too."""
-    monkeypatch.setattr(attack, "MAX_SHARE", 10.0)
-
-
-@contextmanager
-def dense(model):
-    """In place of `sparse_passes`: never."""
-    yield False
+    monkeypatch.setattr(step, "MAX_SHARE", 10.0)
 
 
 def build(name, method=None, *, channels=3, keep=0.2, **settings):
@@ -75,7 +67,7 @@ def test_a_pass_is_as_exact_as_the_dense_one_and_moves_the_same_statistics(
     model.train(train)
 
     ours = attacked(model, images, pull)
-    monkeypatch.setattr(holding, "sparse_passes", dense)
+    monkeypatch.setattr(step, "MAX_SHARE", -1.0)
     exact, torchs = (attacked(model, images, pull, double=double) for double in (True, False))
 
     for number in (0, 1):
@@ -89,25 +81,6 @@ def test_a_pass_is_as_exact_as_the_dense_one_and_moves_the_same_statistics(
         not torch.equal(exact[2][key], value.double()) for key, value in model.named_buffers() if key in exact[2]
     )
     assert moved == train
-
-
-def test_features_do_not_depend_on_the_number_of_threads():
-    from methods.sparse.training import TrainingPass
-
-    model, images = build("resnet10"), torch.rand(29, 3, 16, 16)
-    results = []
-    for threads in (1, 3):
-        torch.set_num_threads(threads)
-        try:
-            with held_effective_weights(model), attack_weights(model):
-                network = TrainingPass(model.residual_parts(), images.shape, {})
-                points = images.clone().requires_grad_(True)
-                features = network(points)
-                results.append((features, *torch.autograd.grad(features.square().sum(), points)))
-        finally:
-            torch.set_num_threads(1)
-
-    assert all(torch.equal(*pair) for pair in zip(*results, strict=True))
 
 
 def test_weights_are_those_of_the_update_and_the_network_is_itself_again_afterwards():
@@ -144,26 +117,32 @@ def test_networks_that_compute_anything_else_keep_their_own_passes(case):
 
     with held_effective_weights(model), attack_weights(model, torch.bfloat16 if case == "bfloat16" else None):
         assert vars(model).get("forward") is None or case == "patched"
-        assert attack.residual_parts(model) is None
+        assert step.residual_parts(model) is None
 
 
 def test_above_a_share_of_weights_passes_stay_dense(monkeypatch):
-    monkeypatch.setattr(attack, "MAX_SHARE", 0.0)
+    monkeypatch.setattr(step, "MAX_SHARE", 0.0)
     model = build("resnet10")
 
     with held_effective_weights(model), attack_weights(model):
         assert "forward" not in vars(model)
 
 
-def test_what_computed_the_attacks_is_known_afterwards(monkeypatch):
+def test_what_computed_a_training_is_known_afterwards_and_kept(monkeypatch):
+    def sparse(model):
+        with held_effective_weights(model), attack_weights(model):
+            return "forward" in vars(model)
+
     model = build("resnet10")
-    monkeypatch.setattr(attack, "_used", None)
-    with held_effective_weights(model.double()), attack_weights(model):
-        assert attack.kernels_used() is None  # this network would be dense anywhere
-    with held_effective_weights(model.float()), attack_weights(model):
-        assert attack.kernels_used() == attack.kernels_to_use() == kernel_name()
-    monkeypatch.setattr(attack, "kernels", lambda: None)
-    monkeypatch.setattr(attack, "kernel_name", lambda: None)
-    with held_effective_weights(model), attack_weights(model):
-        assert attack.kernels_used() == attack.kernels_to_use() == "dense"
-        assert "forward" not in vars(model)
+    assert not sparse(model.double()) and step.kernels_used(model) is None  # this network would be dense anywhere
+    assert sparse(model.float())
+    assert step.kernels_used(model) == step.kernels_to_use() == kernel_name()
+    begun_without = build("resnet10")
+    step.keep_kernels(begun_without, step.DENSE)
+    assert not sparse(begun_without) and step.kernels_used(begun_without) == step.DENSE
+
+    monkeypatch.setattr(step, "kernels", lambda: None)
+    monkeypatch.setattr(step, "kernel_name", lambda: None)
+    model = build("resnet10")
+    assert not sparse(model)
+    assert step.kernels_used(model) == step.kernels_to_use() == "dense"
