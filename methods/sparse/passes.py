@@ -157,10 +157,10 @@ class _Pass:
             if (layer, "conv") in wanted:
                 maps = plan.real(layer.source), plan.real(each.to_conv)
                 size = part.conv.weight.shape[2]
-                found = weight_gradient(
+                to_weight = weight_gradient(
                     self.arenas, plan.groups, *maps, size=size, stride=part.stride, padding=part.padding
                 )
-                results[layer, "conv"] = torch.from_numpy(found).contiguous(memory_format=torch.channels_last)
+                results[layer, "conv"] = torch.from_numpy(to_weight).contiguous(memory_format=torch.channels_last)
 
 
 class _Sweep:

@@ -149,10 +149,10 @@ def parse_given(text: str) -> tuple[str, object]:
 def check_names(given: Iterable[str], wanted: Iterable[str], layout: str) -> None:
     """Raise UserError for a setting that a layout does not have."""
     wanted = tuple(wanted)
-    known = ", ".join(wanted) or "none"
+    names = ", ".join(wanted) or "none"
     for name in given:
         if name not in wanted:
-            raise UserError(f"--set {name}: {layout} has no such setting.{suggestion(name, wanted)} Known: {known}")
+            raise UserError(f"--set {name}: {layout} has no such setting.{suggestion(name, wanted)} Known: {names}")
 
 
 def _equal(present: object, value: object) -> bool:

@@ -76,8 +76,8 @@ class Watch:
         return [job for job in self.unfinished if self._is_pending(job, states)]
 
     def _is_pending(self, job: Job, states: Mapping[str, QueuedState]) -> bool:
-        known = states.get(self._ids.get(job.name, ""))
-        return known is not None and known.state == "PENDING"
+        queued = states.get(self._ids.get(job.name, ""))
+        return queued is not None and queued.state == "PENDING"
 
     def look(self, states: Mapping[str, QueuedState] | None) -> bool:
         """Report what has changed, and return whether something has.

@@ -69,7 +69,7 @@ def test_bench_measures_a_suite_and_plan_shows_hours_from_it(command, tmp_path):
 
     assert "`python -m benchmark bench`, with this suite, methods and settings, measures what it takes here" in before
     assert (code, err) == (0, "")
-    assert "[4/5] at/fast binary on resnet6-w0.0625 8x8" in out
+    assert "at/fast binary on resnet6-w0.0625 8x8" in out
     assert {(entry.key.method, entry.key.objective) for entry in measured.training} == {
         ("edge_popup", "pgd"),
         ("at", "fast"),

@@ -239,7 +239,7 @@ def test_plan_and_run_without_the_data_report_them_as_unchecked(run, shapes, out
     for name in ("plan", "run"):
         code, output = run(name)
         assert code == 0, output
-        assert "1 experiments: 1 done" in output
+        assert "1 experiment: 1 done" in output
         assert "unchecked: the data of 1 finished experiment, as the files of shapes are not here" in output
 
 
@@ -255,7 +255,7 @@ def test_a_plan_with_the_data_does_not_report_them_as_unchecked(run, out):
     code, output = run("plan")
 
     assert code == 0 and "unchecked" not in output
-    assert "1 experiments: 1 done" in output
+    assert "1 experiment: 1 done" in output
 
 
 def test_a_method_does_not_start_from_a_network_of_other_data(run, shapes, out, tmp_path):
@@ -317,10 +317,10 @@ def test_an_edited_helper_of_a_method_s_file_is_another_run(run, tmp_path, monke
     (folder / "own_rates.py").write_text("RATE = 0.1\n", encoding="utf-8")
     words = ("--methods", f"{folder / 'own.py'}:Own")
     assert run("run", *words)[0] == 0
-    assert "1 experiments: 1 done" in run("plan", *words)[1]
+    assert "1 experiment: 1 done" in run("plan", *words)[1]
 
     (folder / "own_rates.py").write_text("RATE = 0.1  # per update\n", encoding="utf-8")
 
-    assert "1 experiments: 1 todo" in run("plan", *words)[1]
+    assert "1 experiment: 1 todo" in run("plan", *words)[1]
     assert run("run", *words)[0] == 0
     assert len({record.method.source_sha256 for record in load_records(tmp_path / "out")}) == 2

@@ -128,8 +128,8 @@ def test_pgd_on_further_images_is_added_without_attacking_the_others_again(suite
     assert note.startswith(f"PGD on further images was added to this record on {anew.provenance.started[:10]}")
     assert record.cost == first.cost
     assert record.provenance.model_copy(update={"config": first.provenance.config}) == first.provenance
-    assert "1 experiments: 1 done" in command("run", suite, *wide, "--out", out)[1]
-    assert "1 experiments: 1 done" in command("run", suite, "--out", out)[1]
+    assert "1 experiment: 1 done" in command("run", suite, *wide, "--out", out)[1]
+    assert "1 experiment: 1 done" in command("run", suite, "--out", out)[1]
 
 
 def test_other_test_images_are_one_sentence(suite, out):
@@ -146,7 +146,7 @@ def test_other_test_images_are_one_sentence(suite, out):
 def test_it_is_done_then_and_can_be_measured_a_third_time(suite, out):
     command("run", suite, *MORE, "--out", out)
 
-    assert "1 experiments: 1 done" in command("run", suite, *MORE, "--out", out)[1]
+    assert "1 experiment: 1 done" in command("run", suite, *MORE, "--out", out)[1]
     code, output = command("run", suite, "--set", "evaluation.images=10", "--out", out)
     assert code == 0, output
     assert "not again" in output
