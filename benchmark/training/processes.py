@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -186,6 +188,8 @@ class Processes:
 
 ALONE = Processes()
 
+JOIN_SECONDS = 120  # for the processes of a training to connect
+
 
 @contextmanager
 def joined(device: torch.device, batch_norm: Literal["synchronised", "local"]) -> Iterator[Processes]:
@@ -208,13 +212,24 @@ def joined(device: torch.device, batch_norm: Literal["synchronised", "local"]) -
                 "start as many processes per machine as it has GPUs (--nproc-per-node)"
             )
         torch.cuda.set_device(local)
+    # Gloo sometimes waits for ever when it connects the processes of a group that was restarted; torchrun starts the
+    # group again if one ends. The time-out of torch is no help: it would hold for every later exchange, too.
+    watch = threading.Timer(JOIN_SECONDS, _give_up_joining)
+    watch.daemon = True
+    watch.start()
     dist.init_process_group(BACKENDS[device.type], rank=rank, world_size=size)
+    watch.cancel()
     try:
         yield Processes(rank, size, batch_norm)
     except Stopped:
         dist.destroy_process_group()
         raise
     dist.destroy_process_group()  # not after a failure: it might wait for processes that are lost
+
+
+def _give_up_joining() -> None:
+    print(f"the processes of this training did not connect within {JOIN_SECONDS} s", file=sys.stderr, flush=True)
+    os._exit(1)
 
 
 def _gather(own: Tensor) -> Tensor:

@@ -232,6 +232,22 @@ def test_gradients_in_float32_are_those_of_one_process(by_two, case):
         assert float((one[name] - two[name]).abs().max()) <= 1e-4 * scale, name
 
 
+def test_a_process_that_cannot_connect_ends_and_says_so():
+    lines = (
+        "import threading, torch",
+        "from benchmark.training import processes",
+        "processes.JOIN_SECONDS = 0.1",
+        "processes.dist.init_process_group = lambda *args, **options: threading.Event().wait()",
+        "with processes.joined(torch.device('cpu'), 'local'): pass",
+    )
+    environment = {**os.environ, "RANK": "0", "WORLD_SIZE": "2"}
+    ended = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert ended.returncode == 1
+    assert ended.stderr.endswith("the processes of this training did not connect within 0.1 s\n")
+
+
 @pytest.mark.parametrize("case", LOCAL, ids=str)
 def test_local_batch_norm_is_another_training_with_equal_networks_on_all_processes(by_two, case):
     """That they are equal, `trained` has checked."""
