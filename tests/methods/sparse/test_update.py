@@ -365,9 +365,9 @@ def test_a_layer_that_is_not_trained_gets_no_gradient():
     for parameter in (layer.weight, layer.scores, norm.weight):
         parameter.requires_grad_(False)
 
-    found = gradients(model, images, torch.ones(9, 10))
+    received = gradients(model, images, torch.ones(9, 10))
 
-    assert expected.keys() - found.keys() == {"layer1.0.conv1.scores", "layer1.0.bn2.weight"} | (
+    assert expected.keys() - received.keys() == {"layer1.0.conv1.scores", "layer1.0.bn2.weight"} | (
         {"layer1.0.conv1.weight"} & expected.keys()
     )
-    assert all(torch.equal(found[key], expected[key]) for key in found)
+    assert all(torch.equal(received[key], expected[key]) for key in received)
