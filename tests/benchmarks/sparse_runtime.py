@@ -34,6 +34,7 @@ from benchmark.results.record import Record
 from benchmark.results.store import load_all
 from benchmark.review.latencies import available_runtimes
 from benchmark.review.sources import artifact_of, test_data_of
+from benchmark.runtime.provenance import device_name
 from methods.base import Target
 from methods.edge_popup import EdgePopup
 
@@ -127,13 +128,6 @@ def turns(runtimes: dict, images: torch.Tensor) -> dict[str, float]:
     return {name: statistics.median(values) for name, values in passes.items()}
 
 
-def processor() -> str:
-    """Return the processor's name and its vectors."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else 'unknown processor'}, {torch.backends.cpu.get_cpu_capability()}"
-
-
 def main() -> int:
     """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -147,7 +141,8 @@ def main() -> int:
     torch.set_num_threads(1)
     records = [each for each in load_all(BOARD) if isinstance(each, Record)]
     if arguments.command == "latency":
-        print(f"{processor()}, one thread, torch {torch.__version__}")
+        place = f"{device_name(torch.device('cpu'))}, {torch.backends.cpu.get_cpu_capability()}"
+        print(f"{place}, one thread, torch {torch.__version__}")
         networks = {row: artifact_of(find_records(records, row)[0], BOARD).network for row in arguments.rows}
         with torch.no_grad():
             for name, network in (networks or {"random ResNet34": random_network()}).items():
